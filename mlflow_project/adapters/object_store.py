@@ -1,0 +1,178 @@
+"""The object store (MinIO, S3) behind a dozen verbs. Bytes in, bytes out; boto3's errors become ours.
+
+Conditional writes are PutObject with If-None-Match or If-Match. Never build a lock on a conditional copy or delete:
+MinIO ignores those conditions silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
+from mlflow_project.settings import StoreSettings
+
+_MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404"}
+_CONDITION_FAILED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One listed object, or one version of it. `deleted` is true for a delete marker."""
+
+    key: str
+    size: int
+    etag: str
+    version_id: str | None = None
+    latest: bool = True
+    deleted: bool = False
+    modified: float = 0.0
+
+
+class ObjectStore:
+    """All calls may raise `Unavailable` (no answer, or the store's own error); reads raise `NotFound`."""
+
+    def __init__(self, settings: StoreSettings, *, connect_timeout: float = 2.0, read_timeout: float = 20.0) -> None:
+        self.settings = settings
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=settings.s3_endpoint,
+            region_name=settings.s3_region,
+            aws_access_key_id=settings.s3_access_key.get_secret_value(),
+            aws_secret_access_key=settings.s3_secret_key.get_secret_value(),
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                retries={"max_attempts": 2, "mode": "standard"},
+                max_pool_connections=32,
+            ),
+        )
+
+    def get(self, bucket: str, key: str, version_id: str | None = None) -> bytes:
+        """The object's bytes."""
+        return self.get_with_etag(bucket, key, version_id)[0]
+
+    def get_with_etag(self, bucket: str, key: str, version_id: str | None = None) -> tuple[bytes, str]:
+        """The object's bytes, and the etag that `replace` wants."""
+        extra = {"VersionId": version_id} if version_id else {}
+        with self._translated(bucket, key):
+            response = self._client.get_object(Bucket=bucket, Key=key, **extra)
+            return response["Body"].read(), response["ETag"]
+
+    def put(self, bucket: str, key: str, data: bytes, content_type: str = "application/octet-stream") -> str:
+        """Write, whatever is there. Returns the etag."""
+        with self._translated(bucket, key):
+            return str(self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)["ETag"])
+
+    def put_new(self, bucket: str, key: str, data: bytes, content_type: str = "application/octet-stream") -> bool:
+        """Write only if nothing has this key; False when something has. Of several racing writers one gets True."""
+        return self._conditional(bucket, key, data, content_type, IfNoneMatch="*") is not None
+
+    def replace(self, bucket: str, key: str, data: bytes, etag: str) -> str | None:
+        """Write only if the object still has this etag. Returns the new etag, or None when somebody else wrote first."""
+        return self._conditional(bucket, key, data, "application/json", IfMatch=etag)
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete, whether it exists or not (in a versioned bucket: a delete marker)."""
+        with self._translated(bucket, key):
+            self._client.delete_object(Bucket=bucket, Key=key)
+
+    def list(self, bucket: str, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
+        """The objects below a prefix in key order, beginning after a key."""
+        with self._translated(bucket, prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, **({"StartAfter": start_after} if start_after else {})
+            )
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    yield StoredObject(item["Key"], item["Size"], item["ETag"], modified=item["LastModified"].timestamp())
+
+    def versions(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
+        """Every version and delete marker below a prefix, a key's newest first."""
+        with self._translated(bucket, prefix):
+            for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+                rows = [(item, False) for item in page.get("Versions", ())]
+                rows += [(item, True) for item in page.get("DeleteMarkers", ())]
+                for item, deleted in rows:
+                    yield StoredObject(
+                        item["Key"],
+                        item.get("Size", 0),
+                        item.get("ETag", ""),
+                        item["VersionId"],
+                        item["IsLatest"],
+                        deleted,
+                        item["LastModified"].timestamp(),
+                    )
+
+    def upload(self, bucket: str, key: str, path: Path) -> None:
+        """Write a file, in parts where it is large."""
+        with self._translated(bucket, key):
+            self._client.upload_file(str(path), bucket, key)
+
+    def download(self, bucket: str, key: str, path: Path) -> None:
+        """Read into a file."""
+        with self._translated(bucket, key):
+            self._client.download_file(bucket, key, str(path))
+
+    def ensure_bucket(self, bucket: str, *, versioned: bool = True, locked: bool = False) -> bool:
+        """Create the bucket unless it is there; True if it was created. `locked` sets object lock in COMPLIANCE mode."""
+        with self._translated(bucket, ""):
+            try:
+                self._client.head_bucket(Bucket=bucket)
+                return False
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _MISSING:
+                    raise
+            self._client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=locked)
+            if versioned and not locked:
+                self._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            if locked:
+                rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 365}}
+                self._client.put_object_lock_configuration(
+                    Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+                )
+            return True
+
+    def _conditional(self, bucket: str, key: str, data: bytes, content_type: str, **condition: str) -> str | None:
+        try:
+            with self._translated(bucket, key):
+                response = self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition)
+                return str(response["ETag"])
+        except _ConditionFailed:
+            return None
+
+    @contextmanager
+    def _translated(self, bucket: str, key: str) -> Iterator[None]:
+        where = f"{bucket}/{key}".rstrip("/")
+        try:
+            yield
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in _CONDITION_FAILED:
+                raise _ConditionFailed(where) from error
+            if code in _MISSING:
+                raise NotFound(f"There is no {where} in the object store at {self.settings.s3_endpoint}.") from error
+            if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"}:
+                raise InvalidData(
+                    f"The object store at {self.settings.s3_endpoint} refuses these credentials for {where} ({code}): check "
+                    "SWITCHYARD_S3_ACCESS_KEY and SWITCHYARD_S3_SECRET_KEY."
+                ) from error
+            raise Unavailable(f"The object store at {self.settings.s3_endpoint} failed on {where}: {code}.") from error
+        except BotoCoreError as error:
+            raise Unavailable(
+                f"The object store at {self.settings.s3_endpoint} does not answer ({type(error).__name__}): is it up? "
+                "`make status` tells, `make up` starts it."
+            ) from error
+
+
+class _ConditionFailed(WorkspaceError):
+    """Internal: a conditional write lost."""

@@ -1,0 +1,63 @@
+"""How every command speaks: results on stdout (a table for people, or one JSON document with `--json`), everything else on
+stderr; a `WorkspaceError` becomes one message and its exit code, never a stack trace."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NoReturn, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mlflow_project.errors import WorkspaceError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+P = ParamSpec("P")
+
+progress = Console(stderr=True, highlight=False)
+"""Where progress and remarks go: stderr."""
+
+
+def emit(data: Any, as_json: bool, human: Callable[[Console], None]) -> None:
+    """Print a command's result: the data as one JSON document, or what `human` prints."""
+    if as_json:
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+    else:
+        human(Console(highlight=False))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
+    """A plain table; None shows as an empty cell."""
+    made = Table(*columns, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Say why on stderr, and end."""
+    progress.print(message, style="red", markup=False)
+    raise typer.Exit(exit_code)
+
+
+def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a command so that errors meant for people end it with a sentence and the right exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except WorkspaceError as error:
+            fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            fail("Interrupted. Nothing is half done; run the same command again.", 130)
+        except BrokenPipeError:
+            os._exit(0)
+
+    return wrapped

@@ -1,0 +1,68 @@
+"""One entry of the ledger: who did what to which name, when, why, on what evidence.
+
+A record's hash is the SHA-256 of its canonical JSON; `previous` is the hash of the record before it, so a changed, missing
+or reordered record shows. `nonce` lets a writer recognise its own record after a lost response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mlflow_project.errors import InvalidData
+
+RECORD_SCHEMA = "switchyard.ledger/v1"
+GENESIS = "sha256:" + "0" * 64
+
+RecordType = Literal[
+    "seal",  # evidence holds the DSSE envelope
+    "refusal",  # the gate said no; evidence holds the verdict
+    "approval",  # a second person's word
+    "intent",  # a flip is about to happen: the lock
+    "flip",  # the outcome of an intent: completed, with receipts
+    "rollback",  # the outcome of an intent to go back
+    "aborted",  # an intent that was undone
+    "observed_flip",  # an alias moved by hand, and followed
+    "observed_violation",  # an alias moved by hand, and not followed
+    "reconciled",  # such an alias put back
+]
+
+
+@dataclass(frozen=True)
+class LedgerRecord:
+    """`serial` counts from 1; `time` is UTC in ISO 8601 with milliseconds; `intent` is the serial that an outcome answers."""
+
+    serial: int
+    previous: str
+    nonce: str
+    time: str
+    type: RecordType
+    kind: str
+    name: str
+    who: str
+    why: str = ""
+    version: int | None = None
+    digest: str | None = None
+    alias: str | None = None
+    from_version: int | None = None
+    intent: int | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the fields that are None."""
+        return {"schema": RECORD_SCHEMA, **{key: value for key, value in asdict(self).items() if value is not None}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LedgerRecord:
+        """Read a record.
+
+        Raises:
+            InvalidData: not of this schema, or a field is missing or unknown.
+        """
+        if data.get("schema") != RECORD_SCHEMA:
+            raise InvalidData(f"A ledger record says schema {RECORD_SCHEMA!r}; this one says {data.get('schema')!r}.")
+        try:
+            return cls(**{key: value for key, value in data.items() if key != "schema"})
+        except TypeError as error:
+            raise InvalidData(f"Ledger record {data.get('serial')!r} cannot be read: {error}.") from error

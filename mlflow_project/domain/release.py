@@ -1,0 +1,140 @@
+"""What a release is: one version of a prompt or a model together with all that it pins.
+
+In and out: `Manifest.from_dict` reads and validates, `Manifest.to_dict` writes. A field that is None is left out of the
+dictionary, so a field added later leaves the digest of older releases as it was.
+The version number is not in the manifest: the seal binds the two (see `mlflow_project.seal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mlflow_project.errors import InvalidData
+
+MANIFEST_SCHEMA = "switchyard.release/v1"
+
+Kind = Literal["prompt", "model"]
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat; in a template, `content` holds slots such as `{{question}}`."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class ProviderChoice:
+    """Who answers: `name` is `extractive`, `gemini` or `openai`; `parameters` go to it as they are."""
+
+    name: str
+    model: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How contexts are found: number of chunks, and the weights of words (BM25) and vectors in reciprocal rank fusion."""
+
+    chunks: int = 5
+    words_weight: float = 1.0
+    vectors_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class KnowledgeBase:
+    """A chunk table at one Delta version, and the digest (`sha256:…`) of the search index built from exactly that."""
+
+    table: str
+    delta_version: int
+    index: str
+
+
+@dataclass(frozen=True)
+class Prices:
+    """USD per million tokens, with the version of the table that they come from."""
+
+    version: str
+    input_per_million: float
+    output_per_million: float
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of a logged model: path inside the model folder, digest (`sha256:…`), size in bytes."""
+
+    path: str
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a release pins. `kind` prompt: template and provider are set; `kind` model: files and source are set."""
+
+    kind: Kind
+    name: str
+    template: tuple[Message, ...] | None = None
+    provider: ProviderChoice | None = None
+    response_schema: Mapping[str, Any] | None = None
+    retrieval: Retrieval | None = None
+    knowledge_base: KnowledgeBase | None = None
+    prices: Prices | None = None
+    source: str | None = None
+    files: tuple[ModelFile, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as JSON-ready data, without the fields that are None."""
+        fields = {key: value for key, value in asdict(self).items() if value is not None}
+        return {"schema": MANIFEST_SCHEMA, **fields}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            InvalidData: not of this schema, or a field is missing or unknown.
+        """
+        if data.get("schema") != MANIFEST_SCHEMA:
+            raise InvalidData(f"A release manifest says schema {MANIFEST_SCHEMA!r}; this one says {data.get('schema')!r}.")
+        rest = {key: value for key, value in data.items() if key != "schema"}
+        try:
+            return cls(**{key: _read(key, value) for key, value in rest.items()})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InvalidData(f"The release manifest of {data.get('name')!r} cannot be read: {error}.") from error
+
+
+def _read(key: str, value: Any) -> Any:
+    if key == "template":
+        return tuple(Message(**message) for message in value)
+    if key == "files":
+        return tuple(ModelFile(**file) for file in value)
+    readers = {"provider": ProviderChoice, "retrieval": Retrieval, "knowledge_base": KnowledgeBase, "prices": Prices}
+    return readers[key](**value) if key in readers else value
+
+
+def messages_from(data: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Chat messages from JSON-ready data."""
+    return tuple(Message(role=item["role"], content=item["content"]) for item in data)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A manifest under its number: what an alias points at. `digest` is `sha256:…` of the canonical manifest."""
+
+    version: int
+    digest: str
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def label(self) -> str:
+        """`qa/7`, as in the header `X-Release`."""
+        return f"{self.manifest.name}/{self.version}"

@@ -1,0 +1,73 @@
+"""Every error that Switchyard raises on purpose, with the exit code of the command line.
+
+One root, `WorkspaceError`. Each message is one sentence or more for a person: what, which, why, and what to do about it.
+An adapter translates a library's error once, with `from`; nobody else catches a library's error.
+Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or input; 3 a part is unreachable; 4 refused by a rule.
+"""
+
+from __future__ import annotations
+
+
+class WorkspaceError(Exception):
+    """Root of all errors that are meant for a person. `exit_code` is what a command ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(WorkspaceError):
+    """A setting is missing or wrong; the message lists every mistake that was found."""
+
+    exit_code = 2
+
+
+class InvalidData(WorkspaceError):
+    """Input that breaks its own format: a prompt file, a case, a manifest, a row, a request."""
+
+    exit_code = 2
+
+
+class NotFound(WorkspaceError):
+    """A name, version, alias, table or file that does not exist. Never raised for an outage."""
+
+    exit_code = 2
+
+
+class Unavailable(WorkspaceError):
+    """A part (MLflow, MinIO, provider, server) did not answer, or answered with an error of its own. Retryable."""
+
+    exit_code = 3
+
+
+class Refused(WorkspaceError):
+    """A rule says no: a rejected verdict, too many rejected rows, a protected name without approval."""
+
+    exit_code = 4
+
+
+class PromotionConflict(Refused):
+    """Somebody else moved the same name first, or the champion is not the one that the seal was made against."""
+
+
+class SealBroken(Refused):
+    """A version without a valid seal, or one whose content no longer matches its seal."""
+
+
+class ProviderError(Unavailable):
+    """The LLM behind a prompt failed.
+
+    `status` is the provider's HTTP status, or None when no response came (transport); `kind` is one of
+    `http_error`, `timeout`, `transport`, `invalid_json`, `circuit_open`. The message carries no key, no header and
+    no prompt. `retry_after` is in seconds, where the provider said so.
+    """
+
+    def __init__(self, message: str, *, kind: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.retry_after = retry_after
+
+
+class InvalidAnswer(WorkspaceError):
+    """The provider answered, but not with what the release's response schema asks for."""
+
+    exit_code = 3

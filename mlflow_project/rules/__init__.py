@@ -1,0 +1,1 @@
+"""Pure rules: canonical form and digests, templates, chunking, scorers, the gate. No I/O, no clock, no network."""

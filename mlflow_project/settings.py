@@ -1,0 +1,143 @@
+"""Settings, small and per component, read once at start and passed in; never read at import.
+
+Sources, the first that names a setting wins: the environment, `.env` in the working folder (yours), then
+`<state>/stack.env`, which `make up` writes with the credentials and addresses of the local stack. `SWITCHYARD_STATE`
+says where that folder is (default `.switchyard`). Secrets are `SecretStr` and have no default.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mlflow_project.errors import ConfigError
+
+
+def state_folder() -> Path:
+    """Where this stack keeps its state, logs and credentials."""
+    return Path(os.environ.get("SWITCHYARD_STATE", ".switchyard")).absolute()
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
+
+
+class StoreSettings(_Settings):
+    """The object store (MinIO, or anything that speaks S3 with conditional PUT)."""
+
+    s3_endpoint: str = "http://127.0.0.1:9000"
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr
+    s3_secret_key: SecretStr
+    raw_bucket: str = "raw-data-bucket"
+    curated_bucket: str = "curated-data-bucket"
+    models_bucket: str = "models-bucket"
+    artifacts_bucket: str = "llm-artifacts-bucket"
+    ledger_bucket: str = "ledger-bucket"
+    coordination_bucket: str = "coordination-bucket"
+
+
+class RegistrySettings(_Settings):
+    """The MLflow server. `registry_timeout` is in seconds, for each call."""
+
+    mlflow_uri: str = "http://127.0.0.1:5000"
+    registry_timeout: float = Field(default=5.0, gt=0)
+
+
+class SealSettings(_Settings):
+    """Where the gate's signing key lies (with the gate only), and the folder of public keys that are trusted."""
+
+    signing_key: Path = Field(default_factory=lambda: state_folder() / "keys" / "gate.pem")
+    trusted_keys: Path = Field(default_factory=lambda: state_folder() / "keys" / "trusted")
+
+
+class PromotionSettings(_Settings):
+    """How long a flip waits for receipts, in seconds."""
+
+    receipt_timeout: float = Field(default=10.0, gt=0)
+
+
+class FollowerSettings(_Settings):
+    """The process that watches registry and ledger. Milliseconds; `serving_folder` holds snapshot and indexes."""
+
+    poll_ms: int = Field(default=100, ge=5, le=60_000)
+    presence_ttl_ms: int = Field(default=5_000, ge=500)
+    serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
+    host_name: str | None = None
+
+
+class ServerSettings(_Settings):
+    """The HTTP server."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=1, le=65535)
+    api_workers: int = Field(default=1, ge=1)
+    default_prompt: str = "qa"
+    resolve: Literal["snapshot", "strict"] = "snapshot"
+    serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
+
+
+class ClientSettings(_Settings):
+    """How the command line reaches the server."""
+
+    api_url: str = "http://127.0.0.1:8000"
+    api_key: SecretStr | None = None
+
+
+class ProviderSettings(BaseSettings):
+    """The outside LLM: address and key. Without a key, prompts whose provider is `extractive` still answer."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    llm_api_url: str = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.0-flash:generateContent"
+    llm_api_key: SecretStr | None = None
+
+
+ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
+    StoreSettings,
+    RegistrySettings,
+    SealSettings,
+    PromotionSettings,
+    FollowerSettings,
+    ServerSettings,
+    ClientSettings,
+    ProviderSettings,
+)
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(kind: type[S], **overrides: Any) -> S:
+    """Read one component's settings.
+
+    Raises:
+        ConfigError: one or more settings are missing or wrong; the message lists each.
+    """
+    try:
+        return kind(_env_file=(state_folder() / "stack.env", ".env"), **overrides)
+    except ValidationError as error:
+        raise ConfigError(_mistakes(kind, error)) from error
+
+
+def check_all() -> list[str]:
+    """Every mistake in every component's settings, a line each; empty when all is well."""
+    found: list[str] = []
+    for kind in ALL_SETTINGS:
+        try:
+            load(kind)
+        except ConfigError as error:
+            found += [line for line in str(error).splitlines()[1:] if line not in found]
+    return found
+
+
+def _mistakes(kind: type[BaseSettings], error: ValidationError) -> str:
+    prefix = str(kind.model_config.get("env_prefix", ""))
+    lines = ["Settings are missing or wrong (set them in the environment or in .env; `make up` writes the local stack's):"]
+    for mistake in error.errors():
+        name = (prefix + ".".join(str(part) for part in mistake["loc"])).upper()
+        lines.append(f"  {name}: {mistake['msg']}")
+    return "\n".join(lines)
