@@ -136,7 +136,9 @@ def check_all() -> list[str]:
 
 def _mistakes(kind: type[BaseSettings], error: ValidationError) -> str:
     prefix = str(kind.model_config.get("env_prefix", ""))
-    lines = ["Settings are missing or wrong (set them in the environment or in .env; `make up` writes the local stack's):"]
+    lines = [
+        "Settings are missing or wrong (set them in the environment or in .env; `make up` writes the local stack's):"
+    ]
     for mistake in error.errors():
         name = (prefix + ".".join(str(part) for part in mistake["loc"])).upper()
         lines.append(f"  {name}: {mistake['msg']}")

@@ -94,7 +94,9 @@ class ObjectStore:
             )
             for page in pages:
                 for item in page.get("Contents", ()):
-                    yield StoredObject(item["Key"], item["Size"], item["ETag"], modified=item["LastModified"].timestamp())
+                    yield StoredObject(
+                        item["Key"], item["Size"], item["ETag"], modified=item["LastModified"].timestamp()
+                    )
 
     def versions(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
         """Every version and delete marker below a prefix, a key's newest first."""
@@ -145,7 +147,9 @@ class ObjectStore:
     def _conditional(self, bucket: str, key: str, data: bytes, content_type: str, **condition: str) -> str | None:
         try:
             with self._translated(bucket, key):
-                response = self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition)
+                response = self._client.put_object(
+                    Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition
+                )
                 return str(response["ETag"])
         except _ConditionFailed:
             return None

@@ -100,7 +100,9 @@ class Manifest:
             InvalidData: not of this schema, or a field is missing or unknown.
         """
         if data.get("schema") != MANIFEST_SCHEMA:
-            raise InvalidData(f"A release manifest says schema {MANIFEST_SCHEMA!r}; this one says {data.get('schema')!r}.")
+            raise InvalidData(
+                f"A release manifest says schema {MANIFEST_SCHEMA!r}; this one says {data.get('schema')!r}."
+            )
         rest = {key: value for key, value in data.items() if key != "schema"}
         try:
             return cls(**{key: _read(key, value) for key, value in rest.items()})
