@@ -1,6 +1,6 @@
 """Every error that Switchyard raises on purpose, with the exit code of the command line.
 
-One root, `WorkspaceError`. Each message is one sentence or more for a person: what, which, why, and what to do about it.
+One root, `WorkspaceError`. Each message is a sentence or more for a person: what, which, why, and what to do.
 An adapter translates a library's error once, with `from`; nobody else catches a library's error.
 Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or input; 3 a part is unreachable; 4 refused by a rule.
 """

@@ -1,5 +1,5 @@
-"""Logs: one JSON event a line for machines, or plain lines on a terminal. Constant messages plus fields (`extra`); never
-raw prompt text. A stack trace goes to a file in the state folder, not at a person."""
+"""Logs: one JSON event a line for machines, or plain lines on a terminal. Constant messages plus fields (`extra`);
+never raw prompt text. A stack trace goes to a file in the state folder, not at a person."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up_logs(level: str | None = None) -> None:
-    """Send this process's logs to stderr: JSON lines unless stderr is a terminal. `SWITCHYARD_LOG_LEVEL` sets the level."""
+    """Logs of this process go to stderr, as JSON lines unless that is a terminal; `SWITCHYARD_LOG_LEVEL` sets the level."""
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(levelname)s %(name)s: %(message)s")
     handler.setFormatter(plain if sys.stderr.isatty() else JsonLines())

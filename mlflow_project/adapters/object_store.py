@@ -78,7 +78,7 @@ class ObjectStore:
         return self._conditional(bucket, key, data, content_type, IfNoneMatch="*") is not None
 
     def replace(self, bucket: str, key: str, data: bytes, etag: str) -> str | None:
-        """Write only if the object still has this etag. Returns the new etag, or None when somebody else wrote first."""
+        """Write only if the object still has this etag. Returns the new etag; None when somebody else wrote first."""
         return self._conditional(bucket, key, data, "application/json", IfMatch=etag)
 
     def delete(self, bucket: str, key: str) -> None:
@@ -126,7 +126,7 @@ class ObjectStore:
             self._client.download_file(bucket, key, str(path))
 
     def ensure_bucket(self, bucket: str, *, versioned: bool = True, locked: bool = False) -> bool:
-        """Create the bucket unless it is there; True if it was created. `locked` sets object lock in COMPLIANCE mode."""
+        """Create the bucket unless it is there; True if it was created. `locked`: object lock, COMPLIANCE mode."""
         with self._translated(bucket, ""):
             try:
                 self._client.head_bucket(Bucket=bucket)
@@ -167,8 +167,8 @@ class ObjectStore:
                 raise NotFound(f"There is no {where} in the object store at {self.settings.s3_endpoint}.") from error
             if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"}:
                 raise InvalidData(
-                    f"The object store at {self.settings.s3_endpoint} refuses these credentials for {where} ({code}): check "
-                    "SWITCHYARD_S3_ACCESS_KEY and SWITCHYARD_S3_SECRET_KEY."
+                    f"The object store at {self.settings.s3_endpoint} refuses these credentials for {where} ({code}): "
+                    "check SWITCHYARD_S3_ACCESS_KEY and SWITCHYARD_S3_SECRET_KEY."
                 ) from error
             raise Unavailable(f"The object store at {self.settings.s3_endpoint} failed on {where}: {code}.") from error
         except BotoCoreError as error:

@@ -1,5 +1,5 @@
-"""How every command speaks: results on stdout (a table for people, or one JSON document with `--json`), everything else on
-stderr; a `WorkspaceError` becomes one message and its exit code, never a stack trace."""
+"""How every command speaks: results on stdout (a table for people, or one JSON document with `--json`), everything
+else on stderr; a `WorkspaceError` becomes one message and its exit code, never a stack trace."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One entry of the ledger: who did what to which name, when, why, on what evidence.
 
-A record's hash is the SHA-256 of its canonical JSON; `previous` is the hash of the record before it, so a changed, missing
-or reordered record shows. `nonce` lets a writer recognise its own record after a lost response.
+A record's hash is the SHA-256 of its canonical JSON; `previous` is the hash of the record before it, so a changed,
+missing or reordered record shows. `nonce` lets a writer recognise its own record after a lost response.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RecordType = Literal[
 
 @dataclass(frozen=True)
 class LedgerRecord:
-    """`serial` counts from 1; `time` is UTC in ISO 8601 with milliseconds; `intent` is the serial that an outcome answers."""
+    """`serial` counts from 1; `time` is UTC in ISO 8601 with milliseconds; `intent`: the serial an outcome answers."""
 
     serial: int
     previous: str

@@ -38,7 +38,7 @@ class ProviderChoice:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How contexts are found: number of chunks, and the weights of words (BM25) and vectors in reciprocal rank fusion."""
+    """How contexts are found: number of chunks, weights of words (BM25) and vectors in reciprocal rank fusion."""
 
     chunks: int = 5
     words_weight: float = 1.0

@@ -26,8 +26,8 @@ class Score:
 class Scores:
     """One release's scores over the same ordered cases.
 
-    `metrics[name][i]` belongs to `case_ids[i]`; None is unscored. `errors` counts, per metric, the cases where its scorer
-    raised: such a metric is incomplete and a gate refuses on it. `run` is the MLflow run that holds the evidence.
+    `metrics[name][i]` belongs to `case_ids[i]`; None is unscored. `errors` counts, per metric, the cases where its
+    scorer raised: such a metric is incomplete and a gate refuses on it. `run` is the MLflow run that holds the evidence.
     """
 
     label: str

@@ -26,7 +26,7 @@ def canonical(value: Any) -> bytes:
 def _listed(value: Any) -> Any:
     """Tuples as lists and mappings as dicts, all the way down: what dataclasses hold and JSON knows only as those."""
     if isinstance(value, dict) or hasattr(value, "keys"):
-        return {key: _listed(value[key]) for key in value.keys()}
+        return {key: _listed(value[key]) for key in value}
     if isinstance(value, list | tuple):
         return [_listed(item) for item in value]
     return value
