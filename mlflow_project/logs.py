@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up_logs(level: str | None = None) -> None:
-    """Logs of this process go to stderr, as JSON lines unless that is a terminal; `SWITCHYARD_LOG_LEVEL` sets the level."""
+    """Logs go to stderr, as JSON lines unless that is a terminal; `SWITCHYARD_LOG_LEVEL` sets the level."""
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(levelname)s %(name)s: %(message)s")
     handler.setFormatter(plain if sys.stderr.isatty() else JsonLines())

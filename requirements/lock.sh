@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# Resolves every dependency group of pyproject.toml in one go and writes one hashed lock a group.
+# Resolves every extra and dependency group of pyproject.toml in one go and writes one hashed lock for each.
 # The locks carry names, versions and hashes only: no address of any registry.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
-groups=(serving mlflow spark stack airflow checks)
+extras=(serving mlflow spark stack airflow)
+groups=(checks)
 compile() { "$uv" pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet pyproject.toml "$@"; }
 
 all=()
+for extra in "${extras[@]}"; do all+=(--extra "$extra"); done
 for group in "${groups[@]}"; do all+=(--group "$group"); done
 whole=$(mktemp)
 trap 'rm -f "$whole"' EXIT
 compile "${all[@]}" --output-file "$whole"
-for group in "${groups[@]}"; do
-  compile --group "$group" --constraints "$whole" --output-file "requirements/$group.txt"
-  echo "requirements/$group.txt: $(grep -c '==' "requirements/$group.txt") packages"
-done
+lock() {
+  compile "$1" "$2" --constraints "$whole" --output-file "requirements/$2.txt"
+  echo "requirements/$2.txt: $(grep -c '==' "requirements/$2.txt") packages"
+}
+for extra in "${extras[@]}"; do lock --extra "$extra"; done
+for group in "${groups[@]}"; do lock --group "$group"; done

@@ -27,7 +27,7 @@ class Scores:
     """One release's scores over the same ordered cases.
 
     `metrics[name][i]` belongs to `case_ids[i]`; None is unscored. `errors` counts, per metric, the cases where its
-    scorer raised: such a metric is incomplete and a gate refuses on it. `run` is the MLflow run that holds the evidence.
+    scorer raised: such a metric is incomplete and a gate refuses on it. `run` is the MLflow run with the evidence.
     """
 
     label: str

@@ -1,0 +1,181 @@
+"""`make demo`: the main job on a running stack, by public commands. Out: what each command printed, and a closing table.
+
+It never decides for a command: exit codes and verdicts are the commands' own. A second run finds what the first one made
+and says so; a run after an interrupted one first puts things in order (`repair`, `reconcile`, version 1 live again).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import httpx
+
+from demo import shell
+from demo.shell import console, read, run, say, step
+from mlflow_project.errors import WorkspaceError
+from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load
+
+RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
+CHUNKS = "s3a://curated-data-bucket/llm_prepared_docs"
+QUESTION = "Who signs a release, and with what?"
+STEPS = 8
+
+
+def main() -> int:
+    """Run all the steps; 0 when each did what it should."""
+    started = time.monotonic()
+    try:
+        prepare()
+        versions = register()
+        first_release(versions["v1.md"])
+        second_release(versions["v2.md"])
+        third_is_refused(versions["v2.md"])
+        roll_back()
+        closing(time.monotonic() - started)
+    except (shell.StepFailed, WorkspaceError) as error:
+        console.print(f"\nThe demo stopped: {error}", style="red", markup=False)
+        console.print("`make status` and `make logs` tell more; run `make demo` again when it is mended.", style="red")
+        return 1
+    return 0
+
+
+def prepare() -> None:
+    """Documentation -> raw JSON lines -> chunks in Delta -> a search index of exactly that Delta version."""
+    step(1, STEPS, "The project's own documentation goes to the object store, one line broken on purpose")
+    say("To repeat a command by hand, type `source .switchyard/stack.env` first, and put .venv/bin on your PATH.")
+    run("python", "-m", "demo.corpus", "docs/guide", RAW)
+    step(2, STEPS, "Spark turns raw text into chunks in Delta Lake; the broken line goes to quarantine")
+    run("spark-submit", "spark_jobs/llm_data_prep.py", RAW, CHUNKS)
+    run("switchyard", "sql", f"SELECT reason, count(*) AS lines FROM delta.`{CHUNKS}_quarantine` GROUP BY reason")
+    run("switchyard", "index", CHUNKS, "--vectors")
+
+
+def register() -> dict[str, int]:
+    """Prompt versions 1 and 2, pinned to the knowledge base. Returns version numbers by template file."""
+    step(3, STEPS, "Prompt versions are registered in MLflow, pinned to the knowledge base")
+    templates = ("--template", "v1.md", "--template", "v2.md")
+    run("switchyard", "register", "prompts/qa", *templates)
+    run("switchyard", "register", "prompts/sentiment_analysis")
+    return {row["template"]: row["version"] for row in read("switchyard", "register", "prompts/qa", *templates)}
+
+
+def first_release(version: int) -> None:
+    """Version 1 passes its floors, is sealed and promoted, and answers."""
+    step(4, STEPS, f"qa/{version} is evaluated, sealed and promoted; the server answers with it")
+    run("switchyard", "repair")
+    if in_production() is not None and in_production() != version:
+        run("switchyard", "reconcile", "qa")
+        run("switchyard", "rollback", "qa", "--to", str(version), "--reason", "the demo begins again")
+    if in_production() == version:
+        say(f"qa/{version} is live already.")
+    else:
+        release(version)
+    run("switchyard", "ask", "qa", QUESTION)
+
+
+def second_release(version: int) -> None:
+    """Version 2 is measured against version 1 on the same questions, and replaces it."""
+    step(5, STEPS, f"qa/{version} is evaluated against what is live, on the same questions, and promoted")
+    release(version)
+    run("switchyard", "ask", "qa", QUESTION)
+
+
+def release(version: int) -> None:
+    """Evaluate, gate (which seals) and promote one version."""
+    run("switchyard", "evaluate", "qa", "--version", str(version), "--against", "Production")
+    run("switchyard", "gate", "qa", "--version", str(version))
+    run("switchyard", "promote", "qa", "--version", str(version), "--to", "Production")
+
+
+def third_is_refused(live: int) -> None:
+    """Version 3 is refused by the gate; moved behind its back, it is not served."""
+    step(6, STEPS, "A worse version is refused, and not served even when the alias is moved to it")
+    run("switchyard", "register", "prompts/qa", "--template", "v3.md")
+    worse = read("switchyard", "register", "prompts/qa", "--template", "v3.md")[0]["version"]
+    run("switchyard", "evaluate", "qa", "--version", str(worse), "--against", "Production")
+    run("switchyard", "gate", "qa", "--version", str(worse), expect=4)
+    move_alias_by_hand(worse)
+    run("switchyard", "ask", "qa", QUESTION)
+    show_releases(refused=worse)
+    run("switchyard", "reconcile", "qa")
+    if in_production() != live:
+        raise shell.StepFailed(f"Production of qa should be {live} again, and is {in_production()}")
+
+
+def roll_back() -> None:
+    """Back to what was live before."""
+    step(7, STEPS, "Rollback")
+    run("switchyard", "rollback", "qa", "--reason", "the demo shows a rollback")
+    run("switchyard", "ask", "qa", QUESTION)
+
+
+def in_production() -> int | None:
+    """The version of qa that is live by the record."""
+    rows: list[dict[str, Any]] = read("switchyard", "live")
+    return next((row["version"] for row in rows if row["name"] == "qa" and row["alias"] == "Production"), None)
+
+
+def move_alias_by_hand(version: int) -> None:
+    """What a click in MLflow's UI does, and what any client with access can do: the alias moves without a gate."""
+    address = load(RegistrySettings).mlflow_uri + "/api/2.0/mlflow/registered-models/alias"
+    body = {"name": "qa", "alias": "Production", "version": str(version)}
+    say("Somebody moves the alias behind the gate's back, through MLflow's own API:")
+    console.print(
+        f"$ curl -X POST {address} -H 'Content-Type: application/json' "
+        f'-d \'{{"name": "qa", "alias": "Production", "version": "{version}"}}\'',
+        style="cyan",
+        markup=False,
+    )
+    httpx.post(address, json=body, timeout=10).raise_for_status()
+
+
+def show_releases(refused: int) -> None:
+    """The server's own account, once the follower has seen the moved alias.
+
+    Raises:
+        StepFailed: the server does not report the refusal within five seconds.
+    """
+    address = load(ClientSettings).api_url + "/releases"
+    console.print(f"$ curl -s {address}", style="cyan", markup=False)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        answer = httpx.get(address, timeout=5)
+        if any(row["version"] == refused for row in answer.json()["refused"]):
+            console.print_json(answer.text)
+            return
+        time.sleep(0.1)
+    raise shell.StepFailed(f"/releases does not say that qa/{refused} was refused: {answer.text}")
+
+
+def closing(seconds: float) -> None:
+    """What is live, where to look, what to try next."""
+    step(8, STEPS, "What is live, and where to look")
+    run("switchyard", "live")
+    api = load(ClientSettings).api_url
+    for what, where in (
+        ("The two runs side by side in MLflow", comparison()),
+        ("MinIO's console", load(StoreSettings).s3_console),
+        ("The API's documentation", f"{api}/docs"),
+        ("Credentials (yours alone)", ".switchyard/stack.env"),
+    ):
+        console.print(f"  {what:38} {where}", markup=False)
+    say("Try next:")
+    for command in (
+        f"curl -si {api}/llm-query/ -H 'Content-Type: application/json' -d '{{\"text_input\": \"{QUESTION}\"}}'",
+        "switchyard history qa",
+        "switchyard verify qa@Production",
+        "make status   (what runs)      make down   (stops all of it)",
+    ):
+        console.print(f"  {command}", markup=False)
+    console.print(f"\nThe main job is done: {seconds:.0f} s.", style="bold green")
+
+
+def comparison() -> str:
+    """The address of MLflow's comparison of version 2 with version 1."""
+    return str(read("switchyard", "gate", "qa", "--version", "2", "--dry-run")["comparison"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""What the README tells people to type is there: make targets, `switchyard` commands, files of the annotated tree."""
+
+import re
+from pathlib import Path
+
+from typer.main import get_command
+
+from mlflow_project.commands.main import build
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_each_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)\b", README)) - {"sure"} <= targets
+
+
+def test_each_switchyard_command_of_the_readme_exists() -> None:
+    commands = set(get_command(build()).commands)  # type: ignore[attr-defined]
+    assert set(re.findall(r"`(?:\$ )?switchyard ([a-z]+)", README)) <= commands
+
+
+def test_each_folder_of_the_annotated_tree_exists() -> None:
+    tree = README.split("## Where things are")[1].split("```")[1]
+    for name in re.findall(r"^([\w./]+/?)\s{2,}", tree, re.MULTILINE):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_pinned_commands_are_all_there() -> None:
+    pinned = (
+        "doctor live prepare sql index register evaluate gate approve diff promote rollback history at verify ledger "
+        "repair reconcile ask"
+    )
+    assert set(pinned.split()) <= set(get_command(build()).commands)  # type: ignore[attr-defined]
