@@ -30,6 +30,7 @@ class StoreSettings(_Settings):
     """The object store (MinIO, or anything that speaks S3 with conditional PUT)."""
 
     s3_endpoint: str = "http://127.0.0.1:9000"
+    s3_console: str = "http://127.0.0.1:9001"
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr
     s3_secret_key: SecretStr

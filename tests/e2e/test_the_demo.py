@@ -1,0 +1,79 @@
+"""The main job, twice, on real servers; what it printed is held against MLflow, MinIO and the server."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry
+from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_demo(env: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def first(stack: Any) -> str:
+    return run_demo(stack.env)
+
+
+@pytest.fixture(scope="module")
+def second(stack: Any, first: str) -> str:
+    return run_demo(stack.env)
+
+
+def test_the_first_run_goes_through_all_eight_steps(first: str) -> None:
+    assert [f"{number}/8" in first for number in range(1, 9)] == [True] * 8
+    assert "The main job is done" in first
+
+
+def test_each_public_command_is_printed_before_its_output(first: str) -> None:
+    commands = re.findall(r"^\$ (\S+ \S+)", first, re.MULTILINE)
+    for wanted in ("spark-submit spark_jobs/llm_data_prep.py", "switchyard evaluate", "switchyard gate"):
+        assert wanted in commands
+    for wanted in ("switchyard promote", "switchyard reconcile", "switchyard rollback"):
+        assert wanted in commands
+
+
+def test_the_broken_line_is_in_quarantine_with_its_reason(first: str) -> None:
+    assert re.search(r"invalid_json", first)
+
+
+def test_the_answers_came_from_version_one_then_two_then_two_again_then_one(first: str) -> None:
+    assert re.findall(r"\bqa/(\d+)\b", "\n".join(re.findall(r"X-Release.*", first))) == ["1", "2", "2", "1"]
+
+
+def test_mlflow_minio_and_the_server_agree_on_what_is_live(second: str) -> None:
+    entry = Registry(load(RegistrySettings)).entry("qa")
+    assert entry is not None
+    assert entry.aliases["Production"] == 1
+    store = ObjectStore(load(StoreSettings))
+    assert store.get("raw-data-bucket", "articles/raw_docs.json").count(b"broken-on-purpose") == 1
+    assert any(item.key.endswith(".parquet") for item in store.list("curated-data-bucket", "llm_prepared_docs/"))
+    rows = httpx.get(load(ClientSettings).api_url + "/releases").json()["releases"]
+    assert [row["version"] for row in rows if row["name"] == "qa" and row["alias"] == "Production"] == [1]
+
+
+def test_the_second_run_says_what_was_already_there(second: str) -> None:
+    assert "already holds" in second
+    assert "qa/1 is live already" in second
+
+
+def test_the_llm_query_route_answers_with_the_live_release(second: str) -> None:
+    answer = httpx.post(load(ClientSettings).api_url + "/llm-query/", json={"text_input": "What is a receipt?"})
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"original_input", "generated_text", "tokens_used", "processing_time_ms"}
+    assert answer.headers["X-Release"] == "qa/1"
