@@ -1,0 +1,140 @@
+"""The single checks of a policy: floor, cap, rule against the champion, guard of a tag. Each gives one `Check`.
+
+`holds` True: shown; False: shown not to be, or the metric cannot be trusted; None: these cases cannot decide it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mlflow_project.domain.verdict import Check, Scores
+from mlflow_project.rules.gate import reasons
+from mlflow_project.rules.gate.comparison import Comparison, compare
+from mlflow_project.rules.gate.means import cases_needed
+from mlflow_project.rules.gate.policy import Cap, Guard, MetricRule, Policy
+
+
+def check_floor(scores: Scores, rule: MetricRule, policy: Policy) -> Check:
+    """The mean reaches the floor, on enough cases."""
+    if trouble := _trouble(scores, rule.metric):
+        return Check(rule.metric, "floor", False, trouble)
+    values = _scored(scores, rule.metric)
+    mean, floor = float(np.mean(values)), rule.floor or 0.0
+    if len(values) < policy.min_cases:
+        reason = reasons.too_few(rule.metric, len(values), policy.min_cases)
+        return Check(rule.metric, "floor", None, reason, mean, cases_needed=policy.min_cases)
+    return Check(rule.metric, "floor", mean >= floor, reasons.floor(rule.metric, mean, floor), mean)
+
+
+def check_cap(scores: Scores, cap: Cap) -> Check:
+    """A statistic stays at or below its cap."""
+    name = f"cap {cap.statistic}"
+    if trouble := _trouble(scores, cap.metric):
+        return Check(cap.metric, name, False, trouble)
+    values = _scored(scores, cap.metric)
+    statistics = {"mean": np.mean(values), "p95": np.percentile(values, 95), "max": np.max(values)}
+    value = float(statistics[cap.statistic])
+    return Check(cap.metric, name, value <= cap.at_most, reasons.cap(cap, value), value)
+
+
+def check_rule(candidate: Scores, champion: Scores, rule: MetricRule, policy: Policy) -> Check:
+    """Superior, non-inferior within the margin, or only reported."""
+    trouble = _trouble(candidate, rule.metric) or _trouble(champion, rule.metric)
+    if trouble:
+        harmless = rule.rule == "report" and not (candidate.errors.get(rule.metric) or champion.errors.get(rule.metric))
+        return Check(rule.metric, rule.rule, harmless, trouble)
+    ours, theirs = _pairs(candidate, champion, rule.metric)
+    if rule.rule == "report":
+        mean, other = _mean(candidate, rule.metric), _mean(champion, rule.metric)
+        return Check(rule.metric, "report", True, reasons.report(rule.metric, mean, other), mean, other)
+    if len(ours) < policy.min_cases:
+        reason = reasons.too_few(rule.metric, len(ours), policy.min_cases)
+        return Check(rule.metric, rule.rule, None, reason, cases_needed=policy.min_cases)
+    found = compare(_turned(ours, rule), _turned(theirs, rule), rule.margin, policy.confidence)
+    return _judged(rule, found, float(np.mean(ours)), float(np.mean(theirs)), policy.confidence)
+
+
+def check_guard(candidate: Scores, champion: Scores, guard: Guard, policy: Policy) -> Check:
+    """No tag loses more than its guard allows, unless chance explains it: an alarm, not a proof of equality."""
+    rule, name = policy.rule_of(guard.metric), f"guard {guard.tag}"
+    trouble = _trouble(candidate, guard.metric) or _trouble(champion, guard.metric)
+    ours, theirs = _pairs(candidate, champion, guard.metric, guard.tag)
+    if trouble or not ours:
+        return Check(guard.metric, name, False, trouble or f"no case of tag {guard.tag} was scored on {guard.metric}")
+    loss = compare(_turned(theirs, rule), _turned(ours, rule), None, policy.confidence)
+    holds = not (loss.superior and loss.difference > guard.drop)
+    mean, other = float(np.mean(ours)), float(np.mean(theirs))
+    return Check(guard.metric, name, holds, reasons.guard(guard, len(ours), mean, other, holds), mean, other)
+
+
+def _judged(rule: MetricRule, found: Comparison, mean: float, other: float, confidence: float) -> Check:
+    holds = _holds(rule, found)
+    needed = None
+    if holds is None:
+        distance = found.difference + (rule.margin or 0.0)
+        needed = cases_needed(distance, found.spread, confidence)
+        needed = None if needed is None else max(needed, found.pairs + 1)
+    return Check(
+        rule.metric,
+        rule.rule,
+        holds,
+        reasons.rule(rule, found, mean, other, holds, needed, confidence),
+        candidate=mean,
+        champion=other,
+        lower=found.lower if math.isfinite(found.lower) else None,
+        upper=found.upper if math.isfinite(found.upper) else None,
+        p_value=found.p_value,
+        detectable=found.detectable,
+        cases_needed=needed,
+    )
+
+
+def _holds(rule: MetricRule, found: Comparison) -> bool | None:
+    """Shown, shown not to be, or undecided. A loss is shown where it is too large and no chance result."""
+    if rule.rule == "superior":
+        return True if found.superior else None if found.difference > 0 else False
+    margin = rule.margin or 0.0
+    if found.non_inferior:
+        return True
+    return False if found.upper < 0 and found.difference <= -margin else None
+
+
+def _trouble(scores: Scores, metric: str) -> str:
+    """Why this metric cannot be trusted; empty when it can."""
+    values = scores.metrics.get(metric, ())
+    if count := scores.errors.get(metric):
+        return (
+            f"{metric} of {scores.label} is incomplete: its scorer failed on {count} case(s); mend it, evaluate again"
+        )
+    if all(value is None for value in values):
+        return f"{metric} of {scores.label} is missing: no case was scored on it; evaluate with a scorer of that name"
+    if not all(math.isfinite(value) for value in values if value is not None):
+        return f"{metric} of {scores.label} is not finite on some case; mend its scorer, evaluate again"
+    return ""
+
+
+def _scored(scores: Scores, metric: str) -> list[float]:
+    return [value for value in scores.metrics[metric] if value is not None]
+
+
+def _mean(scores: Scores, metric: str) -> float:
+    return float(np.mean(_scored(scores, metric)))
+
+
+def _pairs(candidate: Scores, champion: Scores, metric: str, tag: str | None = None) -> tuple[list[float], list[float]]:
+    """The values of both, on the cases (of the tag) where both were scored."""
+    rows = zip(
+        candidate.metrics.get(metric, ()),
+        champion.metrics.get(metric, ()),
+        candidate.tags or [()] * len(candidate.case_ids),
+        strict=False,
+    )
+    kept = [(a, b) for a, b, tags in rows if a is not None and b is not None and (tag is None or tag in tags)]
+    return [a for a, _ in kept], [b for _, b in kept]
+
+
+def _turned(values: list[float], rule: MetricRule) -> list[float]:
+    """So that higher is better."""
+    return values if rule.direction == "higher" else [-value for value in values]

@@ -1,0 +1,79 @@
+"""One metric of two releases on the same cases: the estimate, its bounds, and what these cases could show at all.
+
+In: paired values, turned so that a positive difference is better. Out: a `Comparison`. Yes/no values (all 0 or 1) go
+by the exact McNemar test and Tango's interval, others by the bootstrap of their mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlflow_project.rules.gate import means, paired
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`difference` with its one-sided bounds; `superior` and `non_inferior` are the tests' answers.
+
+    `detectable` is the smallest effect (gain, or distance from the margin) that these cases show at 80 % power.
+    """
+
+    pairs: int
+    difference: float
+    lower: float
+    upper: float
+    spread: float
+    superior: bool
+    non_inferior: bool
+    p_value: float | None = None
+    detectable: float | None = None
+
+
+def compare(candidate: list[float], champion: list[float], margin: float | None, confidence: float) -> Comparison:
+    """Compare paired values, higher is better. `margin` None: superiority is asked."""
+    ours, theirs = np.asarray(candidate), np.asarray(champion)
+    yes_no = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(theirs, (0.0, 1.0)).all())
+    return (_yes_no if yes_no else _means)(ours - theirs, margin, confidence)
+
+
+def _yes_no(differences: np.ndarray, margin: float | None, confidence: float) -> Comparison:
+    n = len(differences)
+    gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
+    lower, upper = paired.tango_bounds(gained, lost, n, confidence)
+    spread = float(differences.std())
+    p_value = float(paired.mcnemar_p(gained, lost))
+    if margin is None:
+        detectable = paired.detectable_gain(n, (gained + lost) / n, confidence)
+    else:
+        detectable = means.detectable_difference(max(spread, (margin * (1 - margin)) ** 0.5), n, confidence)
+    return Comparison(
+        pairs=n,
+        difference=float(differences.mean()),
+        lower=float(lower),
+        upper=float(upper),
+        spread=spread,
+        superior=p_value <= 1 - confidence,
+        non_inferior=margin is not None and float(lower) > -margin,
+        p_value=p_value,
+        detectable=detectable,
+    )
+
+
+def _means(differences: np.ndarray, margin: float | None, confidence: float) -> Comparison:
+    if len(differences) < 2:
+        return Comparison(len(differences), float(differences.mean()), -math.inf, math.inf, 0.0, False, False)
+    lower, upper = (float(bound) for bound in means.bootstrap_bounds(differences, confidence))
+    spread = float(differences.std(ddof=1))
+    return Comparison(
+        pairs=len(differences),
+        difference=float(differences.mean()),
+        lower=lower,
+        upper=upper,
+        spread=spread,
+        superior=lower > 0,
+        non_inferior=margin is not None and lower > -margin,
+        detectable=means.detectable_difference(spread, len(differences), confidence),
+    )

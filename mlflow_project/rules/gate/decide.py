@@ -1,0 +1,47 @@
+"""The decision: candidate scores, champion scores and a policy in, a verdict with reasons out. Pure and repeatable.
+
+All deciding checks must hold (an intersection-union test: Berger 1982), so their errors do not add up. One that fails
+makes the verdict `rejected`; else one that these cases cannot decide makes it `inconclusive`. Neither promotes.
+"""
+
+from __future__ import annotations
+
+from mlflow_project.domain.verdict import Check, Scores, Verdict
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.gate.checks import check_cap, check_floor, check_guard, check_rule
+from mlflow_project.rules.gate.policy import Policy
+
+
+def decide(candidate: Scores, champion: Scores | None, policy: Policy) -> Verdict:
+    """Decide about the candidate. Without a champion, floors and caps decide.
+
+    Raises:
+        InvalidData: the two were not scored on the same cases in the same order.
+    """
+    if champion is not None and _cases(candidate) != _cases(champion):
+        raise InvalidData(
+            f"{candidate.label} and {champion.label} were scored on different cases "
+            f"({len(candidate.case_ids)}, {len(champion.case_ids)}): evaluate both on the same ones."
+        )
+    checks = _checks(candidate, champion, policy)
+    failed = [check.reason for check in checks if check.holds is False]
+    undecided = [check.reason for check in checks if check.holds is None]
+    count = len(candidate.case_ids)
+    if failed:
+        return Verdict("rejected", tuple(failed + undecided), checks, count)
+    if undecided:
+        return Verdict("inconclusive", tuple(undecided), checks, count)
+    return Verdict("accepted", tuple(check.reason for check in checks if check.rule != "report"), checks, count)
+
+
+def _checks(candidate: Scores, champion: Scores | None, policy: Policy) -> tuple[Check, ...]:
+    checks = [check_floor(candidate, rule, policy) for rule in policy.metrics if rule.floor is not None]
+    checks += [check_cap(candidate, cap) for cap in policy.caps]
+    if champion is not None:
+        checks += [check_rule(candidate, champion, rule, policy) for rule in policy.metrics]
+        checks += [check_guard(candidate, champion, guard, policy) for guard in policy.guards]
+    return tuple(checks)
+
+
+def _cases(scores: Scores) -> tuple[str, tuple[str, ...]]:
+    return scores.cases_digest, scores.case_ids

@@ -1,0 +1,174 @@
+"""The policy beside each prompt: what a new version must show before an alias may move to it.
+
+In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that lists every mistake.
+
+    confidence: 0.95          one-sided, of every check
+    min_cases: 100            pairs that a deciding metric needs
+    metrics:                  direction higher|lower; floor (higher) = the least mean; rule superior|non_inferior|report
+      correct: {direction: higher, floor: 0.6, rule: non_inferior, margin: 0.05}
+    caps:                     the most that a mean, a 95th percentile or a maximum may be
+      latency_ms: {p95: 500}
+      failed: {mean: 0.0}
+    guards:                   a drop on the cases of a tag that is larger than `drop` and no chance result
+      - {tag: unanswerable, metric: correct, drop: 0.1}
+    protected: false          a protected prompt follows the ledger alone, and needs a second person's approval
+    approval: false           a person approves in the workflow before Production
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.canonical import digest_of
+
+Direction = Literal["higher", "lower"]
+Rule = Literal["superior", "non_inferior", "report"]
+Statistic = Literal["mean", "p95", "max"]
+
+
+@dataclass(frozen=True)
+class MetricRule:
+    """What one metric must show. `margin` is in the metric's own unit: how much worse is still harmless."""
+
+    metric: str
+    direction: Direction
+    rule: Rule
+    floor: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Cap:
+    """The most that a statistic of a metric may be."""
+
+    metric: str
+    statistic: Statistic
+    at_most: float
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Refuse when the cases of one tag lose more than `drop` on a metric, significantly."""
+
+    tag: str
+    metric: str
+    drop: float
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A validated policy; `digest` is of the data that it was read from."""
+
+    metrics: tuple[MetricRule, ...]
+    caps: tuple[Cap, ...]
+    guards: tuple[Guard, ...]
+    confidence: float
+    min_cases: int
+    protected: bool
+    approval: bool
+    digest: str
+
+    def rule_of(self, metric: str) -> MetricRule:
+        """The rule of a metric that the policy names."""
+        return next(rule for rule in self.metrics if rule.metric == metric)
+
+
+_KEYS = {"confidence", "min_cases", "metrics", "caps", "guards", "protected", "approval"}
+
+
+def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
+    """Read a policy.
+
+    Raises:
+        InvalidData: with a line for each mistake.
+    """
+    mistakes: list[str] = []
+    if not isinstance(data, Mapping):
+        raise InvalidData(f"{source} must be a mapping with the keys {', '.join(sorted(_KEYS))}.")
+    mistakes += [f"{key!r} is no key of a policy" for key in data if key not in _KEYS]
+    metrics = [_metric(name, entry, mistakes) for name, entry in _mapping(data, "metrics", mistakes).items()]
+    caps = [cap for name, entry in _mapping(data, "caps", mistakes).items() for cap in _caps(name, entry, mistakes)]
+    guards = [_guard(entry, number, metrics, mistakes) for number, entry in enumerate(data.get("guards") or [], 1)]
+    confidence = _number(data, "confidence", mistakes, "the policy", default=0.95)
+    if not 0.5 < confidence < 1:
+        mistakes.append("confidence must lie between 0.5 and 1, as in 0.95")
+    min_cases = data.get("min_cases", 30)
+    if not isinstance(min_cases, int) or isinstance(min_cases, bool) or min_cases < 1:
+        mistakes.append("min_cases must be a whole number of at least 1")
+    flags = {key: data.get(key, False) for key in ("protected", "approval")}
+    mistakes += [f"{key} must be true or false" for key, value in flags.items() if not isinstance(value, bool)]
+    if not any(metric.floor is not None for metric in metrics):
+        mistakes.append("no metric has a floor, so nothing could decide about a first version")
+    if mistakes:
+        raise InvalidData("\n  ".join([f"{source} has {len(mistakes)} mistake(s):", *mistakes]))
+    return Policy(
+        tuple(metrics), tuple(caps), tuple(guards), confidence, min_cases, **flags, digest=digest_of(dict(data))
+    )
+
+
+def _metric(name: str, entry: Any, mistakes: list[str]) -> MetricRule:
+    where = f"metrics.{name}"
+    entry = _known(entry, {"direction", "rule", "floor", "margin"}, where, mistakes)
+    direction = _choice(entry.get("direction"), get_args(Direction), f"{where}.direction", mistakes)
+    rule = _choice(entry.get("rule", "report"), get_args(Rule), f"{where}.rule", mistakes)
+    floor = _number(entry, "floor", mistakes, where) if "floor" in entry else None
+    margin = _number(entry, "margin", mistakes, where) if "margin" in entry else None
+    if floor is not None and direction == "lower":
+        mistakes.append(f"{where}: a metric where lower is better takes a cap, not a floor")
+    if rule == "non_inferior" and (margin is None or margin <= 0):
+        mistakes.append(f"{where}: non_inferior needs a margin above 0, the loss that is still harmless")
+    if rule != "non_inferior" and margin is not None:
+        mistakes.append(f"{where}: only non_inferior takes a margin")
+    return MetricRule(name, direction, rule, floor, margin)
+
+
+def _caps(name: str, entry: Any, mistakes: list[str]) -> list[Cap]:
+    entry = _known(entry, set(get_args(Statistic)), f"caps.{name}", mistakes)
+    return [Cap(name, statistic, _number(entry, statistic, mistakes, f"caps.{name}")) for statistic in entry]
+
+
+def _guard(entry: Any, number: int, metrics: list[MetricRule], mistakes: list[str]) -> Guard:
+    where = f"guards[{number}]"
+    entry = _known(entry, {"tag", "metric", "drop"}, where, mistakes)
+    if entry.get("metric") not in {metric.metric for metric in metrics}:
+        mistakes.append(f"{where}: metric {entry.get('metric')!r} is not among the policy's metrics")
+    if not isinstance(entry.get("tag"), str):
+        mistakes.append(f"{where}: it needs a tag")
+    drop = _number(entry, "drop", mistakes, where)
+    return Guard(str(entry.get("tag")), str(entry.get("metric")), drop)
+
+
+def _mapping(data: Mapping[str, Any], key: str, mistakes: list[str]) -> Mapping[str, Any]:
+    value = data.get(key) or {}
+    if not isinstance(value, Mapping):
+        mistakes.append(f"{key} must be a mapping from metric to rule")
+        return {}
+    return value
+
+
+def _known(entry: Any, keys: set[str], where: str, mistakes: list[str]) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        mistakes.append(f"{where} must be a mapping with {', '.join(sorted(keys))}")
+        return {}
+    mistakes += [
+        f"{where}: {key!r} is unknown; known are {', '.join(sorted(keys))}" for key in entry if key not in keys
+    ]
+    return {key: value for key, value in entry.items() if key in keys}
+
+
+def _choice(value: Any, choices: tuple[str, ...], where: str, mistakes: list[str]) -> Any:
+    if value not in choices:
+        mistakes.append(f"{where} must be one of {', '.join(choices)}, not {value!r}")
+        return choices[-1]
+    return value
+
+
+def _number(entry: Mapping[str, Any], key: str, mistakes: list[str], where: str, default: float | None = None) -> float:
+    value = entry.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float("-inf") < value < float("inf"):
+        mistakes.append(f"{where}: {key} must be a number, not {value!r}")
+        return 0.0
+    return float(value)

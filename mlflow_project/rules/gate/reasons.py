@@ -1,0 +1,82 @@
+"""The gate's words: each reason names the metric, the numbers and, where something is missing, what to do."""
+
+from __future__ import annotations
+
+from mlflow_project.rules.gate.comparison import Comparison
+from mlflow_project.rules.gate.policy import Cap, Guard, MetricRule
+
+
+def number(value: float) -> str:
+    """Three decimals below ten, fewer above; no minus before a zero."""
+    shown = f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    return shown.removeprefix("-") if float(shown.replace(",", "")) == 0 else shown
+
+
+def too_few(metric: str, scored: int, least: int) -> str:
+    """Not enough scored cases."""
+    return f"{metric}: {scored} scored cases, the policy asks for {least}; add {least - scored} more"
+
+
+def floor(metric: str, mean: float, least: float) -> str:
+    """The mean against its floor."""
+    if mean >= least:
+        return f"{metric} {number(mean)} reaches its floor {number(least)}"
+    return f"{metric} {number(mean)} is below its floor {number(least)}"
+
+
+def cap(rule: Cap, value: float) -> str:
+    """A statistic against its cap."""
+    relation = "stays within" if value <= rule.at_most else "is above"
+    return f"{rule.metric} ({rule.statistic}) {number(value)} {relation} its cap {number(rule.at_most)}"
+
+
+def report(metric: str, mean: float, other: float) -> str:
+    """Both means, no judgement."""
+    return f"{metric} {number(mean)}, the champion's {number(other)}: reported, not judged"
+
+
+def guard(rule: Guard, cases: int, mean: float, other: float, holds: bool) -> str:
+    """A tag's means against its guard."""
+    what = (
+        f"{rule.metric} on the {cases} cases of tag {rule.tag}: {number(mean)} against the champion's {number(other)}"
+    )
+    return f"{what}, within its guard" if holds else f"{what}, a loss of more than the {number(rule.drop)} it may lose"
+
+
+def rule(
+    of: MetricRule,
+    found: Comparison,
+    mean: float,
+    other: float,
+    holds: bool | None,
+    needed: int | None,
+    confidence: float,
+) -> str:
+    """One metric against the champion: the numbers, what is asked, whether it shows, what more cases would do."""
+    turned = 1 if of.direction == "higher" else -1
+    edges = sorted((turned * found.lower, turned * found.upper))
+    change = f"{mean - other:+.3f}, {100 * confidence:g} % bounds {number(edges[0])} and {number(edges[1])}"
+    numbers = f"{of.metric} {number(mean)} against the champion's {number(other)} ({change})"
+    return f"{numbers}: {_asked(of, holds)}{_more(found, holds, needed)}"
+
+
+def _asked(of: MetricRule, holds: bool | None) -> str:
+    if of.rule == "superior":
+        return {True: "shown to be better", False: "no gain", None: "a gain is not shown"}[holds]
+    margin = number(of.margin or 0.0)
+    return {
+        True: f"not worse by {margin} or more",
+        False: f"worse, by more than the margin {margin}",
+        None: f"a loss of {margin} is not ruled out",
+    }[holds]
+
+
+def _more(found: Comparison, holds: bool | None, needed: int | None) -> str:
+    if holds is not None:
+        return ""
+    shown = ""
+    if found.detectable is not None:
+        shown = f"; {found.pairs} cases show an effect of {number(found.detectable)} at 80 % power"
+    if needed is None:
+        return f"{shown}; no number of cases would decide an effect this near the margin"
+    return f"{shown}; about {needed - found.pairs} more would decide, if the effect is what it seems"

@@ -1,0 +1,30 @@
+"""The scorers by name: `(ScoringContext) -> Score`, one small pure function each.
+
+Add one: write the function in the module of its subject, enter it in `SCORERS`, name it in a `policy.yaml`.
+"""
+
+from __future__ import annotations
+
+from mlflow_project.rules.scorers.context import Scorer, ScoringContext
+from mlflow_project.rules.scorers.correctness import contains, correct, exact_match, refuses_rightly, token_f1
+from mlflow_project.rules.scorers.form import keywords, length, toxicity, valid
+from mlflow_project.rules.scorers.grounding import citations_right, groundedness, hallucination
+from mlflow_project.rules.scorers.meaning import coherence, relevance
+from mlflow_project.rules.scorers.retrieval import hit_at_1, hit_at_5, ndcg, reciprocal_rank
+from mlflow_project.rules.scorers.spending import cost_usd, latency_ms, tokens
+
+_ALL: tuple[Scorer, ...] = (
+    correct, contains, exact_match, token_f1, refuses_rightly,
+    groundedness, hallucination, citations_right,
+    hit_at_1, hit_at_5, reciprocal_rank, ndcg,
+    relevance, coherence,
+    valid, length, keywords, toxicity,
+    latency_ms, tokens, cost_usd,
+)  # fmt: skip
+
+SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in _ALL}
+
+FAILED = "failed"
+"""The metric of cases without an answer (1: the provider failed to the end): no scorer, the run fills it in."""
+
+__all__ = ["FAILED", "SCORERS", "Scorer", "ScoringContext"]

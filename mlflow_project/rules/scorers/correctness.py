@@ -1,0 +1,72 @@
+"""Is the answer the expected one? And does it refuse when it must, and only then?
+
+The first three are about cases that have an answer; `correct` and `refuses_rightly` judge every case.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mlflow_project.domain.verdict import Score
+from mlflow_project.rules.scorers.context import ScoringContext, unscored, yes_no
+from mlflow_project.rules.scorers.words import holds, normalised, words
+
+_NO_ANSWER = "the case is unanswerable"
+
+
+def exact_match(context: ScoringContext) -> Score:
+    """1 if the answer is one of the expected ones, after normalising."""
+    if not context.answerable:
+        return unscored(_NO_ANSWER)
+    expected = {normalised(text) for text in context.case.expected}
+    return yes_no(any(normalised(text) in expected for text in _answers(context)), "is none of the expected answers")
+
+
+def token_f1(context: ScoringContext) -> Score:
+    """The best F1 of the answer's words against an expected answer's (Rajpurkar et al. 2016)."""
+    if not context.answerable:
+        return unscored(_NO_ANSWER)
+    pairs = [(text, expected) for text in _answers(context) for expected in context.case.expected]
+    return Score(max((_f1(words(text), words(expected)) for text, expected in pairs), default=0.0))
+
+
+def contains(context: ScoringContext) -> Score:
+    """1 if an expected answer stands in the answer, word for word; of an object, one value must be it."""
+    if not context.answerable:
+        return unscored(_NO_ANSWER)
+    return _contains(context)
+
+
+def correct(context: ScoringContext) -> Score:
+    """1 if the answer holds an expected one; for an unanswerable case, if it refuses."""
+    return _contains(context) if context.answerable else refuses_rightly(context)
+
+
+def refuses_rightly(context: ScoringContext) -> Score:
+    """1 if it says that it does not know exactly when the case is unanswerable."""
+    if context.answer.refused:
+        return yes_no(not context.answerable, "refuses although the case has an answer")
+    return yes_no(context.answerable, "answers although nothing answers the question")
+
+
+def _contains(context: ScoringContext) -> Score:
+    if context.answer.refused:
+        return Score(0.0, "refuses although the case has an answer")
+    if isinstance(context.answer.object, dict):
+        return exact_match(context)
+    found = any(holds(context.said, expected) for expected in context.case.expected)
+    return yes_no(found, "holds none of the expected answers")
+
+
+def _answers(context: ScoringContext) -> list[str]:
+    """The texts that may be the answer: of an object its plain values, else the whole text."""
+    if context.answer.refused:
+        return []
+    if isinstance(context.answer.object, dict):
+        return [str(value) for value in context.answer.object.values() if isinstance(value, str | int | float)]
+    return [context.said]
+
+
+def _f1(said: list[str], expected: list[str]) -> float:
+    shared = sum((Counter(said) & Counter(expected)).values())
+    return 2 * shared / (len(said) + len(expected)) if shared else 0.0

@@ -1,0 +1,72 @@
+"""Was the passage that answers among the retrieved chunks, and how high?
+
+A chunk is relevant if it holds the case's supporting quote, or (where a cut went through it) its first or last half;
+without a quote, if it comes from the case's document. One passage is enough, so the ideal ranking has it first.
+"""
+
+from __future__ import annotations
+
+import math
+
+from mlflow_project.domain.answer import Case, Context
+from mlflow_project.domain.verdict import Score
+from mlflow_project.rules.scorers.context import ScoringContext, unscored, yes_no
+from mlflow_project.rules.scorers.words import holds, words
+
+
+def hit_at_1(context: ScoringContext) -> Score:
+    """1 if the first chunk is relevant."""
+    return _hit(context, 1)
+
+
+def hit_at_5(context: ScoringContext) -> Score:
+    """1 if one of the first five chunks is relevant."""
+    return _hit(context, 5)
+
+
+def reciprocal_rank(context: ScoringContext) -> Score:
+    """1 / rank of the first relevant chunk, 0 without one; its mean is the MRR."""
+    ranks = _ranks(context)
+    if ranks is None:
+        return _not_asked()
+    return Score(1 / ranks[0]) if ranks else Score(0.0, "no retrieved chunk holds the passage")
+
+
+def ndcg(context: ScoringContext) -> Score:
+    """Normalised discounted cumulative gain of yes/no relevance (Järvelin and Kekäläinen 2002)."""
+    ranks = _ranks(context)
+    if ranks is None:
+        return _not_asked()
+    gain = sum(1 / math.log2(rank + 1) for rank in ranks)
+    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, len(ranks) + 1))
+    return Score(gain / ideal) if ranks else Score(0.0, "no retrieved chunk holds the passage")
+
+
+def _hit(context: ScoringContext, k: int) -> Score:
+    ranks = _ranks(context)
+    if ranks is None:
+        return _not_asked()
+    return yes_no(bool(ranks) and ranks[0] <= k, f"none of the first {k} chunks holds the passage")
+
+
+def _ranks(context: ScoringContext) -> list[int] | None:
+    case, chunks = context.case, context.answer.contexts
+    if not chunks or not (case.quote or case.document_id) or not context.answerable:
+        return None
+    return [rank for rank, chunk in enumerate(chunks, start=1) if _relevant(case, chunk)]
+
+
+def _relevant(case: Case, chunk: Context) -> bool:
+    if case.document_id and chunk.document_id != case.document_id:
+        return False
+    return not case.quote or any(holds(chunk.text, part) for part in _parts(case.quote))
+
+
+def _parts(quote: str) -> tuple[str, str, str]:
+    said = words(quote)
+    middle = len(said) // 2
+    return quote, " ".join(said[:middle]), " ".join(said[middle:])
+
+
+def _not_asked() -> Score:
+    return unscored("nothing was retrieved, or the case names no passage")
