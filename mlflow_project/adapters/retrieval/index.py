@@ -1,0 +1,158 @@
+"""Searching one index: words by BM25, vectors by cosine, both joined by weighted reciprocal rank fusion.
+
+In: a verified index folder (see `index_store.fetch`) and questions, which may be any text at all. Out: contexts, best
+first. Reads only; tantivy's files are copied once into a scratch folder, since tantivy wants to lock what it opens.
+Fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet", SIGIR 2009 (k = 60).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+
+from mlflow_project.adapters.retrieval import embeddings
+from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer, words
+from mlflow_project.adapters.retrieval.chunk_file import ChunkFile
+from mlflow_project.adapters.retrieval.index_builder import VECTORS, WORDS, filter_term
+from mlflow_project.domain.answer import Context
+from mlflow_project.domain.release import Retrieval
+from mlflow_project.errors import InvalidData
+
+RANK_CONSTANT = 60
+DEPTH = 100
+MOST_WORDS = 64
+TITLE_BOOST = 0.5
+
+Ranking = list[tuple[int, float]]
+"""Ordinal numbers of chunks with their scores, best first."""
+
+
+def open_index(folder: Path, scratch: Path) -> Index:
+    """Open a fetched index; `scratch` is a writable folder that gets a private copy of tantivy's files.
+
+    Raises:
+        InvalidData: the folder holds no index.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    copy = Path(tempfile.mkdtemp(prefix="words-", dir=scratch))
+    try:
+        shutil.copytree(folder / WORDS, copy, dirs_exist_ok=True)
+        return Index(folder, copy)
+    except (OSError, ValueError) as error:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise InvalidData(f"{folder} holds no search index that can be opened: {error}.") from error
+
+
+class Index:
+    """An open index. `close()` removes the private copy."""
+
+    def __init__(self, folder: Path, words_folder: Path) -> None:
+        self._words_folder = words_folder
+        self._index = tantivy.Index.open(str(words_folder))
+        self._index.register_tokenizer(TOKENIZER, analyzer())
+        self._searcher = self._index.searcher()
+        self._chunks = ChunkFile(folder)
+        path = folder / VECTORS
+        self._vectors: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.exists() else None
+        self._allowed: dict[tuple[tuple[str, str], ...], NDArray[np.bool_]] = {}
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @property
+    def has_vectors(self) -> bool:
+        return self._vectors is not None
+
+    def close(self) -> None:
+        """Give the scratch space back."""
+        shutil.rmtree(self._words_folder, ignore_errors=True)
+
+    def search(self, question: str, retrieval: Retrieval, where: Mapping[str, str] | None = None) -> list[Context]:
+        """The best `retrieval.chunks` contexts. `where` keeps chunks whose document id, language or other metadata
+        equal the values; an index without vectors searches words alone; nothing found is an empty list."""
+        if not len(self) or retrieval.chunks < 1:
+            return []
+        by_words = retrieval.words_weight > 0 or self._vectors is None
+        by_vectors = retrieval.vectors_weight > 0 and self._vectors is not None
+        depth = max(DEPTH, retrieval.chunks) if by_words and by_vectors else retrieval.chunks
+        rankings: list[tuple[float, Ranking]] = []
+        if by_words:
+            rankings.append((retrieval.words_weight, self._by_words(question, depth, where or {})))
+        if by_vectors:
+            rankings.append((retrieval.vectors_weight, self._by_vectors(question, depth, where or {})))
+        ranking = rankings[0][1] if len(rankings) == 1 else fuse(rankings)
+        return [self._context(ordinal, score) for ordinal, score in ranking[: retrieval.chunks]]
+
+    def _by_words(self, question: str, limit: int, where: Mapping[str, str]) -> Ranking:
+        asked = list(dict.fromkeys(words(question)))[:MOST_WORDS]
+        if not asked:
+            return []
+        found = tantivy.Query.boolean_query([(tantivy.Occur.Should, self._word(word)) for word in asked])
+        if where:
+            found = tantivy.Query.boolean_query([(tantivy.Occur.Must, found), *self._filters(where)])
+        hits = self._searcher.search(found, limit=limit, count=False).hits
+        ordinals = self._searcher.fast_field_values("ordinal", [address for _, address in hits])
+        return [(int(ordinal), float(hit[0])) for ordinal, hit in zip(ordinals, hits, strict=True)]
+
+    def _word(self, word: str) -> tantivy.Query:
+        text = tantivy.Query.term_query(self._index.schema, "text", word, "freq")
+        title = tantivy.Query.term_query(self._index.schema, "title", word, "freq")
+        title = tantivy.Query.boost_query(title, TITLE_BOOST)
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, text), (tantivy.Occur.Should, title)])
+
+    def _filters(self, where: Mapping[str, str]) -> list[tuple[tantivy.Occur, tantivy.Query]]:
+        return [
+            (
+                tantivy.Occur.Must,
+                tantivy.Query.const_score_query(
+                    tantivy.Query.term_query(self._index.schema, "filters", filter_term(key, value), "basic"), 0.0
+                ),
+            )
+            for key, value in where.items()
+        ]
+
+    def _by_vectors(self, question: str, limit: int, where: Mapping[str, str]) -> Ranking:
+        assert self._vectors is not None
+        asked = embeddings.embed([question])[0]
+        if not asked.any():
+            return []
+        scores = self._vectors @ asked
+        if where:
+            scores = np.where(self._mask(where), scores, -np.inf)
+        limit = min(limit, len(scores))
+        best = np.argpartition(-scores, limit - 1)[:limit]
+        best = best[np.lexsort((best, -scores[best]))]
+        return [(int(ordinal), float(scores[ordinal])) for ordinal in best if np.isfinite(scores[ordinal])]
+
+    def _mask(self, where: Mapping[str, str]) -> NDArray[np.bool_]:
+        key = tuple(sorted(where.items()))
+        if key not in self._allowed:
+            found = self._searcher.search(
+                tantivy.Query.boolean_query(self._filters(where)), limit=len(self), count=False
+            )
+            ordinals = self._searcher.fast_field_values("ordinal", [address for _, address in found.hits])
+            mask = np.zeros(len(self), dtype=np.bool_)
+            mask[ordinals] = True
+            if len(self._allowed) >= 64:
+                self._allowed.clear()
+            self._allowed[key] = mask
+        return self._allowed[key]
+
+    def _context(self, ordinal: int, score: float) -> Context:
+        row = self._chunks[ordinal]
+        return Context(row["chunk_id"], row["document_id"], row["title"], row["text"], row["start"], row["end"], score)
+
+
+def fuse(rankings: Sequence[tuple[float, Ranking]]) -> Ranking:
+    """Weighted reciprocal rank fusion: the sum of weight / (60 + rank); ties go to the lower ordinal."""
+    scores: dict[int, float] = {}
+    for weight, ranking in rankings:
+        for rank, (ordinal, _) in enumerate(ranking, start=1):
+            scores[ordinal] = scores.get(ordinal, 0.0) + weight / (RANK_CONSTANT + rank)
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,66 @@
+"""Chunks -> a folder that `index.open_index` can search: tantivy for words, the texts, and vectors where asked.
+
+In: chunk rows `{chunk_id, document_id, title, text, start, end, filters}`, `filters` being what a search may filter on.
+The folder is not yet named or described: `index_store.publish` does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+
+from mlflow_project.adapters.retrieval import chunk_file
+from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer
+
+WORDS = "words"
+VECTORS = "vectors.npy"
+
+
+def build(folder: Path, rows: Iterable[Mapping[str, Any]], vectors: NDArray[np.float32] | None = None) -> int:
+    """Write an index into an empty folder; `vectors[i]` belongs to the i-th row. Returns the number of chunks."""
+    words = folder / WORDS
+    words.mkdir(parents=True)
+    index = tantivy.Index(_schema(), path=str(words))
+    index.register_tokenizer(TOKENIZER, analyzer())
+    writer = index.writer(heap_size=64_000_000, num_threads=1)  # one thread: one order, one segment layout
+    count = 0
+    for ordinal, row in enumerate(chunk_file.write(folder, rows)):
+        writer.add_document(_document(ordinal, row))
+        count += 1
+    writer.commit()
+    writer.wait_merging_threads()
+    for lock in words.glob("*.lock"):
+        lock.unlink()
+    if vectors is not None:
+        np.save(folder / VECTORS, vectors.astype(np.float32, copy=False))
+    return count
+
+
+def filter_term(key: str, value: str) -> str:
+    """How a filter is spelt inside the index."""
+    return f"{key}={value}"
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("text", tokenizer_name=TOKENIZER, index_option="freq")
+    builder.add_text_field("title", tokenizer_name=TOKENIZER, index_option="freq")
+    builder.add_text_field("filters", tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field("ordinal", fast=True)
+    return builder.build()
+
+
+def _document(ordinal: int, row: Mapping[str, Any]) -> tantivy.Document:
+    document = tantivy.Document()
+    document.add_unsigned("ordinal", ordinal)
+    document.add_text("text", row["text"])
+    document.add_text("title", row["title"])
+    document.add_text("filters", filter_term("document_id", row["document_id"]))
+    for key, value in row.get("filters", {}).items():
+        document.add_text("filters", filter_term(key, value))
+    return document
