@@ -1,0 +1,242 @@
+"""MLflow's registry of prompts and models over its REST API, by one pooled synchronous client.
+
+MLflow's own client is never used here: it makes five calls where one will do, caches for a minute, and blocks for
+minutes when the server is gone. In: names, versions, aliases. Out: frozen values. An outage is always `Unavailable`,
+and is never read as "there is no such alias".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from mlflow_project.domain.release import Kind
+from mlflow_project.errors import InvalidData, NotFound, Unavailable
+from mlflow_project.settings import RegistrySettings
+
+IS_PROMPT = "mlflow.prompt.is_prompt"
+TEXT = "mlflow.prompt.text"
+_PROMPT_SOURCE = "dummy-source"  # MLflow demands a source and accepts only this for prompts
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class RegistryVersion:
+    """One version as MLflow holds it now. `text` is None for models; `created_at` is seconds since the epoch."""
+
+    kind: Kind
+    name: str
+    version: int
+    text: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    status: str = "READY"
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """A name in the registry, with where its aliases point."""
+
+    kind: Kind
+    name: str
+    aliases: Mapping[str, int]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Registry:
+    """All calls may raise `Unavailable`; `InvalidData` when MLflow refuses what was asked."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self.uri = settings.mlflow_uri.rstrip("/")
+        self._http = httpx.Client(base_url=self.uri, timeout=settings.registry_timeout)
+
+    def entry(self, name: str) -> RegistryEntry | None:
+        """A name with its aliases; None when the registry answers that there is none."""
+        try:
+            data = self._get("registered-models/get", {"name": name})["registered_model"]
+        except NotFound:
+            return None
+        aliases = {item["alias"]: int(item["version"]) for item in data.get("aliases", ())}
+        tags = _tags(data)
+        return RegistryEntry(_kind(tags), data["name"], aliases, tags)
+
+    def names(self) -> list[tuple[Kind, str]]:
+        """Every prompt and every model."""
+        prompts = self._search("registered-models", f"tag.`{IS_PROMPT}` = 'true'")
+        models = self._search("registered-models", f"tag.`{IS_PROMPT}` != 'true'")
+        return [("prompt", item["name"]) for item in prompts] + [("model", item["name"]) for item in models]
+
+    def version(self, name: str, version: int) -> RegistryVersion:
+        """One version.
+
+        Raises:
+            NotFound: there is no such name or version.
+        """
+        try:
+            return _version(self._get("model-versions/get", {"name": name, "version": str(version)})["model_version"])
+        except NotFound as error:
+            raise NotFound(f"There is no {name}/{version} in MLflow at {self.uri}.") from error
+
+    def versions(self, name: str) -> list[RegistryVersion]:
+        """All versions of a name, oldest first; empty when there is no such name."""
+        found = {}
+        for which in ("=", "!="):
+            for item in self._search("model-versions", f"name = '{name}' AND tag.`{IS_PROMPT}` {which} 'true'"):
+                found[int(item["version"])] = _version(item)
+        return [found[number] for number in sorted(found)]
+
+    def by_alias(self, name: str, alias: str) -> RegistryVersion | None:
+        """The version that an alias points at, in one call; None when the name has no such alias.
+
+        Raises:
+            NotFound: there is no such name.
+        """
+        try:
+            return _version(self._get("registered-models/alias", {"name": name, "alias": alias})["model_version"])
+        except _NoAlias:
+            return None
+        except NotFound as error:
+            raise NotFound(f"There is no prompt or model {name!r} in MLflow at {self.uri}.") from error
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version; the last writer wins."""
+        self._send("POST", "registered-models/alias", {"name": name, "alias": alias, "version": str(version)})
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; no matter if it was not there."""
+        self._send("DELETE", "registered-models/alias", {"name": name, "alias": alias})
+
+    def create_prompt_version(self, name: str, text: str, tags: Mapping[str, str], description: str = "") -> int:
+        """A new version of a prompt, and the prompt itself where it is new; the version's number.
+
+        Raises:
+            InvalidData: the name belongs to a model, or MLflow refuses name, text or tags.
+        """
+        entry = self.entry(name)
+        if entry is None:
+            self._create_prompt(name)
+        elif entry.kind != "prompt":
+            raise InvalidData(f"{name!r} is a model in MLflow: prompts and models share one namespace. Rename one.")
+        body = {
+            "name": name,
+            "source": _PROMPT_SOURCE,
+            "description": description,
+            "tags": _pairs({**tags, IS_PROMPT: "true", TEXT: text}),
+        }
+        return int(self._send("POST", "model-versions/create", body)["model_version"]["version"])
+
+    def set_version_tag(self, name: str, version: int, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        body = {"name": name, "version": str(version), "key": key, "value": value}
+        self._send("POST", "model-versions/set-tag", body)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _create_prompt(self, name: str) -> None:
+        try:
+            self._send("POST", "registered-models/create", {"name": name, "tags": _pairs({IS_PROMPT: "true"})})
+        except _Exists:
+            return  # somebody else made it just now
+
+    def _get(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return self._call("GET", path, params=params)
+        except _Disconnected:
+            return self._call("GET", path, params=params)  # an idle connection that the server had closed
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._call(method, path, json=body)
+
+    def _search(self, what: str, query: str) -> Iterator[dict[str, Any]]:
+        token = ""
+        while True:
+            page = self._get(f"{what}/search", {"filter": query, "max_results": str(_PAGE), "page_token": token})
+            yield from page.get(what.replace("-", "_"), ())
+            token = page.get("next_page_token", "")
+            if not token:
+                return
+
+    def _call(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, f"/api/2.0/mlflow/{path}", **rest)
+        except httpx.RemoteProtocolError as error:
+            raise _Disconnected(f"MLflow at {self.uri} closed the connection in mid-answer.") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unavailable(
+                f"MLflow at {self.uri} does not answer ({type(error).__name__}): is it up? `make status` tells, "
+                "`make up` starts it."
+            ) from error
+        data = _json(response)
+        if response.status_code == 200 and data is not None:
+            return data
+        raise self._error(path, response.status_code, data or {})
+
+    def _error(self, path: str, status: int, data: Mapping[str, Any]) -> Exception:
+        code, message = str(data.get("error_code", "")), str(data.get("message", ""))
+        if code == "RESOURCE_DOES_NOT_EXIST":
+            return NotFound(f"MLflow at {self.uri}: {message}")
+        if code == "RESOURCE_ALREADY_EXISTS":
+            return _Exists(f"MLflow at {self.uri}: {message}")
+        if code == "INVALID_PARAMETER_VALUE" and path == "registered-models/alias" and "alias" in message.lower():
+            return _NoAlias(f"MLflow at {self.uri}: {message}")
+        if status in {401, 403}:
+            return InvalidData(
+                f"MLflow at {self.uri} refuses this caller ({status}): check its user and host settings."
+            )
+        if 400 <= status < 500 and code:
+            return InvalidData(f"MLflow at {self.uri} refuses {path}: {message or code}")
+        return Unavailable(
+            f"MLflow at {self.uri} failed on {path} with status {status}: {message or 'no reason given'}"
+        )
+
+
+class _NoAlias(InvalidData):
+    """Internal: the name is there, the alias is not."""
+
+
+class _Exists(InvalidData):
+    """Internal: the name is taken."""
+
+
+class _Disconnected(Unavailable):
+    """Internal: the connection ended before an answer."""
+
+
+def _json(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        data = response.json()
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _tags(data: Mapping[str, Any]) -> dict[str, str]:
+    return {item["key"]: item.get("value", "") for item in data.get("tags", ())}
+
+
+def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def _kind(tags: Mapping[str, str]) -> Kind:
+    return "prompt" if tags.get(IS_PROMPT, "").lower() == "true" else "model"
+
+
+def _version(data: Mapping[str, Any]) -> RegistryVersion:
+    tags = _tags(data)
+    return RegistryVersion(
+        kind=_kind(tags),
+        name=data["name"],
+        version=int(data["version"]),
+        text=tags.get(TEXT),
+        tags=tags,
+        source=data.get("source"),
+        status=data.get("status", "READY"),
+        created_at=int(data.get("creation_timestamp", 0)) / 1000,
+    )

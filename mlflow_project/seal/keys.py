@@ -1,0 +1,119 @@
+"""The gate's signing key and the public keys that are trusted, as PEM files.
+
+`gate.pem` is the private key, readable by its owner alone, and stays with the gate. `trusted/<key id>.pem` are the
+public keys that servers and checks trust; several are valid at once. To rotate: move `gate.pem` away; the next seal
+makes a new one, and the old public key stays trusted. To retire a key, write the time (UTC, ISO 8601) to
+`trusted/<key id>.retired`: seals that the ledger recorded before stay valid, later ones are refused. To disown a key,
+remove its file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+
+from mlflow_project.errors import ConfigError, SealBroken
+from mlflow_project.settings import SealSettings
+
+
+@dataclass(frozen=True)
+class TrustedKeys:
+    """Public keys by key id, and since when a retired one is retired."""
+
+    keys: Mapping[str, Key]
+    retired: Mapping[str, str]
+
+    def valid_at(self, recorded: str | None) -> list[Key]:
+        """The keys whose seals count when the ledger recorded them at this time; None: retirement does not matter."""
+        return [
+            key
+            for key_id, key in self.keys.items()
+            if recorded is None or key_id not in self.retired or recorded < self.retired[key_id]
+        ]
+
+
+def ensure_key(settings: SealSettings) -> str:
+    """Make the signing key unless there is one, and have its public half trusted; the key id."""
+    path = settings.signing_key
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_once(path, CryptoSigner.generate_ed25519().private_bytes, 0o600)
+    key = signing_key(settings)
+    settings.trusted_keys.mkdir(parents=True, exist_ok=True)
+    _write_once(settings.trusted_keys / f"{key.public_key.keyid}.pem", _public_pem(key), 0o644)
+    return str(key.public_key.keyid)
+
+
+def signing_key(settings: SealSettings) -> Any:
+    """The gate's private key.
+
+    Raises:
+        ConfigError: it is missing or unreadable.
+    """
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    path = settings.signing_key
+    try:
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"The gate's signing key {path} cannot be read ({type(error).__name__}): `make up` makes one, and "
+            "SWITCHYARD_SIGNING_KEY says where another lies."
+        ) from error
+
+
+def load_trusted(folder: Path) -> TrustedKeys:
+    """The keys in a folder.
+
+    Raises:
+        SealBroken: there is none, or one of them is no public key.
+    """
+    keys, retired = {}, {}
+    for path in sorted(folder.glob("*.pem")):
+        keys[path.stem] = _public_key(path)
+        note = path.with_suffix(".retired")
+        if note.exists():
+            retired[path.stem] = note.read_text().strip()
+    if not keys:
+        raise SealBroken(
+            f"No trusted key lies in {folder}, so no seal can be checked: put the gate's public key there."
+        )
+    return TrustedKeys(keys, retired)
+
+
+def _public_key(path: Path) -> Key:
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        return SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()), path.stem, "ed25519")
+    except (OSError, ValueError, TypeError) as error:
+        raise SealBroken(f"The trusted key {path} cannot be read: {error}.") from error
+
+
+def _public_pem(key: Any) -> bytes:
+    """The public half, as PEM; from the raw key, since the library keeps Ed25519 keys as hexadecimal."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    raw = bytes.fromhex(key.public_key.keyval["public"])
+    public = Ed25519PublicKey.from_public_bytes(raw)
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _write_once(path: Path, data: bytes, mode: int) -> None:
+    """Create the file whole or not at all; another process's file stays."""
+    own = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        return
+    finally:
+        own.unlink()

@@ -1,0 +1,95 @@
+"""What a seal states: an in-toto Statement v1 that binds a release's digest to its name, version, verdict and evidence.
+
+In: a release and what the gate decided on. Out: JSON-ready data, and the same read back as a `Statement`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_project.domain.release import Release
+from mlflow_project.domain.verdict import Verdict
+from mlflow_project.errors import SealBroken
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:switchyard:seal:v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A verified seal's content. `champion` is (version, digest) of what the release was compared with, or None."""
+
+    kind: str
+    name: str
+    version: int
+    digest: str
+    policy_digest: str
+    champion: tuple[int, str] | None
+    sealed_at: str
+    sealed_by: str
+    predicate: Mapping[str, Any]
+
+
+def statement_for(
+    release: Release,
+    verdict: Verdict,
+    policy_digest: str,
+    champion: Release | None,
+    runs: Mapping[str, str | None],
+    cases: Mapping[str, Any],
+    who: str,
+    when: str,
+) -> dict[str, Any]:
+    """The statement to be signed. `runs`: MLflow run ids of `candidate` and `champion`; `cases`: `digest` and
+    `count`.
+    """
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": release.label, "digest": {"sha256": release.digest.removeprefix("sha256:")}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "kind": release.manifest.kind,
+            "name": release.name,
+            "version": release.version,
+            "verdict": verdict.to_dict(),
+            "policy": {"digest": policy_digest},
+            "champion": None if champion is None else {"version": champion.version, "digest": champion.digest},
+            "runs": dict(runs),
+            "cases": dict(cases),
+            "sealed_at": when,
+            "sealed_by": who,
+        },
+    }
+
+
+def read_statement(data: Any) -> Statement:
+    """Read a statement whose signature was verified.
+
+    Raises:
+        SealBroken: not a statement of ours, or its verdict did not accept the release.
+    """
+    try:
+        if (data["_type"], data["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+            raise SealBroken(f"A seal states {PREDICATE_TYPE}; this envelope states {data['predicateType']!r}.")
+        (subject,), predicate = data["subject"], data["predicate"]
+        champion = predicate["champion"]
+        statement = Statement(
+            kind=predicate["kind"],
+            name=predicate["name"],
+            version=predicate["version"],
+            digest="sha256:" + subject["digest"]["sha256"],
+            policy_digest=predicate["policy"]["digest"],
+            champion=None if champion is None else (champion["version"], champion["digest"]),
+            sealed_at=predicate["sealed_at"],
+            sealed_by=predicate["sealed_by"],
+            predicate=predicate,
+        )
+        accepted = predicate["verdict"]["accepted"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise SealBroken(f"This seal's statement cannot be read: {error!r}.") from error
+    if subject["name"] != f"{statement.name}/{statement.version}" or accepted is not True:
+        raise SealBroken(f"This seal of {subject['name']!r} contradicts itself, or states no acceptance.")
+    return statement
