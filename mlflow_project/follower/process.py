@@ -1,0 +1,74 @@
+"""The follower as a process: settings in, two threads, out on SIGTERM.
+
+The main thread looks at registry and ledger; the other keeps this host's presence, so that neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+import time
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry
+from mlflow_project.follower.history import History
+from mlflow_project.follower.presence import PresenceKeeper
+from mlflow_project.follower.sealed import Fetcher
+from mlflow_project.follower.watch import Watcher
+from mlflow_project.ledger import Ledger
+from mlflow_project.settings import FollowerSettings, RegistrySettings, SealSettings, StoreSettings, load
+from mlflow_project.snapshot.folder import ServingFolder, stamp
+
+logger = logging.getLogger(__name__)
+
+REGISTRY_SECONDS = 1.0
+STORE_SECONDS = 2.0
+WAKE_SECONDS = 0.005
+
+
+def follow() -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = load(FollowerSettings)
+    folder = ServingFolder(settings.serving_folder)
+    keeper = PresenceKeeper(
+        _store(), folder, host=settings.host_name or socket.gethostname(), ttl_seconds=settings.presence_ttl_ms / 1000
+    )
+    watcher = _watcher(settings, folder)
+    watcher.start()
+    presence = threading.Thread(target=keeper.run, args=(stop,), name="presence")
+    presence.start()
+    while not stop.is_set():
+        began = time.monotonic()
+        watcher.look()
+        _sleep(stop, folder, began + settings.poll_ms / 1000)
+    presence.join()
+
+
+def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
+    registry = load(RegistrySettings)
+    registry = registry.model_copy(update={"registry_timeout": min(registry.registry_timeout, REGISTRY_SECONDS)})
+    store = _store()
+    return Watcher(
+        Registry(registry),
+        History(Ledger(store)),
+        Fetcher(store, folder, load(SealSettings).trusted_keys),
+        folder,
+        settings.poll_ms,
+    )
+
+
+def _store() -> ObjectStore:
+    return ObjectStore(load(StoreSettings), connect_timeout=1.0, read_timeout=STORE_SECONDS)
+
+
+def _sleep(stop: threading.Event, folder: ServingFolder, until: float) -> None:
+    """Until the next look is due, or somebody touches the wake file."""
+    seen = stamp(folder.wake_file)
+    while time.monotonic() < until and not stop.wait(WAKE_SECONDS):
+        if stamp(folder.wake_file) != seen:
+            return

@@ -1,0 +1,113 @@
+"""The snapshot itself: which release is live under which alias, which are to be warmed, which were refused and why.
+
+In and out: `to_dict` and `from_dict`, schema `switchyard.snapshot/v1`. Pure data: reading files is `folder`'s, checking
+digests and seals is `verify`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mlflow_project.domain.release import Manifest, Release
+from mlflow_project.errors import InvalidData
+
+SNAPSHOT_SCHEMA = "switchyard.snapshot/v1"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A sealed release under an alias. Times are UTC in ISO 8601: `recorded`, when the ledger recorded its seal;
+    `since`, when it became live on this host, "" while warming.
+    """
+
+    alias: str
+    version: int
+    digest: str
+    manifest: Manifest = field(hash=False)
+    envelope: Mapping[str, Any] = field(hash=False)
+    recorded: str
+    since: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and alias: what at most one live release has."""
+        return self.manifest.name, self.alias
+
+    @property
+    def release(self) -> Release:
+        return Release(self.version, self.digest, self.manifest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "alias": self.alias,
+            "version": self.version,
+            "digest": self.digest,
+            "manifest": self.manifest.to_dict(),
+            "envelope": dict(self.envelope),
+            "recorded": self.recorded,
+            "since": self.since,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Placed:
+        """Read what `to_dict` wrote."""
+        return cls(**{**data, "manifest": Manifest.from_dict(data["manifest"])})
+
+
+@dataclass(frozen=True)
+class RefusedRelease:
+    """What an alias asked for and does not get. `digest` is None where the content could not be read."""
+
+    kind: str
+    name: str
+    alias: str
+    version: int
+    digest: str | None
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, in the form that `GET /releases` shows."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that this host serves, warms and refuses at one moment."""
+
+    live: tuple[Placed, ...] = ()
+    warm: tuple[Placed, ...] = ()
+    refused: tuple[RefusedRelease, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "schema": SNAPSHOT_SCHEMA,
+            "live": [placed.to_dict() for placed in self.live],
+            "warm": [placed.to_dict() for placed in self.warm],
+            "refused": [refused.to_dict() for refused in self.refused],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Snapshot:
+        """Read a snapshot.
+
+        Raises:
+            InvalidData: not of this schema, or a field is missing or unknown.
+        """
+        if not isinstance(data, dict) or data.get("schema") != SNAPSHOT_SCHEMA:
+            raise InvalidData(f"A snapshot says schema {SNAPSHOT_SCHEMA!r}; this file does not.")
+        try:
+            return cls(
+                live=tuple(Placed.from_dict(item) for item in data["live"]),
+                warm=tuple(Placed.from_dict(item) for item in data["warm"]),
+                refused=tuple(RefusedRelease(**item) for item in data["refused"]),
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InvalidData(f"This snapshot cannot be read: {error!r}.") from error

@@ -1,0 +1,77 @@
+"""A snapshot is believed only after its digests and seals were checked again, by whoever loads it.
+
+In: the serving folder and the folder of trusted keys. Out: a snapshot in which every live release holds; where the file
+or one of its releases does not, what the previous snapshot had in that place.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from mlflow_project.errors import InvalidData, NotFound, SealBroken
+from mlflow_project.rules.canonical import manifest_digest
+from mlflow_project.seal.keys import load_trusted
+from mlflow_project.seal.seal import verify as verify_envelope
+from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
+from mlflow_project.snapshot.folder import ServingFolder
+
+logger = logging.getLogger(__name__)
+
+
+def verify(placed: Placed, trusted: Path) -> None:
+    """Check that the manifest has the digest it goes by, and that a valid seal names exactly this release.
+
+    Raises:
+        SealBroken: it does not hold; the message says what.
+    """
+    label = f"{placed.name}/{placed.version}"
+    present = manifest_digest(placed.manifest)
+    if present != placed.digest:
+        raise SealBroken(f"The manifest of {label} was changed: its digest is {present}, it goes by {placed.digest}.")
+    seal = verify_envelope(placed.envelope, load_trusted(trusted), placed.recorded)
+    if (seal.name, seal.version, seal.digest) != (placed.name, placed.version, placed.digest):
+        raise SealBroken(
+            f"The seal of {label} is for {seal.name}/{seal.version} with digest {seal.digest}, not for {placed.digest}."
+        )
+
+
+def load_verified(folder: ServingFolder, trusted: Path) -> Snapshot:
+    """The snapshot on disk; what does not hold is replaced by its last known good, or left out and refused.
+
+    Raises:
+        NotFound: no snapshot was written yet. InvalidData: it is damaged, and so is the one before it.
+    """
+    try:
+        snapshot = folder.read_snapshot()
+    except (InvalidData, NotFound) as error:
+        snapshot = folder.read_previous()
+        logger.error("the snapshot is damaged; the previous one serves", extra={"error": str(error)})
+    broken = {placed: why for placed in snapshot.live if (why := _why_broken(placed, trusted)) is not None}
+    if not broken:
+        return snapshot
+    before = _previous_live(folder, trusted)
+    live = [placed for placed in snapshot.live if placed not in broken]
+    live += [before[placed.key] for placed in broken if placed.key in before]
+    refused = [
+        RefusedRelease(placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, why)
+        for placed, why in broken.items()
+    ]
+    return replace(snapshot, live=tuple(live), refused=(*snapshot.refused, *refused))
+
+
+def _why_broken(placed: Placed, trusted: Path) -> str | None:
+    try:
+        verify(placed, trusted)
+    except SealBroken as error:
+        return str(error)
+    return None
+
+
+def _previous_live(folder: ServingFolder, trusted: Path) -> dict[tuple[str, str], Placed]:
+    try:
+        previous = folder.read_previous()
+    except (InvalidData, NotFound):
+        return {}
+    return {placed.key: placed for placed in previous.live if _why_broken(placed, trusted) is None}

@@ -1,0 +1,1 @@
+"""The routes, a file each; every one parses, makes one call, and answers."""

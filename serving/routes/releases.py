@@ -1,0 +1,62 @@
+"""`GET /releases`: what this worker serves and refuses. `GET /health/live`, `/health/ready`: whether to ask it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from mlflow_project.snapshot.contact import Contact
+from serving.answered import TheWorker
+from serving.problems import problem
+from serving.shelf import Live
+
+router = APIRouter(tags=["Operations"])
+
+
+@router.get("/releases", summary="What is live, and what was refused")
+async def releases(worker: TheWorker) -> dict[str, Any]:
+    """The releases that this worker answers with, and those that it does not follow, with the reasons."""
+    return {
+        "worker": worker.name,
+        "registry": _registry(worker.contact),
+        "releases": [_release(live) for _, live in sorted(worker.shelf.live.items())],
+        "refused": [refused.to_dict() for refused in worker.refused],
+    }
+
+
+@router.get("/health/live", summary="The process runs")
+async def alive() -> dict[str, str]:
+    """Says nothing about what is served."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready", summary="Send it traffic", response_model=None)
+async def ready(worker: TheWorker) -> dict[str, str] | JSONResponse:
+    """Ready once the snapshot of this host was read."""
+    if worker.loaded:
+        return {"status": "ready"}
+    return problem(
+        503,
+        "There is no snapshot on this host yet: is the follower running? `make status` tells.",
+        headers={"Retry-After": "1"},
+    )
+
+
+def _registry(contact: Contact | None) -> dict[str, Any]:
+    if contact is None:
+        return {"reachable": False, "age_ms": None}
+    return {"reachable": contact.fresh, "age_ms": round(contact.age_ms(), 1)}
+
+
+def _release(live: Live) -> dict[str, Any]:
+    placed = live.placed
+    return {
+        "kind": placed.manifest.kind,
+        "name": placed.name,
+        "alias": placed.alias,
+        "version": placed.version,
+        "digest": placed.digest,
+        "since": placed.since,
+    }

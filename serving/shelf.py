@@ -1,0 +1,110 @@
+"""The releases that this worker holds, and which of them are live: what a request resolves its alias with.
+
+`resolve` reads one mapping that is replaced as a whole by one assignment, so a request sees either all of a flip or
+nothing of it. A release that is no longer wanted is closed when the last request that began on it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from mlflow_project.answering import WarmRelease
+
+from mlflow_project.errors import NotFound, Unavailable
+from mlflow_project.snapshot.content import Placed
+
+logger = logging.getLogger(__name__)
+
+Identity = tuple[str, int, str]
+"""Name, version and digest: the same release under two aliases is warmed once."""
+
+
+def identity(placed: Placed) -> Identity:
+    """What a warm release is kept under."""
+    return placed.name, placed.version, placed.digest
+
+
+@dataclass
+class Held:
+    """A warm release and the number of requests that are using it."""
+
+    placed: Placed
+    warm: WarmRelease
+    users: int = 0
+    retired: bool = False
+
+
+@dataclass(frozen=True)
+class Live:
+    """A release under its alias; `since` is when this worker began to serve it, UTC in ISO 8601."""
+
+    placed: Placed
+    held: Held = field(repr=False)
+    since: str
+
+
+class Shelf:
+    """Only the worker's event loop touches it."""
+
+    def __init__(self) -> None:
+        self.live: Mapping[tuple[str, str], Live] = {}
+        self.held: dict[Identity, Held] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def resolve(self, name: str, alias: str) -> list[tuple[float, Live]]:
+        """The releases that answer for this name and alias, with their weights; one of weight 1.0 today.
+
+        Raises:
+            NotFound: other names or aliases are served, this one is not.
+            Unavailable: nothing is served yet.
+        """
+        found = self.live.get((name, alias))
+        if found is not None:
+            return [(1.0, found)]
+        if not self.live:
+            raise Unavailable(
+                f"Nothing is served yet, so nobody answers for {name}@{alias}. Seal a version, then flip the alias: "
+                f"`switchyard gate {name} --version 1`, then `switchyard promote {name} --version 1 --to {alias}`."
+            )
+        raise NotFound(f"No release of {name!r} is live under {alias!r}. `GET /releases` lists what is.")
+
+    @asynccontextmanager
+    async def using(self, name: str, alias: str) -> AsyncIterator[Live]:
+        """Resolve, and keep the release open until the request has ended, whatever flips meanwhile."""
+        _, live = self.resolve(name, alias)[0]
+        live.held.users += 1
+        try:
+            yield live
+        finally:
+            live.held.users -= 1
+            self._close_if_done(live.held)
+
+    def retire(self, wanted: set[Identity]) -> None:
+        """Let go of every release that is neither live nor wanted."""
+        keep = wanted | {identity(live.placed) for live in self.live.values()}
+        for key in [key for key in self.held if key not in keep]:
+            held = self.held.pop(key)
+            held.retired = True
+            self._close_if_done(held)
+
+    async def close(self) -> None:
+        """Close everything: the worker ends."""
+        self.live = {}
+        self.retire(set())
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _close_if_done(self, held: Held) -> None:
+        if held.retired and held.users == 0:
+            task = asyncio.create_task(held.warm.aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.warning("a release could not be closed", extra={"error": repr(task.exception())})

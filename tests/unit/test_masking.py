@@ -1,0 +1,101 @@
+"""Masking: what must go, what must stay, and that what cannot be masked is not recorded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_project.rules.masking import Masker
+
+MASK = Masker()
+
+SECRETS = [
+    ("email", "anna.smith+news@example.co.uk"),
+    ("email", "anna [at] example [dot] com"),
+    ("email", "anna%40example.com"),
+    ("email", "anna＠example.com"),
+    ("iban", "DE89 3704 0044 0532 0130 00"),
+    ("iban", "DE89370400440532013000"),
+    ("iban", "gb82 west 1234 5698 7654 32"),
+    ("iban", "BE68-5390-0754-7034"),
+    ("card", "4111 1111 1111 1111"),
+    ("card", "4111-1111-1111-1111"),
+    ("card", "5500000000000004"),
+    ("card", "378282246310005"),
+    ("card", "4111\u00a01111\u00a01111\u00a01111"),
+    ("ip", "192.168.17.4"),
+    ("ip", "2001:db8::8a2e:370:7334"),
+    ("phone", "+49 30 1234567"),
+    ("phone", "+1 (415) 555-2671"),
+    ("phone", "(415) 555-2671"),
+    ("phone", "030 1234567"),
+    ("phone", "+33 6 12 34 56 78"),
+    ("national_id", "536-90-4399"),
+    ("national_id", "AB 12 34 56 C"),
+    ("national_id", "86 095 742 719"),
+    ("national_id", "12345678Z"),
+    ("national_id", "X1234567L"),
+    ("national_id", "RSSMRA85T10A562S"),
+    ("national_id", "44051401359"),
+    ("national_id", "2 55 08 14 168 025 38"),
+    ("key", "sk-proj-abcdefghijklmnop1234"),
+    ("key", "AKIAIOSFODNN7EXAMPLE"),
+    ("key", "AIzaSyA-1234567890abcdefghijklmnopqrstu"),
+    ("key", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"),
+    ("key", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-def_123"),
+    ("key", "Bearer abcdefgh12345678"),
+    ("key", "password: hunter2hunter2"),
+    ("key", '"api_key": "0123456789abcdef"'),
+    ("key", "-----BEGIN PRIVATE KEY-----\nMIIEvQ==\n-----END PRIVATE KEY-----"),
+]
+
+
+@pytest.mark.parametrize(("kind", "secret"), SECRETS)
+@pytest.mark.parametrize("around", ["{}", "Please write to {} today.", "({})", '{{"a": "{}"}}', "x: {}, and then more"])
+def test_every_kind_is_found_in_every_surrounding(kind: str, secret: str, around: str) -> None:
+    masked = MASK.mask(around.format(secret))
+    assert masked.found == {kind: 1}
+    assert not any(part in masked.text for part in secret.split() if len(part) > 3)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "Version 4.2.0 was released on 2026-11-24 at 14:03:07.",
+        "The order 1234567812345678 failed its check digit.",
+        "It costs 1,234,567.89 EUR and took 1000 ms.",
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "Read docs/guide/ledger.md, section 3.1.4, lines 100-200.",
+        "At 10:30 the flip took 41 ms :: done",
+    ],
+)
+def test_what_only_looks_like_a_number_stays(harmless: str) -> None:
+    assert MASK.mask(harmless).text == harmless
+
+
+def test_a_sites_own_pattern_is_masked_too() -> None:
+    assert Masker({"ticket": r"TCK-\d+"}).mask("see TCK-4711").text == "see [ticket]"
+
+
+def test_keys_and_values_of_nested_data_are_masked() -> None:
+    data = {"to": ["a@example.com", {"a@example.com": 3}]}
+    assert MASK.mask_data(data) == {"to": ["[email]", {"[email]": 3}]}
+
+
+def test_what_cannot_be_masked_is_not_recorded() -> None:
+    class Broken(Masker):
+        def mask(self, text: str):  # type: ignore[no-untyped-def]
+            raise RecursionError
+
+    assert Broken().record_safe("a@example.com", 100) is None
+
+
+def test_a_text_is_masked_before_it_is_cut() -> None:
+    assert MASK.record_safe("aa 4111 1111 1111 1111", 12) == "aa [card]"
+
+
+@given(st.text(max_size=300))
+def test_masking_takes_any_text_and_a_second_time_changes_nothing(text: str) -> None:
+    once = MASK.mask(text).text
+    assert MASK.mask(once).text == once
