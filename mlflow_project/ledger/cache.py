@@ -1,0 +1,73 @@
+"""Records that were read once, kept on disk: one line a record, the very bytes of the object.
+
+Nothing depends on it: what it holds is checked as a chain on reading, and its newest record against the store by the
+ledger. A cache that cannot be read or written is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow_project.errors import InvalidData
+from mlflow_project.ledger.chain import Link, read_link
+
+logger = logging.getLogger(__name__)
+
+
+class Cache:
+    """The kept records of one ledger, named by where that ledger lies."""
+
+    def __init__(self, folder: Path, ledger: str) -> None:
+        self._path = folder / f"{hashlib.sha256(ledger.encode()).hexdigest()[:16]}.jsonl"
+        self._length = 0
+
+    def read(self) -> list[Link]:
+        """The longest chain from the first record on; what does not fit is dropped from the file."""
+        links: list[Link] = []
+        try:
+            lines = self._path.read_bytes().splitlines(keepends=True)
+        except OSError:
+            return []
+        seen = set()
+        for line in lines:
+            if line in seen:
+                continue  # another process kept it too
+            seen.add(line)
+            try:
+                links.append(read_link(line.rstrip(b"\n"), links[-1] if links else None))
+            except InvalidData:
+                self._rewrite(list(dict.fromkeys(lines))[: len(links)])
+                break
+        self._length = len(links)
+        return links
+
+    def add(self, fresh: Sequence[tuple[Link, bytes]]) -> None:
+        """Keep further records. They follow what is kept, or begin anew with the first."""
+        lines = [data + b"\n" for _, data in fresh]
+        if not fresh:
+            return
+        if fresh[0][0].record.serial == 1:
+            self._rewrite(lines)
+        elif fresh[0][0].record.serial == self._length + 1:
+            self._append(lines)
+        self._length = fresh[-1][0].record.serial
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        try:
+            with self._path.open("ab") as file:
+                file.write(b"".join(lines))
+        except OSError as error:
+            logger.debug("ledger cache not written", extra={"path": str(self._path), "error": str(error)})
+
+    def _rewrite(self, lines: Sequence[bytes]) -> None:
+        own = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            own.write_bytes(b"".join(lines))
+            own.replace(self._path)
+        except OSError as error:
+            logger.debug("ledger cache not written", extra={"path": str(self._path), "error": str(error)})

@@ -1,0 +1,165 @@
+"""Read the ledger, and append to it. One object a record; the next free serial is the lock of every flip.
+
+In: drafts. Out: records, each holding the digest of the one before. Records are immutable, so what was read once is
+kept in memory and, where a cache folder is given, on disk; each look asks the store only for what is newer, and
+checks that the newest kept record is still there byte for byte. A record that was overwritten or deleted is read in
+its oldest version: object lock keeps that.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.domain.record import GENESIS, LedgerRecord
+from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Unavailable
+from mlflow_project.ledger.cache import Cache
+from mlflow_project.ledger.chain import PREFIX, Draft, Link, key_of, placed, read_link
+from mlflow_project.ledger.state import State, replay
+from mlflow_project.rules.canonical import digest
+
+_READERS = 16
+_PATIENCE_SECONDS = 60.0
+
+__all__ = ["Draft", "Ledger"]
+
+
+class Ledger:
+    """All calls may raise `Unavailable`, and `InvalidData` when the chain is broken beyond what can be read around."""
+
+    def __init__(self, store: ObjectStore, cache: Path | None = None) -> None:
+        self._store = store
+        self._bucket = store.settings.ledger_bucket
+        self._cache = Cache(cache, f"{store.settings.s3_endpoint}/{self._bucket}") if cache is not None else None
+        self._links: list[Link] = []
+        self._state: State | None = None
+        self._loaded = False
+
+    def head(self) -> tuple[int, str]:
+        """Serial and digest of the newest record; 0 and zeros for an empty ledger."""
+        self._catch_up()
+        return (self._links[-1].record.serial, self._links[-1].digest) if self._links else (0, GENESIS)
+
+    def records(self, start: int = 1) -> list[LedgerRecord]:
+        """All records from a serial on."""
+        self._catch_up()
+        return [link.record for link in self._links[start - 1 :]]
+
+    def state(self) -> State:
+        """What all records say. Not to be changed by callers: it is kept until a newer record appears."""
+        serial, head = self.head()
+        if self._state is None or self._state.serial != serial:
+            self._state = replay(link.record for link in self._links)
+            self._state.head = head
+        return self._state
+
+    def append(self, draft: Draft) -> LedgerRecord:
+        """Append at the next free serial, however often somebody else takes it first."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            serial, _ = self.head()
+            try:
+                return self.append_at(serial + 1, draft)
+            except PromotionConflict:
+                time.sleep(random.uniform(0, 0.02))
+        raise Unavailable(f"No place in the ledger was won within {_PATIENCE_SECONDS:.0f} s: too many writers at once.")
+
+    def append_at(self, serial: int, draft: Draft) -> LedgerRecord:
+        """Append as exactly this serial: compare-and-append.
+
+        Raises:
+            PromotionConflict: somebody else has written that serial.
+        """
+        if len(self._links) < serial - 1:
+            self._catch_up()
+        if len(self._links) != serial - 1:
+            raise PromotionConflict(
+                f"The ledger has moved: record {serial} is not the next, {len(self._links) + 1} is."
+            )
+        link, data = placed(draft, self._links[-1] if self._links else None)
+        if not self._written(serial, data, link.record.nonce):
+            self._catch_up()
+            raise PromotionConflict(f"Somebody else has written record {serial} of the ledger first.")
+        self._keep([(link, data)])
+        return link.record
+
+    def _written(self, serial: int, data: bytes, nonce: str) -> bool:
+        """Put the record; a lost answer is settled by reading back, since a repeated PUT is refused by its own
+        success.
+        """
+        try:
+            if self._store.put_new(self._bucket, key_of(serial), data, "application/json"):
+                return True
+        except Unavailable:
+            if self._holds(serial, nonce):
+                return True
+            raise
+        return self._holds(serial, nonce)
+
+    def _holds(self, serial: int, nonce: str) -> bool:
+        try:
+            return nonce.encode() in self._store.get(self._bucket, key_of(serial))
+        except NotFound:
+            return False
+
+    def _catch_up(self) -> None:
+        self._load()
+        keys = [item.key for item in self._store.list(self._bucket, PREFIX, key_of(len(self._links)))]
+        if not keys:
+            return
+        wanted = range(len(self._links) + 1, _serial(keys[-1]) + 1)
+        with ThreadPoolExecutor(min(_READERS, len(wanted))) as pool:
+            self._extend(zip(wanted, pool.map(self._read, wanted), strict=True))
+
+    def _load(self) -> None:
+        """Once: take what the disk has kept, if its newest record is still what the store holds."""
+        if self._loaded:
+            return
+        kept = self._cache.read() if self._cache is not None else []
+        if kept and not self._still_there(kept[-1]):
+            kept = []
+        self._links, self._loaded = kept, True
+
+    def _still_there(self, link: Link) -> bool:
+        try:
+            return digest(self._read(link.record.serial)) == link.digest
+        except NotFound:
+            return False
+
+    def _extend(self, found: Iterable[tuple[int, bytes]]) -> None:
+        fresh: list[tuple[Link, bytes]] = []
+        for serial, data in found:
+            before = fresh[-1][0] if fresh else self._links[-1] if self._links else None
+            try:
+                fresh.append((read_link(data, before), data))
+            except InvalidData:
+                oldest = self._oldest(serial)
+                fresh.append((read_link(oldest, before), oldest))
+        self._keep(fresh)
+
+    def _keep(self, fresh: list[tuple[Link, bytes]]) -> None:
+        self._links += [link for link, _ in fresh]
+        if self._cache is not None:
+            self._cache.add(fresh)
+
+    def _read(self, serial: int) -> bytes:
+        try:
+            return self._store.get(self._bucket, key_of(serial))
+        except NotFound:
+            return self._oldest(serial)
+
+    def _oldest(self, serial: int) -> bytes:
+        versions = [item for item in self._store.versions(self._bucket, key_of(serial)) if not item.deleted]
+        if not versions:
+            raise InvalidData(
+                f"Ledger record {serial} is missing. `switchyard ledger verify` tells what else is wrong."
+            )
+        return self._store.get(self._bucket, key_of(serial), versions[-1].version_id)
+
+
+def _serial(key: str) -> int:
+    return int(key.removeprefix(PREFIX).removesuffix(".json"))
