@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from mlflow_project.errors import ConfigError, SealBroken
 from mlflow_project.settings import SealSettings
@@ -25,46 +32,60 @@ from mlflow_project.settings import SealSettings
 class TrustedKeys:
     """Public keys by key id, and since when a retired one is retired."""
 
-    keys: Mapping[str, Key]
+    keys: Mapping[str, Ed25519PublicKey]
     retired: Mapping[str, str]
 
-    def valid_at(self, recorded: str | None) -> list[Key]:
+    def valid_at(self, recorded: str | None) -> dict[str, Ed25519PublicKey]:
         """The keys whose seals count when the ledger recorded them at this time; None: retirement does not matter."""
-        return [
-            key
+        return {
+            key_id: key
             for key_id, key in self.keys.items()
             if recorded is None or key_id not in self.retired or recorded < self.retired[key_id]
-        ]
+        }
 
 
 def ensure_key(settings: SealSettings) -> str:
     """Make the signing key unless there is one, and have its public half trusted; the key id."""
+    from securesystemslib.signer import CryptoSigner
+
     path = settings.signing_key
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_once(path, CryptoSigner.generate_ed25519().private_bytes, 0o600)
-    key = signing_key(settings)
+    signer = signing_key(settings)
+    public = _load_private(path).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     settings.trusted_keys.mkdir(parents=True, exist_ok=True)
-    _write_once(settings.trusted_keys / f"{key.public_key.keyid}.pem", _public_pem(key), 0o644)
-    return str(key.public_key.keyid)
+    _write_once(settings.trusted_keys / f"{signer.public_key.keyid}.pem", public, 0o644)
+    return str(signer.public_key.keyid)
 
 
 def signing_key(settings: SealSettings) -> Any:
-    """The gate's private key.
+    """The gate's signer.
 
     Raises:
-        ConfigError: it is missing or unreadable.
+        ConfigError: the key is missing or unreadable.
     """
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner  # imports boto3 where it is installed: for the gate alone
 
-    path = settings.signing_key
+    return CryptoSigner(_load_private(settings.signing_key))
+
+
+def _load_private(path: Path) -> Ed25519PrivateKey:
+    """The private key in a file.
+
+    Raises:
+        ConfigError: it is missing, unreadable, or no Ed25519 key.
+    """
     try:
-        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
-    except (OSError, ValueError, TypeError) as error:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(
             f"The gate's signing key {path} cannot be read ({type(error).__name__}): `make up` makes one, and "
             "SWITCHYARD_SIGNING_KEY says where another lies."
         ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"The gate's signing key {path} is no Ed25519 key.")
+    return key
 
 
 def load_trusted(folder: Path) -> TrustedKeys:
@@ -86,23 +107,14 @@ def load_trusted(folder: Path) -> TrustedKeys:
     return TrustedKeys(keys, retired)
 
 
-def _public_key(path: Path) -> Key:
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
+def _public_key(path: Path) -> Ed25519PublicKey:
     try:
-        return SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()), path.stem, "ed25519")
-    except (OSError, ValueError, TypeError) as error:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SealBroken(f"The trusted key {path} cannot be read: {error}.") from error
-
-
-def _public_pem(key: Any) -> bytes:
-    """The public half, as PEM; from the raw key, since the library keeps Ed25519 keys as hexadecimal."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    raw = bytes.fromhex(key.public_key.keyval["public"])
-    public = Ed25519PublicKey.from_public_bytes(raw)
-    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if not isinstance(key, Ed25519PublicKey):
+        raise SealBroken(f"The trusted key {path} is no Ed25519 key.")
+    return key
 
 
 def _write_once(path: Path, data: bytes, mode: int) -> None:
