@@ -32,7 +32,8 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     with np.errstate(invalid="ignore"):
         vectors = np.nan_to_num(_model().embed(list(texts), norm=False).astype(np.float32, copy=False))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    normalised: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return normalised
 
 
 @cache

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 def publish(store: ObjectStore, folder: Path, manifest: dict[str, Any]) -> str:
     """Store a built folder; returns the digest that counts for this table, version and specification.
 
-    `manifest` says `table`, `delta_version`, `specification` and what else is known (counts, model); the files and their
+    `manifest` says `table`, `delta_version`, `specification` and what else is known (counts, model); files and their
     digests are added here.
     """
     table = table_uri(manifest["table"])

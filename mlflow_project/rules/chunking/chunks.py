@@ -1,0 +1,65 @@
+"""Spans become chunks: with an id that depends on nothing but document, splitter and text, and the headings above it.
+
+`chunk_id` is BLAKE2b (128 bits) of document id, splitter name, chunk text and, where a document holds the same chunk
+more than once, its occurrence number: the same on every machine, in every order, on every partition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mlflow_project.rules.chunking.splitter import Splitter, split
+from mlflow_project.rules.chunking.structure import Heading, Structure, structure_of
+
+
+class Chunk(NamedTuple):
+    """A slice of a document: `document[start:end] == text`, in code points; `heading_path` from the outermost."""
+
+    chunk_id: str
+    index: int
+    start: int
+    end: int
+    heading_path: str
+    text: str
+
+
+def chunks_of(document_id: str, text: str, splitter: Splitter, blocks: Sequence[tuple[int, int]] = ()) -> list[Chunk]:
+    """All chunks of a document. `blocks` (the turns of a conversation) take the place of its Markdown structure."""
+    structure = Structure(blocks=tuple(blocks)) if blocks else structure_of(text)
+    base = hashlib.blake2b(f"{document_id}\0{splitter.name}\0".encode(), digest_size=16)
+    paths = _paths(structure.headings)
+    seen: dict[str, int] = {}
+    found = []
+    for index, (start, end) in enumerate(split(text, splitter, structure)):
+        part = text[start:end]
+        name = _identity(base, part, 0)
+        occurrence = seen.get(name, 0)
+        seen[name] = occurrence + 1
+        if occurrence:
+            name = _identity(base, part, occurrence)
+        path = paths[bisect_right(structure.headings, (start, len(text) + 1)) - 1] if paths else ""
+        found.append(Chunk(name, index, start, end, path, part))
+    return found
+
+
+def _identity(base: hashlib.blake2b, text: str, occurrence: int) -> str:
+    whole = base.copy()
+    whole.update(text.encode())
+    if occurrence:
+        whole.update(b"\0%d" % occurrence)
+    return whole.hexdigest()
+
+
+def _paths(headings: Sequence[Heading]) -> list[str]:
+    """The path at each heading; the last entry (what index -1 finds) is the empty path before the first one."""
+    open_headings: list[Heading] = []
+    paths = []
+    for heading in headings:
+        while open_headings and open_headings[-1].level >= heading.level:
+            open_headings.pop()
+        open_headings.append(heading)
+        paths.append(" > ".join(above.text for above in open_headings))
+    return [*paths, ""] if paths else []

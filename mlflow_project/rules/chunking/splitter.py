@@ -1,0 +1,197 @@
+"""Cuts a text into overlapping spans at the best places: headings, paragraphs, lines, sentences, words.
+
+In: a text, a `Splitter`, and blocks that should stay whole (fences, tables, the turns of a conversation). Out: spans
+(start, end) in code points. Promises: `end` grows from span to span; no span is longer than the size; none begins or
+ends with white space; between the spans nothing but white space is lost; equal input gives equal spans.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from typing import Literal
+
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.chunking.structure import PLAIN, Structure
+
+ALGORITHM = "switchyard/1"
+BYTES_PER_TOKEN = 4
+"""Tokens are estimated: one for every four bytes of UTF-8, the rule of thumb that providers publish."""
+
+_SENTENCES = (". ", "! ", "? ", ".\n", "!\n", "?\n")
+_SENTENCES_BEYOND_ASCII = (*_SENTENCES, *"。！？｡．…।॥؟۔։።។။")
+_CLOSING = "\"'”’」』）)】》»"
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Splitter:
+    """Size and overlap, in characters (code points) or estimated tokens. `name` stands in every row that it made."""
+
+    size: int = 700
+    overlap: int = 100
+    unit: Literal["characters", "tokens"] = "characters"
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or not 0 <= self.overlap <= self.size // 2 or self.unit not in ("characters", "tokens"):
+            raise InvalidData(
+                f"A chunk of {self.size} {self.unit} with an overlap of {self.overlap} cannot be made: the size must be "
+                "at least 8, the overlap at most half of it, the unit `characters` or `tokens`."
+            )
+
+    @property
+    def name(self) -> str:
+        return f"{ALGORITHM} size={self.size} overlap={self.overlap} unit={self.unit}"
+
+
+def split(text: str, splitter: Splitter, structure: Structure = PLAIN) -> list[Span]:
+    """The spans of a text, in order. A text of white space alone has none."""
+    return _Cutter(text, splitter, structure).spans()
+
+
+class _Cutter:
+    def __init__(self, text: str, splitter: Splitter, structure: Structure) -> None:
+        self.text = text
+        self.length = len(text)
+        self.splitter = splitter
+        self.in_tokens = splitter.unit == "tokens"
+        self.headings = structure.headings
+        self.heading_starts = [heading.start for heading in structure.headings]
+        self.blocks = structure.blocks
+        self.block_starts = [start for start, _ in structure.blocks]
+        self.structured = bool(self.headings or self.blocks)
+        ascii_only = text.isascii()
+        self.sentences = _SENTENCES if ascii_only else _SENTENCES_BEYOND_ASCII
+        self.paragraphs = ("\n\n", "\r\n\r\n") if "\r" in text else ("\n\n",)
+
+    def spans(self) -> list[Span]:
+        found: list[Span] = []
+        fresh = start = self._skip_space(0)  # `fresh`: the first character that no span holds yet
+        while fresh < self.length:
+            limit = self._reach(start)
+            cut = self.length if limit >= self.length else self._cut(start, fresh, limit)
+            end = start + len(self.text[start:cut].rstrip())
+            found.append((start, end))
+            fresh = self._skip_space(cut)
+            start = self._overlapped(start, end, fresh)
+        return found
+
+    def _reach(self, start: int) -> int:
+        """The furthest end of a span that starts here."""
+        if not self.in_tokens:
+            return start + self.splitter.size
+        budget = self.splitter.size * BYTES_PER_TOKEN
+        window = self.text[start : start + budget]
+        if window.isascii():
+            return start + budget
+        return start + len(window.encode("utf-8", "surrogatepass")[:budget].decode("utf-8", "ignore"))
+
+    def _cut(self, start: int, fresh: int, limit: int) -> int:
+        """Where a span ends that cannot hold all the rest: after `fresh`, at most at `limit`."""
+        cut = self._separator(start, fresh, limit)
+        return self._keep_together(start, fresh, limit, cut) if self.structured else cut
+
+    def _separator(self, start: int, fresh: int, limit: int) -> int:
+        text = self.text
+        low = max(start + (limit - start) // 2, fresh + 1)
+        if self.headings:
+            place = bisect_right(self.heading_starts, limit) - 1
+            if place >= 0 and self.heading_starts[place] >= low:
+                return self.heading_starts[place]
+        for paragraph in self.paragraphs:
+            place = text.rfind(paragraph, low, limit)
+            if place >= 0:
+                return place
+        place = text.rfind("\n", low, limit)
+        if place >= 0:
+            return place
+        place = max(text.rfind(mark, low, limit) for mark in self.sentences)
+        if place >= 0:
+            return self._after_closing(place + 1, limit)
+        place = text.rfind(" ", fresh + 1, limit)
+        return place if place >= 0 else self._whole_character(fresh + 1, limit)
+
+    def _after_closing(self, place: int, limit: int) -> int:
+        while place < limit and self.text[place] in _CLOSING:
+            place += 1
+        return place
+
+    def _whole_character(self, low: int, place: int) -> int:
+        """Not before a combining mark or a joiner, where that can be helped."""
+        for earlier in range(place, max(low, place - 16), -1):
+            after, before = self.text[earlier], self.text[earlier - 1]
+            if not unicodedata.combining(after) and after not in "\u200d\ufe0f" and before != "\u200d":
+                return earlier
+        return place
+
+    def _keep_together(self, start: int, fresh: int, limit: int, cut: int) -> int:
+        """Move a cut out of a block that fits into one span, and away from below a heading."""
+        place = bisect_left(self.block_starts, cut) - 1
+        if place >= 0 and self.blocks[place][1] > cut:
+            block_start, block_end = self.blocks[place]
+            if block_end <= self._reach(block_start):
+                if block_start > fresh:
+                    cut = block_start
+                elif block_end <= limit:
+                    cut = block_end
+        while True:
+            place = bisect_left(self.heading_starts, cut) - 1
+            if place < 0 or self.headings[place].start <= fresh:
+                return cut
+            heading = self.headings[place]
+            if cut > heading.end and not self.text[heading.end : cut].isspace():
+                return cut
+            cut = heading.start
+
+    def _overlapped(self, start: int, end: int, fresh: int) -> int:
+        """Where the next span starts: up to the overlap before what is fresh, at the start of a line, sentence or
+        word; at what is fresh itself where a heading or a block begins."""
+        if not self.splitter.overlap or fresh >= self.length or self._begins_structure(fresh):
+            return fresh
+        low = max(self._back(end), start + (end - start) // 2)
+        place = self._boundary(low, end)
+        place = self._skip_space(place)
+        if self.blocks:
+            at = bisect_right(self.block_starts, place) - 1
+            if at >= 0 and self.blocks[at][0] < place < self.blocks[at][1] <= fresh:
+                return fresh
+        return place if place < end and self._reach(place) > fresh else fresh
+
+    def _back(self, end: int) -> int:
+        if not self.in_tokens:
+            return end - self.splitter.overlap
+        budget = self.splitter.overlap * BYTES_PER_TOKEN
+        window = self.text[max(0, end - budget) : end]
+        return end - len(window.encode("utf-8", "surrogatepass")[-budget:].decode("utf-8", "ignore"))
+
+    def _boundary(self, low: int, end: int) -> int:
+        """The first start of a line or sentence at or after `low`, else of a word, else `low`."""
+        text = self.text
+        places = [place + 1 for mark in self.sentences if (place := text.find(mark, low, end)) >= 0]
+        line = text.find("\n", low, end)
+        if line >= 0:
+            places.append(line + 1)
+        best = min(places, default=end)
+        if best < end and not text[best:end].isspace():
+            return best
+        space = text.find(" ", low, end)
+        return space + 1 if space >= 0 else self._whole_character(low - 16, low)
+
+    def _begins_structure(self, place: int) -> bool:
+        """Whether the line of `place` begins a heading or a block."""
+        if not self.structured:
+            return False
+        line = self.text.rfind("\n", 0, place) + 1
+        for starts in (self.heading_starts, self.block_starts):
+            at = bisect_left(starts, line)
+            if at < len(starts) and starts[at] <= place:
+                return True
+        return False
+
+    def _skip_space(self, place: int) -> int:
+        text, length = self.text, self.length
+        while place < length and text[place].isspace():
+            place += 1
+        return place

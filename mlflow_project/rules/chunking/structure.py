@@ -1,0 +1,90 @@
+"""What must not be torn apart in a Markdown text: headings, fenced code, tables. Offsets are code points.
+
+In: any text; what is not Markdown simply has no structure. Linear in the length of the text.
+Grammar: CommonMark 0.31 (ATX headings, fenced code blocks) and GitHub's tables (delimiter row).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}(#{1,6})(?:[ \t]+([^\n]*))?$", re.MULTILINE)
+_DELIMITER = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t\r]*$", re.MULTILINE)
+
+
+class Heading(NamedTuple):
+    """A heading line: where it starts and ends, its level (1 to 6) and its text."""
+
+    start: int
+    end: int
+    level: int
+    text: str
+
+
+class Structure(NamedTuple):
+    """Headings and blocks (start, end) in order; blocks do not overlap."""
+
+    headings: tuple[Heading, ...] = ()
+    blocks: tuple[tuple[int, int], ...] = ()
+
+
+PLAIN = Structure()
+
+
+def structure_of(text: str) -> Structure:
+    """Find headings, fences and tables; headings and tables inside a fence are code."""
+    fences = tuple(_fences(text)) if "```" in text or "~~~" in text else ()
+    headings = tuple(_headings(text, fences)) if "#" in text else ()
+    tables = tuple(_tables(text, fences)) if "|" in text and "-" in text else ()
+    if not (fences or headings or tables):
+        return PLAIN
+    return Structure(headings, tuple(sorted(fences + tables)))
+
+
+def _fences(text: str) -> Iterator[tuple[int, int]]:
+    start, mark = -1, ""
+    for match in _FENCE.finditer(text):
+        if start < 0:
+            if match[1][0] == "`" and "`" in match[2]:
+                continue  # inline code, not a fence
+            start, mark = match.start(), match[1]
+        elif match[1][0] == mark[0] and len(match[1]) >= len(mark) and not match[2].strip():
+            yield start, match.end()
+            start = -1
+    if start >= 0:
+        yield start, len(text)
+
+
+def _headings(text: str, fences: tuple[tuple[int, int], ...]) -> Iterator[Heading]:
+    for match in _HEADING.finditer(text):
+        if not _inside(match.start(), fences):
+            yield Heading(match.start(), match.end(), len(match[1]), (match[2] or "").strip().rstrip("#").strip())
+
+
+def _tables(text: str, fences: tuple[tuple[int, int], ...]) -> Iterator[tuple[int, int]]:
+    reached = 0
+    for match in _DELIMITER.finditer(text):
+        if "|" not in match[0] or match.start() < max(reached, 1) or _inside(match.start(), fences):
+            continue
+        head = text.rfind("\n", 0, match.start() - 1) + 1
+        if head < reached or "|" not in text[head : match.start()]:
+            continue
+        reached = _table_end(text, match.end())
+        yield head, reached
+
+
+def _table_end(text: str, end: int) -> int:
+    while end < len(text):
+        line_end = text.find("\n", end + 1)
+        line_end = len(text) if line_end < 0 else line_end
+        if text.find("|", end + 1, line_end) < 0:
+            break
+        end = line_end
+    return end
+
+
+def _inside(place: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    return any(start <= place < end for start, end in ranges)
