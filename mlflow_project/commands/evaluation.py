@@ -1,0 +1,180 @@
+"""`switchyard evaluate` and `switchyard gate`: thin doors to evaluation, and from its runs to verdict and seal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
+from mlflow_project.errors import Refused
+
+if TYPE_CHECKING:
+    from mlflow_project.domain.record import LedgerRecord
+    from mlflow_project.domain.release import Release
+    from mlflow_project.evaluation.compare import Judged
+    from mlflow_project.evaluation.workplace import Evaluated
+    from mlflow_project.rules.gate.policy import Policy
+
+Name = Annotated[str, typer.Argument(help="The prompt's name, as in `qa`.")]
+Version = Annotated[int, typer.Option(help="The version to judge.")]
+Cases = Annotated[str | None, typer.Option(help="The cases. Default: prompts/NAME/cases.jsonl.")]
+Against = Annotated[str, typer.Option(help="The alias that the champion stands under.")]
+Budget = Annotated[float | None, typer.Option(min=0, help="The most that new answers may cost, in USD.")]
+AtOnce = Annotated[int, typer.Option(min=1, help="Cases asked at once.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Default: prompts/NAME/policy.yaml.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, and record nothing.")]
+Again = Annotated[bool, typer.Option("--again", help="A new run even where a complete one is there.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this room."""
+    app.command()(reports_errors(evaluate))
+    app.command()(reports_errors(gate))
+
+
+def evaluate(
+    name: Name,
+    version: Version,
+    against: Against = "Production",
+    cases: Cases = None,
+    at_once: AtOnce = 16,
+    budget: Budget = None,
+    again: Again = False,
+    json: Json = False,
+) -> None:
+    """Ask a version and the champion the same questions, score the answers, keep both as MLflow runs."""
+    from mlflow_project.evaluation.asking import Plan
+    from mlflow_project.evaluation.cases import load_cases
+    from mlflow_project.evaluation.workplace import workplace
+
+    place = workplace(against)
+    candidate = place.release(name, version)
+    asked = load_cases(cases or f"prompts/{name}/cases.jsonl")
+    champion = place.champion_of(name, version)
+    plan = Plan(at_once, budget_usd=budget)
+    done: list[Evaluated] = []
+    for release in filter(None, (candidate, champion)):
+        with _progress(release.label) as report:
+            done.append(place.evaluated(release, asked, plan, report, again=again and release is candidate))
+    runs = [place.experiments.get(item.scores.run or "") for item in done]
+    address = place.experiments.comparison(runs) if champion else place.experiments.address(runs[0])
+    data = {"cases": {"digest": done[0].scores.cases_digest, "count": len(asked)}, "comparison": address}
+    emit(data | {"releases": [_plain(item) for item in done]}, json, lambda console: _show(console, done, address))
+
+
+def gate(
+    name: Name,
+    version: Version,
+    dry_run: DryRun = False,
+    policy: PolicyFile = None,
+    against: Against = "Production",
+    json: Json = False,
+) -> None:
+    """Judge a version by the evaluation runs. Accepted: it is sealed. Else it is recorded, with exit code 4."""
+    from mlflow_project.evaluation.compare import judge
+    from mlflow_project.evaluation.policies import load_policy
+    from mlflow_project.evaluation.workplace import workplace
+
+    place = workplace(against)
+    rules = load_policy(policy or Path("prompts") / name / "policy.yaml")
+    candidate, champion = place.release(name, version), place.champion_of(name, version)
+    judged = judge(candidate, champion, rules, place.experiments)
+    record = None if dry_run else _recorded(candidate, champion, judged, rules)
+    data = {
+        **judged.verdict.to_dict(),
+        "name": name,
+        "version": version,
+        "digest": candidate.digest,
+        "champion": champion.version if champion else None,
+        "policy": rules.digest,
+        "comparison": judged.comparison,
+        "ledger": record.serial if record else None,
+    }
+    emit(data, json, lambda console: _explain(console, judged, candidate.label, record))
+    if not judged.verdict.accepted:
+        raise typer.Exit(Refused.exit_code)
+
+
+def _recorded(candidate: Release, champion: Release | None, judged: Judged, policy: Policy) -> LedgerRecord:
+    """Seal or refusal, in the ledger."""
+    from mlflow_project.identity import current_identity
+    from mlflow_project.promotion.seal_release import record_verdict
+    from mlflow_project.settings import ClientSettings, load
+
+    scores, other = judged.candidate, judged.champion
+    return record_verdict(
+        release=candidate,
+        verdict=judged.verdict,
+        policy_digest=policy.digest,
+        champion=champion,
+        runs={"candidate": scores.run, "champion": other.run if other else None},
+        cases={"digest": scores.cases_digest, "count": len(scores.case_ids)},
+        who=current_identity(load(ClientSettings)),
+    )
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar on stderr: cases done, rate, cost so far."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[extra]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=progress, transient=True) as bar:
+        task = bar.add_task(f"{label}: questions", total=None, extra="")
+        started = time.monotonic()
+
+        def report(done: int, total: int, cost: float) -> None:
+            rate = f"{done / max(time.monotonic() - started, 1e-6):.0f}/s"
+            bar.update(task, completed=done, total=total, extra=rate + (f", {cost:.4f} USD" if cost else ""))
+
+        yield report
+
+
+def _plain(item: Evaluated) -> dict[str, Any]:
+    from mlflow_project.evaluation.record import means
+
+    scores = item.scores
+    return {
+        "name": item.release.name,
+        "version": item.release.version,
+        "digest": scores.digest,
+        "run": scores.run,
+        "reused": item.reused,
+        "metrics": means(scores),
+        "errors": dict(scores.errors),
+    }
+
+
+def _show(console: Console, done: Sequence[Evaluated], address: str) -> None:
+    from mlflow_project.evaluation.record import means
+    from mlflow_project.rules.gate.reasons import number
+
+    columns = [means(item.scores) for item in done]
+    names = sorted(set().union(*columns))
+    rows = [[name, *(number(column[name]) if name in column else "-" for column in columns)] for name in names]
+    title = f"{len(done[0].scores.case_ids)} questions"
+    console.print(table(["metric (mean)", *(item.release.label for item in done)], rows, title))
+    for item in done:
+        if item.reused:
+            console.print(f"{item.release.label} was evaluated on these cases before: run {item.scores.run}.")
+        for metric, count in item.scores.errors.items():
+            console.print(f"{item.release.label}: the scorer {metric} failed on {count} case(s).", style="red")
+    console.print(f"In MLflow: {address}", soft_wrap=True)
+
+
+def _explain(console: Console, judged: Judged, label: str, record: LedgerRecord | None) -> None:
+    verdict = judged.verdict
+    against = f" against {judged.champion.label}" if judged.champion else ", no champion: floors and caps decide"
+    style = "bold green" if verdict.accepted else "bold red"
+    console.print(f"{label} {verdict.outcome} on {verdict.cases} questions{against}", style=style)
+    for reason in verdict.reasons:
+        console.print(f"  - {reason}", markup=False)
+    if record is not None:
+        what = "sealed" if verdict.accepted else "refused, and recorded"
+        console.print(f"{what}: record {record.serial} of the ledger")
+    console.print(f"In MLflow: {judged.comparison}", soft_wrap=True)

@@ -1,0 +1,72 @@
+"""Judge the runs of a candidate and a champion: `judge(candidate, champion, policy, …) -> Judged`. Nothing is asked
+anew.
+
+In: two releases whose runs are in MLflow, and the policy. Out: the gate's verdict, the runs, where a person compares
+them; pictures of the comparison are kept with the candidate's run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from mlflow_project.adapters.experiments import Experiments, Run
+from mlflow_project.domain.release import Release
+from mlflow_project.domain.verdict import Scores, Verdict
+from mlflow_project.errors import NotFound
+from mlflow_project.evaluation.pictures import differences, wins_and_losses
+from mlflow_project.evaluation.record import find_run, scores_of
+from mlflow_project.rules.gate.decide import decide
+from mlflow_project.rules.gate.policy import Policy
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with what it rests on. `comparison` is an address in MLflow's UI."""
+
+    verdict: Verdict
+    candidate: Scores
+    champion: Scores | None
+    comparison: str
+
+
+def judge(candidate: Release, champion: Release | None, policy: Policy, experiments: Experiments) -> Judged:
+    """The verdict on the candidate's newest run, against the champion's on the same cases.
+
+    Raises:
+        NotFound: one of them was not evaluated; the message says what to type.
+    """
+    ours = _run(experiments, candidate, None)
+    scores = scores_of(experiments, ours)
+    if champion is None:
+        return Judged(decide(scores, None, policy), scores, None, experiments.address(ours))
+    theirs = _run(experiments, champion, scores.cases_digest)
+    other = scores_of(experiments, theirs)
+    judged = Judged(decide(scores, other, policy), scores, other, experiments.comparison([ours, theirs]))
+    _keep(experiments, ours, judged, policy)
+    return judged
+
+
+def _run(experiments: Experiments, release: Release, cases: str | None) -> Run:
+    run = find_run(experiments, release, cases)
+    if run is None:
+        on = " on the candidate's cases" if cases else ""
+        name, version = release.name, release.version
+        raise NotFound(
+            f"There is no complete evaluation of {release.label}{on}: "
+            f"run `switchyard evaluate {name} --version {version}`."
+        )
+    return run
+
+
+def _keep(experiments: Experiments, run: Run, judged: Judged, policy: Policy) -> None:
+    """Verdict and pictures go with the candidate's run, for people."""
+    assert judged.champion is not None
+    champion = judged.champion
+    experiments.write(run, "verdict.json", json.dumps(judged.verdict.to_dict(), indent=2, ensure_ascii=False).encode())
+    picture = differences(judged.verdict.checks, judged.candidate.label, champion.label)
+    experiments.write(run, "differences.png", picture)
+    first = next(rule.metric for rule in policy.metrics if rule.direction == "higher")
+    if first in judged.candidate.metrics and first in champion.metrics:
+        experiments.write(run, "wins_and_losses.png", wins_and_losses(judged.candidate, champion, first))
+    experiments.log(run, tags={"switchyard.verdict": judged.verdict.outcome})

@@ -1,0 +1,50 @@
+"""How a release is asked in an evaluation: by the very code that serves, with the knowledge base that it pins.
+
+In: a release and the object store. Out: an async context that gives `(case) -> Answer`, and lets go of it all at the
+end.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.retrieval import index_store
+from mlflow_project.answering import answer, warm
+from mlflow_project.domain.answer import Answer, Case
+from mlflow_project.domain.release import Release
+from mlflow_project.errors import InvalidData
+from mlflow_project.evaluation.asking import Ask
+from mlflow_project.settings import ProviderSettings
+
+
+def opening(
+    release: Release, store: ObjectStore, indexes: Path, providers: ProviderSettings
+) -> Callable[[], AbstractAsyncContextManager[Ask]]:
+    """The opener that `evaluate` wants. The index is fetched now, once; `indexes` keeps it for the next time.
+
+    Raises:
+        InvalidData: the release is no prompt.
+    """
+    if release.manifest.kind != "prompt":
+        raise InvalidData(f"{release.label} is a {release.manifest.kind}: only prompts can be evaluated by questions.")
+    pinned = release.manifest.knowledge_base
+    index = index_store.fetch(store, pinned.index, indexes) if pinned else None
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Ask]:
+        with tempfile.TemporaryDirectory(prefix="switchyard-evaluate-") as scratch:
+            warmed = warm(release, index_folder=index, scratch=Path(scratch), providers=providers)
+
+            async def ask(case: Case) -> Answer:
+                return await answer(warmed, {"question": case.question, **case.variables}, context=case.context)
+
+            try:
+                yield ask
+            finally:
+                await warmed.aclose()
+
+    return opened

@@ -1,0 +1,140 @@
+"""What an evaluation leaves in MLflow, and how it is read again: one run a release and set of cases.
+
+In: a release, its outcomes and scores. Out: the run, with parameters (all that the release pins), metrics (means), the
+table of cases `cases.json`, and `scores.json`, from which the gate reads. `scores_of(run)` is the inverse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlflow_project.adapters.experiments import Experiments, Run
+from mlflow_project.domain.release import Release
+from mlflow_project.domain.verdict import Scores
+from mlflow_project.errors import InvalidData
+from mlflow_project.evaluation.asking import Outcome
+from mlflow_project.evaluation.scoring import Scored
+
+SCORES_SCHEMA = "switchyard.scores/v1"
+SCORES_FILE, TABLE_FILE = "scores.json", "cases.json"
+DIGEST_TAG, CASES_TAG, SCORERS_TAG = "switchyard.digest", "switchyard.cases", "switchyard.scorers"
+COMPLETE_TAG, VERSION_TAG = "switchyard.complete", "switchyard.version"
+
+
+def experiment_name(name: str) -> str:
+    """The MLflow experiment that holds a prompt's evaluations."""
+    return f"evaluate-{name}"
+
+
+def find_run(
+    experiments: Experiments, release: Release, cases: str | None = None, scorers: str | None = None
+) -> Run | None:
+    """The newest complete run of this release (and number), on these cases, by these scorers."""
+    tags = {DIGEST_TAG: release.digest, VERSION_TAG: str(release.version), COMPLETE_TAG: "yes"}
+    tags |= {CASES_TAG: cases} if cases else {}
+    tags |= {SCORERS_TAG: scorers} if scorers else {}
+    found = experiments.find(experiments.experiment(experiment_name(release.name)), tags)
+    return found[0] if found else None
+
+
+def start_run(experiments: Experiments, release: Release, cases: str, scorers: str) -> Run:
+    """A new run, tied to the prompt version."""
+    tags = {
+        DIGEST_TAG: release.digest,
+        VERSION_TAG: str(release.version),
+        CASES_TAG: cases,
+        SCORERS_TAG: scorers,
+        "mlflow.linkedPrompts": json.dumps([{"name": release.name, "version": str(release.version)}]),
+    }
+    return experiments.start(experiments.experiment(experiment_name(release.name)), release.label, tags)
+
+
+def fill_run(
+    experiments: Experiments, run: Run, release: Release, outcomes: Sequence[Outcome], scored: Scored, scores: Scores
+) -> None:
+    """Write all that was found; `scores.json` comes last, and then the word that the run is complete."""
+    parameters = {**_flat(release.manifest.to_dict()), "cases.digest": scores.cases_digest, "cases": len(outcomes)}
+    complete = not scores.errors and all(outcome.answer is not None for outcome in outcomes)
+    experiments.write(run, TABLE_FILE, _table(outcomes, scored))
+    experiments.write(run, SCORES_FILE, json.dumps(_plain(scores), ensure_ascii=False).encode())
+    tables = json.dumps([{"path": TABLE_FILE, "type": "table"}])
+    tags = {"mlflow.loggedArtifacts": tables, COMPLETE_TAG: "yes" if complete else "no"}
+    experiments.log(run, parameters=parameters, metrics=means(scores), tags=tags)
+
+
+def scores_of(experiments: Experiments, run: Run) -> Scores:
+    """The scores that a run holds.
+
+    Raises:
+        InvalidData: its `scores.json` is not of this schema.
+    """
+    data = json.loads(experiments.read(run, SCORES_FILE))
+    if data.get("schema") != SCORES_SCHEMA:
+        raise InvalidData(f"{SCORES_FILE} of run {run.id} says schema {data.get('schema')!r}, not {SCORES_SCHEMA!r}.")
+    return Scores(
+        label=data["label"],
+        digest=data["digest"],
+        cases_digest=data["cases_digest"],
+        case_ids=tuple(data["case_ids"]),
+        metrics={name: tuple(values) for name, values in data["metrics"].items()},
+        errors=data["errors"],
+        tags=tuple(tuple(tags) for tags in data["tags"]),
+        run=run.id,
+    )
+
+
+def means(scores: Scores) -> dict[str, float]:
+    """Per metric the mean of the scored cases; a metric that none was scored on is left out."""
+    scored = {name: [v for v in values if v is not None] for name, values in scores.metrics.items()}
+    return {name: sum(values) / len(values) for name, values in scored.items() if values}
+
+
+def _plain(scores: Scores) -> dict[str, Any]:
+    return {
+        "schema": SCORES_SCHEMA,
+        "label": scores.label,
+        "digest": scores.digest,
+        "cases_digest": scores.cases_digest,
+        "case_ids": scores.case_ids,
+        "metrics": scores.metrics,
+        "errors": scores.errors,
+        "tags": scores.tags,
+    }
+
+
+def _table(outcomes: Sequence[Outcome], scored: Scored) -> bytes:
+    """As MLflow's own tables: columns, and rows of data."""
+    names = sorted(scored.scores)
+    columns = ["id", "question", "expected", "answer", "refused", "error", "contexts", "tags", *names, "reasons"]
+    rows = []
+    for number, outcome in enumerate(outcomes):
+        case, answer = outcome.case, outcome.answer
+        of_case = {name: scored.scores[name][number] for name in names}
+        rows.append(
+            [
+                case.id,
+                case.question,
+                " | ".join(case.expected),
+                answer.text if answer else None,
+                answer.refused if answer else None,
+                outcome.error,
+                [chunk.text for chunk in answer.contexts] if answer else [],
+                list(case.tags),
+                *(score.value for score in of_case.values()),
+                {name: score.reason for name, score in of_case.items() if score.reason},
+            ]
+        )
+    return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False).encode()
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names: what MLflow compares side by side."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and key != "response_schema":
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

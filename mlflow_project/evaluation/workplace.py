@@ -1,0 +1,93 @@
+"""What evaluation works with on one machine, made once from the settings: registry, store, runs, ledger.
+
+In: settings. Out: a `Workplace`: releases by number, the champion, and each release evaluated on the same cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry
+from mlflow_project.adapters.retrieval.embeddings import embed
+from mlflow_project.domain.answer import Case
+from mlflow_project.domain.release import Release
+from mlflow_project.domain.verdict import Scores
+from mlflow_project.evaluation.asking import Plan, Progress
+from mlflow_project.evaluation.champion import Champion, champion_by
+from mlflow_project.evaluation.opening import opening
+from mlflow_project.evaluation.run import Bench, evaluate, known_scores
+from mlflow_project.ledger.ledger import Ledger
+from mlflow_project.rules.canonical import manifest_digest
+from mlflow_project.rules.content import manifest_of
+from mlflow_project.settings import ProviderSettings, RegistrySettings, StoreSettings, load, state_folder
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One release's scores; `reused`: its run was there already."""
+
+    release: Release
+    scores: Scores
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Everything that an evaluation touches; `folder` keeps answers and indexes."""
+
+    store: ObjectStore
+    registry: Registry
+    experiments: Experiments
+    providers: ProviderSettings
+    champion: Champion
+    folder: Path
+
+    def release(self, name: str, version: int) -> Release:
+        """A version as MLflow holds it now.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        manifest = manifest_of(self.registry.version(name, version))
+        return Release(version, manifest_digest(manifest), manifest)
+
+    def champion_of(self, name: str, candidate: int) -> Release | None:
+        """The champion that a candidate has to face; None if there is none, or if it is the candidate itself."""
+        version = self.champion(name)
+        return None if version is None or version == candidate else self.release(name, version)
+
+    def evaluated(
+        self, release: Release, cases: Sequence[Case], plan: Plan, progress: Progress, *, again: bool = False
+    ) -> Evaluated:
+        """The release's scores on these cases: those of a complete run, or new ones."""
+        bench = Bench(self.experiments, self.folder / "answers", plan, similarity=similarity, progress=progress)
+        known = None if again else known_scores(release, cases, bench)
+        if known is not None:
+            return Evaluated(release, replace(known, label=release.label), reused=True)
+        opened = opening(release, self.store, self.folder / "indexes", self.providers)
+        return Evaluated(release, evaluate(release, cases, opened, bench), reused=False)
+
+
+def workplace(alias: str = "Production") -> Workplace:
+    """The workplace that the settings describe; `alias` is where the champion stands."""
+    store, registry_settings = ObjectStore(load(StoreSettings)), load(RegistrySettings)
+    registry = Registry(registry_settings)
+    ledger = Ledger(store, state_folder() / "ledger")
+    return Workplace(
+        store,
+        registry,
+        Experiments(registry_settings),
+        load(ProviderSettings),
+        champion_by(ledger, registry, alias),
+        state_folder() / "evaluation",
+    )
+
+
+def similarity(first: str, second: str) -> float:
+    """How near two texts are in meaning: the cosine of their vectors."""
+    vectors = embed([first, second])
+    return float(vectors[0] @ vectors[1])
