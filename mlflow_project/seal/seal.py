@@ -47,8 +47,8 @@ def verify(envelope: Mapping[str, Any], trusted: TrustedKeys, recorded: str | No
     if not _signed_by_one_of(trusted.valid_at(recorded), signatures, signed):
         signers = ", ".join(key_id[:12] for key_id in signatures) or "nobody"
         raise SealBroken(
-            f"No trusted key verifies this seal (signed by {signers}): it was changed, or its key is not trusted or was "
-            "retired."
+            f"No trusted key verifies this seal (signed by {signers}): it was changed, or its key is not trusted or "
+            "was retired."
         )
     if kind != PAYLOAD_TYPE:
         raise SealBroken(f"A seal's payload is {PAYLOAD_TYPE}; this one says {kind!r}.")

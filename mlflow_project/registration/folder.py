@@ -1,0 +1,75 @@
+"""A prompt folder: `prompts/<name>/` with templates `v1.md`, `v2.md`, …; its name is the prompt's.
+
+In: the folder, and which templates. Out: the templates read, in the order of their numbers. Evaluation cases and
+policy lie beside them and are not read here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow_project.domain.release import KnowledgeBase, Manifest
+from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.registration.template_file import TemplateFile, read_template
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def read_folder(folder: Path, only: Sequence[str] | None = None) -> tuple[str, list[TemplateFile]]:
+    """The prompt's name and its templates, or only the named ones.
+
+    Raises:
+        NotFound: no such folder, no template in it, or a named one is missing.
+        InvalidData: all mistakes of all the templates, a line each.
+    """
+    if not folder.is_dir():
+        raise NotFound(f"There is no prompt folder {folder}: it must hold templates such as v1.md.")
+    name = folder.resolve().name
+    if not _NAME.fullmatch(name):
+        raise InvalidData(
+            f"A prompt cannot be called {name!r}: letters, digits, '_', '-' and '.' only. Rename {folder}."
+        )
+    templates, wrong = [], []
+    for path in _paths(folder, only):
+        try:
+            templates.append(read_template(path))
+        except InvalidData as error:
+            wrong.append(str(error))
+    if wrong:
+        raise InvalidData("\n".join(wrong))
+    return name, templates
+
+
+def manifest_from(name: str, template: TemplateFile, knowledge_base: KnowledgeBase | None) -> Manifest:
+    """The manifest of a template, pinned to this state of its knowledge base."""
+    front = template.front
+    return Manifest(
+        kind="prompt",
+        name=name,
+        template=template.messages,
+        provider=front.provider,
+        response_schema=front.response_schema,
+        retrieval=front.retrieval,
+        knowledge_base=knowledge_base,
+        prices=front.prices,
+    )
+
+
+def _paths(folder: Path, only: Sequence[str] | None) -> list[Path]:
+    found = sorted(folder.glob("*.md"), key=_numeric)
+    if not only:
+        if not found:
+            raise NotFound(f"There is no template in {folder}: write v1.md.")
+        return found
+    missing = [name for name in only if folder / name not in found]
+    if missing:
+        there = ", ".join(path.name for path in found) or "none"
+        raise NotFound(f"There is no {', '.join(missing)} in {folder}; its templates are: {there}.")
+    return [path for path in found if path.name in only]
+
+
+def _numeric(path: Path) -> list[tuple[int, str]]:
+    """Order in which v2 comes before v10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]

@@ -1,0 +1,180 @@
+"""The YAML at the head of a template file, read into the parts of a manifest.
+
+In: YAML text and the line that it begins on. Out: provider, retrieval, table, response schema, prices; every mistake
+goes to the collector with its line, and the part that it spoils is None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, SchemaError
+
+from mlflow_project.domain.release import Prices, ProviderChoice, Retrieval
+from mlflow_project.registration.mistakes import Mistakes
+
+FIELDS = ("provider", "retrieval", "knowledge_base", "response_schema", "prices")
+
+
+@dataclass(frozen=True)
+class FrontMatter:
+    """What the head of a template file says. `table` is the knowledge base's table URI."""
+
+    provider: ProviderChoice | None = None
+    retrieval: Retrieval | None = None
+    table: str | None = None
+    response_schema: Mapping[str, Any] | None = None
+    prices: Prices | None = None
+
+
+def read_front_matter(text: str, first_line: int, mistakes: Mistakes) -> FrontMatter:
+    """Read it; what is wrong goes to `mistakes`."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        mistakes.add(first_line + (mark.line if mark else 0), f"the front matter is not YAML: {problem}")
+        return FrontMatter()
+    if not isinstance(data, dict) or root is None:
+        mistakes.add(first_line, f"the front matter must be a mapping with {', '.join(FIELDS)}")
+        return FrontMatter()
+    return _Reader(data, _lines(root, first_line), mistakes).read()
+
+
+class _Reader:
+    def __init__(self, data: Mapping[Any, Any], lines: Mapping[str, int], mistakes: Mistakes) -> None:
+        self._data = data
+        self._lines = lines
+        self._mistakes = mistakes
+
+    def read(self) -> FrontMatter:
+        for key in self._data:
+            if key not in FIELDS:
+                self._wrong(str(key), f"unknown field {key!r}; known are {', '.join(FIELDS)}")
+        table = self._table()
+        return FrontMatter(
+            provider=self._provider(),
+            retrieval=self._retrieval(table),
+            table=table,
+            response_schema=self._schema(),
+            prices=self._section("prices", _PRICES, Prices),
+        )
+
+    def _provider(self) -> ProviderChoice | None:
+        if "provider" not in self._data:
+            self._mistakes.add(2, "provider is missing: write provider: {name: extractive, model: extractive-1}")
+            return None
+        provider: ProviderChoice | None = self._section("provider", _PROVIDER, ProviderChoice)
+        if provider is None:
+            return None
+        return ProviderChoice(provider.name, provider.model, provider.parameters or {})
+
+    def _retrieval(self, table: str | None) -> Retrieval | None:
+        if "retrieval" in self._data and "knowledge_base" not in self._data:
+            self._wrong("retrieval", "retrieval needs a knowledge_base: the URI of the chunk table to retrieve from")
+        if "retrieval" not in self._data:
+            return Retrieval() if table else None
+        retrieval: Retrieval | None = self._section("retrieval", _RETRIEVAL, Retrieval)
+        return retrieval
+
+    def _table(self) -> str | None:
+        value = self._data.get("knowledge_base")
+        if value is None:
+            return None
+        if not isinstance(value, str) or "://" not in value:
+            self._wrong("knowledge_base", f"{value!r} is no table URI, such as s3a://curated-data-bucket/docs")
+            return None
+        return value.rstrip("/")
+
+    def _schema(self) -> Mapping[str, Any] | None:
+        value = self._data.get("response_schema")
+        if isinstance(value, str):
+            value = self._schema_file(self._mistakes.path.with_name(value))
+        if value is None:
+            return None
+        try:
+            Draft202012Validator.check_schema(value)
+        except SchemaError as error:
+            self._wrong("response_schema", f"the response schema is no JSON schema: {error.message}")
+            return None
+        if isinstance(value, dict):
+            return value
+        self._wrong("response_schema", "the response schema must be a JSON object, or the name of a file with one")
+        return None
+
+    def _schema_file(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self._wrong("response_schema", f"the schema file {path} cannot be read: {error}")
+            return None
+
+    def _section(self, name: str, rules: Mapping[str, _Rule], build: Callable[..., Any]) -> Any:
+        value = self._data.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self._wrong(name, f"{name} must be a mapping with {', '.join(rules)}")
+            return None
+        before = len(self._mistakes.found)
+        for key in value:
+            if key not in rules:
+                self._wrong(f"{name}.{key}", f"unknown field {name}.{key}; known are {', '.join(rules)}")
+        for key, rule in rules.items():
+            if key not in value and rule.required:
+                self._wrong(name, f"{name}.{key} is missing: {rule.wanted}")
+            elif key in value and not rule.holds(value[key]):
+                self._wrong(f"{name}.{key}", f"{name}.{key} is {value[key]!r}, and must be {rule.wanted}")
+        return build(**value) if len(self._mistakes.found) == before else None
+
+    def _wrong(self, path: str, what: str) -> None:
+        self._mistakes.add(self._lines.get(path, self._lines.get(path.split(".")[0], 1)), what)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    wanted: str
+    holds: Callable[[Any], bool]
+    required: bool = False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_TEXT = "a text that is not empty"
+_WEIGHT = _Rule("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_PRICE = _Rule("USD per million tokens, 0 or more", lambda value: _is_number(value) and value >= 0, required=True)
+_NAMED = _Rule(_TEXT, lambda value: isinstance(value, str) and bool(value), required=True)
+_PROVIDER = {
+    "name": _NAMED,
+    "model": _NAMED,
+    "parameters": _Rule("a mapping", lambda value: value is None or isinstance(value, dict)),
+}
+_RETRIEVAL = {
+    "chunks": _Rule(
+        "a whole number from 1 to 100",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100,
+    ),
+    "words_weight": _WEIGHT,
+    "vectors_weight": _WEIGHT,
+}
+_PRICES = {"version": _NAMED, "input_per_million": _PRICE, "output_per_million": _PRICE}
+
+
+def _lines(root: yaml.Node, first_line: int, path: str = "") -> dict[str, int]:
+    """The line of each key, by dotted path."""
+    found: dict[str, int] = {}
+    if isinstance(root, yaml.MappingNode):
+        for key, value in root.value:
+            dotted = f"{path}.{key.value}" if path else str(key.value)
+            found[dotted] = first_line + key.start_mark.line
+            found |= _lines(value, first_line, dotted)
+    return found

@@ -1,0 +1,91 @@
+"""Write a prompt folder's templates to MLflow: a new version only where no version has that content yet.
+
+In: a folder, registry, store. Out: which version each template is, and whether it was made now. The alias `Candidate`
+points at the newest of them afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry, RegistryVersion
+from mlflow_project.domain.release import KnowledgeBase, Manifest
+from mlflow_project.errors import InvalidData
+from mlflow_project.registration.folder import manifest_from, read_folder
+from mlflow_project.registration.template_file import TemplateFile
+from mlflow_project.rules.canonical import manifest_digest
+from mlflow_project.rules.content import content_of, manifest_of
+
+CANDIDATE = "Candidate"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One template and the version that holds its content; `created` is false where it was there already."""
+
+    name: str
+    version: int
+    digest: str
+    template: str
+    created: bool
+
+
+def register(
+    folder: Path,
+    *,
+    registry: Registry,
+    store: ObjectStore,
+    only: Sequence[str] | None = None,
+    knowledge_base: KnowledgeBase | None = None,
+) -> list[Registered]:
+    """Register a folder's templates. Each pins `knowledge_base`, by default the newest index of the table it names.
+
+    Raises:
+        InvalidData: mistakes in the files, each on a line. NotFound: a file, or the index of a table, is missing.
+    """
+    name, templates = read_folder(folder, only)
+    manifests = [manifest_from(name, each, knowledge_base or _newest_index(store, each)) for each in templates]
+    known = _known_digests(registry.versions(name))
+    registered = []
+    for template, manifest in zip(templates, manifests, strict=True):
+        registered.append(_register(registry, template.path.name, manifest, known))
+    _point_candidate(registry, name, max(row.version for row in registered))
+    return registered
+
+
+def _register(registry: Registry, template: str, manifest: Manifest, known: dict[str, int]) -> Registered:
+    digest = manifest_digest(manifest)
+    if digest in known:
+        return Registered(manifest.name, known[digest], digest, template, created=False)
+    text, tags = content_of(manifest)
+    version = registry.create_prompt_version(manifest.name, text, tags, f"from {template}")
+    known[digest] = version
+    return Registered(manifest.name, version, digest, template, created=True)
+
+
+def _newest_index(store: ObjectStore, template: TemplateFile) -> KnowledgeBase | None:
+    if template.front.table is None:
+        return None
+    from mlflow_project.adapters.retrieval import index_store
+
+    return index_store.latest(store, template.front.table)
+
+
+def _known_digests(versions: Sequence[RegistryVersion]) -> dict[str, int]:
+    """The first version that has each content; versions whose content cannot be read have none."""
+    known: dict[str, int] = {}
+    for version in versions:
+        try:
+            known.setdefault(manifest_digest(manifest_of(version)), version.version)
+        except InvalidData:
+            continue
+    return known
+
+
+def _point_candidate(registry: Registry, name: str, version: int) -> None:
+    entry = registry.entry(name)
+    if entry is None or entry.aliases.get(CANDIDATE) != version:
+        registry.set_alias(name, CANDIDATE, version)
