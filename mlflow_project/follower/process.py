@@ -13,7 +13,6 @@ import time
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
-from mlflow_project.follower.history import History
 from mlflow_project.follower.presence import PresenceKeeper
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.watch import Watcher
@@ -55,7 +54,7 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
     store = _store()
     return Watcher(
         Registry(registry),
-        History(Ledger(store)),
+        Ledger(store),
         Fetcher(store, folder, load(SealSettings).trusted_keys),
         folder,
         settings.poll_ms,

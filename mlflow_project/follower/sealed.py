@@ -6,33 +6,20 @@ What was once fetched and verified is kept: a digest never means anything else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.adapters.retrieval import index_store
 from mlflow_project.errors import InvalidData, NotFound, SealBroken
+from mlflow_project.ledger import Seal
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of
 from mlflow_project.snapshot.content import Placed
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.snapshot.verify import verify
-
-
-@dataclass(frozen=True)
-class SealedVersion:
-    """What the ledger's newest seal for a name and number says."""
-
-    kind: str
-    name: str
-    version: int
-    digest: str
-    envelope: Mapping[str, Any]
-    recorded: str
 
 
 class Fetcher:
@@ -45,16 +32,16 @@ class Fetcher:
         self._indexes: set[str] = set()
         self._placed: dict[tuple[str, int, str], Placed] = {}
 
-    def fetch(self, sealed: SealedVersion, alias: str) -> Placed:
+    def fetch(self, name: str, seal: Seal, alias: str) -> Placed:
         """The release, verified, with its index on disk.
 
         Raises:
             SealBroken: manifest or seal do not hold. NotFound, InvalidData, Unavailable: it cannot be fetched.
         """
-        key = (sealed.name, sealed.version, sealed.digest)
+        key = (name, seal.version, seal.digest)
         if key not in self._placed:
-            manifest = read_manifest(self._store, sealed.digest)
-            placed = Placed("", sealed.version, sealed.digest, manifest, sealed.envelope, sealed.recorded)
+            manifest = read_manifest(self._store, seal.digest)
+            placed = Placed("", seal.version, seal.digest, manifest, seal.envelope, seal.recorded)
             verify(placed, self._trusted)
             if manifest.knowledge_base is not None:
                 self._fetch_index(manifest.knowledge_base.index)
@@ -68,21 +55,21 @@ class Fetcher:
             self._indexes.add(digest)
 
 
-def check_content(registry: Registry, sealed: SealedVersion) -> None:
+def check_content(registry: Registry, name: str, seal: Seal) -> None:
     """Whether the version's present content in MLflow is still what was sealed.
 
     Raises:
         SealBroken: it is not, or the version is gone. Unavailable: the registry does not say.
     """
-    label = f"{sealed.name}/{sealed.version}"
+    label = f"{name}/{seal.version}"
     try:
-        present = manifest_digest(manifest_of(registry.version(sealed.name, sealed.version)))
+        present = manifest_digest(manifest_of(registry.version(name, seal.version)))
     except NotFound as error:
         raise SealBroken(f"{label} was deleted in MLflow.") from error
     except InvalidData as error:
         raise SealBroken(f"{label} was changed in MLflow after it was sealed: {error}") from error
-    if present != sealed.digest:
+    if present != seal.digest:
         raise SealBroken(
             f"{label} was changed in MLflow after it was sealed: its content is now {present}, the seal says "
-            f"{sealed.digest}."
+            f"{seal.digest}."
         )
