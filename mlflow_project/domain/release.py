@@ -74,7 +74,11 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a release pins. `kind` prompt: template and provider are set; `kind` model: files and source are set."""
+    """All that a release pins. `kind` prompt: template and provider are set; `kind` model: files and source are set.
+
+    `fallbacks` answer, in turn, when the provider before them cannot; `repair` true: an answer that breaks the response
+    schema is sent back once; `system_allowed` true: a caller may bring a system message of their own.
+    """
 
     kind: Kind
     name: str
@@ -86,6 +90,9 @@ class Manifest:
     prices: Prices | None = None
     source: str | None = None
     files: tuple[ModelFile, ...] | None = None
+    fallbacks: tuple[ProviderChoice, ...] | None = None
+    repair: bool | None = None
+    system_allowed: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON-ready data, without the fields that are None."""
@@ -115,6 +122,8 @@ def _read(key: str, value: Any) -> Any:
         return tuple(Message(**message) for message in value)
     if key == "files":
         return tuple(ModelFile(**file) for file in value)
+    if key == "fallbacks":
+        return tuple(ProviderChoice(**choice) for choice in value)
     readers = {"provider": ProviderChoice, "retrieval": Retrieval, "knowledge_base": KnowledgeBase, "prices": Prices}
     return readers[key](**value) if key in readers else value
 

@@ -1,0 +1,11 @@
+"""Who answers: one small protocol, and behind it each way of answering.
+
+`protocol` says what a provider is, `choice` makes one from what a release pins. `extractive` and `lexicon` answer here,
+without a key or a network; `gemini` and `openai` ask a language model over HTTP, through `upstream`.
+"""
+
+from mlflow_project.adapters.providers.choice import provider_for
+from mlflow_project.adapters.providers.fallback import Fallback
+from mlflow_project.adapters.providers.protocol import Delta, Provider
+
+__all__ = ["Delta", "Fallback", "Provider", "provider_for"]

@@ -1,0 +1,49 @@
+"""Says whether a text is positive, neutral or negative by a list of words; no language model, no key, no network.
+
+In: what was asked (the text itself). Out: a JSON object `{"label", "confidence", "reason"}`, the reason naming the
+words that decided. It takes no parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from mlflow_project.adapters.providers.parameters import refuse_unknown
+from mlflow_project.adapters.providers.protocol import QUESTION, Delta
+from mlflow_project.domain.answer import Completion, Context
+from mlflow_project.domain.release import Message
+from mlflow_project.rules.sentiment import sentiment_of
+
+
+class Lexicon:
+    """The word-list provider."""
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Lexicon:
+        """Check that there are no parameters.
+
+        Raises:
+            InvalidData: there are some.
+        """
+        refuse_unknown("lexicon", parameters, frozenset())
+        return cls()
+
+    async def complete(
+        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
+    ) -> Completion:
+        """The verdict as JSON."""
+        found = sentiment_of(str(parameters.get(QUESTION) or messages[-1].content))
+        said = {"label": found.label, "confidence": found.confidence, "reason": found.reason}
+        return Completion(json.dumps(said, ensure_ascii=False), finish_reason="stop")
+
+    async def stream(
+        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[Delta]:
+        """Everything at once: there is nothing to wait for."""
+        completion = await self.complete(messages, contexts, parameters)
+        yield Delta(completion.text or "", completion)
+
+    async def aclose(self) -> None:
+        """Holds nothing."""

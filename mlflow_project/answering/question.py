@@ -1,0 +1,78 @@
+"""From a caller's variables to what a provider is asked: chunks retrieved, template rendered, nothing sent yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_project.adapters.providers.protocol import QUESTION, RESPONSE_SCHEMA
+from mlflow_project.answering.warm import WarmRelease
+from mlflow_project.domain.answer import Context
+from mlflow_project.domain.release import Message
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.templates import CONTEXT, chunks_block
+
+GIVEN = "given"
+"""The id of the chunk, and of the document, that a caller brought along."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The three arguments of a provider."""
+
+    messages: tuple[Message, ...]
+    contexts: tuple[Context, ...]
+    parameters: Mapping[str, Any]
+
+
+def asked(warm: WarmRelease, variables: Mapping[str, str], context: str | None, history: Sequence[Message]) -> Asked:
+    """Retrieve and render. A context that the caller gives stands before the question, in the question's slot, and
+    counts as one more chunk.
+
+    Raises:
+        InvalidData: a variable is missing or surplus, or the history holds what this release does not allow.
+    """
+    manifest = warm.release.manifest
+    _check_history(warm, history)
+    slot = question_slot(variables)
+    question = variables[slot] if slot else "\n".join(variables.values())
+    found = warm.index.search(question, manifest.retrieval) if warm.index and manifest.retrieval else []
+    values = dict(variables)
+    if context is not None and slot:
+        values[slot] = f"Context: {context}\n\nQuery: {question}"
+    messages = _rendered(warm, values, found, history)
+    parameters: dict[str, Any] = {QUESTION: question}
+    if manifest.response_schema is not None:
+        parameters[RESPONSE_SCHEMA] = manifest.response_schema
+    given = [_given(context)] if context else []
+    return Asked(messages, (*given, *found), parameters)
+
+
+def question_slot(variables: Mapping[str, str]) -> str | None:
+    """The variable that holds what is asked: `question`, or the only one there is."""
+    if QUESTION in variables or len(variables) != 1:
+        return QUESTION if QUESTION in variables else None
+    return next(iter(variables))
+
+
+def _rendered(
+    warm: WarmRelease, values: dict[str, str], found: Sequence[Context], history: Sequence[Message]
+) -> tuple[Message, ...]:
+    """A template without a slot for the chunks gets them before its last message's text."""
+    if warm.index is None:
+        return warm.template.render(values, history)
+    if CONTEXT in warm.template.variables:
+        return warm.template.render({**values, CONTEXT: chunks_block(found)}, history)
+    *before, last = warm.template.render(values, history)
+    return (*before, Message(last.role, f"{chunks_block(found)}\n\n{last.content}"))
+
+
+def _given(text: str) -> Context:
+    return Context(GIVEN, GIVEN, "", text, 0, len(text), 0.0)
+
+
+def _check_history(warm: WarmRelease, history: Sequence[Message]) -> None:
+    allowed = {"user", "assistant", *(["system"] if warm.release.manifest.system_allowed else [])}
+    if wrong := sorted({turn.role for turn in history} - allowed):
+        raise InvalidData(f"{warm.release.label} takes no message of the role {', '.join(wrong)} from a caller.")

@@ -1,0 +1,80 @@
+"""A release made ready: template compiled, index open, provider at hand. What can fail fails here, not in a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from referencing import Registry
+
+from mlflow_project.adapters.providers import Fallback, Provider, provider_for
+from mlflow_project.adapters.retrieval.index import Index, open_index
+from mlflow_project.domain.release import Manifest, ProviderChoice, Release
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.templates import Template, compile_template
+from mlflow_project.settings import ProviderSettings
+
+
+@dataclass(frozen=True)
+class WarmRelease:
+    """Everything that answering needs; safe to use by many requests at once. Close it when the last one has ended."""
+
+    release: Release
+    template: Template
+    provider: Provider
+    index: Index | None
+    validator: Draft202012Validator | None
+
+    async def aclose(self) -> None:
+        """Let go of the index and the provider."""
+        if self.index is not None:
+            self.index.close()
+        await self.provider.aclose()
+
+
+def warm(release: Release, *, index_folder: Path | None, scratch: Path, providers: ProviderSettings) -> WarmRelease:
+    """Make a prompt's release ready. `index_folder` holds its verified index; `scratch` is writable.
+
+    Raises:
+        InvalidData: the manifest is no prompt's, its template, parameters or schema are wrong, or its index is missing.
+        ConfigError: the provider needs a key or an address that is not set here.
+    """
+    manifest = release.manifest
+    if manifest.template is None or manifest.provider is None:
+        raise InvalidData(f"{release.label} is a {manifest.kind} without template and provider: it cannot answer.")
+    return WarmRelease(
+        release=release,
+        template=compile_template(manifest.template),
+        validator=_validator(release.label, manifest.response_schema),
+        provider=_provider(manifest, manifest.provider, providers),
+        index=_index(release, index_folder, scratch),
+    )
+
+
+def _validator(label: str, schema: Mapping[str, Any] | None) -> Draft202012Validator | None:
+    if schema is None:
+        return None
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise InvalidData(f"The response schema of {label} is no JSON schema: {error.message}.") from error
+    return Draft202012Validator(schema, registry=Registry())  # an empty registry: no reference is ever fetched
+
+
+def _provider(manifest: Manifest, first: ProviderChoice, settings: ProviderSettings) -> Provider:
+    chain = tuple(provider_for(choice, settings) for choice in (first, *(manifest.fallbacks or ())))
+    return chain[0] if len(chain) == 1 else Fallback(chain)
+
+
+def _index(release: Release, folder: Path | None, scratch: Path) -> Index | None:
+    if release.manifest.retrieval is None:
+        return None
+    if folder is None:
+        raise InvalidData(f"{release.label} retrieves chunks, but no index folder was given for its knowledge base.")
+    index = open_index(folder, scratch)
+    index.search("the first search loads what later ones need", release.manifest.retrieval)
+    return index
