@@ -117,6 +117,7 @@ def _recorded(candidate: Release, champion: Release | None, judged: Judged, poli
         runs={"candidate": scores.run, "champion": other.run if other else None},
         cases={"digest": scores.cases_digest, "count": len(scores.case_ids)},
         who=current_identity(load(ClientSettings)),
+        protected=policy.protected,
     )
 
 
