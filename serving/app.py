@@ -7,17 +7,23 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from mlflow_project.settings import ProviderSettings, SealSettings, ServerSettings, load
+from mlflow_project.api_keys import KeyFile, KeySettings
+from mlflow_project.logs import set_up_logs
+from mlflow_project.settings import ProviderSettings, RegistrySettings, SealSettings, ServerSettings, load
 from mlflow_project.snapshot.folder import ServingFolder
 from serving import problems
+from serving.access import Access, is_loopback
 from serving.guard import Guard, GuardSettings
+from serving.observe import Observer, ObserveSettings
 from serving.request_context import RequestContext
-from serving.routes import llm_query, prompts, releases
+from serving.routes import chat, llm_query, prompts, releases
+from serving.strict import StrictResolver
 from serving.worker import Worker
 
 
 def create_app() -> FastAPI:
     """What a worker process runs: settings from the environment."""
+    set_up_logs()
     return build(load(ServerSettings), load(SealSettings), load(ProviderSettings))
 
 
@@ -26,11 +32,15 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        worker = Worker(ServingFolder(settings.serving_folder), seal.trusted_keys, providers)
-        app.state.worker = worker
+        folder = ServingFolder(settings.serving_folder)
+        worker = app.state.worker = Worker(folder, seal.trusted_keys, providers)
+        strict = StrictResolver(load(RegistrySettings), worker, folder) if settings.resolve == "strict" else None
+        app.state.strict = strict
         await worker.start()
         yield
         await worker.stop()
+        if strict is not None:
+            await strict.close()
 
     app = FastAPI(
         title="Switchyard",
@@ -39,9 +49,12 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.observer = Observer(load(ObserveSettings))
     app.add_middleware(Guard, settings=load(GuardSettings))
+    keys = KeyFile(load(KeySettings).api_keys_file)
+    app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
     app.add_middleware(RequestContext)
     problems.add_to(app)
-    for room in (llm_query, prompts, releases):
+    for room in (llm_query, prompts, chat, releases):
         app.include_router(room.router)
     return app

@@ -14,7 +14,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.problems import plain_problem, problem
+from serving.problems import refusal
 
 
 class GuardSettings(BaseSettings):
@@ -92,8 +92,7 @@ class Guard:
             body = await self._body(scope, receive)
             await self._places.take()
         except TurnedAway as no:
-            answer = plain_problem if scope["path"].startswith("/llm-query") else problem
-            await answer(no.status, no.detail, headers=no.headers)(scope, receive, send)
+            await refusal(scope["path"], no.status, no.detail, headers=no.headers)(scope, receive, send)
             return
         try:
             await self._app(scope, _replay(body, receive), send)
@@ -106,7 +105,8 @@ class Guard:
         if not length.isdigit() or int(length) > limit:
             raise _too_large(limit)
         try:
-            return await asyncio.wait_for(_read(receive, limit), self._settings.body_seconds)
+            async with asyncio.timeout(self._settings.body_seconds):
+                return await _read(receive, limit)
         except TimeoutError as error:
             raise TurnedAway(
                 408, f"The body did not arrive within {self._settings.body_seconds:g} s.", {"Connection": "close"}

@@ -1,13 +1,15 @@
 """Where errors become HTTP answers: RFC 9457 problem details for every route but `/llm-query/`, which has its own form.
 
-A detail never carries a key, an upstream header or a prompt: our errors' messages are written for people and hold none,
-and what we did not foresee is named by its type alone.
+Below `/v1/` a problem also carries OpenAI's member `error`, which its clients read. A detail never carries a key, an
+upstream header or a prompt: our errors' messages are written for people and hold none, and what we did not foresee is
+named by its type alone.
 """
 
 from __future__ import annotations
 
 import logging
-from http import HTTPStatus
+from collections.abc import Mapping
+from http.client import responses
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -35,32 +37,39 @@ _STATUS: tuple[tuple[type[WorkspaceError], int], ...] = (
     (Unavailable, 503),
 )
 _PROVIDER_STATUS = {"timeout": 504, "circuit_open": 503}
+_OPENAI_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error"}
+
+
+class BadRequest(InvalidData):
+    """A request that asks for what this route does not do: 400, not 422."""
 
 
 def status_of(error: WorkspaceError) -> int:
     """The HTTP status that an error of ours answers with."""
+    if isinstance(error, BadRequest):
+        return 400
     if isinstance(error, ProviderError):
-        return _PROVIDER_STATUS.get(error.kind, 502)
+        return 429 if error.status == 429 else _PROVIDER_STATUS.get(error.kind, 502)
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
-    """A problem detail; the type says nothing beyond the status."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+def refusal(
+    path: str, status: int, detail: Any, *, headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
+    """An error in the form of the route that was asked."""
+    if path.startswith("/llm-query"):
+        return JSONResponse({"detail": detail}, status, headers=headers)
+    title = responses.get(status, "Error")
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    if path.startswith("/v1/"):
+        body["error"] = openai_error(status, detail)
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
-def plain_problem(status: int, detail: str, *, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The form of `/llm-query/`: a detail and no more."""
-    return JSONResponse({"detail": detail}, status, headers=headers)
-
-
-def add_to(app: FastAPI) -> None:
-    """Register the mapping."""
-    app.add_exception_handler(WorkspaceError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _defect)
+def openai_error(status: int, detail: str) -> dict[str, Any]:
+    """What OpenAI's clients look for in an error."""
+    kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"message": detail, "type": kind, "param": None, "code": None}
 
 
 def retry_headers(error: WorkspaceError, status: int) -> dict[str, str]:
@@ -71,44 +80,41 @@ def retry_headers(error: WorkspaceError, status: int) -> dict[str, str]:
     return {"Retry-After": str(max(1, round(seconds)))}
 
 
+def add_to(app: FastAPI) -> None:
+    """Register the mapping."""
+    app.add_exception_handler(WorkspaceError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
+
+
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WorkspaceError)
     status = status_of(error)
     if status >= 500:
         logger.warning("a request failed", extra={"status": status, "error": type(error).__name__})
-    return _in_the_routes_form(request, status, str(error), headers=retry_headers(error, status))
+    return refusal(request.url.path, status, str(error), headers=retry_headers(error, status))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """Where and what, without the input: that may be a prompt."""
     assert isinstance(error, RequestValidationError)
-    if _plain(request):
-        return JSONResponse({"detail": _mistakes(error)}, 422)
-    return problem(422, "The request does not have the form that this route asks for.", errors=_mistakes(error))
+    mistakes = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
+    if request.url.path.startswith("/llm-query"):
+        return refusal(request.url.path, 422, mistakes)
+    told = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in mistakes)
+    status = 400 if request.url.path.startswith("/v1/") else 422
+    return refusal(request.url.path, status, f"The request breaks this route's form: {told}.", errors=mistakes)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return _in_the_routes_form(request, error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    return refusal(request.url.path, error.status_code, str(error.detail), headers=error.headers)
 
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:
     logger.error("a defect of ours", exc_info=error)
     name = type(error).__name__
-    if _plain(request):
-        return plain_problem(500, f"An unexpected error during LLM query: {name}")
-    return problem(500, f"An unexpected error ({name}). The server's log has the trace.")
-
-
-def _in_the_routes_form(request: Request, status: int, detail: str, *, headers: dict[str, str]) -> JSONResponse:
-    if _plain(request):
-        return plain_problem(status, detail, headers=headers)
-    return problem(status, detail, headers=headers)
-
-
-def _plain(request: Request) -> bool:
-    return request.url.path.startswith("/llm-query")
-
-
-def _mistakes(error: RequestValidationError) -> list[dict[str, str]]:
-    """Where and what, without the input: that may be a prompt."""
-    return [{"where": ".".join(str(part) for part in item["loc"]), "what": item["msg"]} for item in error.errors()]
+    if request.url.path.startswith("/llm-query"):
+        return refusal(request.url.path, 500, f"An unexpected error during LLM query: {name}")
+    return refusal(request.url.path, 500, f"An unexpected error ({name}). The server's log has the trace.")

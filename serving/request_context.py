@@ -52,13 +52,13 @@ class RequestContext:
         await self._app(scope, receive, send_with_headers)
 
 
-def note_release(request: Request, worker: Worker, live: Live) -> None:
-    """From here on the response names this release, and how stale the registry's word is when it could not be asked."""
+def note_release(request: Request, worker: Worker, live: Live, *, asked: bool) -> None:
+    """From here on the response names this release, and how stale it is where the registry could not be `asked`."""
     headers = request.scope["state"]["release_headers"]
     headers["X-Release"] = live.placed.release.label
     headers["X-Release-Digest"] = live.placed.digest
     contact = worker.contact
-    if contact is None or not contact.fresh:
+    if not asked:
         headers["X-Release-Stale"] = f"{contact.age_ms() / 1000:.1f}" if contact else "unknown"
 
 

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from mlflow_project.answering import WarmRelease
-
 from mlflow_project.errors import NotFound, Unavailable
 from mlflow_project.snapshot.content import Placed
 
@@ -71,6 +70,17 @@ class Shelf:
                 f"`switchyard gate {name} --version 1`, then `switchyard promote {name} --version 1 --to {alias}`."
             )
         raise NotFound(f"No release of {name!r} is live under {alias!r}. `GET /releases` lists what is.")
+
+    def alias_of(self, name: str, version: int) -> str:
+        """An alias under which this version is live; Production before others.
+
+        Raises:
+            NotFound: this version is live under none.
+        """
+        found = [alias for (live, alias), at in self.live.items() if live == name and at.placed.version == version]
+        if not found:
+            raise NotFound(f"{name}/{version} is live under no alias. `GET /releases` lists what is.")
+        return "Production" if "Production" in found else min(found)
 
     @asynccontextmanager
     async def using(self, name: str, alias: str) -> AsyncIterator[Live]:

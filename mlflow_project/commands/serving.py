@@ -1,4 +1,4 @@
-"""`switchyard follow` and `switchyard ask`: the host's follower, and one question through the server."""
+"""`switchyard follow`, `ask` and `keys`: the host's follower, a question through the server, who may ask it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from mlflow_project.api_keys import ApiKey, KeyFile, KeySettings, shown
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.errors import InvalidData, NotFound, Refused, Unavailable, WorkspaceError
 from mlflow_project.settings import ClientSettings, load
@@ -18,6 +19,10 @@ def add_to(app: typer.Typer) -> None:
     """Add this room's commands."""
     app.command()(follow)
     app.command()(ask)
+    keys = typer.Typer(name="keys", help="Who may call, choose an alias, administer.", no_args_is_help=True)
+    for command, name in ((create_key, "create"), (list_keys, "list"), (revoke_key, "revoke")):
+        keys.command(name)(command)
+    app.add_typer(keys)
 
 
 @reports_errors
@@ -41,6 +46,41 @@ def ask(
     emit(body, json, lambda console: _show(console, body))
 
 
+@reports_errors
+def create_key(
+    owner: Annotated[str, typer.Argument(help="Whose key it is; records name this.")],
+    role: Annotated[list[str] | None, typer.Option(help="call, choose-alias or admin; may be given twice.")] = None,
+    json: Json = False,
+) -> None:
+    """Create an API key. It is shown once; only its hash is kept."""
+    token, key = _key_file().create(owner, tuple(role or ["call"]))
+    emit({"key": token, **shown(key)}, json, lambda console: _show_key(console, token, key))
+
+
+@reports_errors
+def list_keys(json: Json = False) -> None:
+    """List all API keys, revoked ones included."""
+    keys = [shown(key) for key in _key_file().all()]
+    rows = [[key["id"], key["owner"], ", ".join(key["roles"]), key["created"], key["revoked"]] for key in keys]
+    emit(keys, json, lambda console: console.print(table(["id", "owner", "roles", "created", "revoked"], rows)))
+
+
+@reports_errors
+def revoke_key(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")], json: Json = False) -> None:
+    """Revoke an API key: within a second no server takes it any more."""
+    key = _key_file().revoke(key_id)
+    emit(shown(key), json, lambda console: console.print(f"Revoked {key.id} of {key.owner}.", markup=False))
+
+
+def _key_file() -> KeyFile:
+    return KeyFile(load(KeySettings).api_keys_file)
+
+
+def _show_key(console: Console, token: str, key: ApiKey) -> None:
+    console.print(token, markup=False, soft_wrap=True)
+    console.print(f"Key {key.id} of {key.owner} ({', '.join(key.roles)}). It is not shown again.", style="dim")
+
+
 def _invoke(settings: ClientSettings, name: str, alias: str, body: dict[str, Any]) -> dict[str, Any]:
     import httpx
 
@@ -52,8 +92,8 @@ def _invoke(settings: ClientSettings, name: str, alias: str, body: dict[str, Any
         response = httpx.post(url, json=body, headers=headers, timeout=60)
     except httpx.HTTPError as error:
         raise Unavailable(
-            f"The server at {settings.api_url} does not answer ({type(error).__name__}): is it up? `make status` tells, "
-            "`make up` starts it."
+            f"The server at {settings.api_url} does not answer ({type(error).__name__}): is it up? "
+            "`make status` tells, `make up` starts it."
         ) from error
     if response.is_success:
         found: dict[str, Any] = response.json()

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 # Lengths by country, from the IBAN registry.
@@ -174,7 +175,7 @@ class Masker:
         found: Counter[str] = Counter()
         text = text.translate(_SPELLINGS)
         for pattern in self._patterns:
-            text = pattern.regex.sub(lambda match, pattern=pattern: _replaced(match, pattern, found), text)
+            text = pattern.regex.sub(partial(_replaced, pattern, found), text)
         return Masked(text, dict(found))
 
     def mask_data(self, value: Any) -> Any:
@@ -197,7 +198,7 @@ class Masker:
             return None
 
 
-def _replaced(match: re.Match[str], pattern: Pattern, found: Counter[str]) -> str:
+def _replaced(pattern: Pattern, found: Counter[str], match: re.Match[str]) -> str:
     text = match.group()
     for end in _ends(text) if pattern.holds else [len(text)]:
         if pattern.holds is None or pattern.holds(text[:end]):

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from mlflow_project.snapshot.contact import Contact
 from serving.answered import TheWorker
-from serving.problems import problem
+from serving.problems import refusal
 from serving.shelf import Live
 
 router = APIRouter(tags=["Operations"])
@@ -37,7 +37,8 @@ async def ready(worker: TheWorker) -> dict[str, str] | JSONResponse:
     """Ready once the snapshot of this host was read."""
     if worker.loaded:
         return {"status": "ready"}
-    return problem(
+    return refusal(
+        "/health/ready",
         503,
         "There is no snapshot on this host yet: is the follower running? `make status` tells.",
         headers={"Retry-After": "1"},

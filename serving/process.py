@@ -1,0 +1,54 @@
+"""The server as a process: settings checked, then as many workers as they say, behind one listening socket."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from mlflow_project.api_keys import KeyFile, KeySettings, by_id
+from mlflow_project.errors import ConfigError, InvalidData
+from mlflow_project.logs import set_up_logs
+from mlflow_project.settings import ServerSettings, load
+from serving.access import is_loopback
+
+SHUTDOWN_SECONDS = 30
+
+
+def main() -> int:
+    """Run until told to stop; 2 when the settings are wrong. A request that runs is finished first."""
+    set_up_logs()
+    try:
+        settings = load(ServerSettings)
+        check_exposure(settings)
+    except (ConfigError, InvalidData) as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    uvicorn.run(
+        "serving.app:create_app",
+        factory=True,
+        host=settings.api_host,
+        port=settings.api_port,
+        workers=settings.api_workers,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    return 0
+
+
+def check_exposure(settings: ServerSettings) -> None:
+    """Beyond loopback, nobody is let in without a key, so there must be one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    file = KeyFile(load(KeySettings).api_keys_file)
+    if not is_loopback(settings.api_host) and not by_id(file.all()):
+        raise ConfigError(
+            f"SWITCHYARD_API_HOST is {settings.api_host}, beyond this machine, and there is no API key: create one "
+            "with `switchyard keys create OWNER`, or bind to 127.0.0.1."
+        )

@@ -1,0 +1,172 @@
+"""`POST /v1/chat/completions` and `GET /v1/models`: OpenAI's protocol, for clients that speak it already.
+
+A model is a prompt: `qa` (its Production), `qa@Staging`, `qa/7`. The last user message fills the template's question;
+earlier turns are history; other variables come in `metadata`. What is not supported is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from jsonschema import Draft202012Validator
+
+from mlflow_project import answering
+from mlflow_project.domain.answer import Answer, Usage
+from mlflow_project.domain.release import Message
+from mlflow_project.errors import InvalidAnswer, WorkspaceError
+from serving.answered import Alias, TheWorker, observer_of, resolved, unless_left
+from serving.problems import BadRequest, openai_error, status_of
+from serving.routes.chat_request import ChatRequest, conversation, variables_for
+from serving.shelf import Live, Shelf
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+_FINISH = {"max_tokens": "length", "length": "length", "safety": "content_filter", "content_filter": "content_filter"}
+
+
+@router.get("/models", summary="Every prompt that is live")
+async def models(worker: TheWorker) -> dict[str, Any]:
+    """A name stands for its Production; `name@Alias` for another alias."""
+    data = []
+    for (name, alias), live in sorted(worker.shelf.live.items()):
+        created = int(datetime.fromisoformat(live.since).timestamp())
+        model = {"object": "model", "created": created, "owned_by": "switchyard"}
+        ids = [name, f"{name}@{alias}"] if alias == "Production" else [f"{name}@{alias}"]
+        data += [{"id": id, **model} for id in ids]
+    return {"object": "list", "data": data}
+
+
+@router.post("/chat/completions", summary="Chat with a prompt", response_model=None)
+async def chat(
+    body: ChatRequest, request: Request, worker: TheWorker, x_alias: Alias = "Production"
+) -> dict[str, Any] | StreamingResponse:
+    """Answers whole, or as server-sent events with `stream`."""
+    name, alias = _which(worker.shelf, body.model, x_alias)
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(resolved(request, name, alias))
+        chatting = _Chat(body, request, live)
+        if not body.stream:
+            return chatting.whole(await unless_left(request, chatting.answer()))
+        pieces = chatting.pieces()
+        first = await unless_left(request, anext(pieces))
+        return StreamingResponse(
+            chatting.events(first, pieces, stack.pop_all()), media_type="text/event-stream; charset=utf-8"
+        )
+
+
+def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:
+    """Name and alias of a model's id."""
+    if "@" in model:
+        name, _, alias = model.partition("@")
+        return name, alias
+    name, slash, version = model.rpartition("/")
+    if slash and version.isdigit():
+        return name, shelf.alias_of(name, int(version))
+    return model, alias
+
+
+class _Chat:
+    """One conversation with the release that it began on."""
+
+    def __init__(self, body: ChatRequest, request: Request, live: Live) -> None:
+        self._body = body
+        self._request = request
+        self._warm = live.held.warm
+        self._release = live.placed.release
+        self._question, self._history = conversation(body, live.placed.manifest.system_allowed or False)
+        self._variables = variables_for(self._warm.template.variables, self._question, body.metadata or {})
+        if body.asks_for_json and live.placed.manifest.response_schema is None:
+            raise BadRequest(f"{self._release.label} has no response schema, so `response_format` cannot be promised.")
+
+    async def answer(self) -> Answer:
+        history: tuple[Message, ...] = self._history
+        try:
+            answer = await answering.answer(self._warm, self._variables, history=history)
+            self._check_schema(answer)
+        except BaseException as error:
+            observer_of(self._request).failed(self._request, self._release, error)
+            raise
+        observer_of(self._request).answered(self._request, self._release, self._variables, answer)
+        return answer
+
+    def pieces(self) -> AsyncGenerator[str | Answer]:
+        return answering.stream(self._warm, self._variables, history=self._history)
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": _finish(answer), "logprobs": None}
+        citations = [vars(citation) for citation in answer.citations]
+        return self._object("chat.completion", [choice], usage=_usage(answer.usage), citations=citations)
+
+    async def events(
+        self, first: str | Answer, pieces: AsyncGenerator[str | Answer], held: AsyncExitStack
+    ) -> AsyncGenerator[bytes]:
+        """The answer as server-sent events. An error on the way is an event too, and then nothing follows."""
+        async with held, aclosing(pieces):
+            try:
+                yield self._event({"role": "assistant", "content": ""})
+                piece: str | Answer = first
+                while isinstance(piece, str):
+                    yield self._event({"content": piece})
+                    piece = await anext(pieces)
+                self._check_schema(piece)
+            except WorkspaceError as error:
+                observer_of(self._request).failed(self._request, self._release, error)
+                yield _sse({"error": openai_error(status_of(error), str(error))})
+                return
+            observer_of(self._request).answered(self._request, self._release, self._variables, piece)
+            yield self._event({}, finish=_finish(piece))
+            if self._body.include_usage:
+                yield _sse(self._object("chat.completion.chunk", [], usage=_usage(piece.usage)))
+            yield b"data: [DONE]\n\n"
+
+    def _check_schema(self, answer: Answer) -> None:
+        """The release's own schema holds already; a caller's narrower one is checked too."""
+        schema = self._body.callers_schema
+        if schema is not None and (mistakes := list(Draft202012Validator(schema).iter_errors(answer.object))):
+            raise InvalidAnswer(
+                f"{self._release.label} answered by its own response schema, which the schema of this request does not "
+                f"allow: {mistakes[0].json_path} breaks {mistakes[0].validator}."
+            )
+
+    def _event(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return _sse(self._object("chat.completion.chunk", [choice]))
+
+    def _object(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self._request.state.request_id}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self._release.label,
+            "system_fingerprint": self._release.digest,
+            "choices": choices,
+            **more,
+        }
+
+
+def _finish(answer: Answer) -> str:
+    return _FINISH.get((answer.finish_reason or "stop").lower(), "stop")
+
+
+def _usage(usage: Usage) -> dict[str, Any] | None:
+    if usage.total_tokens is None:
+        return None
+    return {
+        "prompt_tokens": usage.input_tokens or 0,
+        "completion_tokens": (usage.output_tokens or 0) + (usage.thought_tokens or 0),
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens or 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.thought_tokens or 0},
+    }
+
+
+def _sse(data: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"

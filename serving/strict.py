@@ -1,0 +1,94 @@
+"""Strict resolving: a request waits for a read of its alias that began after it arrived; all that wait share one read.
+
+In: name and alias. Out: whether the worker now serves what the registry says, or why it is the last known good that
+answers. Only `SWITCHYARD_RESOLVE=strict` uses this; otherwise no request waits for the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from mlflow_project.settings import RegistrySettings
+from mlflow_project.snapshot.folder import ServingFolder
+from serving.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+READ_SECONDS = 0.1
+FOLLOW_SECONDS = 1.0
+_ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
+
+Key = tuple[str, str]
+
+
+class StrictResolver:
+    """Asks the registry where an alias points, and waits until the worker has followed."""
+
+    def __init__(self, settings: RegistrySettings, worker: Worker, folder: ServingFolder) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=settings.mlflow_uri, transport=AiohttpTransport(), timeout=settings.registry_timeout
+        )
+        self._worker = worker
+        self._folder = folder
+        self._running: dict[Key, asyncio.Task[int | None]] = {}
+        self._queued: dict[Key, asyncio.Task[int | None]] = {}
+
+    async def settle(self, name: str, alias: str) -> bool:
+        """True when the registry answered in time and this worker serves, or refuses, what it says."""
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                version = await self._read((name, alias))
+        except (TimeoutError, httpx.HTTPError, ValueError, KeyError, TypeError):
+            return False
+        return version is None or await self._followed(name, alias, version)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._http.aclose()
+
+    async def _followed(self, name: str, alias: str, version: int) -> bool:
+        try:
+            async with asyncio.timeout(FOLLOW_SECONDS):
+                while not self._serves_or_refuses(name, alias, version):
+                    self._folder.wake_follower()
+                    await self._worker.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _serves_or_refuses(self, name: str, alias: str, version: int) -> bool:
+        live = self._worker.shelf.live.get((name, alias))
+        if live is not None and live.placed.version == version:
+            return True
+        return any((no.name, no.alias, no.version) == (name, alias, version) for no in self._worker.refused)
+
+    async def _read(self, key: Key) -> int | None:
+        """A read that begins now; while one is under way that began earlier, the one after it."""
+        running = self._running.get(key)
+        if running is None:
+            task = self._running[key] = asyncio.create_task(self._ask(key))
+        else:
+            task = self._queued.get(key) or asyncio.create_task(self._ask_after(key, running))
+            self._queued[key] = task
+        return await asyncio.shield(task)
+
+    async def _ask_after(self, key: Key, running: asyncio.Task[int | None]) -> int | None:
+        await asyncio.wait([running])
+        self._running[key] = self._queued.pop(key)
+        return await self._ask(key)
+
+    async def _ask(self, key: Key) -> int | None:
+        """The version that the alias points at; None when the registry answers that there is none."""
+        try:
+            response = await self._http.get(_ALIAS_PATH, params={"name": key[0], "alias": key[1]})
+            if response.status_code in {400, 404}:
+                return None
+            response.raise_for_status()
+            return int(response.json()["model_version"]["version"])
+        finally:
+            if self._running.get(key) is asyncio.current_task():
+                del self._running[key]
