@@ -40,16 +40,18 @@ class Seal:
     recorded: str
     serial: int
     protected: bool
-    approval: bool
 
 
 @dataclass
 class NameState:
-    """One name. `production` holds what was live in Production and was not rolled back from, oldest first."""
+    """One name. `seals` holds each version's newest seal; `production` what was live there and was not rolled back
+    from, oldest first; `was` what Production was before; `violations` the unfollowed target of an alias, None:
+    deleted."""
 
     kind: str
     name: str
     seals: dict[int, Seal] = field(default_factory=dict)
+    all_seals: dict[tuple[int, str], Seal] = field(default_factory=dict)
     refusals: dict[int, LedgerRecord] = field(default_factory=dict)
     approvals: list[LedgerRecord] = field(default_factory=list)
     live: dict[str, Standing] = field(default_factory=dict)
@@ -64,6 +66,10 @@ class NameState:
         """Whether the newest seal's policy says that this name follows the ledger alone."""
         newest = max(self.seals.values(), key=lambda seal: seal.serial, default=None)
         return newest is not None and newest.protected
+
+    def seal_of(self, standing: Standing | None) -> Seal | None:
+        """The seal of exactly what stands there, even where the version was sealed anew with other content."""
+        return None if standing is None else self.all_seals.get((standing.version, standing.digest))
 
     def rollback_target(self) -> Standing | None:
         """What was live before, never what was rolled back from; None when there is nothing to go back to."""
@@ -104,15 +110,15 @@ def replay(records: Iterable[LedgerRecord]) -> State:
 
 def _seal(name: NameState, record: LedgerRecord) -> None:
     evidence = record.evidence
-    name.seals[_version(record)] = Seal(
+    seal = Seal(
         version=_version(record),
         digest=record.digest or "",
         envelope=evidence.get("envelope", {}),
         recorded=record.time,
         serial=record.serial,
         protected=bool(evidence.get("protected", False)),
-        approval=bool(evidence.get("approval", False)),
     )
+    name.seals[seal.version] = name.all_seals[seal.version, seal.digest] = seal
     name.refusals.pop(_version(record), None)
 
 

@@ -1,0 +1,38 @@
+"""A second person's word on one version, recorded; and what differs between two versions.
+
+An approval is for the content that the version has now: rewritten content needs another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.errors import InvalidData
+from mlflow_project.ledger import Draft
+from mlflow_project.promotion.parts import Parts
+from mlflow_project.rules.canonical import manifest_digest
+from mlflow_project.rules.content import differences, manifest_of
+
+
+def approve(parts: Parts, name: str, version: int, who: str, why: str = "") -> LedgerRecord:
+    """Record that `who` approves this version with its present content.
+
+    Raises:
+        NotFound: no such version. InvalidData: `who` has approved it already.
+    """
+    registered = parts.registry.version(name, version)
+    digest = manifest_digest(manifest_of(registered))
+    if who in parts.ledger.state().of(name).approved_by(version, digest):
+        raise InvalidData(f"{who} has approved {name}/{version} already.")
+    return parts.ledger.append(Draft("approval", registered.kind, name, who, why, version, digest))
+
+
+def diff(parts: Parts, name: str, before: int, after: int) -> list[tuple[str, Any, Any]]:
+    """(field, before, after) of all that differs between two versions as MLflow holds them now.
+
+    Raises:
+        NotFound: no such version.
+    """
+    left, right = (manifest_of(parts.registry.version(name, version)) for version in (before, after))
+    return differences(left, right)

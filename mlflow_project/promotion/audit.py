@@ -1,0 +1,118 @@
+"""Recompute everything that a live release rests on: alias, seal, key, manifest, MLflow's content, index.
+
+In: a name, or one of its aliases. Out: one finding a check; nothing is changed, and what cannot be read is a finding
+too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlflow_project.adapters.releases import read_manifest
+from mlflow_project.errors import InvalidData, NotFound, Refused, SealBroken
+from mlflow_project.ledger import NameState, Seal, Standing
+from mlflow_project.promotion.parts import Parts
+from mlflow_project.promotion.sealed import check_same, checked_statement
+from mlflow_project.rules.content import manifest_of
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one release."""
+
+    name: str
+    alias: str
+    version: int | None
+    check: str
+    ok: bool
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def verify(parts: Parts, name: str, alias: str | None = None) -> list[Finding]:
+    """All checks of what is live under one alias, or under every alias of the name.
+
+    Raises:
+        NotFound: the ledger knows nothing live there. Unavailable: a part is gone.
+    """
+    state = parts.ledger.state().of(name)
+    wanted = [alias] if alias is not None else sorted(state.live)
+    if not wanted or any(each not in state.live for each in wanted):
+        raise NotFound(f"By the record nothing is live under {name}{'@' + alias if alias else ''}.")
+    entry = parts.registry.entry(name)
+    aliases = entry.aliases if entry is not None else {}
+    return [finding for each in wanted for finding in _Audit(parts, state, each, aliases.get(each)).findings()]
+
+
+def verify_all(parts: Parts) -> list[Finding]:
+    """All checks of everything that is live."""
+    return [
+        finding for state in parts.ledger.state().names.values() if state.live for finding in verify(parts, state.name)
+    ]
+
+
+class _Audit:
+    def __init__(self, parts: Parts, state: NameState, alias: str, pointed: int | None) -> None:
+        self._parts = parts
+        self._state = state
+        self._alias = alias
+        self._pointed = pointed
+        self._standing: Standing = state.live[alias]
+
+    def findings(self) -> Iterator[Finding]:
+        """Check by check; those that need a seal only where there is one."""
+        yield self._check("alias", self._alias_agrees)
+        seal = self._state.seal_of(self._standing)
+        if seal is None:
+            yield self._finding("seal", False, "the ledger holds no seal for it")
+            return
+        yield self._check("seal", lambda: self._seal_holds(seal))
+        yield self._check("manifest", lambda: self._manifest_holds(seal))
+        yield self._check("content in MLflow", lambda: self._content_same(seal))
+        yield self._check("index", lambda: self._index_there(seal))
+
+    def _alias_agrees(self) -> str:
+        if self._pointed != self._standing.version:
+            now = f"at {self._pointed}" if self._pointed is not None else "nowhere"
+            raise Refused(f"by the record {self._standing.version} is live, the alias points {now}")
+        return f"points at {self._pointed}, as the record says (since {self._standing.since}, by {self._standing.who})"
+
+    def _seal_holds(self, seal: Seal) -> str:
+        statement = checked_statement(self._parts, self._state.name, seal)
+        return f"signed by a trusted key; sealed {statement.sealed_at} by {statement.sealed_by}, record {seal.serial}"
+
+    def _manifest_holds(self, seal: Seal) -> str:
+        read_manifest(self._parts.store, seal.digest)
+        return seal.digest
+
+    def _content_same(self, seal: Seal) -> str:
+        label = f"{self._state.name}/{seal.version}"
+        try:
+            present = manifest_of(self._parts.registry.version(self._state.name, seal.version))
+        except (NotFound, InvalidData) as error:
+            raise SealBroken(str(error)) from error
+        check_same(label, read_manifest(self._parts.store, seal.digest), present)
+        return "equal to what was sealed"
+
+    def _index_there(self, seal: Seal) -> str:
+        base = read_manifest(self._parts.store, seal.digest).knowledge_base
+        if base is None:
+            return "needs none"
+        from mlflow_project.adapters.retrieval import index_store
+
+        index_store.manifest_of(self._parts.store, base.index)
+        return f"{base.table} at version {base.delta_version}: {base.index}"
+
+    def _check(self, check: str, run: Callable[[], str]) -> Finding:
+        try:
+            return self._finding(check, True, run())
+        except (Refused, NotFound, InvalidData) as error:
+            return self._finding(check, False, str(error))
+
+    def _finding(self, check: str, ok: bool, detail: str) -> Finding:
+        return Finding(self._state.name, self._alias, self._standing.version, check, ok, detail)

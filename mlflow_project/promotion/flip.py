@@ -1,0 +1,220 @@
+"""Move one alias: intent, warm workers, `Previous`, the alias, receipts, outcome.
+
+In: a move that was decided on a state of the ledger. Out: a `Flip` with its receipts. The intent takes the ledger's
+next serial, so of all moves that were decided on the same state one wins. Until the outcome is written, the intent
+stands open; `settle` ends one whose writer is gone, and whatever the alias says then counts: moved is finished, not
+moved is undone.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.errors import PromotionConflict, Refused, Unavailable
+from mlflow_project.ledger import Draft, NameState, Standing, State
+from mlflow_project.ledger.observe import PREVIOUS
+from mlflow_project.ledger.state import PRODUCTION
+from mlflow_project.promotion.intent import answer, is_open, is_under_way, writer_evidence
+from mlflow_project.promotion.parts import Parts
+from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers, presences
+
+_READY = ("warm", "serving")
+
+
+@dataclass(frozen=True)
+class Move:
+    """A flip that was decided on: all but its effects. `how` is the type of the record that tells its outcome."""
+
+    how: Literal["flip", "rollback"]
+    kind: str
+    name: str
+    alias: str
+    version: int
+    digest: str
+    who: str
+    why: str
+    before: Standing | None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A flip that was made; `moved` is false where that release was live already and nothing was done."""
+
+    how: str
+    kind: str
+    name: str
+    alias: str
+    version: int
+    digest: str
+    from_version: int | None
+    receipts: Receipts
+    serial: int
+    moved: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        fields = ("how", "kind", "name", "alias", "version", "digest", "from_version", "serial", "moved")
+        return {**{key: getattr(self, key) for key in fields}, "receipts": self.receipts.to_dict()}
+
+
+def carry_out(parts: Parts, state: State, move: Move) -> Flip:
+    """Make the move that was decided on this state of the ledger.
+
+    Raises:
+        PromotionConflict: somebody else was first, or has ended this flip; the alias is where the record has it.
+        Refused: no worker could warm the release. Unavailable: a part is gone; what was begun is undone, or said.
+    """
+    intent = _intend(parts, state, move)
+    try:
+        _warm(parts, move)
+        if not is_open(parts.ledger, intent):
+            raise PromotionConflict(f"The flip of {move.name} took too long and was ended by somebody else meanwhile.")
+        receipts = _switch(parts, move)
+        record = answer(parts.ledger, intent, _outcome(move.how, move, {"receipts": receipts.to_dict()}))
+    except PromotionConflict:
+        _put_back(parts, move)
+        raise
+    except (Unavailable, Refused) as error:
+        _end_after(parts, intent, error)
+        raise
+    return Flip(
+        move.how,
+        move.kind,
+        move.name,
+        move.alias,
+        move.version,
+        move.digest,
+        move.before.version if move.before else None,
+        receipts,
+        record.serial,
+    )
+
+
+def settle(parts: Parts, state: NameState, who: str) -> LedgerRecord | None:
+    """End the open intent of a name: finish the flip if the alias was moved, else undo it. None: none is open.
+
+    Raises:
+        PromotionConflict: its writer may still be at work.
+    """
+    intent = state.intent
+    if intent is None:
+        return None
+    if is_under_way(intent):
+        raise PromotionConflict(
+            f"{intent.who} is moving {intent.alias} of {intent.name} to {intent.version} since {intent.time} "
+            f"(record {intent.serial}). If that process is gone, wait until {intent.evidence.get('expires')} and run "
+            "`switchyard repair`."
+        )
+    return _end(parts, intent, who)
+
+
+def _intend(parts: Parts, state: State, move: Move) -> LedgerRecord:
+    believed = {"version": move.before.version, "digest": move.before.digest} if move.before else None
+    evidence = {
+        **move.evidence,
+        **writer_evidence(2 * parts.receipt_timeout),
+        "how": move.how,
+        "believes_live": believed,
+    }
+    try:
+        return parts.ledger.append_at(state.serial + 1, _outcome("intent", move, evidence))
+    except PromotionConflict as error:
+        raise PromotionConflict(
+            f"Somebody else wrote to the ledger first, so {move.name} was not moved: look at "
+            f"`switchyard history {move.name}`, and run the same command again if it still holds."
+        ) from error
+
+
+def _outcome(kind: Any, move: Move, evidence: dict[str, Any]) -> Draft:
+    return Draft(
+        kind,
+        move.kind,
+        move.name,
+        move.who,
+        move.why,
+        version=move.version,
+        digest=move.digest,
+        alias=move.alias,
+        from_version=move.before.version if move.before else None,
+        evidence=evidence,
+    )
+
+
+def _warm(parts: Parts, move: Move) -> None:
+    """Wait until the live workers hold the release ready. Some that cannot do not stop the flip; all of them do."""
+    wanted = Wanted(move.name, move.alias, move.version, move.digest)
+    workers = live_workers(presences(parts.store))
+    warm = await_receipts(parts.store, wanted, workers, _READY, parts.receipt_timeout, time.monotonic())
+    if warm.missing and not warm.milliseconds and move.how == "flip":
+        raise Refused(
+            f"None of {len(workers)} live workers could make {move.name}/{move.version} ready within "
+            f"{parts.receipt_timeout:g} s, so nothing was moved: the server's `/releases` says why."
+        )
+
+
+def _switch(parts: Parts, move: Move) -> Receipts:
+    """The two writes to MLflow, and the wait for the workers that lived when the alias was set."""
+    workers = live_workers(presences(parts.store))
+    if move.alias == PRODUCTION and move.before is not None and move.before.version != move.version:
+        parts.registry.set_alias(move.name, PREVIOUS, move.before.version)
+    began = time.monotonic()
+    parts.registry.set_alias(move.name, move.alias, move.version)
+    wanted = Wanted(move.name, move.alias, move.version, move.digest)
+    return await_receipts(parts.store, wanted, workers, ("serving",), parts.receipt_timeout, began)
+
+
+def _put_back(parts: Parts, move: Move) -> None:
+    """This flip was ended by somebody else: if it had already moved the alias, the record is what counts."""
+    name = parts.ledger.state().of(move.name)
+    live, entry = name.live.get(move.alias), parts.registry.entry(move.name)
+    ours = entry is not None and entry.aliases.get(move.alias) == move.version
+    if ours and name.intent is None and live is not None and live.version != move.version:
+        parts.registry.set_alias(move.name, move.alias, live.version)
+
+
+def _end_after(parts: Parts, intent: LedgerRecord, error: Exception) -> None:
+    """End the intent at once where that can be done; else say who will."""
+    try:
+        _end(parts, intent, intent.who)
+    except (Unavailable, PromotionConflict):
+        raise Unavailable(
+            f"{error} The flip of {intent.name} to {intent.version} stands open (record {intent.serial}): "
+            "`switchyard repair`, or the next promote or rollback, finishes or undoes it."
+        ) from error
+
+
+def _end(parts: Parts, intent: LedgerRecord, who: str) -> LedgerRecord:
+    entry = parts.registry.entry(intent.name)
+    aliases = entry.aliases if entry is not None else {}
+    moved = aliases.get(intent.alias or "") == intent.version
+    if intent.alias == PRODUCTION:
+        _set_previous(parts, intent, moved, aliases.get(PREVIOUS))
+    draft = Draft(
+        intent.evidence.get("how", "flip") if moved else "aborted",
+        intent.kind,
+        intent.name,
+        intent.who,
+        intent.why,
+        version=intent.version,
+        digest=intent.digest,
+        alias=intent.alias,
+        from_version=intent.from_version,
+        evidence={"settled_by": who},
+    )
+    return answer(parts.ledger, intent, draft)
+
+
+def _set_previous(parts: Parts, intent: LedgerRecord, moved: bool, now: int | None) -> None:
+    """`Previous` as it belongs to where the alias was found."""
+    was = parts.ledger.state().of(intent.name).was
+    wanted = intent.from_version if moved else was.version if was else None
+    if moved and wanted == intent.version:
+        return
+    if wanted is not None and wanted != now:
+        parts.registry.set_alias(intent.name, PREVIOUS, wanted)
+    elif wanted is None and now is not None:
+        parts.registry.delete_alias(intent.name, PREVIOUS)

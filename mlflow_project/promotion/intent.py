@@ -1,0 +1,74 @@
+"""A flip under way: its intent record says who writes it and until when, and exactly one outcome answers it.
+
+In: the ledger. Out: whether an intent's writer still lives, and the outcome record, appended only while the intent is
+open. A promoter that stalled finds its intent answered, and moves nothing more.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psutil
+
+from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.errors import PromotionConflict
+from mlflow_project.ledger import Draft, Ledger, State
+from mlflow_project.ledger.chain import utc_now
+
+_MARGIN_SECONDS = 10.0
+
+
+def writer_evidence(seconds: float) -> dict[str, Any]:
+    """Who writes an intent, and when others may take him for lost: after `seconds` and a margin."""
+    expires = datetime.now(UTC) + timedelta(seconds=seconds + _MARGIN_SECONDS)
+    process = psutil.Process()
+    return {
+        "writer": {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()},
+        "expires": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+
+
+def is_under_way(intent: LedgerRecord) -> bool:
+    """Whether the intent's writer may still be at work: in time, and, if on this host, alive."""
+    writer, expires = intent.evidence.get("writer", {}), str(intent.evidence.get("expires", ""))
+    if utc_now() > expires:
+        return False
+    if writer.get("host") != socket.gethostname():
+        return True
+    try:
+        return bool(psutil.Process(writer["pid"]).create_time() == writer["started"])
+    except (psutil.Error, KeyError):
+        return False
+
+
+def is_open(ledger: Ledger, intent: LedgerRecord) -> bool:
+    """Whether nothing has answered the intent yet."""
+    return _is_open(ledger.state(), intent)
+
+
+def answer(ledger: Ledger, intent: LedgerRecord, outcome: Draft) -> LedgerRecord:
+    """Append the outcome of an intent.
+
+    Raises:
+        PromotionConflict: somebody else has answered it.
+    """
+    outcome = replace(outcome, intent=intent.serial)
+    while True:
+        state = ledger.state()
+        if not _is_open(state, intent):
+            raise PromotionConflict(
+                f"The flip of {intent.name} to {intent.version} (record {intent.serial}) was ended by somebody else "
+                f"meanwhile: see `switchyard history {intent.name}`."
+            )
+        try:
+            return ledger.append_at(state.serial + 1, outcome)
+        except PromotionConflict:
+            continue
+
+
+def _is_open(state: State, intent: LedgerRecord) -> bool:
+    still = state.of(intent.name).intent
+    return still is not None and still.serial == intent.serial

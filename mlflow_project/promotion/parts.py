@@ -1,0 +1,40 @@
+"""The parts that every command about releases needs, built once from settings and passed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry
+from mlflow_project.ledger import Ledger
+from mlflow_project.settings import (
+    PromotionSettings,
+    RegistrySettings,
+    SealSettings,
+    StoreSettings,
+    load,
+    state_folder,
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Registry, object store, ledger, and where the keys lie. `receipt_timeout` is in seconds."""
+
+    registry: Registry
+    store: ObjectStore
+    ledger: Ledger
+    seal: SealSettings
+    receipt_timeout: float
+
+    @classmethod
+    def connect(cls) -> Parts:
+        """From the settings. Connects to nothing yet."""
+        store = ObjectStore(load(StoreSettings))
+        return cls(
+            registry=Registry(load(RegistrySettings)),
+            store=store,
+            ledger=Ledger(store, state_folder() / "cache" / "ledger"),
+            seal=load(SealSettings),
+            receipt_timeout=load(PromotionSettings).receipt_timeout,
+        )

@@ -1,0 +1,82 @@
+"""Put a name's aliases back to where the record has them.
+
+In: a name. Out: what was put back, recorded as `reconciled`; a move by hand that may be followed is recorded as such
+instead and stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlflow_project.ledger import Draft, NameState
+from mlflow_project.ledger.observe import PREVIOUS, judge, record_observed
+from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
+from mlflow_project.promotion.parts import Parts
+from mlflow_project.promotion.promote import settled_state
+from mlflow_project.promotion.sealed import present_digest
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One alias: where it pointed, where it points now (None: it is gone), and whether that follows the hand."""
+
+    name: str
+    alias: str
+    found: int | None
+    now: int | None
+    followed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def reconcile(parts: Parts, name: str, who: str) -> list[Correction]:
+    """Compare each served alias, and `Previous`, with the record; empty when all agree.
+
+    Raises:
+        PromotionConflict: a flip of this name is under way. NotFound: nobody knows the name.
+    """
+    serial = settled_state(parts, name, who).serial
+    entry = parts.registry.entry(name)
+    aliases = dict(entry.aliases) if entry is not None else {}
+    done = []
+    for alias in SERVED_ALIASES:
+        state = parts.ledger.state()
+        correction = _reconcile_alias(parts, state.of(name), max(serial, state.serial), alias, aliases.get(alias), who)
+        done += [correction] if correction is not None else []
+    return done + _reconcile_previous(parts, parts.ledger.state().of(name), aliases.get(PREVIOUS))
+
+
+def _reconcile_alias(
+    parts: Parts, state: NameState, serial: int, alias: str, pointed: int | None, who: str
+) -> Correction | None:
+    live = state.live.get(alias)
+    wanted = live.version if live is not None else None
+    if pointed == wanted:
+        return None
+    content = present_digest(parts, state.name, pointed) if pointed is not None else None
+    judgement = judge(state, alias, pointed, content)
+    if judgement.record == "observed_flip":
+        record_observed(parts.ledger, parts.registry, serial, state, alias, pointed, judgement, who)
+        return Correction(state.name, alias, pointed, pointed, followed=True)
+    _point(parts, state.name, alias, wanted)
+    draft = Draft("reconciled", state.kind, state.name, who, "", wanted, live.digest if live else None, alias, pointed)
+    parts.ledger.append(draft)
+    return Correction(state.name, alias, pointed, wanted)
+
+
+def _reconcile_previous(parts: Parts, state: NameState, pointed: int | None) -> list[Correction]:
+    wanted = state.was.version if state.was is not None else None
+    if pointed == wanted or PRODUCTION not in state.live:
+        return []
+    _point(parts, state.name, PREVIOUS, wanted)
+    return [Correction(state.name, PREVIOUS, pointed, wanted)]
+
+
+def _point(parts: Parts, name: str, alias: str, version: int | None) -> None:
+    if version is None:
+        parts.registry.delete_alias(name, alias)
+    else:
+        parts.registry.set_alias(name, alias, version)

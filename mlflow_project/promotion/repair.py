@@ -1,0 +1,51 @@
+"""End what a crash left open: for every name, the flip whose writer is gone is finished or undone.
+
+In: the ledger's open intents. Out: what was done about each, in words; an intent whose writer may still be at work is
+left alone. Nothing else needs repair: a manifest without a seal means nothing, and a moved alias is `reconcile`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.errors import PromotionConflict
+from mlflow_project.promotion.flip import settle
+from mlflow_project.promotion.parts import Parts
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """One open intent and what became of it: `finished`, `undone` or `under way`."""
+
+    name: str
+    alias: str
+    version: int
+    intent: int
+    outcome: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def repair(parts: Parts, who: str) -> list[Repaired]:
+    """Settle every open intent; empty when there is none."""
+    done = []
+    for state in parts.ledger.state().names.values():
+        intent = state.intent
+        if intent is None:
+            continue
+        try:
+            record = settle(parts, state, who)
+        except PromotionConflict:
+            record = None
+        done.append(Repaired(state.name, intent.alias or "", intent.version or 0, intent.serial, _outcome(record)))
+    return done
+
+
+def _outcome(record: LedgerRecord | None) -> str:
+    if record is None:
+        return "under way"
+    return "undone" if record.type == "aborted" else "finished"

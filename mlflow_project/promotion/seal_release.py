@@ -1,0 +1,63 @@
+"""What the gate's verdict becomes: a seal, or a refusal, in the ledger.
+
+In: a release, its verdict and evidence. Out: the record. Accepted: the manifest is written first, then the seal is
+signed and recorded; a crash in between leaves a manifest that nothing names, and the gate can simply be asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow_project.adapters.releases import write_release
+from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.release import Release
+from mlflow_project.domain.verdict import Verdict
+from mlflow_project.ledger import Draft
+from mlflow_project.ledger.chain import utc_now
+from mlflow_project.promotion.parts import Parts
+from mlflow_project.seal.keys import ensure_key, signing_key
+from mlflow_project.seal.seal import sign
+from mlflow_project.seal.statement import statement_for
+
+
+def record_verdict(
+    *,
+    release: Release,
+    verdict: Verdict,
+    policy_digest: str,
+    champion: Release | None,
+    runs: Mapping[str, str | None],
+    cases: Mapping[str, Any],
+    who: str,
+    protected: bool = False,
+    parts: Parts | None = None,
+) -> LedgerRecord:
+    """Seal the release, or record why not.
+
+    Args:
+        protected: what the policy says of the name: it then follows the ledger alone, and needs an approval.
+
+    Raises:
+        Unavailable: the store does not answer. ConfigError: there is no signing key and none can be made.
+    """
+    parts = parts or Parts.connect()
+    statement = statement_for(release, verdict, policy_digest, champion, runs, cases, who, utc_now())
+    if verdict.accepted:
+        write_release(parts.store, release)
+        ensure_key(parts.seal)
+        evidence = {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected}
+    else:
+        evidence = {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "cases")}
+    return parts.ledger.append(
+        Draft(
+            "seal" if verdict.accepted else "refusal",
+            release.manifest.kind,
+            release.name,
+            who,
+            "; ".join(verdict.reasons),
+            version=release.version,
+            digest=release.digest,
+            evidence=evidence,
+        )
+    )

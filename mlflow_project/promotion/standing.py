@@ -1,0 +1,128 @@
+"""What is live, what was live at a time, and how it came about: the ledger's words, with the workers' receipts.
+
+In: the ledger; for `live` the hosts' presence too. Out: rows for people and for JSON. Asks MLflow nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.ledger import NameState, Standing, replay
+from mlflow_project.promotion.parts import Parts
+from mlflow_project.promotion.receipts import Wanted, live_workers, presences, workers_with
+
+_HOW = {"flip": "completed", "rollback": "completed", "observed_flip": "observed", "intent": "intended"}
+
+
+@dataclass(frozen=True)
+class LiveRow:
+    """One alias of one name. `serving` of `workers` say that they serve exactly this."""
+
+    kind: str
+    name: str
+    alias: str
+    version: int
+    digest: str
+    since: str
+    who: str
+    why: str
+    how: str
+    serving: int
+    workers: int
+    missing: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def live(parts: Parts) -> list[LiveRow]:
+    """What is live by the record, and which workers say that they serve it."""
+    hosts = presences(parts.store)
+    workers = live_workers(hosts)
+    rows = []
+    for state in parts.ledger.state().names.values():
+        for alias, standing in sorted(state.live.items()):
+            wanted = Wanted(state.name, alias, standing.version, standing.digest)
+            serving = workers_with(hosts, wanted, ("serving",)) & set(workers)
+            missing = tuple(worker for worker in workers if worker not in serving)
+            rows.append(
+                LiveRow(**_row(state, alias, standing), serving=len(serving), workers=len(workers), missing=missing)
+            )
+    return rows
+
+
+def history(parts: Parts, name: str) -> list[LedgerRecord]:
+    """Every record about a name, oldest first.
+
+    Raises:
+        NotFound: there is none.
+    """
+    records = [record for record in parts.ledger.records() if record.name == name]
+    if not records:
+        raise NotFound(f"The ledger has no record about {name!r}.")
+    return records
+
+
+def at(parts: Parts, time: str) -> list[dict[str, Any]]:
+    """What was live for every name at a time, with its evidence: `state` is `completed`, `observed`, or `intended`
+    for a flip that was under way then.
+
+    Raises:
+        InvalidData: no time in ISO 8601.
+    """
+    moment = _moment(time)
+    records = [record for record in parts.ledger.records() if record.time <= moment]
+    by_serial = {record.serial: record for record in records}
+    rows = []
+    for state in replay(records).names.values():
+        for alias, standing in sorted(state.live.items()):
+            rows.append(_then(state, alias, standing, by_serial[standing.serial]))
+        if state.intent is not None:
+            rows.append(_intended(state, state.intent))
+    return rows
+
+
+def _then(state: NameState, alias: str, standing: Standing, record: LedgerRecord) -> dict[str, Any]:
+    seal = state.seal_of(standing)
+    evidence = {
+        "record": record.to_dict(),
+        "seal": {"serial": seal.serial, "envelope": seal.envelope} if seal else None,
+    }
+    return {**_row(state, alias, standing), "state": _HOW.get(standing.how, standing.how), "evidence": evidence}
+
+
+def _intended(state: NameState, intent: LedgerRecord) -> dict[str, Any]:
+    standing = Standing(
+        intent.version or 0, intent.digest or "", intent.time, intent.who, intent.why, "intent", intent.serial
+    )
+    return _then(state, intent.alias or "", standing, intent)
+
+
+def _row(state: NameState, alias: str, standing: Standing) -> dict[str, Any]:
+    return {
+        "kind": state.kind,
+        "name": state.name,
+        "alias": alias,
+        "version": standing.version,
+        "digest": standing.digest,
+        "since": standing.since,
+        "who": standing.who,
+        "why": standing.why,
+        "how": standing.how,
+    }
+
+
+def _moment(time: str) -> str:
+    """The time as records write it; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(time.strip().replace("Z", "+00:00"))
+    except ValueError as error:
+        raise InvalidData(f"{time!r} is no time: write it like 2026-11-23T14:03:07Z.") from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    end = moment.replace(microsecond=999_000) if moment.microsecond == 0 else moment
+    return end.isoformat(timespec="milliseconds").replace("+00:00", "Z")
