@@ -6,7 +6,7 @@ In: chunk rows at build time. Out: the row of an ordinal number, in microseconds
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,28 @@ LINES = "chunks.jsonl"
 OFFSETS = "offsets.npy"
 
 
-def write(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Write the rows while they pass through; the offsets follow when the last row has passed."""
-    offsets = [0]
-    with (folder / LINES).open("wb") as lines:
-        for row in rows:
-            offsets.append(offsets[-1] + lines.write(orjson.dumps(dict(row)) + b"\n"))
-            yield row
-    np.save(folder / OFFSETS, np.array(offsets, dtype=np.uint64))
+class ChunkWriter:
+    """Writes rows one by one; the offsets follow at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lines = (folder / LINES).open("wb")
+        self._offsets = [0]
+
+    def __enter__(self) -> ChunkWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lines.close()
+        np.save(self._folder / OFFSETS, np.array(self._offsets, dtype=np.uint64))
+
+    @property
+    def count(self) -> int:
+        return len(self._offsets) - 1
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row."""
+        self._offsets.append(self._offsets[-1] + self._lines.write(orjson.dumps(dict(row)) + b"\n"))
 
 
 class ChunkFile:

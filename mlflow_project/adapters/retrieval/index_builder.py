@@ -6,7 +6,7 @@ The folder is not yet named or described: `index_store.publish` does that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,37 @@ import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
-from mlflow_project.adapters.retrieval import chunk_file
 from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer
+from mlflow_project.adapters.retrieval.chunk_file import ChunkWriter
 
 WORDS = "words"
 VECTORS = "vectors.npy"
 
 
-def build(folder: Path, rows: Iterable[Mapping[str, Any]], vectors: NDArray[np.float32] | None = None) -> int:
-    """Write an index into an empty folder; `vectors[i]` belongs to the i-th row. Returns the number of chunks."""
+def build(folder: Path, rows: Iterable[tuple[Mapping[str, Any], Sequence[float] | None]]) -> int:
+    """Write an index into an empty folder, of rows each with its vector (all have one, or none has).
+
+    Returns the number of chunks.
+    """
     words = folder / WORDS
     words.mkdir(parents=True)
     index = tantivy.Index(_schema(), path=str(words))
     index.register_tokenizer(TOKENIZER, analyzer())
     writer = index.writer(heap_size=64_000_000, num_threads=1)  # one thread: one order, one segment layout
-    count = 0
-    for ordinal, row in enumerate(chunk_file.write(folder, rows)):
-        writer.add_document(_document(ordinal, row))
-        count += 1
+    vectors: list[NDArray[np.float32]] = []
+    with ChunkWriter(folder) as chunks:
+        for ordinal, (row, vector) in enumerate(rows):
+            chunks.write(row)
+            writer.add_document(_document(ordinal, row))
+            if vector is not None:
+                vectors.append(np.asarray(vector, dtype=np.float32))
     writer.commit()
     writer.wait_merging_threads()
     for lock in words.glob("*.lock"):
         lock.unlink()
-    if vectors is not None:
-        np.save(folder / VECTORS, vectors.astype(np.float32, copy=False))
-    return count
+    if vectors:
+        np.save(folder / VECTORS, np.stack(vectors))
+    return chunks.count
 
 
 def filter_term(key: str, value: str) -> str:

@@ -16,10 +16,11 @@ from mlflow_project.rules.chunking.structure import Heading, Structure, structur
 
 
 class Chunk(NamedTuple):
-    """A slice of a document: `document[start:end] == text`, in code points; `heading_path` from the outermost."""
+    """A slice of a document: `document[start:end] == text`, in code points; `number` counts from 0.
+    `heading_path` begins with the outermost heading."""
 
     chunk_id: str
-    index: int
+    number: int
     start: int
     end: int
     heading_path: str
@@ -33,7 +34,7 @@ def chunks_of(document_id: str, text: str, splitter: Splitter, blocks: Sequence[
     paths = _paths(structure.headings)
     seen: dict[str, int] = {}
     found = []
-    for index, (start, end) in enumerate(split(text, splitter, structure)):
+    for number, (start, end) in enumerate(split(text, splitter, structure)):
         part = text[start:end]
         name = _identity(base, part, 0)
         occurrence = seen.get(name, 0)
@@ -41,7 +42,7 @@ def chunks_of(document_id: str, text: str, splitter: Splitter, blocks: Sequence[
         if occurrence:
             name = _identity(base, part, occurrence)
         path = paths[bisect_right(structure.headings, (start, len(text) + 1)) - 1] if paths else ""
-        found.append(Chunk(name, index, start, end, path, part))
+        found.append(Chunk(name, number, start, end, path, part))
     return found
 
 

@@ -1,5 +1,5 @@
-"""One raw row -> a document, or a rejection with one of the enumerated reasons. Strict: nothing is guessed, converted or
-dropped in silence.
+"""One raw row -> a document, or a rejection with one of the enumerated reasons. Strict: nothing is guessed, converted
+or dropped in silence.
 
 In: the bytes of a JSON line, or of a whole file, and the names of the fields. Out: `Document` or `Rejected`. Pure.
 """
@@ -41,9 +41,9 @@ class Reason(StrEnum):
     CONFLICTING_ID = "conflicting_id"
 
 
-SENTENCES = {
-    Reason.REPEATED_DOCUMENT: "The same document, word for word, stands earlier in the input; that one was taken.",
-    Reason.CONFLICTING_ID: "Another row has the same id and a different content, so neither was taken.",
+SENTENCES: dict[str, str] = {
+    Reason.REPEATED_DOCUMENT.value: "The same document, word for word, stands earlier in the input and was taken.",
+    Reason.CONFLICTING_ID.value: "Another row has the same id and a different content, so neither was taken.",
 }
 """The sentences of the reasons that only all rows together can show."""
 
@@ -163,7 +163,9 @@ def _conversation(messages: Any, name: str) -> tuple[str, tuple[tuple[int, int],
     """Turns as one text, `role: content` a paragraph, with the place and role of each."""
     if type(messages) is not list or not messages:
         return Rejected(Reason.MESSAGES_NOT_VALID, f"Field {name!r} is {_kind(messages)}; a list of turns is wanted.")
-    parts, turns, place = [], [], 0
+    parts: list[str] = []
+    turns: list[dict[str, Any]] = []
+    place = 0
     for number, message in enumerate(messages, start=1):
         role = message.get("role") if type(message) is dict else None
         content = message.get("content") if type(message) is dict else None
@@ -196,5 +198,12 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Rejected:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "an array", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), "null")

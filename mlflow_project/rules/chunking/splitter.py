@@ -37,8 +37,8 @@ class Splitter:
     def __post_init__(self) -> None:
         if self.size < 8 or not 0 <= self.overlap <= self.size // 2 or self.unit not in ("characters", "tokens"):
             raise InvalidData(
-                f"A chunk of {self.size} {self.unit} with an overlap of {self.overlap} cannot be made: the size must be "
-                "at least 8, the overlap at most half of it, the unit `characters` or `tokens`."
+                f"A chunk of {self.size} {self.unit} with an overlap of {self.overlap} cannot be made: the size must "
+                "be at least 8, the overlap at most half of it, the unit `characters` or `tokens`."
             )
 
     @property

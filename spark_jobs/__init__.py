@@ -1,0 +1,1 @@
+"""Spark jobs: pure functions on DataFrames, and thin programs for `spark-submit` on any master."""

@@ -1,0 +1,64 @@
+"""How every job speaks: usage and errors as one sentence on stderr with the right exit code, the result on stdout.
+
+Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or input; 3 a part is unreachable; 4 refused by a rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from mlflow_project.errors import WorkspaceError
+from mlflow_project.logs import record_defect, set_up_logs
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser whose usage is exactly the line that the job promises, and whose mistakes end with exit code 2."""
+
+    def __init__(self, usage: str, description: str) -> None:
+        super().__init__(usage=usage, description=description, allow_abbrev=False)
+        self.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"Usage: {self.usage}\n{message}\n")
+        sys.exit(2)
+
+
+def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argparse.Namespace, title: str) -> int:
+    """Run a job, print its result as a table or as JSON, and return the exit code."""
+    set_up_logs()
+    try:
+        result = job(options)
+    except WorkspaceError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Nothing is half done; run the same command again.\n")
+        return 130
+    except Exception as error:
+        sys.stderr.write(f"This is a defect of Switchyard's: {type(error).__name__}: {error}\n{record_defect()}\n")
+        return 1
+    if options.json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(_closing(title, result))
+    return 0
+
+
+def _closing(title: str, result: Mapping[str, Any]) -> str:
+    """A table of two columns; what is itself a mapping is told line by line."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            rows.append((key, sum(value.values()) if all(type(v) is int for v in value.values()) else ""))
+            rows += [(f"  {inner}", number) for inner, number in value.items()]
+        else:
+            rows.append((key, value))
+    width = max(len(key) for key, _ in rows)
+    lines = [
+        f"  {key:{width}}  {value:,}" if type(value) is int else f"  {key:{width}}  {value}" for key, value in rows
+    ]
+    return "\n".join([title, *lines]) + "\n"

@@ -1,0 +1,93 @@
+"""The Spark session of a job, and what a job says when Spark, Delta or the store fail.
+
+Settings given on the command line or in spark-defaults win over ours: only what nobody set is set here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark import SparkConf
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from mlflow_project.errors import ConfigError, InvalidData, NotFound, Refused, Unavailable, WorkspaceError
+
+_DEFAULTS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "512",  # half the memory of the default, the same speed
+    "spark.sql.files.maxPartitionBytes": "32m",  # small tasks write small files: a small change touches few of them
+    "spark.sql.ansi.enabled": "true",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.ui.showConsoleProgress": "true",
+}
+
+
+def spark_session(name: str) -> SparkSession:
+    """The session that spark-submit made ready, or a local one.
+
+    Raises:
+        ConfigError: Spark has no Delta Lake.
+    """
+    given = SparkConf()
+    builder = SparkSession.builder.appName(name)
+    for key, value in _DEFAULTS.items():
+        if not given.contains(key):
+            builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    try:
+        spark._jvm.Thread.currentThread().getContextClassLoader().loadClass("io.delta.tables.DeltaTable")
+    except Exception as error:
+        raise ConfigError(
+            "Spark has no Delta Lake: run `make up`, which writes spark-defaults with its jars, or give spark-submit "
+            "`--packages io.delta:delta-spark_4.2_2.13:4.4.0`."
+        ) from error
+    return spark
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Spark's errors as ours: one sentence, the right exit code, the cause kept for the log."""
+    try:
+        yield
+    except WorkspaceError:
+        raise
+    except PySparkException as error:
+        raise _ours(doing, str(error)) from error
+    except Exception as error:
+        if type(error).__module__.startswith("py4j"):
+            raise _ours(doing, str(error)) from error
+        raise
+
+
+_SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
+    (
+        ("ConnectException", "ConnectTimeout", "UnknownHost", "Connection refused", "SdkClientException"),
+        Unavailable,
+        "the object store does not answer: is it up? `make status` tells, `make up` starts it",
+    ),
+    (("NoSuchBucket", "bucket does not exist"), NotFound, "the bucket does not exist"),
+    (
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Status Code: 403", "Permission denied"),
+        InvalidData,
+        "access is refused: check the credentials and who owns the place",
+    ),
+    (
+        ("ConcurrentAppend", "ConcurrentWrite", "ConcurrentDelete", "ConcurrentTransaction", "DELTA_CONCURRENT"),
+        Refused,
+        "somebody else wrote to the table at the same moment; run the same command again",
+    ),
+    (("No space left on device",), Unavailable, "the disk is full"),
+)
+
+
+def _ours(doing: str, said: str) -> WorkspaceError:
+    for signs, kind, sentence in _SIGNS:
+        if any(sign in said for sign in signs):
+            return kind(f"{doing}: {sentence}.")
+    first = next((line.strip() for line in said.splitlines() if line.strip()), "no message")
+    return InvalidData(f"{doing}: Spark says: {first[:500]}")
