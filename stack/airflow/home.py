@@ -1,0 +1,122 @@
+"""Where Airflow keeps its state, its credentials, and the environment that its processes run in.
+
+All of it lies below `<state>/airflow`. Credentials are made on the first run, in files that only their owner reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from mlflow_project.settings import state_folder
+from stack.airflow.environment import ROOT, programs
+
+USER = "switchyard"
+
+
+def home() -> Path:
+    """`<state>/airflow`."""
+    return state_folder() / "airflow"
+
+
+def port() -> int:
+    """Where Airflow's web page and REST API listen."""
+    return int(os.environ.get("SWITCHYARD_AIRFLOW_PORT", "8080"))
+
+
+def make() -> None:
+    """The folders, and on the first run the credentials."""
+    for folder in (home(), home() / "logs", home() / "lineage"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not _secrets_file().exists():
+        made = {name: secrets.token_urlsafe(32) for name in ("password", "jwt", "session")}
+        made["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        _write_private(_secrets_file(), json.dumps(made))
+    _write_private(_passwords_file(), json.dumps({USER: _secrets()["password"]}))
+
+
+def write_address() -> None:
+    """Tell the command line where Airflow is; only while it runs, so that nobody waits for one that is down."""
+    lines = {
+        "SWITCHYARD_AIRFLOW_URL": f"http://127.0.0.1:{port()}",
+        "SWITCHYARD_AIRFLOW_USER": USER,
+        "SWITCHYARD_AIRFLOW_PASSWORD": _secrets()["password"],
+    }
+    _write_private(address_file(), "".join(f"export {name}={value}\n" for name, value in lines.items()))
+
+
+def address_file() -> Path:
+    """What `adapters.airflow` reads, and what a person may `source`."""
+    return home() / "airflow.env"
+
+
+def environment() -> dict[str, str]:
+    """The environment of every Airflow process, and so of every task."""
+    url = f"http://127.0.0.1:{port()}"
+    return {
+        **os.environ,
+        "SWITCHYARD_STATE": str(state_folder()),
+        "SWITCHYARD_ANNOUNCE_CANDIDATES": "false",
+        "SPARK_CONF_DIR": str(state_folder() / "spark" / "conf"),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), str(programs()), os.environ.get("PATH", ""))),
+        "AIRFLOW_HOME": str(home()),
+        "SPT_NOENV": "1",  # else process titles overwrite the environment that `processes` knows its own by
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(
+            {"conn_type": "spark", "host": os.environ.get("SWITCHYARD_SPARK_MASTER", "local[*]")}
+        ),
+        **{f"AIRFLOW__{name}": value for name, value in _options(url).items()},
+    }
+
+
+def _options(url: str) -> dict[str, str]:
+    kept = _secrets()
+    lineage = {"type": "file", "log_file_path": str(home() / "lineage" / "events.jsonl"), "append": True}
+    return {
+        "CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": "4",
+        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords_file()),
+        "CORE__FERNET_KEY": kept["fernet"],
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(port()),
+        "API__WORKERS": "1",
+        "API__BASE_URL": url,
+        "API__SECRET_KEY": kept["session"],
+        "API_AUTH__JWT_SECRET": kept["jwt"],
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home() / 'airflow.db'}",
+        "LOGGING__BASE_LOG_FOLDER": str(home() / "logs"),
+        "OPENLINEAGE__TRANSPORT": json.dumps(lineage),
+        "OPENLINEAGE__NAMESPACE": "switchyard",
+        "USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+def _secrets_file() -> Path:
+    return home() / "secrets.json"
+
+
+def _passwords_file() -> Path:
+    return home() / "passwords.json"
+
+
+def _secrets() -> dict[str, str]:
+    read: dict[str, str] = json.loads(_secrets_file().read_text())
+    return read
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replaced by rename, so that nobody reads half of it; never readable by others, not even for a moment."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    new.rename(path)

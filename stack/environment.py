@@ -1,0 +1,100 @@
+"""The Python environment: made with pip and uv from the hashed locks, then this project put on its path. Standard
+library only.
+
+A stamp, written last, says which locks it holds; so an interrupted set-up is noticed, and uv goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stack.layout import ENVIRONMENT, ROOT, digest, environment_python
+from stack.progress import Progress
+from stack.tools import Tools
+
+STAMP = ENVIRONMENT / ".locks.json"
+LOCKS = ROOT / "requirements"
+
+_SCRIPT = """#!{python}
+import sys
+
+from mlflow_project.commands.main import main
+
+sys.exit(main())
+"""
+
+
+def make_environment(groups: Sequence[str], progress: Progress, tools: Tools) -> str:
+    """Bring the environment to these locks, and to those that it holds already."""
+    wanted = {group: digest(LOCKS / f"{group}.txt") for group in groups}
+    stamped = _stamp()
+    if wanted.items() <= stamped.items() and _runs():
+        put_project_on_path()
+        return f"already there ({ENVIRONMENT})"
+    if not _runs():
+        progress.now("making an empty one")
+        tools.run("environment", [sys.executable, "-m", "venv", "--clear", ENVIRONMENT])
+    progress.now("installing uv")
+    pip = [environment_python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    tools.run("environment", [*pip, "-r", LOCKS / "bootstrap.txt"])
+    everything = sorted({*wanted, *(group for group in stamped if (LOCKS / f"{group}.txt").exists())})
+    _synchronise(everything, progress, tools)
+    put_project_on_path()
+    STAMP.write_text(json.dumps({group: digest(LOCKS / f"{group}.txt") for group in everything}))
+    return f"installed, {_installed()} packages"
+
+
+def put_project_on_path() -> None:
+    """Make `import mlflow_project` and the command `switchyard` work from everywhere; no build tool is needed."""
+    packages = Path(_ask("import sysconfig; print(sysconfig.get_path('purelib'))"))
+    _write(packages / "switchyard.pth", f"{ROOT}\n")
+    script = ENVIRONMENT / "bin" / "switchyard"
+    _write(script, _SCRIPT.format(python=environment_python()))
+    script.chmod(0o755)
+
+
+def _synchronise(groups: Sequence[str], progress: Progress, tools: Tools) -> None:
+    locks = [LOCKS / f"{group}.txt" for group in groups]
+    names = {name for lock in locks for name in re.findall(r"^([A-Za-z0-9_.-]+)", lock.read_text(), re.MULTILINE)}
+    uv = [ENVIRONMENT / "bin" / "uv", "pip", "sync", "--python", environment_python(), "--require-hashes"]
+    progress.now(f"fetching up to {len(names)} packages")
+
+    def count(line: str) -> None:
+        if line.startswith("Prepared"):
+            progress.now(f"installing {len(names)} packages")
+
+    tools.run("environment", [*uv, LOCKS / "bootstrap.txt", *locks], on_line=count)
+
+
+def _stamp() -> dict[str, str]:
+    try:
+        return dict(json.loads(STAMP.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _runs() -> bool:
+    """Whether the environment's Python starts, and is the version that this set-up runs on or another supported one."""
+    try:
+        return _ask("import sys; print((3, 11) <= sys.version_info[:2] <= (3, 12))") == "True"
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def _ask(program: str) -> str:
+    done = subprocess.run([environment_python(), "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _installed() -> int:
+    return len(list((ENVIRONMENT / "lib").glob("python*/site-packages/*.dist-info")))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)

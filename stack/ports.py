@@ -1,0 +1,85 @@
+"""Ports: which ones the stack wants, whether they are free, and who holds those that are not."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import psutil
+
+from mlflow_project.errors import ConfigError
+from stack.addresses import StackSettings
+
+OWNERS: Mapping[str, str] = {
+    "minio_port": "minio",
+    "minio_console_port": "minio",
+    "mlflow_port": "mlflow",
+    "api_port": "server",
+}
+"""The setting of each port, and the part that listens on it."""
+
+
+def wanted_ports(settings: StackSettings, parts: Iterable[str]) -> dict[str, int]:
+    """Setting -> port, of the parts that are named."""
+    chosen = set(parts)
+    return {name: getattr(settings, name) for name, part in OWNERS.items() if part in chosen}
+
+
+def check_free(settings: StackSettings, parts: Iterable[str]) -> None:
+    """Hold every port against what already listens.
+
+    Raises:
+        ConfigError: one or more are taken, or wanted twice; the message has a line each.
+    """
+    ports = wanted_ports(settings, parts)
+    mistakes = [
+        f"  {port} ({OWNERS[name]}) is taken by {holder(port)}: set SWITCHYARD_{name.upper()} to a free one."
+        for name, port in ports.items()
+        if not is_free(port)
+    ]
+    mistakes += [
+        f"  {port} is wanted twice: SWITCHYARD_{name.upper()} needs a port of its own."
+        for index, (name, port) in enumerate(ports.items())
+        if port in list(ports.values())[:index]
+    ]
+    if mistakes:
+        raise ConfigError("\n".join(["Nothing was started, since these ports cannot be used:", *mistakes]))
+
+
+def is_free(port: int) -> bool:
+    """Whether we could listen on 127.0.0.1 there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """The process that listens on a port, in words; never its command line, which may hold secrets."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        connections = []
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            return _described(connection.pid)
+    return "a process of somebody else's"
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _described(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        return f"{Path(process.name()).name} (process {pid}, of {process.username()})"
+    except psutil.Error:
+        return f"process {pid}"

@@ -1,0 +1,204 @@
+"""`up`, `down` and `status` of the local stack. In: the state folder. Out: running parts, or a sentence why not.
+
+Nothing is slept for: each part is asked until it answers. Before the first process starts, settings, tools and ports are
+checked; a failure there leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.errors import ConfigError, Unavailable
+from mlflow_project.seal.keys import ensure_key
+from mlflow_project.settings import SealSettings, StoreSettings, load
+from stack.addresses import read_environment, read_settings, write_environment
+from stack.layout import ENVIRONMENT, jar_folder, minio_binary
+from stack.ports import check_free
+from stack.readiness import PARTS, addresses, is_ready, wait_until_ready
+from stack.spark_conf import remove_spark_conf, write_spark_conf
+from stack.supervision import Supervisor
+
+Say = Callable[[str], None]
+
+_ALIVE = {"STARTING", "RUNNING", "BACKOFF"}
+
+
+def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
+    """Start these parts unless they run, and wait until each is ready.
+
+    Raises:
+        ConfigError: wrong settings, a taken port, set-up not done; nothing was started.
+        Unavailable: a part does not become ready; the message ends with its log's last lines.
+    """
+    with _alone(state):
+        supervisor = Supervisor(state)
+        running = {name for name, row in supervisor.processes().items() if row["statename"] in _ALIVE}
+        missing = [part for part in parts if part not in running]
+        if missing:
+            environment = _prepare(state, supervisor, missing, say)
+            _start(supervisor, environment, missing, say)
+        else:
+            say("The stack is up already.")
+        for part in parts:
+            _await(supervisor, part, read_environment(state), say if missing else _silent)
+
+
+def down(state: Path, *, say: Say) -> None:
+    """Stop everything of this stack, also what a killed supervisord left behind. Stopping nothing is fine."""
+    ended = Supervisor(state).stop()
+    say(f"Stopped: {ended} processes." if ended else "Nothing was running.")
+
+
+def clean(state: Path, *, say: Say) -> None:
+    """Stop everything and remove the state folder: data, credentials, logs."""
+    down(state, say=say)
+    remove_spark_conf(state)
+    if state.exists():
+        shutil.rmtree(state)
+        say(f"Removed {state}.")
+
+
+def status(state: Path) -> list[dict[str, Any]]:
+    """One row a part: part, state, pid, address, ready, memory in MB with all its processes."""
+    rows = Supervisor(state).processes()
+    environment = read_environment(state)
+    at = addresses(environment) if environment else {}
+    return [_row(part, rows.get(part), at.get(part, ""), environment) for part in PARTS]
+
+
+def log_files(state: Path, part: str | None) -> list[Path]:
+    """The logs of one part, or of all.
+
+    Raises:
+        ConfigError: there is no such part, or nothing was ever started.
+    """
+    if part is not None and part not in PARTS:
+        raise ConfigError(f"There is no part {part!r}: the parts are {', '.join(PARTS)}.")
+    files = [state / "logs" / f"{name}.log" for name in ([part] if part else PARTS)]
+    found = [file for file in files if file.exists()]
+    if not found:
+        raise ConfigError(f"There is no log in {state}/logs: nothing was started yet (`make up`).")
+    return found
+
+
+def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str], say: Say) -> dict[str, str]:
+    """Check all that can be checked, and write the files that the parts read; what a dead supervisord left is ended."""
+    if supervisor.processes():
+        check_free(read_settings(state), parts)
+        return read_environment(state)
+    settings = read_settings(state)
+    if not minio_binary().exists() or not jar_folder().exists():
+        raise ConfigError(
+            "MinIO and the jars are not here yet: `make demo` and `make test` set them up, `make setup` too."
+        )
+    if left := supervisor.stop():
+        say(f"Ended {left} processes that an earlier stack had left behind.")
+    check_free(settings, parts)
+    environment = write_environment(state, settings)
+    store = StoreSettings(**_store_values(environment))
+    write_spark_conf(state, store, jar_folder())
+    ensure_key(load(SealSettings))
+    supervisor.launch(_child_environment(environment, settings.mlflow_backend, store))
+    return environment
+
+
+def _start(supervisor: Supervisor, environment: Mapping[str, str], parts: Sequence[str], say: Say) -> None:
+    if "minio" in parts:
+        supervisor.start("minio")
+        _await(supervisor, "minio", environment, _silent)
+        _make_buckets(StoreSettings(**_store_values(environment)))
+    for part in parts:
+        supervisor.start(part)
+
+
+def _await(supervisor: Supervisor, part: str, environment: Mapping[str, str], say: Say) -> None:
+    def alive() -> bool:
+        return supervisor.processes().get(part, {}).get("statename") in _ALIVE
+
+    seconds = wait_until_ready(part, environment, alive)
+    if seconds is None:
+        log = supervisor.state / "logs" / f"{part}.log"
+        tail = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else ["(no log)"]
+        raise Unavailable(
+            "\n  ".join([f"{part} does not become ready. `make logs` shows more; the end of {log}:", *tail])
+        )
+    say(f"{part:9} ready  {addresses(environment)[part]}")
+
+
+def _make_buckets(store: StoreSettings) -> None:
+    objects = ObjectStore(store)
+    for bucket in (store.raw_bucket, store.curated_bucket, store.models_bucket, store.artifacts_bucket):
+        objects.ensure_bucket(bucket)
+    objects.ensure_bucket(store.ledger_bucket, locked=True)
+    objects.ensure_bucket(store.coordination_bucket, versioned=False)
+
+
+def _store_values(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The local store, whatever else the settings name."""
+    names = ("s3_endpoint", "s3_console", "s3_access_key", "s3_secret_key")
+    return {name: environment[f"SWITCHYARD_{name.upper()}"] for name in names}
+
+
+def _child_environment(environment: Mapping[str, str], backend: Any, store: StoreSettings) -> dict[str, str]:
+    """What supervisord and its parts run with."""
+    state = environment["SWITCHYARD_STATE"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    own = {name: value for name, value in environment.items() if not name.startswith("MLFLOW_")}
+    return {
+        **inherited,
+        **own,
+        "SWITCHYARD_BIN": str(ENVIRONMENT / "bin"),
+        "SWITCHYARD_MINIO": str(minio_binary()),
+        "SWITCHYARD_MODELS_BUCKET": store.models_bucket,
+        "MLFLOW_BACKEND_STORE_URI": backend.get_secret_value() if backend else f"sqlite:///{state}/mlflow.db",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _row(part: str, row: Mapping[str, Any] | None, address: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    pid = (row or {}).get("pid") or None
+    return {
+        "part": part,
+        "state": row["statename"].lower() if row else "stopped",
+        "pid": pid,
+        "address": address,
+        "ready": bool(pid) and is_ready(part, environment),
+        "memory_mb": _memory_mb(pid) if pid else None,
+    }
+
+
+def _memory_mb(pid: int) -> float | None:
+    """Resident memory of a process and all below it."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return round(sum(member.memory_info().rss for member in family) / 1e6, 1)
+    return None
+
+
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """One `up` at a time for a state folder; a second waits for the first."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = (state / ".lock").open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"The state folder {state} cannot be written ({error.strerror}): set SWITCHYARD_STATE."
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _silent(_: str) -> None:
+    """Says nothing."""

@@ -1,0 +1,81 @@
+"""Real servers for tests, once a session: a stack of its own with its own state folder and free ports, started as far as
+a test needs it. The user's stack, settings file and state are never touched; everything is stopped by id at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stack.addresses import read_environment
+from stack.ports import free_port
+from stack.processes import down, up
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A test's stack: its state folder, and what other processes need in their environment to use it."""
+
+    state: Path
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Public data sets beside the repository."""
+    return ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def _own_settings() -> Iterator[Path]:
+    """An empty state folder, free ports, and none of the caller's own settings; taken away at the end."""
+    state = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("SWITCHYARD_", "LLM_API_", "MLFLOW_", "OTEL_"))]:
+        del os.environ[name]
+    os.environ["SWITCHYARD_STATE"] = str(state)
+    for name in ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT"):
+        os.environ[f"SWITCHYARD_{name}"] = str(free_port())
+    try:
+        yield state
+    finally:
+        down(state, say=_quiet)
+        shutil.rmtree(state, ignore_errors=True)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def minio(_own_settings: Path) -> RunningStack:
+    """MinIO with its buckets; settings of this session load from the environment."""
+    return _running(_own_settings, "minio")
+
+
+@pytest.fixture(scope="session")
+def registry_server(minio: RunningStack) -> RunningStack:
+    """MinIO and the MLflow server."""
+    return _running(minio.state, "minio", "mlflow")
+
+
+@pytest.fixture(scope="session")
+def stack(registry_server: RunningStack) -> RunningStack:
+    """Everything: MinIO, MLflow, follower, server."""
+    return _running(registry_server.state, "minio", "mlflow", "follower", "server")
+
+
+def _running(state: Path, *parts: str) -> RunningStack:
+    up(state, parts, say=_quiet)
+    values = read_environment(state)
+    os.environ.update(values)
+    return RunningStack(state, values)
+
+
+def _quiet(_: str) -> None:
+    """Says nothing."""
