@@ -20,6 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 P = ParamSpec("P")
 
+_PIPED_WIDTH = 160  # a file has no width of its own, and rich's default of 80 cuts digests and addresses
+
 progress = Console(stderr=True, highlight=False)
 """Where progress and remarks go: stderr."""
 
@@ -29,7 +31,7 @@ def emit(data: Any, as_json: bool, human: Callable[[Console], None]) -> None:
     if as_json:
         sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
     else:
-        human(Console(highlight=False))
+        human(Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
