@@ -24,4 +24,12 @@ def provider_for(choice: ProviderChoice, settings: ProviderSettings) -> Provider
         return Extractive.of(choice.parameters)
     if choice.name == "lexicon":
         return Lexicon.of(choice.parameters)
+    if choice.name == "gemini":
+        from mlflow_project.adapters.providers.gemini import Gemini
+
+        return Gemini.of(choice, settings)
+    if choice.name == "openai":
+        from mlflow_project.adapters.providers.openai import OpenAI
+
+        return OpenAI.of(choice, settings)
     raise InvalidData(f"There is no provider {choice.name!r}. There are: {', '.join(NAMES)}.")

@@ -1,0 +1,183 @@
+"""Google's Gemini by its native API: `models/…:generateContent`, and `:streamGenerateContent` for streams.
+
+The address is `LLM_API_URL`; the model in it gives way to the one that the release pins. The key goes into the header
+`x-goog-api-key`, never into the address. Pinned parameters: those of `generationConfig` by their own names
+(`temperature`, `topP`, `maxOutputTokens`, `thinkingConfig`, …), `safety_settings`, and those of `patience`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, fields
+from typing import Any
+
+import orjson
+
+from mlflow_project.adapters.providers.parameters import refuse_unknown
+from mlflow_project.adapters.providers.patience import Patience
+from mlflow_project.adapters.providers.protocol import RESPONSE_SCHEMA, Delta
+from mlflow_project.adapters.providers.upstream import Upstream
+from mlflow_project.domain.answer import Completion, Context, Usage
+from mlflow_project.domain.release import Message, ProviderChoice
+from mlflow_project.errors import ConfigError, ProviderError
+from mlflow_project.settings import ProviderSettings
+
+_ADDRESS = re.compile(r"(?P<before>.*/models/)(?P<model>[^/:]+):(?:stream)?[gG]enerateContent(?:\?.*)?")
+_PATIENCE = frozenset(field.name for field in fields(Patience))
+_CONFIG = frozenset(
+    {"candidateCount", "frequencyPenalty", "logprobs", "maxOutputTokens", "mediaResolution", "presencePenalty"}
+    | {"responseLogprobs", "seed", "stopSequences", "temperature", "thinkingConfig", "topK", "topP"}
+)
+_SCHEMA_KEYS = frozenset(
+    {"anyOf", "description", "enum", "example", "format", "items", "maxItems", "maxLength", "maxProperties", "maximum"}
+    | {"minItems", "minLength", "minProperties", "minimum", "nullable", "pattern", "properties", "propertyOrdering"}
+    | {"required", "title", "type"}
+)
+
+
+@dataclass(frozen=True)
+class Gemini:
+    """`address` ends before the colon of the method."""
+
+    upstream: Upstream
+    address: str
+    config: Mapping[str, Any]
+    safety: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, choice: ProviderChoice, settings: ProviderSettings) -> Gemini:
+        """Read and check what the release pins and what is set here.
+
+        Raises:
+            InvalidData: a parameter is unknown or wrong.
+            ConfigError: there is no key, or the address is not one of Gemini's form.
+        """
+        refuse_unknown("gemini", choice.parameters, _CONFIG | _PATIENCE | {"safety_settings"})
+        secret = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
+        if not secret:
+            raise ConfigError("This prompt asks Gemini, and there is no key: set LLM_API_KEY.")
+        match = _ADDRESS.fullmatch(settings.llm_api_url)
+        if match is None:
+            raise ConfigError("This prompt asks Gemini: LLM_API_URL must end with `/models/<model>:generateContent`.")
+        return cls(
+            upstream=Upstream("Gemini", {"x-goog-api-key": secret}, secret, Patience.of(choice.parameters)),
+            address=match["before"] + (choice.model or match["model"]),
+            config={name: value for name, value in choice.parameters.items() if name in _CONFIG},
+            safety=choice.parameters.get("safety_settings", ()),
+        )
+
+    async def complete(
+        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
+    ) -> Completion:
+        """Ask and wait for the whole."""
+        body = self._body(messages, parameters)
+        data = await self.upstream.whole(f"{self.address}:generateContent", body, messages)
+        read = _Reading()
+        read.add(data)
+        return read.completion()
+
+    async def stream(
+        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[Delta]:
+        """Ask, and hand on each piece."""
+        read = _Reading()
+        url = f"{self.address}:streamGenerateContent?alt=sse"
+        async with aclosing(self.upstream.pieces(url, self._body(messages, parameters), messages)) as pieces:
+            async for piece in pieces:
+                if text := read.add(self._event(piece, messages)):
+                    yield Delta(text)
+        if read.cut:
+            raise ProviderError("Gemini's stream was cut before its end.", kind="transport")
+        yield Delta(completion=read.completion())
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self.upstream.aclose()
+
+    def _body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        config = dict(self.config)
+        if schema := parameters.get(RESPONSE_SCHEMA):
+            config |= {"responseMimeType": "application/json", "responseSchema": gemini_schema(schema)}
+        system = [{"text": message.content} for message in messages if message.role == "system"]
+        turns = [_turn(message) for message in messages if message.role != "system"]
+        body: dict[str, Any] = {"systemInstruction": {"parts": system} if system else None, "contents": turns}
+        body |= {"generationConfig": config, "safetySettings": list(self.safety)}
+        return {name: value for name, value in body.items() if value}
+
+    def _event(self, piece: str, messages: Sequence[Message]) -> dict[str, Any]:
+        try:
+            data = orjson.loads(piece)
+        except orjson.JSONDecodeError as error:
+            raise ProviderError("Gemini's stream holds something that is no JSON.", kind="invalid_json") from error
+        if isinstance(data, dict) and isinstance(data.get("error"), dict):
+            raise self.upstream.refusal(int(data["error"].get("code") or 500), piece.encode(), messages)
+        return data if isinstance(data, dict) else {}
+
+
+class _Reading:
+    """What was received so far. Thoughts are counted and not shown."""
+
+    def __init__(self) -> None:
+        self._finish_reason: str | None = None
+        self._texts: list[str] = []
+        self._usage = Usage()
+
+    def add(self, data: Mapping[str, Any]) -> str:
+        """Take one answer, or one piece of it; its text."""
+        try:
+            if counts := data.get("usageMetadata"):
+                self._usage = _usage(counts)
+            blocked = (data.get("promptFeedback") or {}).get("blockReason")
+            candidates = data.get("candidates") or [{"finishReason": blocked}]
+            parts = (candidates[0].get("content") or {}).get("parts") or []
+            text = "".join(part.get("text", "") for part in parts if not part.get("thought"))
+            self._finish_reason = candidates[0].get("finishReason") or self._finish_reason
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ProviderError("Gemini's answer does not have Gemini's form.", kind="invalid_json") from error
+        if text:
+            self._texts.append(text)
+        return text
+
+    @property
+    def cut(self) -> bool:
+        """Whether a stream that ended now would lack its end. One without any text has none to lack."""
+        return bool(self._texts) and self._finish_reason is None
+
+    def completion(self) -> Completion:
+        """The whole; without any text there was no candidate, or it was blocked."""
+        return Completion("".join(self._texts) or None, self._usage, self._finish_reason)
+
+
+def gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema as the subset that Gemini takes; what it does not know is left out, and validated here anyway."""
+    plain = {key: value for key, value in schema.items() if key in _SCHEMA_KEYS}
+    if "const" in schema:
+        plain["enum"] = [schema["const"]]
+    if isinstance(kinds := plain.get("type"), list):
+        rest = [kind for kind in kinds if kind != "null"]
+        plain |= {"type": rest[0] if rest else "string", "nullable": len(rest) < len(kinds)}
+    if "properties" in plain:
+        plain["properties"] = {name: gemini_schema(value) for name, value in plain["properties"].items()}
+    if isinstance(plain.get("items"), Mapping):
+        plain["items"] = gemini_schema(plain["items"])
+    if "anyOf" in plain:
+        plain["anyOf"] = [gemini_schema(option) for option in plain["anyOf"]]
+    if "enum" in plain:
+        plain["type"] = plain.get("type", "string")
+    return plain
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    return {"role": "model" if message.role == "assistant" else "user", "parts": [{"text": message.content}]}
+
+
+def _usage(data: Mapping[str, Any]) -> Usage:
+    return Usage(
+        input_tokens=data.get("promptTokenCount"),
+        output_tokens=data.get("candidatesTokenCount"),
+        thought_tokens=data.get("thoughtsTokenCount"),
+        cached_tokens=data.get("cachedContentTokenCount"),
+        total_tokens=data.get("totalTokenCount"),
+    )

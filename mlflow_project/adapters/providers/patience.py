@@ -1,0 +1,76 @@
+"""How long a provider may take, and when it is asked again.
+
+Pinned parameters: `connect_seconds`, `first_byte_seconds`, `between_bytes_seconds`, `total_seconds` (all tries and
+pauses together) and `tries`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mlflow_project.adapters.providers.health import Health
+from mlflow_project.adapters.providers.parameters import number
+from mlflow_project.errors import ProviderError
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 8.0
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504, 529})
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds, and the number of tries."""
+
+    connect_seconds: float = 5.0
+    first_byte_seconds: float = 60.0
+    between_bytes_seconds: float = 30.0
+    total_seconds: float = 120.0
+    tries: int = 3
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Patience:
+        """Read and check the pinned parameters.
+
+        Raises:
+            InvalidData: one is out of range.
+        """
+        default = cls()
+        names = [field.name for field in fields(cls) if field.name != "tries"]
+        seconds = {name: number(parameters, name, getattr(default, name), 0.01, 3600) for name in names}
+        return cls(**seconds, tries=int(number(parameters, "tries", default.tries, 1, 10)))
+
+
+class Tries:
+    """One request's tries: what is left of its time, and the pauses between them."""
+
+    def __init__(self, patience: Patience, health: Health) -> None:
+        self.patience = patience
+        self.health = health
+        self._end = time.monotonic() + patience.total_seconds
+        self._made = 0
+
+    def left(self, seconds: float) -> float:
+        """These seconds, or what is left in all."""
+        return max(0.0, min(seconds, self._end - time.monotonic()))
+
+    async def pause(self, error: ProviderError) -> None:
+        """Wait before the next try; raises the error instead when there is none: it would not help, or the tries, the
+        time or the budget are used up."""
+        self._made += 1
+        wait = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._made))
+        wait = max(wait, error.retry_after or 0.0)
+        hopeless = not _retried(error) or self._made >= self.patience.tries
+        if hopeless or wait >= self.left(float("inf")) or not self.health.take_retry():
+            raise error
+        await asyncio.sleep(wait)
+
+
+def _retried(error: ProviderError) -> bool:
+    if error.kind == "http_error":
+        return error.status in _RETRIED
+    return error.kind in {"timeout", "transport"}

@@ -1,0 +1,164 @@
+"""One way to a provider over HTTP: asked again while nothing was received, never waited for without end.
+
+In: an address and a JSON body. Out: the JSON answer, or the data of its server-sent events. Closing a stream early, or
+cancelling the caller, closes the connection, which is how a provider learns to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+
+from mlflow_project.adapters.providers.complaint import complaint, retry_after
+from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, timed_out
+from mlflow_project.adapters.providers.health import health_of
+from mlflow_project.adapters.providers.patience import Patience, Tries
+from mlflow_project.adapters.providers.sse import events
+from mlflow_project.domain.release import Message
+from mlflow_project.errors import ProviderError
+
+MOST_BYTES = 32 * 1024 * 1024
+MOST_COMPLAINT = 65_536
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """`name` is what messages call it; `secret` goes out in a header and nowhere else."""
+
+    name: str
+    headers: Mapping[str, str] = field(repr=False)
+    secret: str = field(repr=False)
+    patience: Patience
+
+    def __post_init__(self) -> None:
+        CONNECTIONS.hold()
+
+    async def aclose(self) -> None:
+        """Let go of the shared connections."""
+        await CONNECTIONS.release()
+
+    async def whole(self, url: str, body: Any, messages: Sequence[Message]) -> dict[str, Any]:
+        """The answer as JSON.
+
+        Raises:
+            ProviderError: no answer, an error status, or no JSON object.
+        """
+        tries = self._tries(url)
+        while True:
+            try:
+                async with aclosing(self._post(url, body, messages, tries)) as chunks:
+                    return _object(b"".join([chunk async for chunk in chunks]))
+            except ProviderError as error:
+                await tries.pause(error)
+
+    async def pieces(self, url: str, body: Any, messages: Sequence[Message]) -> AsyncGenerator[str]:
+        """The data of each event, as it comes.
+
+        Raises:
+            ProviderError: as `whole`; after the first piece there is no second try.
+        """
+        tries = self._tries(url)
+        while True:
+            begun = False
+            try:
+                async with (
+                    aclosing(self._post(url, body, messages, tries)) as chunks,
+                    aclosing(events(chunks)) as found,
+                ):
+                    async for piece in found:
+                        begun = True
+                        yield piece
+                return
+            except ProviderError as error:
+                if begun:
+                    raise
+                await tries.pause(error)
+
+    def refusal(self, status: int, body: bytes, messages: Sequence[Message], wait: str | None = None) -> ProviderError:
+        """The error for a status that is no success."""
+        said = complaint(status, body, self.secret, messages)
+        return ProviderError(said, kind="http_error", status=status, retry_after=retry_after(wait))
+
+    def _tries(self, url: str) -> Tries:
+        parts = httpx.URL(url)
+        return Tries(self.patience, health_of(f"{parts.scheme}://{parts.netloc.decode()}"))
+
+    async def _post(self, url: str, body: Any, messages: Sequence[Message], tries: Tries) -> AsyncGenerator[bytes]:
+        """One try: the body of a successful answer, piece by piece."""
+        tries.health.admit(self.name)
+        try:
+            response = await self._sent(url, body, tries)
+            try:
+                if not response.is_success:
+                    raise await self._refused(response, messages, tries)
+                tries.health.succeeded()
+                async with aclosing(_chunks(response, tries)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            finally:
+                await response.aclose()
+        except TRANSPORT_ERRORS as error:
+            tries.health.failed()
+            raise self._broken(error) from error
+
+    async def _sent(self, url: str, body: Any, tries: Tries) -> httpx.Response:
+        client = CONNECTIONS.client()
+        request = client.build_request(
+            "POST",
+            url,
+            content=orjson.dumps(body),
+            headers={"Content-Type": "application/json", **self.headers},
+            timeout=httpx.Timeout(None, connect=tries.left(self.patience.connect_seconds)),
+        )
+        async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):
+            return await client.send(request, stream=True)
+
+    async def _refused(self, response: httpx.Response, messages: Sequence[Message], tries: Tries) -> ProviderError:
+        body = b""
+        async with aclosing(_chunks(response, tries)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MOST_COMPLAINT:
+                    break
+        if response.status_code >= 500:
+            tries.health.failed()
+        else:
+            tries.health.succeeded()
+        return self.refusal(response.status_code, body, messages, response.headers.get("Retry-After"))
+
+    def _broken(self, error: Exception) -> ProviderError:
+        if timed_out(error):
+            return ProviderError(f"{self.name} did not answer in time.", kind="timeout")
+        why = type(error.__cause__ or error).__name__
+        return ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
+
+
+async def _chunks(response: httpx.Response, tries: Tries) -> AsyncGenerator[bytes]:
+    """The body, each piece within its time. The timer is never running while the reader of this generator works."""
+    received = response.aiter_bytes()
+    size = 0
+    while True:
+        async with asyncio.timeout(tries.left(tries.patience.between_bytes_seconds)):
+            chunk = await anext(received, None)
+        if chunk is None:
+            return
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise ProviderError("The provider sent more than 32 MiB.", kind="invalid_json")
+        yield chunk
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ProviderError("The provider answered with something that is no JSON.", kind="invalid_json") from error
+    if not isinstance(data, dict):
+        raise ProviderError("The provider answered with JSON that is no object.", kind="invalid_json")
+    return data

@@ -1,0 +1,69 @@
+"""`provider_server`: the simulated provider in a thread of the test's process, with its script at hand.
+
+Use it with `from tests.provider.fixtures import provider_server  # noqa: F401`, or as a plugin of a conftest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.provider.behaviour import Behaviour
+from tests.provider.server import ProviderServer, Received, Script
+
+GEMINI_MODEL = "gemini-2.0-flash"
+
+
+@dataclass
+class Simulated:
+    """A running provider."""
+
+    port: int
+    script: Script
+
+    @property
+    def gemini_url(self) -> str:
+        """For `LLM_API_URL`, where the prompt's provider is `gemini`."""
+        return f"http://127.0.0.1:{self.port}/v1beta/models/{GEMINI_MODEL}:generateContent"
+
+    @property
+    def openai_url(self) -> str:
+        """For `LLM_API_URL`, where the prompt's provider is `openai`."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def requests(self) -> list[Received]:
+        """What was asked, oldest first."""
+        return list(self.script.received)
+
+    def will(self, *then: Behaviour, always: Behaviour | None = None) -> None:
+        """Do these, one a request, and then `always`; forget what was asked."""
+        self.script.forget()
+        self.script.next.extend(then)
+        self.script.always = always or Behaviour()
+
+
+@pytest.fixture(scope="module")
+def provider_process() -> Iterator[Simulated]:
+    """One server a module; `provider_server` makes it forget between tests."""
+    loop, script = asyncio.new_event_loop(), Script()
+    server = ProviderServer(script)
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield Simulated(server.port, script)
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+
+
+@pytest.fixture
+def provider_server(provider_process: Simulated) -> Simulated:
+    """The simulated provider, with nothing asked of it yet; it answers `A simulated answer.` until told otherwise."""
+    provider_process.will()
+    return provider_process
