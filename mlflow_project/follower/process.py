@@ -34,9 +34,7 @@ def follow() -> None:
         signal.signal(number, lambda *_: stop.set())
     settings = load(FollowerSettings)
     folder = ServingFolder(settings.serving_folder)
-    keeper = PresenceKeeper(
-        _store(), folder, host=settings.host_name or socket.gethostname(), ttl_seconds=settings.presence_ttl_ms / 1000
-    )
+    keeper = PresenceKeeper(_store(), folder, host=_host(settings), ttl_seconds=settings.presence_ttl_ms / 1000)
     watcher = _watcher(settings, folder)
     watcher.start()
     presence = threading.Thread(target=keeper.run, args=(stop,), name="presence")
@@ -58,7 +56,12 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
         Fetcher(store, folder, load(SealSettings).trusted_keys),
         folder,
         settings.poll_ms,
+        f"follower:{_host(settings)}",
     )
+
+
+def _host(settings: FollowerSettings) -> str:
+    return settings.host_name or socket.gethostname()
 
 
 def _store() -> ObjectStore:

@@ -13,7 +13,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.adapters.retrieval import index_store
-from mlflow_project.errors import InvalidData, NotFound, SealBroken
+from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.ledger import Seal
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of
@@ -55,21 +55,13 @@ class Fetcher:
             self._indexes.add(digest)
 
 
-def check_content(registry: Registry, name: str, seal: Seal) -> None:
-    """Whether the version's present content in MLflow is still what was sealed.
+def present_digest(registry: Registry, name: str, version: int) -> str | None:
+    """The digest of a version's present content in MLflow; None when it was deleted or cannot be read.
 
     Raises:
-        SealBroken: it is not, or the version is gone. Unavailable: the registry does not say.
+        Unavailable: the registry does not say.
     """
-    label = f"{name}/{seal.version}"
     try:
-        present = manifest_digest(manifest_of(registry.version(name, seal.version)))
-    except NotFound as error:
-        raise SealBroken(f"{label} was deleted in MLflow.") from error
-    except InvalidData as error:
-        raise SealBroken(f"{label} was changed in MLflow after it was sealed: {error}") from error
-    if present != seal.digest:
-        raise SealBroken(
-            f"{label} was changed in MLflow after it was sealed: its content is now {present}, the seal says "
-            f"{seal.digest}."
-        )
+        return manifest_digest(manifest_of(registry.version(name, version)))
+    except (NotFound, InvalidData):
+        return None

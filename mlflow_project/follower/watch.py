@@ -7,6 +7,7 @@ In: aliases, seals, open intents, the versions' present content. Out: `snapshot.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,9 @@ from datetime import UTC, datetime
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
 from mlflow_project.errors import NotFound, Refused, Unavailable, WorkspaceError
-from mlflow_project.follower.sealed import Fetcher, check_content
+from mlflow_project.follower.sealed import Fetcher, present_digest
 from mlflow_project.ledger import Ledger, NameState, Seal, State
+from mlflow_project.ledger.observe import Judgement, judge, record_observed
 from mlflow_project.snapshot.contact import Contact, read_contact, write_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
@@ -36,9 +38,10 @@ class Watcher:
     fetcher: Fetcher
     folder: ServingFolder
     interval_ms: int
+    identity: str
     current: Snapshot = field(default_factory=Snapshot)
     _state: State | None = None
-    _checked: dict[tuple[str, int, str], tuple[float, str | None]] = field(default_factory=dict)
+    _contents: dict[tuple[str, int], tuple[float, str | None]] = field(default_factory=dict)
     _contact: Contact | None = None
 
     def start(self) -> None:
@@ -77,48 +80,46 @@ class Watcher:
         live: list[Placed] = [placed for key, placed in before.items() if key[0] not in entries]
         refused: list[RefusedRelease] = []
         for name, entry in entries.items():
-            aliases = dict(entry.aliases) if entry is not None else {}
-            kept = {alias for kept_name, alias in before if kept_name == name}
-            for alias in sorted((set(aliases) | kept) - NOT_FOLLOWED):
-                placed, no = self._under(state.of(name), alias, aliases.get(alias), before.get((name, alias)))
+            known, aliases = state.of(name), dict(entry.aliases) if entry is not None else {}
+            for alias in sorted({*aliases, *known.live, *(alias for of, alias in before if of == name)} - NOT_FOLLOWED):
+                was, pointed = before.get((name, alias)), aliases.get(alias)
+                judgement = self._judged(state, known, alias, pointed, was)
+                placed, why = self._placed(name, alias, judgement.serve, was)
                 live += [placed] if placed is not None else []
-                refused += [no] if no is not None else []
+                if why := judgement.refused or why:
+                    refused.append(_refusal(known, alias, pointed, placed, why))
         return Snapshot(tuple(live), self._to_warm(state), tuple(refused))
 
-    def _under(
-        self, known: NameState, alias: str, version: int | None, before: Placed | None
-    ) -> tuple[Placed | None, RefusedRelease | None]:
-        """What is live under one alias from now on, and what is refused there."""
-        name = known.name
-        if version is None:
-            assert before is not None
-            reason = f"The alias {alias} of {name} is gone from MLflow; {name}/{before.version} stays live."
-            return before, RefusedRelease(before.manifest.kind, name, alias, before.version, before.digest, reason)
-        seal = known.seals.get(version)
-        if seal is None:
-            reason = f"{name}/{version} has no seal: run `switchyard gate {name} --version {version}`."
-            return before, RefusedRelease(known.kind, name, alias, version, None, reason)
+    def _judged(self, state: State, known: NameState, alias: str, pointed: int | None, was: Placed | None) -> Judgement:
+        """What the record says of an alias as it is now; a move by hand is recorded, once."""
+        is_live = was is not None and was.version == pointed
+        content = self._content(known.name, pointed, RECHECK_SECONDS if is_live else 0.0) if pointed else None
+        judgement = judge(known, alias, pointed, content)
+        if judgement.record is not None:
+            try:
+                record_observed(
+                    self.ledger, self.registry, state.serial, known, alias, pointed, judgement, self.identity
+                )
+            except Refused as error:
+                logger.warning("a move by hand could not be recorded", extra={"error": str(error)})
+        return judgement
+
+    def _placed(self, name: str, alias: str, seal: Seal | None, was: Placed | None) -> tuple[Placed | None, str | None]:
+        """What is live under one alias from now on; and why it is not what belongs there, where it is not."""
+        if seal is None or (was is not None and (was.version, was.digest) == (seal.version, seal.digest)):
+            return was, None
         try:
-            self._check(name, seal)
-            if before is not None and (before.version, before.digest) == (version, seal.digest):
-                return before, None
             return replace(self.fetcher.fetch(name, seal, alias), since=_now()), None
         except WorkspaceError as error:
-            return before, RefusedRelease(known.kind, name, alias, version, seal.digest, str(error))
+            return was, str(error)
 
-    def _check(self, name: str, seal: Seal) -> None:
-        """The version's present content, asked once a second; in between, what was found then."""
-        key = (name, seal.version, seal.digest)
-        checked_at, broken = self._checked.get(key, (-RECHECK_SECONDS, None))
-        if time.monotonic() - checked_at >= RECHECK_SECONDS:
-            try:
-                check_content(self.registry, name, seal)
-                broken = None
-            except Refused as error:
-                broken = str(error)
-            self._checked[key] = (time.monotonic(), broken)
-        if broken is not None:
-            raise Refused(broken)
+    def _content(self, name: str, version: int, at_most_old: float) -> str | None:
+        """The digest of a version's present content, as of at most so many seconds ago."""
+        asked_at, digest = self._contents.get((name, version), (-math.inf, None))
+        if time.monotonic() - asked_at >= at_most_old:
+            digest = present_digest(self.registry, name, version)
+            self._contents[name, version] = (time.monotonic(), digest)
+        return digest
 
     def _to_warm(self, state: State) -> tuple[Placed, ...]:
         """The releases that flips under way are about to make live."""
@@ -138,7 +139,8 @@ class Watcher:
             return
         for refused in snapshot.refused:
             if refused not in self.current.refused:
-                logger.error("a release is refused", extra=refused.to_dict())
+                label = f"{refused.name}/{refused.version}"
+                logger.error("a release is refused", extra={"release": label, "reason": refused.reason})
         try:
             self.folder.write_snapshot(snapshot)
             self.current = snapshot
@@ -156,6 +158,12 @@ class Watcher:
             write_contact(self.folder.contact_file, self._contact)
         except OSError as error:
             logger.error("the contact cannot be written", extra={"error": str(error)})
+
+
+def _refusal(known: NameState, alias: str, pointed: int | None, placed: Placed | None, why: str) -> RefusedRelease:
+    version = pointed or (placed.version if placed is not None else 0)
+    seal = known.seals.get(version)
+    return RefusedRelease(known.kind, known.name, alias, version, seal.digest if seal is not None else None, why)
 
 
 def _now() -> str:
