@@ -41,6 +41,7 @@ class Watcher:
     identity: str
     current: Snapshot = field(default_factory=Snapshot)
     _state: State | None = None
+    _pointed: dict[tuple[str, str], int | None] = field(default_factory=dict)
     _contents: dict[tuple[str, int], tuple[float, str | None]] = field(default_factory=dict)
     _contact: Contact | None = None
 
@@ -83,17 +84,18 @@ class Watcher:
             known, aliases = state.of(name), dict(entry.aliases) if entry is not None else {}
             for alias in sorted({*aliases, *known.live, *(alias for of, alias in before if of == name)} - NOT_FOLLOWED):
                 was, pointed = before.get((name, alias)), aliases.get(alias)
-                judgement = self._judged(state, known, alias, pointed, was)
+                judgement = self._judged(state, known, alias, pointed)
                 placed, why = self._placed(name, alias, judgement.serve, was)
                 live += [placed] if placed is not None else []
                 if why := judgement.refused or why:
                     refused.append(_refusal(known, alias, pointed, placed, why))
         return Snapshot(tuple(live), self._to_warm(state), tuple(refused))
 
-    def _judged(self, state: State, known: NameState, alias: str, pointed: int | None, was: Placed | None) -> Judgement:
+    def _judged(self, state: State, known: NameState, alias: str, pointed: int | None) -> Judgement:
         """What the record says of an alias as it is now; a move by hand is recorded, once."""
-        is_live = was is not None and was.version == pointed
-        content = self._content(known.name, pointed, RECHECK_SECONDS if is_live else 0.0) if pointed else None
+        moved = self._pointed.get((known.name, alias)) != pointed
+        self._pointed[known.name, alias] = pointed
+        content = self._content(known.name, pointed, 0.0 if moved else RECHECK_SECONDS) if pointed else None
         judgement = judge(known, alias, pointed, content)
         if judgement.record is not None:
             try:

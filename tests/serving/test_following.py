@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import httpx
 
+from mlflow_project.snapshot.folder import read_file
 from tests.serving.conftest import Host, Releases, until
 
 
@@ -102,7 +103,13 @@ def test_a_damaged_snapshot_falls_back_to_the_one_before(released: Releases, new
     snapshot.write_bytes(snapshot.read_bytes().replace(b'"content":"two"', b'"content":"bad"'))
     host.http = httpx.Client(base_url=f"http://127.0.0.1:{host.port}", timeout=10)
     host.start_server()
-    assert host.ask("damaged").headers["X-Release"] == "damaged/1"
+    good = next(
+        live
+        for live in read_file(host.folder / "snapshot.previous.json")["live"]
+        if live["manifest"]["name"] == "damaged"
+    )
+    assert host.ask("damaged").headers["X-Release"] == f"damaged/{good['version']}"
+    assert host.ask("damaged").headers["X-Release-Digest"] == good["digest"]
     assert any("was changed" in no["reason"] for no in host.releases()["refused"])
 
 
