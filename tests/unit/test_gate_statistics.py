@@ -85,9 +85,9 @@ def test_bootstrap_bounds_of_a_normal_sample_are_those_of_the_mean() -> None:
 
 
 def test_bootstrap_bounds_of_equal_differences_are_that_difference() -> None:
-    assert bootstrap_bounds([0.25] * 50, 0.95) == (0.25, 0.25)
+    assert bootstrap_bounds([0.25] * 50, 0.95) == pytest.approx((0.25, 0.25))
     lower, upper = bootstrap_bounds([[0.5] * 20, list(range(20))], 0.95, resamples=999)
-    assert (lower[0], upper[0]) == (0.5, 0.5)
+    assert (lower[0], upper[0]) == pytest.approx((0.5, 0.5))
     assert lower[1] < 9.5 < upper[1]
 
 

@@ -1,0 +1,1 @@
+"""Side-by-side measurements: `python -m bench.<subject>` prints a table and writes `bench/results/<subject>.json`."""

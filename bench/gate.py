@@ -1,0 +1,147 @@
+"""How often the gate errs, and what its caution costs: 10,000 simulated comparisons a line, by the gate's own
+statistics.
+
+`python -m bench.gate [--comparisons N]`. Every line has its 95 % confidence bound (Clopper-Pearson), so that a figure
+is not luck. A sample of the simulated comparisons go through `decide` itself too, and must come out the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta
+
+from bench.report import Measure, report
+from mlflow_project.domain.verdict import Scores
+from mlflow_project.rules.gate.decide import decide
+from mlflow_project.rules.gate.means import bootstrap_bounds, normal_power
+from mlflow_project.rules.gate.paired import mcnemar_p, mcnemar_power, tango_z
+from mlflow_project.rules.gate.policy import policy_from
+
+CONFIDENCE, Z = 0.95, 1.6448536269514722
+LIMIT = 0.06
+AT_ONCE = 200
+Random = np.random.Generator
+
+
+def main() -> None:
+    """All simulations, each with its own seed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--comparisons", type=int, default=10_000)
+    count = parser.parse_args().comparisons
+    measures = [*no_difference(count), *drop_of_the_margin(count), *gain(count), *same_as_decide(count)]
+    report("gate", [*measures, *price_of_caution(count)], f"The gate, {count:,} comparisons a line")
+
+
+def no_difference(count: int) -> Iterator[Measure]:
+    """A/A under `superior`: nothing is better, so whatever is accepted is an error."""
+    for n, changed in ((150, 0.1), (500, 0.2), (2000, 0.3)):
+        gained, lost = _tables(np.random.default_rng(n), count, n, changed / 2, changed / 2)
+        accepted = int(np.sum(mcnemar_p(gained, lost) <= 1 - CONFIDENCE))
+        yield _error(f"A/A, yes/no, {n} cases, {changed} discordant: accepted as superior", accepted, count)
+    for n in (150, 300):
+        accepted = _accepted_means(np.random.default_rng(n), count, n, 0.0, 0.0)
+        yield _error(f"A/A, continuous, {n} cases: accepted as superior", accepted, count)
+
+
+def drop_of_the_margin(count: int) -> Iterator[Measure]:
+    """A true drop of exactly the margin under `non_inferior`: whatever is accepted is an error."""
+    for n, margin in ((150, 0.05), (500, 0.05), (2000, 0.02)):
+        gained, lost = _tables(np.random.default_rng(n + 1), count, n, 0.05, 0.05 + margin)
+        accepted = int(np.sum(tango_z(gained, lost, n, -margin) > Z))
+        yield _error(f"drop of {margin}, yes/no, {n} cases: accepted as non-inferior", accepted, count)
+    for n, margin in ((150, 0.05), (300, 0.02)):
+        accepted = _accepted_means(np.random.default_rng(n + 1), count, n, -margin, -margin)
+        yield _error(f"drop of {margin}, continuous, {n} cases: accepted as non-inferior", accepted, count)
+
+
+def gain(count: int) -> Iterator[Measure]:
+    """A true gain of 5 points on 500 cases under `superior`, against the power that the gate states."""
+    gained, lost = _tables(np.random.default_rng(5), count, 500, 0.125, 0.075)
+    accepted = int(np.sum(mcnemar_p(gained, lost) <= 1 - CONFIDENCE))
+    yield _power("gain of 0.05, yes/no, 500 cases", accepted, count, mcnemar_power(500, 0.125, 0.075, CONFIDENCE))
+    accepted = _accepted_means(np.random.default_rng(6), count, 500, 0.05, 0.0)
+    spread = float(_differences(np.random.default_rng(7), 1, 1_000_000, 0.05).std())
+    yield _power("gain of 0.05, continuous, 500 cases", accepted, count, normal_power(0.05, spread, 500, CONFIDENCE))
+
+
+def price_of_caution(count: int) -> Iterator[Measure]:
+    """How often a harmless change (no true difference, a tenth of the answers changed) passes `non_inferior`."""
+    for n in (100, 150, 200, 500, 1000, 2000, 5000):
+        gained, lost = _tables(np.random.default_rng(n + 2), count, n, 0.05, 0.05)
+        for margin in (0.01, 0.02, 0.05):
+            passed = int(np.sum(tango_z(gained, lost, n, -margin) > Z))
+            yield Measure(f"harmless change passes, {n} cases, margin {margin}", passed / count, "share")
+
+
+def same_as_decide(count: int) -> Iterator[Measure]:
+    """The shortcuts above against `decide`, which is what a release meets."""
+    random, n, tried = np.random.default_rng(8), 150, min(500, count)
+    gained, lost = _tables(random, tried, n, 0.1, 0.05)
+    yes_no = [_verdict(_cases(up, down, n)) for up, down in zip(gained, lost, strict=True)]
+    short = mcnemar_p(gained, lost) <= 1 - CONFIDENCE
+    differences = _differences(random, tried, n, 0.05)
+    means = [_verdict(row) for row in differences]
+    same = sum(a == bool(b) for a, b in zip(yes_no, short, strict=True))
+    same += sum(a == bool(b > 0) for a, b in zip(means, bootstrap_bounds(differences, CONFIDENCE)[0], strict=True))
+    yield Measure(
+        "simulated decisions that `decide` shares", same / (2 * tried), "share", goal="1", met=same == 2 * tried
+    )
+
+
+def _tables(random: Random, count: int, n: int, gain_rate: float, loss_rate: float) -> tuple[Any, Any]:
+    drawn = random.multinomial(n, [gain_rate, loss_rate, 1 - gain_rate - loss_rate], size=count)
+    return drawn[:, 0], drawn[:, 1]
+
+
+def _differences(random: Random, count: int, n: int, shift: float) -> Any:
+    """Paired differences as token F1 has them: six in ten answers are the same, the others differ either way."""
+    same = random.random((count, n)) < 0.6
+    return np.where(same, 0.0, random.uniform(-1, 1, (count, n)) + shift / 0.4)
+
+
+def _accepted_means(random: Random, count: int, n: int, shift: float, beyond: float) -> int:
+    accepted = 0
+    for start in range(0, count, AT_ONCE):
+        drawn = _differences(random, min(AT_ONCE, count - start), n, shift)
+        accepted += int(np.sum(bootstrap_bounds(drawn, CONFIDENCE)[0] > beyond))
+    return accepted
+
+
+def _cases(gained: int, lost: int, n: int) -> Any:
+    return np.concatenate([np.ones(gained), -np.ones(lost), np.zeros(n - gained - lost)])
+
+
+def _verdict(differences: Any) -> bool:
+    """What `decide` says of these paired differences under `superior`."""
+    policy = policy_from({"metrics": {"m": {"direction": "higher", "floor": -9, "rule": "superior"}}})
+    yes_no = set(np.unique(differences)) <= {-1.0, 0.0, 1.0}
+    champion = (differences < 0).astype(float) if yes_no else np.zeros(len(differences))
+    ids = tuple(str(number) for number in range(len(differences)))
+
+    def scores(label: str, values: Any) -> Scores:
+        return Scores(label, label, "cases", ids, {"m": tuple(float(value) for value in values)})
+
+    return decide(scores("candidate", champion + differences), scores("champion", champion), policy).accepted
+
+
+def _error(what: str, accepted: int, count: int) -> Measure:
+    upper = float(beta.ppf(0.975, accepted + 1, count - accepted))
+    return Measure(
+        f"{what}, upper bound", upper, "share", f"{accepted / count:.4f} seen", goal="<= 0.06", met=upper <= LIMIT
+    )
+
+
+def _power(what: str, accepted: int, count: int, stated: float) -> Measure:
+    seen = accepted / count
+    met = abs(seen - stated) <= 0.03
+    return Measure(
+        f"{what}: accepted", seen, "share", f"{stated:.4f} stated", seen / stated, "within 0.03 of stated", met
+    )
+
+
+if __name__ == "__main__":
+    main()
