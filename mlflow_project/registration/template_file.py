@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from mlflow_project.domain.release import Message
@@ -70,10 +71,9 @@ def _messages(lines: list[str], begin: int, mistakes: Mistakes) -> tuple[Message
     if before is not None:
         mistakes.add(before + 1, "text stands before the first section: begin with # system or # user")
     messages = []
-    for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
-        message = _message(lines, start, stop)
-        _check(message, start + 1, mistakes)
-        messages.append(message)
+    for start, stop in pairwise([*starts, len(lines)]):
+        messages.append(_message(lines, start, stop))
+        _check(messages[-1], lines[start + 1 : stop], start + 1, mistakes)
     if not any(message.role == "user" for message in messages):
         mistakes.add(len(lines) or 1, "there is no # user section: it holds what is asked, with a slot {{question}}")
     elif messages[-1].role != "user":
@@ -87,11 +87,10 @@ def _message(lines: list[str], start: int, stop: int) -> Message:
     return Message(match.group(1), "\n".join(lines[start + 1 : stop]).strip())  # type: ignore[arg-type]
 
 
-def _check(message: Message, line: int, mistakes: Mistakes) -> None:
+def _check(message: Message, body: list[str], line: int, mistakes: Mistakes) -> None:
     if not message.content:
         mistakes.add(line, f"the section # {message.role} is empty")
-        return
-    for offset, text in enumerate(message.content.splitlines(), start=1):
+    for offset, text in enumerate(body, start=1):
         try:
             compile_template((Message(message.role, text),))
         except InvalidData as error:

@@ -1,0 +1,235 @@
+"""Replaying records: what is live, what to go back to, what is void; and the judgement on aliases moved by hand."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+
+from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.errors import InvalidData
+from mlflow_project.ledger.chain import Draft, Link, placed, read_link
+from mlflow_project.ledger.observe import judge
+from mlflow_project.ledger.state import NameState, replay
+from mlflow_project.rules.canonical import digest
+
+
+class Story:
+    """Writes records one after another, as the ledger would."""
+
+    def __init__(self) -> None:
+        self.records: list[LedgerRecord] = []
+        self._serial = count(1)
+
+    def add(self, kind: Any, version: int | None = None, **rest: Any) -> LedgerRecord:
+        serial = next(self._serial)
+        fields = {"digest": f"sha256:{version}", "alias": "Production", **rest}
+        record = LedgerRecord(serial, "", "", f"t{serial:03d}", kind, "prompt", "qa", "anna", version=version, **fields)
+        self.records.append(record)
+        return record
+
+    def seal(self, version: int, **evidence: Any) -> None:
+        self.add("seal", version, alias=None, evidence=evidence)
+
+    def flip(self, version: int, how: str = "flip", **rest: Any) -> None:
+        intent = self.add("intent", version, **rest)
+        self.add(how, version, intent=intent.serial, **rest)
+
+    @property
+    def state(self) -> NameState:
+        return replay(self.records).of("qa")
+
+
+@pytest.fixture
+def story() -> Story:
+    story = Story()
+    for version in (1, 2, 3, 4):
+        story.seal(version)
+    return story
+
+
+def live(story: Story) -> int:
+    return story.state.live["Production"].version
+
+
+def target(story: Story) -> int | None:
+    standing = story.state.rollback_target()
+    return standing.version if standing else None
+
+
+def test_the_last_completed_flip_is_live(story: Story) -> None:
+    story.flip(1)
+    story.flip(2)
+    assert live(story) == 2
+    assert story.state.was is not None
+    assert story.state.was.version == 1
+
+
+def test_an_intent_alone_makes_nothing_live(story: Story) -> None:
+    story.flip(1)
+    story.add("intent", 2)
+    assert live(story) == 1
+    assert story.state.intent is not None
+
+
+def test_rollback_goes_back_and_again_further_back(story: Story) -> None:
+    for version in (1, 2, 3):
+        story.flip(version)
+    assert target(story) == 2
+    story.flip(2, "rollback")
+    assert target(story) == 1
+    story.flip(1, "rollback")
+    assert target(story) is None
+
+
+def test_rollback_never_goes_to_what_was_rolled_back_from(story: Story) -> None:
+    for version in (1, 2, 3):
+        story.flip(version)
+    story.flip(2, "rollback")
+    story.flip(4)
+    assert target(story) == 2
+    story.flip(2, "rollback")
+    assert target(story) == 1
+    assert story.state.rolled_back == {3, 4}
+
+
+def test_what_is_promoted_again_after_a_rollback_counts_again(story: Story) -> None:
+    story.flip(1)
+    story.flip(2)
+    story.flip(1, "rollback")
+    story.flip(2)
+    story.flip(3)
+    assert target(story) == 2
+
+
+def test_a_rollback_over_two_steps_marks_both(story: Story) -> None:
+    for version in (1, 2, 3):
+        story.flip(version)
+    story.flip(1, "rollback")
+    assert story.state.rolled_back == {2, 3}
+
+
+def test_a_flip_that_answers_no_open_intent_is_void(story: Story) -> None:
+    story.flip(1)
+    stalled = story.add("intent", 2)
+    story.add("aborted", 2, intent=stalled.serial)
+    story.flip(3)
+    story.add("flip", 2, intent=stalled.serial)
+    assert live(story) == 3
+
+
+def test_staging_has_its_own_standing_and_no_history(story: Story) -> None:
+    story.flip(1)
+    story.flip(2, alias="Staging")
+    assert story.state.live["Staging"].version == 2
+    assert (live(story), target(story)) == (1, None)
+
+
+def test_a_seal_of_older_content_is_still_found_for_what_stands(story: Story) -> None:
+    story.flip(1)
+    story.add("seal", 1, alias=None, digest="sha256:other")
+    state = story.state
+    seal = state.seal_of(state.live["Production"])
+    assert seal is not None
+    assert seal.digest == "sha256:1"
+    assert state.seals[1].digest == "sha256:other"
+
+
+def test_an_approval_is_for_exactly_one_content(story: Story) -> None:
+    story.add("approval", 2, alias=None)
+    assert story.state.approved_by(2, "sha256:2") == ["anna"]
+    assert story.state.approved_by(2, "sha256:other") == []
+
+
+def test_an_alias_as_recorded_is_served(story: Story) -> None:
+    story.flip(1)
+    judgement = judge(story.state, "Production", 1, "sha256:1")
+    assert judgement.serve is not None
+    assert (judgement.serve.version, judgement.refused, judgement.record) == (1, None, None)
+
+
+def test_a_hand_on_an_unprotected_alias_is_followed_and_recorded(story: Story) -> None:
+    story.flip(1)
+    judgement = judge(story.state, "Production", 2, "sha256:2")
+    assert judgement.serve is not None
+    assert (judgement.serve.version, judgement.refused, judgement.record) == (2, None, "observed_flip")
+
+
+@pytest.mark.parametrize(
+    ("pointed", "content", "said"),
+    [(9, "sha256:9", "no seal"), (2, "sha256:9", "not what was sealed"), (2, None, "deleted"), (None, None, "is gone")],
+)
+def test_a_hand_on_an_alias_is_not_followed_when(
+    story: Story, pointed: int | None, content: str | None, said: str
+) -> None:
+    story.flip(1)
+    judgement = judge(story.state, "Production", pointed, content)
+    assert judgement.serve is not None
+    assert (judgement.serve.version, judgement.record) == (1, "observed_violation")
+    assert said in (judgement.refused or "")
+
+
+def test_a_protected_name_follows_the_ledger_alone(story: Story) -> None:
+    story.flip(1)
+    story.seal(2, protected=True)
+    judgement = judge(story.state, "Production", 2, "sha256:2")
+    assert judgement.serve is not None
+    assert (judgement.serve.version, judgement.record) == (1, "observed_violation")
+    assert "protected" in (judgement.refused or "")
+
+
+def test_content_rewritten_under_a_live_version_sounds_the_alarm_and_keeps_serving(story: Story) -> None:
+    story.flip(1)
+    judgement = judge(story.state, "Production", 1, "sha256:9")
+    assert judgement.serve is not None
+    assert (judgement.serve.digest, judgement.record) == ("sha256:1", None)
+    assert "not what was sealed" in (judgement.refused or "")
+
+
+def test_a_flip_under_way_is_followed_and_not_taken_for_a_hand(story: Story) -> None:
+    story.flip(1)
+    story.add("intent", 2)
+    moving, elsewhere = (judge(story.state, "Production", version, f"sha256:{version}") for version in (2, 3))
+    assert moving.serve is not None
+    assert elsewhere.serve is not None
+    assert (moving.serve.version, moving.record) == (2, None)
+    assert (elsewhere.serve.version, elsewhere.record) == (1, None)
+
+
+def test_a_violation_is_known_until_the_alias_is_put_back(story: Story) -> None:
+    story.flip(1)
+    story.add("observed_violation", 9)
+    assert story.state.violations == {"Production": 9}
+    story.add("reconciled", 1)
+    assert story.state.violations == {}
+
+
+def chain(length: int) -> list[tuple[Link, bytes]]:
+    links: list[tuple[Link, bytes]] = []
+    for number in range(length):
+        links.append(placed(Draft("approval", "prompt", "qa", "anna", str(number)), links[-1][0] if links else None))
+    return links
+
+
+def test_a_chain_of_records_is_read_as_it_was_written() -> None:
+    before = None
+    for link, data in chain(5):
+        before = read_link(data, before)
+        assert before == link
+        assert before.digest == digest(data)
+
+
+def test_a_changed_missing_or_reordered_record_does_not_fit() -> None:
+    links = chain(4)
+    first, second = links[0][0], links[1][0]
+    with pytest.raises(InvalidData, match="does not follow"):
+        read_link(links[1][1], Link(first.record, "sha256:other"))
+    with pytest.raises(InvalidData, match="lies number 3"):
+        read_link(links[2][1], first)
+    with pytest.raises(InvalidData, match="not JSON"):
+        read_link(links[2][1][:-3], second)
+
+
+def test_times_never_run_backwards_along_the_chain() -> None:
+    link, _ = chain(1)[0]
+    ahead = Link(LedgerRecord(**{**vars(link.record), "time": "2999-01-01T00:00:00.000Z"}), link.digest)
+    assert placed(Draft("approval", "prompt", "qa", "anna"), ahead)[0].record.time == "2999-01-01T00:00:00.000Z"

@@ -1,0 +1,121 @@
+"""Prompt folders: what is read, and how mistakes are told."""
+
+from pathlib import Path
+
+import pytest
+
+from mlflow_project.domain.release import Message, ProviderChoice, Retrieval
+from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.registration.folder import manifest_from, read_folder
+from mlflow_project.registration.template_file import read_template
+
+GOOD = """---
+provider: {name: extractive, model: extractive-1, parameters: {sentences: 2}}
+retrieval: {chunks: 4}
+knowledge_base: s3a://curated-data-bucket/docs/
+---
+# system
+
+Answer from the chunks.
+
+## Rules
+
+# user
+
+{{context}}
+{{ question }}
+"""
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder = folder / "qa"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / f"{name}.md").write_text(text)
+    return folder
+
+
+def test_a_template_is_front_matter_and_sections(tmp_path: Path) -> None:
+    name, templates = read_folder(write(tmp_path, v1=GOOD))
+    manifest = manifest_from(name, templates[0], None)
+    assert manifest.template == (
+        Message("system", "Answer from the chunks.\n\n## Rules"),
+        Message("user", "{{context}}\n{{ question }}"),
+    )
+    assert manifest.provider == ProviderChoice("extractive", "extractive-1", {"sentences": 2})
+    assert manifest.retrieval == Retrieval(chunks=4)
+    assert templates[0].front.table == "s3a://curated-data-bucket/docs"
+
+
+def test_templates_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    _, templates = read_folder(write(tmp_path, v10=GOOD, v2=GOOD, v1=GOOD))
+    assert [template.path.stem for template in templates] == ["v1", "v2", "v10"]
+
+
+def test_only_the_named_templates_are_read(tmp_path: Path) -> None:
+    folder = write(tmp_path, v1=GOOD, v2="broken")
+    assert [template.path.name for template in read_folder(folder, ["v1.md"])[1]] == ["v1.md"]
+    with pytest.raises(NotFound, match=r"v3\.md"):
+        read_folder(folder, ["v3.md"])
+
+
+def test_three_mistakes_are_three_lines_with_file_and_line(tmp_path: Path) -> None:
+    text = GOOD.replace("chunks: 4", "chunks: 0").replace("model: extractive-1, ", "")
+    path = write(tmp_path, v1=text.replace("{{ question }}", "{{a b}}")) / "v1.md"
+    with pytest.raises(InvalidData) as caught:
+        read_template(path)
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"{path}, line 2", f"{path}, line 3", f"{path}, line 15"]
+    assert ["model" in lines[0], "chunks" in lines[1], "no slot" in lines[2]] == [True] * 3
+
+
+def test_the_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData) as caught:
+        read_folder(write(tmp_path, v1="no front matter", v2=GOOD, v3="---\nx: [\n---\n# user\na"))
+    assert "v1.md, line 1" in str(caught.value)
+    assert "v3.md, line 2" in str(caught.value)
+    assert "v2.md" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("---\nprovider", "provider", "must begin with front matter"),
+        ("provider: {name", "provider: {colour: red, name", "unknown field provider.colour"),
+        ("provider:", "supplier:", "provider is missing"),
+        ("knowledge_base: s3a://curated-data-bucket/docs/\n", "", "needs a knowledge_base"),
+        ("s3a://curated-data-bucket/docs/", "docs", "no table URI"),
+        ("retrieval:", "response_schema: {type: 3}\nretrieval:", "no JSON schema"),
+        ("retrieval:", "response_schema: none.json\nretrieval:", "cannot be read"),
+        ("retrieval:", "prices: {version: a}\nretrieval:", "prices.input_per_million is missing"),
+        ("# system", "Hello\n# system", "before the first section"),
+        ("Answer from the chunks.\n\n## Rules", "", "# system is empty"),
+        ("# user", "# assistant", "no # user section"),
+        ("{{context}}", "{{context", "is not closed"),
+        ("{{context}}", "{% if x %}", "no code"),
+    ],
+)
+def test_each_mistake_has_its_sentence(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(InvalidData) as caught:
+        read_folder(write(tmp_path, v1=GOOD.replace(old, new)))
+    assert said in str(caught.value)
+
+
+def test_a_schema_may_lie_in_a_file_beside(tmp_path: Path) -> None:
+    folder = write(tmp_path, v1=GOOD.replace("retrieval:", "response_schema: answer.json\nretrieval:"))
+    (folder / "answer.json").write_text('{"type": "object"}')
+    assert read_folder(folder)[1][0].front.response_schema == {"type": "object"}
+
+
+def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no template"):
+        read_folder(write(tmp_path))
+    with pytest.raises(NotFound, match="no prompt folder"):
+        read_folder(tmp_path / "none")
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "v1.md").write_bytes(b"---\n\xff")
+    with pytest.raises(InvalidData, match="not UTF-8"):
+        read_folder(folder)
