@@ -1,0 +1,106 @@
+"""What a request resolves to, and how long a release stays open."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from mlflow_project.domain.release import Manifest
+from mlflow_project.errors import NotFound, Unavailable
+from mlflow_project.snapshot.content import Placed
+from serving.guard import Places, TurnedAway
+from serving.shelf import Held, Live, Shelf
+
+
+@dataclass
+class Warm:
+    """A warm release as far as the shelf knows one."""
+
+    closed: bool = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def live(version: int, alias: str = "Production") -> Live:
+    placed = Placed(alias, version, f"sha256:{version}", Manifest("prompt", "qa"), {}, "")
+    return Live(placed, Held(placed, Warm()), "")  # type: ignore[arg-type]
+
+
+def shelf_with(*releases: Live) -> Shelf:
+    shelf = Shelf()
+    put(shelf, *releases)
+    return shelf
+
+
+def put(shelf: Shelf, *releases: Live) -> None:
+    shelf.held |= {(each.placed.name, each.placed.version, each.placed.digest): each.held for each in releases}
+    shelf.live = {each.placed.key: each for each in releases}
+    shelf.retire(set())
+
+
+def test_an_alias_resolves_to_one_release_of_full_weight() -> None:
+    one = live(1)
+    assert shelf_with(one).resolve("qa", "Production") == [(1.0, one)]
+
+
+def test_nothing_served_is_an_outage_and_an_unknown_name_is_not() -> None:
+    with pytest.raises(Unavailable, match="switchyard promote qa"):
+        Shelf().resolve("qa", "Production")
+    with pytest.raises(NotFound):
+        shelf_with(live(1)).resolve("qa", "Staging")
+
+
+def test_a_version_is_found_under_production_first() -> None:
+    shelf = shelf_with(live(1), live(1, "Staging"), live(2, "Previous"))
+    assert shelf.alias_of("qa", 1) == "Production"
+    assert shelf.alias_of("qa", 2) == "Previous"
+    with pytest.raises(NotFound):
+        shelf.alias_of("qa", 3)
+
+
+async def _flip_in_mid_request() -> list[bool]:
+    first, second = live(1), live(2)
+    shelf = shelf_with(first)
+    seen = []
+    async with shelf.using("qa", "Production") as held:
+        put(shelf, second)
+        await asyncio.sleep(0)
+        assert held is first
+        seen.append(first.held.warm.closed)  # type: ignore[attr-defined]
+    await asyncio.sleep(0)
+    seen.append(first.held.warm.closed)  # type: ignore[attr-defined]
+    return seen
+
+
+def test_a_release_is_closed_when_the_last_request_that_began_on_it_has_ended() -> None:
+    assert asyncio.run(_flip_in_mid_request()) == [False, True]
+
+
+async def _crowd(places: Places, callers: int) -> tuple[int, int]:
+    async def call() -> bool:
+        try:
+            await places.take()
+        except TurnedAway:
+            return False
+        await asyncio.sleep(0.01)
+        places.leave()
+        return True
+
+    served = await asyncio.gather(*(call() for _ in range(callers)))
+    return served.count(True), served.count(False)
+
+
+def test_beyond_places_and_queue_callers_are_turned_away_at_once() -> None:
+    places = Places(places=2, queue=3, seconds=1.0)
+    assert asyncio.run(_crowd(places, 10)) == (5, 5)
+
+
+def test_every_place_is_given_back() -> None:
+    async def twice() -> list[tuple[int, int]]:
+        places = Places(places=2, queue=2, seconds=0.001)
+        return [await _crowd(places, 10), await _crowd(places, 2)]
+
+    assert asyncio.run(twice()) == [(2, 8), (2, 0)]
