@@ -7,6 +7,7 @@ A stamp, written last, says which locks it holds; so an interrupted set-up is no
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def make_environment(groups: Sequence[str], progress: Progress, tools: Tools) ->
         progress.now("making an empty one")
         tools.run("environment", [sys.executable, "-m", "venv", "--clear", ENVIRONMENT])
     progress.now("installing uv")
-    pip = [environment_python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    pip: list[str | os.PathLike[str]] = [environment_python(), "-m", "pip", "install", "--quiet", "--require-hashes"]
     tools.run("environment", [*pip, "-r", LOCKS / "bootstrap.txt"])
     everything = sorted({*wanted, *(group for group in stamped if (LOCKS / f"{group}.txt").exists())})
     _synchronise(everything, progress, tools)
@@ -61,7 +62,14 @@ def put_project_on_path() -> None:
 def _synchronise(groups: Sequence[str], progress: Progress, tools: Tools) -> None:
     locks = [LOCKS / f"{group}.txt" for group in groups]
     names = {name for lock in locks for name in re.findall(r"^([A-Za-z0-9_.-]+)", lock.read_text(), re.MULTILINE)}
-    uv = [ENVIRONMENT / "bin" / "uv", "pip", "sync", "--python", environment_python(), "--require-hashes"]
+    uv: list[str | os.PathLike[str]] = [
+        ENVIRONMENT / "bin" / "uv",
+        "pip",
+        "sync",
+        "--python",
+        environment_python(),
+        "--require-hashes",
+    ]
     progress.now(f"fetching up to {len(names)} packages")
 
     def count(line: str) -> None:

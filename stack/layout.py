@@ -1,4 +1,4 @@
-"""Where things lie: the repository, its environment, the cache that clones share. Standard library only, no I/O at import.
+"""Where things lie: the repository, its environment, the cache that clones share. Standard library only.
 
 What is cached is named by the digest of what it is made from, so a changed pin never meets an old build.
 """

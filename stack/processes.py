@@ -1,7 +1,7 @@
 """`up`, `down` and `status` of the local stack. In: the state folder. Out: running parts, or a sentence why not.
 
-Nothing is slept for: each part is asked until it answers. Before the first process starts, settings, tools and ports are
-checked; a failure there leaves nothing behind.
+Nothing is slept for: each part is asked until it answers. Before the first process starts, settings, tools and ports
+are checked; a failure there leaves nothing behind.
 """
 
 from __future__ import annotations

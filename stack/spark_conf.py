@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlflow_project.errors import ConfigError
 from mlflow_project.settings import StoreSettings
 from stack.addresses import write_private
 from stack.layout import ROOT
@@ -85,7 +86,8 @@ def default_state() -> Path:
 def pyspark_conf() -> Path:
     """Where the environment's `spark-submit` looks when SPARK_CONF_DIR is not set."""
     spec = importlib.util.find_spec("pyspark")
-    assert spec is not None and spec.origin is not None, "the environment holds pyspark"
+    if spec is None or spec.origin is None:
+        raise ConfigError("The environment holds no pyspark: `make setup` installs it.")
     return Path(spec.origin).parent / "conf"
 
 

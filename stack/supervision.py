@@ -69,7 +69,7 @@ class Supervisor:
             proxy.supervisor.startProcess(part, False)
 
     def stop(self) -> int:
-        """Stop every part and supervisord; then, by id, whatever still carries our mark. How many processes that were."""
+        """Stop every part and supervisord, then, by id, whatever still carries our mark. How many that were."""
         before = {process.pid for process in self.marked()}
         with contextlib.suppress(OSError, Fault), self._proxy() as proxy:
             proxy.supervisor.shutdown()

@@ -26,7 +26,7 @@ class Tools:
     def run(
         self,
         step: str,
-        command: Sequence[str | Path],
+        command: Sequence[str | os.PathLike[str]],
         *,
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
@@ -62,7 +62,7 @@ class Tools:
                     os.killpg(process.pid, signal.SIGTERM)
 
     def _begin(
-        self, command: Sequence[str | Path], cwd: Path | None, environment: dict[str, str]
+        self, command: Sequence[str | os.PathLike[str]], cwd: Path | None, environment: dict[str, str]
     ) -> subprocess.Popen[str]:
         with self._lock:
             if self._interrupted:
@@ -81,7 +81,7 @@ class Tools:
             self._running.add(process)
             return process
 
-    def _failure(self, step: str, command: Sequence[str | Path], code: int, lines: Sequence[str]) -> str:
+    def _failure(self, step: str, command: Sequence[str | os.PathLike[str]], code: int, lines: Sequence[str]) -> str:
         if self._interrupted:
             return "interrupted"
         tail = "\n    ".join(lines[-12:])

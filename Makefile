@@ -1,0 +1,75 @@
+# Everything that is typed here. SWITCHYARD_STATE and SWITCHYARD_*_PORT pass through to every target.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The first Python that really runs and is 3.11 or 3.12, for set-up; then the environment that set-up makes.
+SYSTEM_PYTHON := $(shell for p in python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done)
+PYTHON := .venv/bin/python
+BIN := .venv/bin
+
+.PHONY: help setup setup-checks demo up status logs down clean doctor check format lint types contracts tests test test-long bench lock
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+demo: setup ## set-up, the stack, and the main job on this project's own documentation
+	@$(PYTHON) -m stack up
+	@$(PYTHON) -m demo
+
+test: check ## set-up and everything that CI runs
+
+setup: python-is-here
+	@$(SYSTEM_PYTHON) -m stack setup
+
+setup-checks: python-is-here
+	@$(SYSTEM_PYTHON) -m stack setup --checks
+
+doctor: ## what this machine lacks, and what to type
+	@if $(PYTHON) -c '' 2>/dev/null; then $(PYTHON) -m stack doctor; else $(or $(SYSTEM_PYTHON),python3) -m stack doctor; fi
+
+up: setup ## start the stack and wait until it is ready
+	@$(PYTHON) -m stack up
+
+status: ## what runs, where, and how much memory it takes
+	@$(PYTHON) -m stack status
+
+logs: ## the end of the logs; PART=server for one part
+	@$(PYTHON) -m stack logs $(PART)
+
+down: ## stop everything of this stack
+	@$(PYTHON) -m stack down
+
+clean: ## stop everything and remove its data (asks; YES=1 does not)
+	@$(PYTHON) -m stack clean $(if $(YES),--yes)
+
+check: setup-checks format lint types contracts tests ## format, lint, types, import contracts, tests: exactly CI
+
+format: setup-checks
+	@$(BIN)/ruff format --check .
+
+lint: setup-checks
+	@$(BIN)/ruff check .
+
+types: setup-checks
+	@$(BIN)/mypy
+
+contracts: setup-checks
+	@$(BIN)/lint-imports
+
+tests: setup-checks
+	@$(PYTHON) -m pytest
+
+test-long: setup-checks ## kills, soaks and simulations: before a release
+	@$(PYTHON) -m pytest -m long
+
+bench: setup-checks ## measurements beside their peers; SUBJECT=gate for one
+	@for subject in $(or $(SUBJECT),$(basename $(notdir $(filter-out bench/_%,$(wildcard bench/*.py))))); do \
+		$(PYTHON) -m bench.$$subject || exit $$?; done
+
+lock: ## resolve requirements/ again from pyproject.toml
+	@requirements/lock.sh
+
+.PHONY: python-is-here
+python-is-here:
+	@test -n "$(SYSTEM_PYTHON)" || { echo "There is no Python 3.11 or 3.12 that runs: install one (Debian: apt-get install python3 python3-venv)." >&2; exit 2; }

@@ -1,0 +1,47 @@
+"""`switchyard doctor`: what is missing on this machine, and what to type. A thin door to `python -m stack doctor`,
+which must also run before anything is installed, and on which this library does not stand."""
+
+from __future__ import annotations
+
+import json as json_format
+import subprocess
+import sys
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from mlflow_project.commands.output import Json, emit, reports_errors, table
+from mlflow_project.errors import ConfigError, NotFound
+
+
+def add_to(app: typer.Typer) -> None:
+    """One command: doctor."""
+    app.command()(doctor)
+
+
+@reports_errors
+def doctor(json: Json = False) -> None:
+    """Say what is missing or too old on this machine, and what to type. Exit code 2 when something is."""
+    checks = _checks()
+    emit(checks, json, lambda console: _show(console, checks))
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(ConfigError.exit_code)
+
+
+def _checks() -> list[dict[str, Any]]:
+    done = subprocess.run([sys.executable, "-m", "stack", "doctor", "--json"], capture_output=True, text=True)
+    try:
+        found: list[dict[str, Any]] = json_format.loads(done.stdout)
+    except ValueError as error:
+        raise NotFound(
+            f"The doctor lives in the repository's folder `stack`, and did not run: {done.stderr}"
+        ) from error
+    return found
+
+
+def _show(console: Console, checks: list[dict[str, Any]]) -> None:
+    rows = [
+        ["ok" if c["ok"] else "NO", c["check"], c["found"], "" if c["ok"] else c["wanted"], c["fix"]] for c in checks
+    ]
+    console.print(table(["", "check", "found", "wanted", "what to do"], rows))

@@ -1,0 +1,56 @@
+"""The doctor's second half, for the installed environment: settings, ports, and whether each part answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlflow_project.errors import ConfigError
+from mlflow_project.settings import check_all, state_folder
+from stack.addresses import StackSettings, read_settings
+from stack.doctor import Check
+from stack.ports import OWNERS, holder, is_free, wanted_ports
+from stack.processes import status
+from stack.readiness import PARTS
+
+
+def examine_parts() -> list[Check]:
+    """Settings first; ports and parts only when those can be read."""
+    state = state_folder()
+    try:
+        settings = read_settings(state)
+    except ConfigError as error:
+        return [Check("settings", False, str(error), "no mistake", "Mend what the lines name.")]
+    rows = {row["part"]: row for row in status(state)}
+    running = {part for part, row in rows.items() if row["pid"]}
+    return [
+        _settings(bool(running)),
+        *_ports(settings, running),
+        *(_part(row["part"], row["ready"], row["state"], part_running=bool(running)) for row in rows.values()),
+    ]
+
+
+def _settings(stack_is_up: bool) -> Check:
+    mistakes = [line.strip() for line in check_all()]
+    if not stack_is_up:
+        # Before the first `make up` the credentials are not made yet: that is no mistake.
+        mistakes = [line for line in mistakes if "Field required" not in line]
+    found = "; ".join(mistakes) or "no mistake"
+    return Check(
+        "settings", not mistakes, found, "no mistake", "Mend them in the environment or .env." if mistakes else ""
+    )
+
+
+def _ports(settings: StackSettings, running: set[str]) -> Iterator[Check]:
+    for name, port in wanted_ports(settings, PARTS).items():
+        if OWNERS[name] in running or is_free(port):
+            yield Check(f"port {port}", True, "ours" if OWNERS[name] in running else "free", "free")
+        else:
+            fix = f"Set SWITCHYARD_{name.upper()} to a free one."
+            yield Check(f"port {port}", False, f"taken by {holder(port)}", "free", fix)
+
+
+def _part(part: str, ready: bool, state: str, *, part_running: bool) -> Check:
+    if not part_running:
+        return Check(part, True, "stopped", "ready, after `make up`")
+    fix = "" if ready else f"`make logs PART={part}` tells why; `make down` and `make up` start afresh."
+    return Check(part, ready, "ready" if ready else state, "ready", fix)
