@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 from mlflow_project.settings import state_folder
+from stack.addresses import write_private
 from stack.airflow.environment import ROOT, programs
+from stack.supervision import MARK
 
 USER = "switchyard"
 
@@ -35,8 +37,8 @@ def make() -> None:
     if not _secrets_file().exists():
         made = {name: secrets.token_urlsafe(32) for name in ("password", "jwt", "session")}
         made["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        _write_private(_secrets_file(), json.dumps(made))
-    _write_private(_passwords_file(), json.dumps({USER: _secrets()["password"]}))
+        write_private(_secrets_file(), json.dumps(made))
+    write_private(_passwords_file(), json.dumps({USER: _secrets()["password"]}))
 
 
 def write_address() -> None:
@@ -46,7 +48,7 @@ def write_address() -> None:
         "SWITCHYARD_AIRFLOW_USER": USER,
         "SWITCHYARD_AIRFLOW_PASSWORD": _secrets()["password"],
     }
-    _write_private(address_file(), "".join(f"export {name}={value}\n" for name, value in lines.items()))
+    write_private(address_file(), "".join(f"export {name}={value}\n" for name, value in lines.items()))
 
 
 def address_file() -> Path:
@@ -63,6 +65,7 @@ def environment() -> dict[str, str]:
         "SWITCHYARD_ANNOUNCE_CANDIDATES": "false",
         "SPARK_CONF_DIR": str(state_folder() / "spark" / "conf"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), str(programs()), os.environ.get("PATH", ""))),
+        MARK: str(state_folder()),  # so that `make down` stops it too
         "AIRFLOW_HOME": str(home()),
         "SPT_NOENV": "1",  # else process titles overwrite the environment that `processes` knows its own by
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(
@@ -110,13 +113,3 @@ def _passwords_file() -> Path:
 def _secrets() -> dict[str, str]:
     read: dict[str, str] = json.loads(_secrets_file().read_text())
     return read
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replaced by rename, so that nobody reads half of it; never readable by others, not even for a moment."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    new.rename(path)

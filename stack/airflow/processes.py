@@ -7,7 +7,6 @@ supervisor, and never anybody else's.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from mlflow_project.adapters.airflow import Airflow, airflow_settings
 from mlflow_project.errors import ConfigError, Unavailable, WorkspaceError
 from stack.airflow import home
 from stack.airflow.environment import ROOT, programs
+from stack.ports import holder, is_free
 
 READY_SECONDS = 180.0
 DAGS = {"prepare_knowledge", "evaluate_and_promote", "rollback"}
@@ -77,7 +77,7 @@ def state() -> dict[str, Any]:
 
 def _supervise() -> None:
     supervisord = Path(sys.executable).with_name("supervisord")
-    command = [supervisord, "-c", ROOT / "stack" / "airflow" / "supervisord.conf"]
+    command = [str(supervisord), "-c", str(ROOT / "stack" / "airflow" / "supervisord.conf")]
     environment = {**home.environment(), "SWITCHYARD_ROOT": str(ROOT)}
     subprocess.run(command, env=environment, cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
 
@@ -120,22 +120,11 @@ def _missing() -> str:
 
 
 def _check_port() -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", home.port()))
-        except OSError as error:
-            raise ConfigError(
-                f"Port {home.port()}, where Airflow is to listen, is taken by {_holder(home.port())}. "
-                "Stop that, or choose another by SWITCHYARD_AIRFLOW_PORT."
-            ) from error
-
-
-def _holder(port: int) -> str:
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.pid and connection.status == "LISTEN":
-            return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    return "another process"
+    if not is_free(home.port()):
+        raise ConfigError(
+            f"Port {home.port()}, where Airflow is to listen, is taken by {holder(home.port())}. "
+            "Stop that, or choose another by SWITCHYARD_AIRFLOW_PORT."
+        )
 
 
 def _is_ours(process: psutil.Process) -> bool:

@@ -1,0 +1,204 @@
+"""
+### evaluate_and_promote: a candidate becomes live, if the evidence says so
+
+**What it does.** `choose` (which version) → `evaluate` (against what is live, on the same cases) → `gate` (verdict; an
+accepted version is sealed) → `accepted` → `promote_to_staging` → `smoke_in_staging` → a person approves, when the
+policy says so → `promote_to_production` → `smoke_in_production`, and `roll_back` if that fails.
+
+**When.** Daily at 05:00 UTC; on an event of the asset `knowledge_base` (the prompts are registered anew, pinned to it);
+on an event of `switchyard_candidate`, which `switchyard register` sends; by hand with a name, and a version if you mean
+another than those that no gate has judged. Of several candidates each gets a run of its own, one after the other, so
+that each is measured against what is live by then.
+
+**A refused verdict is a success.** The run stops at `accepted`, whose log says why; so does the result of `gate`, and
+`switchyard history NAME`. A candidate that was judged is not judged again unless you name its version.
+
+**Approval.** Under *Required Actions*: the verdict's reasons, *Approve* or *Reject*. After *Reject* nothing moves, and
+the run is a success. After half a day without an answer it asks once more, then the task fails and nothing moves.
+
+**When it fails.**
+- `evaluate`: the answers so far are kept; clear the task and it goes on from there.
+- `promote_to_…` with exit code 4: somebody else moved the alias first, or what is live is no longer what the candidate
+  was measured against. Nothing moved. Trigger a new run with this version.
+- `roll_back` fails on purpose, so that the run shows red. After a failed smoke in production: it has rolled back, and
+  what was live before is live again (`switchyard live` tells). After any other failure: production was not moved.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from switchyard_commands import CANDIDATE, KNOWLEDGE_BASE, REFUSED, first_questions, prompts, switchyard
+
+log = logging.getLogger(__name__)
+
+Candidate = dict[str, Any]  # {"name": "qa", "version": 7}
+
+
+@task
+def choose(params: dict[str, Any], triggering_asset_events: Any) -> list[Candidate]:
+    """Which versions to judge: those of the events, the one that a person named, or all that nobody has judged."""
+    announced = [event.extra for event in triggering_asset_events.get(CANDIDATE, ())]
+    if announced:
+        found = [{"name": extra["name"], "version": extra["version"]} for extra in announced]
+    elif params["version"] is not None:
+        found = [{"name": params["name"], "version": params["version"]}, *params["then"]]
+    else:
+        by_hand = [params["name"]] if params["name"] else prompts()
+        found = [candidate for name in by_hand for candidate in unjudged(name)]
+    if not found:
+        raise AirflowSkipException("Every version of every prompt has been judged; there is nothing to do.")
+    return [candidate for number, candidate in enumerate(found) if candidate not in found[:number]]
+
+
+def unjudged(name: str) -> list[Candidate]:
+    """The versions of a prompt's folder that no gate has judged, oldest first; registers what is new in it."""
+    versions = {row["version"] for row in switchyard("register", f"prompts/{name}")}
+    judged = {row["version"] for row in switchyard("history", name) if row["type"] in ("seal", "refusal")}
+    return [{"name": name, "version": version} for version in sorted(versions - judged)]
+
+
+def chosen() -> tuple[str, int]:
+    """Name and version of this run's candidate. Read, not passed on: an arrow from `choose` to a promotion would be a
+    way around the gate."""
+    candidate = get_current_context()["ti"].xcom_pull(task_ids="choose")[0]
+    return candidate["name"], candidate["version"]
+
+
+@task(execution_timeout=timedelta(hours=4))
+def evaluate() -> Any:
+    """One MLflow run for the candidate, one for what is live."""
+    name, version = chosen()
+    return switchyard("evaluate", name, "--version", version, "--against", "Production")
+
+
+@task
+def gate() -> Any:
+    """The verdict, from the evaluation's runs. Accepted: sealed."""
+    name, version = chosen()
+    return switchyard("gate", name, "--version", version, accept=(0, REFUSED))
+
+
+@task.short_circuit(ignore_downstream_trigger_rules=False)
+def accepted() -> bool:
+    """Go on only with a version that the gate accepted; say why not."""
+    name, version = chosen()
+    verdict = get_current_context()["ti"].xcom_pull(task_ids="gate")
+    log.info("%s/%s is %s:\n- %s", name, version, verdict["outcome"], "\n- ".join(verdict["reasons"]))
+    return bool(verdict["accepted"])
+
+
+@task
+def promote_to_staging() -> Any:
+    """Flip `Staging`."""
+    name, version = chosen()
+    return switchyard("promote", name, "--version", version, "--to", "Staging")
+
+
+@task
+def smoke_in_staging() -> None:
+    """The smoke questions, answered by `Staging`."""
+    smoke("Staging")
+
+
+@task.branch
+def who_decides() -> str:
+    """A person, when the policy or whoever started this run says so."""
+    context = get_current_context()
+    wanted = context["params"]["ask_a_person"] or context["ti"].xcom_pull(task_ids="gate").get("approval")
+    return "approval" if wanted else "promote_to_production"
+
+
+@task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+def promote_to_production() -> Any:
+    """Flip `Production`, with receipts from every worker; the record says who approved, where somebody did."""
+    name, version = chosen()
+    answer = get_current_context()["ti"].xcom_pull(task_ids="approval")
+    reason = f"approved in Airflow by {answer['responded_by_user']['name']}" if answer else "accepted by the gate"
+    return switchyard("promote", name, "--version", version, "--to", "Production", "--reason", reason)
+
+
+@task
+def smoke_in_production() -> None:
+    """The smoke questions, answered by `Production`."""
+    smoke("Production")
+
+
+@task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
+def roll_back() -> None:
+    """Back to what was live before; fails afterwards, so that the run shows it."""
+    flip = get_current_context()["ti"].xcom_pull(task_ids="promote_to_production")
+    if flip is None:
+        raise AirflowFailException("Production was not moved, so nothing is rolled back; see the task that failed.")
+    name, version = chosen()
+    before = flip["from_version"]
+    if before is None:
+        raise AirflowFailException(f"{name}/{version} fails its smoke questions, and nothing was live before it.")
+    switchyard("rollback", name, "--to", before, "--reason", f"{name}/{version} failed its smoke questions")
+    raise AirflowFailException(f"{name}/{version} failed its smoke questions; {name}/{before} is live again.")
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE)
+def others() -> list[dict[str, Any]]:
+    """The next candidate's run, if there is one; it takes the rest along."""
+    context = get_current_context()
+    rest = (context["ti"].xcom_pull(task_ids="choose") or [])[1:]
+    return [{**rest[0], "then": rest[1:], "ask_a_person": context["params"]["ask_a_person"]}] if rest else []
+
+
+def smoke(alias: str) -> None:
+    """Each question is answered, and by this very version.
+
+    Raises:
+        AirflowFailException: it is not.
+    """
+    name, version = chosen()
+    for question in get_current_context()["params"]["smoke_questions"] or first_questions(name):
+        answer = switchyard("ask", name, question, "--alias", alias)
+        if answer["release"] != f"{name}/{version}" or not answer["text"]:
+            raise AirflowFailException(f"{question!r} was answered by {answer['release']}: {answer['text']!r}")
+
+
+@dag(
+    dag_id="evaluate_and_promote",
+    doc_md=__doc__,
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 5 * * *", timezone="UTC"), assets=KNOWLEDGE_BASE | CANDIDATE
+    ),
+    catchup=False,
+    max_active_runs=8,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=20), "execution_timeout": timedelta(minutes=10)},
+    dagrun_timeout=timedelta(days=2),
+    params={
+        "name": Param(None, type=["null", "string"], title="Prompt or model", description="Empty: all prompts."),
+        "version": Param(None, type=["null", "integer"], minimum=1, description="Empty: what nobody has judged yet."),
+        "ask_a_person": Param(False, type="boolean", description="Ask for approval even if the policy does not."),
+        "smoke_questions": Param([], type="array", items={"type": "string"}, description="Empty: its first cases."),
+        "then": Param([], type="array", items={"type": "object"}, description="The candidates after this one."),
+    },
+    tags=["switchyard"],
+)
+def evaluate_and_promote() -> None:
+    approval = ApprovalOperator(
+        task_id="approval",
+        subject="{{ ti.xcom_pull('choose')[0].name }}/{{ ti.xcom_pull('choose')[0].version }} to Production?",
+        body="{% for reason in ti.xcom_pull('gate').reasons %}- {{ reason }}\n{% endfor %}",
+        response_timeout=timedelta(hours=12),
+        execution_timeout=None,
+        retries=1,
+    )
+    next_run = TriggerDagRunOperator.partial(task_id="run_next", trigger_dag_id="evaluate_and_promote")
+    decide, live, smoked, rest = who_decides(), promote_to_production(), smoke_in_production(), others()
+    choose() >> evaluate() >> gate() >> accepted() >> promote_to_staging() >> smoke_in_staging() >> decide
+    decide >> [approval, live]
+    approval >> live >> smoked >> [roll_back(), rest]
+    next_run.expand(conf=rest)
+
+
+evaluate_and_promote()

@@ -1,0 +1,75 @@
+"""
+### prepare_knowledge: raw documents become a knowledge base
+
+**What it does.** Spark turns the raw documents into a Delta table of chunks (`chunk`), and a search index is built from
+exactly that Delta version (`index`). The event of the asset `knowledge_base` carries the Delta version; it starts
+`evaluate_and_promote`.
+
+**When.** Daily at 02:00 UTC; on an event of the asset `raw_documents`, by whoever wrote new ones
+(`POST /api/v2/assets/events`); by hand, with other addresses if you like.
+
+**It can be repeated.** An unchanged corpus commits no Delta version and gets no second index: `index` is then skipped,
+no event is sent, and the run is a success.
+
+**When it fails.**
+- `chunk`: read the end of its log. Exit code 4: too many rejected rows (look at the table `…_quarantine`), or somebody
+  else writes the table (it is tried again). Exit code 2: the input does not exist. 3: the object store is down.
+- `index`: tried again by itself; by hand `switchyard index TABLE`.
+
+Nothing is served from a half-made knowledge base: a prompt version pins a finished one.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.providers.common.compat.lineage.entities import File
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+from switchyard_commands import KNOWLEDGE_BASE, RAW_DOCUMENTS, ROOT, switchyard
+
+
+def say_lineage(context: Any) -> None:
+    """For OpenLineage: what this run's parameters name, which no operator can know beforehand."""
+    context["task"].inlets.append(File(url=context["params"]["input"].replace("s3a://", "s3://")))
+    context["task"].outlets.append(File(url=context["params"]["output"].replace("s3a://", "s3://")))
+
+
+@task(outlets=[KNOWLEDGE_BASE], execution_timeout=timedelta(hours=1))
+def index(params: dict[str, Any], outlet_events: Any) -> dict[str, Any]:
+    """An index of exactly the Delta version that the table has now."""
+    made: dict[str, Any] = switchyard("index", params["output"])
+    if not made.get("built", True):
+        raise AirflowSkipException(f"Nothing changed: Delta version {made['delta_version']} has its index already.")
+    outlet_events[KNOWLEDGE_BASE].extra = {"table": params["output"], **made}
+    return made
+
+
+@dag(
+    dag_id="prepare_knowledge",
+    doc_md=__doc__,
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=RAW_DOCUMENTS),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    dagrun_timeout=timedelta(hours=6),
+    params={
+        "input": Param("s3a://raw-data-bucket/articles/raw_docs.json", type="string", title="Raw documents"),
+        "output": Param("s3a://curated-data-bucket/llm_prepared_docs", type="string", title="Chunk table"),
+    },
+    tags=["switchyard"],
+)
+def prepare_knowledge() -> None:
+    chunk = SparkSubmitOperator(
+        task_id="chunk",
+        application=str(ROOT / "spark_jobs" / "llm_data_prep.py"),
+        application_args=["{{ params.input }}", "{{ params.output }}"],
+        pre_execute=say_lineage,
+        execution_timeout=timedelta(hours=4),
+    )
+    chunk >> index()
+
+
+prepare_knowledge()

@@ -1,0 +1,77 @@
+"""How a DAG speaks to Switchyard: in commands, and in assets. In: words. Out: the JSON document a command printed.
+
+Exit codes become Airflow's: 3 (a part is unreachable) is retried; 1, 2 and 4 are not, since the same again gives the
+same again. Progress goes to the task's log. Must not import anything of Switchyard's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+RAW_DOCUMENTS = Asset(
+    name="raw_documents",
+    uri="s3://raw-data-bucket/articles/raw_docs.json",
+    extra={"meaning": "new raw documents; whoever writes them says so by an event over REST"},
+)
+KNOWLEDGE_BASE = Asset(
+    name="knowledge_base",
+    uri="s3://curated-data-bucket/llm_prepared_docs",
+    extra={"meaning": "a chunk table at one Delta version, with its index; the event's extra says which version"},
+)
+CANDIDATE = Asset(
+    name="switchyard_candidate",
+    uri="switchyard://candidate",
+    extra={"meaning": "`switchyard register` made a version; the event's extra holds its name and number"},
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+UNREACHABLE = 3
+REFUSED = 4
+
+
+def switchyard(*words: str | int, accept: Collection[int] = (0,)) -> Any:
+    """Run `switchyard WORDS --json` and return what it printed.
+
+    Raises:
+        AirflowException: a part is unreachable (exit code 3); Airflow tries again.
+        AirflowFailException: any other exit code that is not in `accept`; trying again would not help.
+    """
+    command = ["switchyard", *map(str, words), "--json"]
+    exit_code, printed = _run(command)
+    said = " ".join(command[:-1])
+    if exit_code == UNREACHABLE:
+        raise AirflowException(f"`{said}`: a part is unreachable (exit code 3; its words are in the log).")
+    if exit_code not in accept:
+        raise AirflowFailException(f"`{said}` ended with exit code {exit_code}; its words are in the log.")
+    return json.loads(printed) if printed.strip() else {}
+
+
+def prompts() -> list[str]:
+    """The names of the prompts that have a folder."""
+    return sorted(path.name for path in (ROOT / "prompts").iterdir() if path.is_dir())
+
+
+def first_questions(name: str) -> list[str]:
+    """The first two questions of a prompt's cases: what a release is asked when it has just gone live."""
+    lines = (ROOT / "prompts" / name / "cases.jsonl").read_text(encoding="utf-8").splitlines()[:2]
+    return [json.loads(line)["question"] for line in lines]
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """Exit code and stdout. A task that is stopped, or runs out of time, stops what it started too."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        printed, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        raise
+    return process.returncode, printed

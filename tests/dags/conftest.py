@@ -1,0 +1,32 @@
+"""Airflow for tests: its environment, and all its processes beside the test's stack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import RunningAirflow, manage
+
+from stack.airflow import environment
+from stack.ports import free_port
+
+
+@pytest.fixture(scope="session")
+def airflow_python() -> Path:
+    """The Python of Airflow's own environment, which is made if it is not there."""
+    environment.set_up()
+    return environment.programs() / "python"
+
+
+@pytest.fixture(scope="session")
+def airflow(stack: Any, airflow_python: Path) -> Iterator[RunningAirflow]:
+    """Airflow beside the test's stack, on a free port, stopped at the end."""
+    os.environ["SWITCHYARD_AIRFLOW_PORT"] = str(free_port())
+    manage("up")
+    try:
+        yield RunningAirflow(stack.state / "airflow")
+    finally:
+        manage("down")

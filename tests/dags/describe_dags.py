@@ -1,0 +1,41 @@
+"""Run by Airflow's own Python: reads the DAG files and prints what they say as JSON. Not a test itself."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "dags"))
+
+import evaluate_and_promote
+import prepare_knowledge
+import rollback
+from airflow.sdk import DAG
+
+
+def described(dag: DAG) -> dict[str, object]:
+    return {
+        "doc_md": dag.doc_md,
+        "catchup": dag.catchup,
+        "timeout": dag.dagrun_timeout is not None,
+        "params": {name: dag.params.get_param(name).schema for name in dag.params},
+        "tasks": {
+            task.task_id: {
+                "downstream": sorted(task.downstream_task_ids),
+                "trigger_rule": str(getattr(task, "trigger_rule", "all_success")),
+                "retries": getattr(task, "retries", None),
+                "bounded": bounded(task),
+            }
+            for task in dag.tasks
+        },
+    }
+
+
+def bounded(task: object) -> bool:
+    given = getattr(task, "partial_kwargs", {})
+    limits = ("execution_timeout", "response_timeout")
+    return any(getattr(task, limit, None) or given.get(limit) for limit in limits)
+
+
+modules = (prepare_knowledge, evaluate_and_promote, rollback)
+dags = [value() for module in modules for name, value in vars(module).items() if name == module.__name__]
+json.dump({dag.dag_id: described(dag) for dag in dags}, sys.stdout)

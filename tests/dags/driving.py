@@ -1,0 +1,78 @@
+"""What a test does with Airflow: trigger, answer, wait, look; by commands and REST alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow_project.adapters.airflow import Airflow, airflow_settings
+
+ROOT = Path(__file__).parents[2]
+ENDED = ("success", "failed")
+
+
+class RunningAirflow:
+    """What a test does with Airflow: trigger, answer, wait, look."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.rest = Airflow(airflow_settings())
+
+    def trigger(self, dag: str, **conf: Any) -> str:
+        """Start a run by hand; its id."""
+        run: str = self.rest.post(f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+        return run
+
+    def runs(self, dag: str, kind: str) -> list[str]:
+        """Ids of the runs of this kind (`asset_triggered`, `operator_triggered` …), oldest first."""
+        found = self.rest.get(f"dags/{dag}/dagRuns", order_by="id", limit=100)["dag_runs"]
+        return [run["dag_run_id"] for run in found if run["run_type"] == kind]
+
+    def ended(self, dag: str, run: str, seconds: float = 150) -> str:
+        """Wait for the run's end; its state."""
+        return str(until(lambda: self._ended(dag, run), seconds, lambda: f"{dag} {run}: {self.tasks(dag, run)}"))
+
+    def tasks(self, dag: str, run: str) -> dict[str, str]:
+        """The state of each task."""
+        found = self.rest.get(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in found}
+
+    def result(self, dag: str, run: str, task: str) -> Any:
+        """What a task returned."""
+        path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
+        value = self.rest.get(path)["value"]
+        return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
+
+    def answer(self, dag: str, run: str, task: str, option: str | int, map_index: int = -1) -> dict[str, Any]:
+        """Wait until the task asks a person, and answer with an option, by its words or its place. The question."""
+        path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/{map_index}/hitlDetails"
+        until(lambda: self.tasks(dag, run).get(task) == "awaiting_input", 120, lambda: str(self.tasks(dag, run)))
+        time.sleep(3)  # Airflow loses an answer that comes before its scheduler has seen the task go to sleep
+        question: dict[str, Any] = self.rest.get(path)
+        chosen = question["options"][option] if isinstance(option, int) else option
+        self.rest.patch(path, {"chosen_options": [chosen], "params_input": {}})
+        return question
+
+    def _ended(self, dag: str, run: str) -> str | None:
+        state: str = self.rest.get(f"dags/{dag}/dagRuns/{run}")["state"]
+        return state if state in ENDED else None
+
+
+def manage(command: str) -> None:
+    """`python -m stack.airflow COMMAND`; what it says shows when a test fails."""
+    subprocess.run([sys.executable, "-m", "stack.airflow", command], cwd=ROOT, check=True)
+
+
+def until(holds: Callable[[], Any], seconds: float, describe: Callable[[], str]) -> Any:
+    """The first true value; fails with a description when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := holds():
+            return value
+        time.sleep(0.5)
+    raise AssertionError(f"Not within {seconds:.0f} s: {describe()}")

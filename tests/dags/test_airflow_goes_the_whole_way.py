@@ -1,0 +1,144 @@
+"""The three DAGs on the real scheduler, driven over REST, beside the real stack. The tests follow one story, in order:
+a knowledge base is made, its event brings versions up to Production, a person says no and then yes, and goes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from driving import ROOT, RunningAirflow, manage, until
+
+from mlflow_project.adapters.airflow import airflow_settings, announce_candidate
+from stack.airflow import processes
+from stack.ports import is_free
+
+RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
+PROMOTE = "evaluate_and_promote"
+
+
+def switchyard(*words: str) -> Any:
+    """A command's JSON document."""
+    command = [Path(sys.executable).with_name("switchyard"), *words, "--json"]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def in_production() -> str | None:
+    """The live release of `qa`, such as `qa/2`."""
+    rows = [row for row in switchyard("live") if (row["name"], row["alias"]) == ("qa", "Production")]
+    return f"qa/{rows[0]['version']}" if rows else None
+
+
+@pytest.fixture(scope="module")
+def prepared(airflow: RunningAirflow) -> str:
+    """A finished run of `prepare_knowledge` on the project's own documentation."""
+    subprocess.run([sys.executable, "-m", "demo.corpus", "docs/guide", RAW], cwd=ROOT, check=True)
+    run = airflow.trigger("prepare_knowledge")
+    assert airflow.ended("prepare_knowledge", run, 240) == "success", airflow.tasks("prepare_knowledge", run)
+    return run
+
+
+def test_the_event_of_the_knowledge_base_carries_the_delta_version(airflow: RunningAirflow, prepared: str) -> None:
+    events = airflow.rest.get("assets/events", source_dag_id="prepare_knowledge")["asset_events"]
+    made = airflow.result("prepare_knowledge", prepared, "index")
+    assert [event["extra"]["delta_version"] for event in events] == [made["delta_version"]]
+    assert events[0]["extra"]["index"].startswith("sha256:")
+
+
+def test_lineage_says_that_the_chunks_were_made_from_the_raw_documents(airflow: RunningAirflow, prepared: str) -> None:
+    lines = (airflow.home / "lineage" / "events.jsonl").read_text().splitlines()
+    ended = [event for event in map(json.loads, lines) if event["eventType"] == "COMPLETE"]
+    chunk = next(event for event in ended if event["job"]["name"] == "prepare_knowledge.chunk")
+    assert [(each["namespace"], each["name"]) for each in chunk["inputs"]] == [
+        ("s3://raw-data-bucket", "articles/raw_docs.json")
+    ]
+    assert [each["name"] for each in chunk["outputs"]] == ["llm_prepared_docs"]
+
+
+def test_a_new_knowledge_base_brings_a_first_version_to_production(airflow: RunningAirflow, prepared: str) -> None:
+    run = until(lambda: airflow.runs(PROMOTE, "asset_triggered"), 60, lambda: "no run was started by the asset")[0]
+    assert airflow.ended(PROMOTE, run) == "success", airflow.tasks(PROMOTE, run)
+    tasks = airflow.tasks(PROMOTE, run)
+    assert tasks["promote_to_production"] == "success"
+    assert tasks["approval"] == "skipped", "the policy asks for nobody"
+    rows = switchyard("history", "qa")
+    assert [row["version"] for row in rows if row["type"] == "flip" and row["alias"] == "Production"][:1] == [1]
+
+
+def test_the_other_candidates_follow_and_a_refused_one_stops_and_shows_why(airflow: RunningAirflow) -> None:
+    first, second, third = (_next_run(airflow, number) for number in range(3))
+    assert airflow.result(PROMOTE, first, "choose")[0] == {"name": "qa", "version": 2}
+    assert airflow.ended(PROMOTE, second) == "success"
+    tasks, verdict = airflow.tasks(PROMOTE, second), airflow.result(PROMOTE, second, "gate")
+    assert (tasks["gate"], tasks["accepted"]) == ("success", "success")
+    assert tasks["promote_to_staging"] == tasks["promote_to_production"] == tasks["roll_back"] == "skipped"
+    assert not verdict["accepted"]
+    assert verdict["reasons"]
+    assert airflow.result(PROMOTE, third, "choose")[0]["name"] == "sentiment_analysis", "a refusal does not end the row"
+    airflow.ended(PROMOTE, third)
+    assert in_production() == "qa/2"
+
+
+def _next_run(airflow: RunningAirflow, number: int) -> str:
+    found = until(
+        lambda: airflow.runs(PROMOTE, "operator_triggered")[number:], 120, lambda: f"candidate {number + 2} got no run"
+    )
+    until(lambda: airflow.tasks(PROMOTE, found[0]).get("choose") == "success", 60, lambda: "nothing was chosen")
+    return str(found[0])
+
+
+def test_a_rollback_offers_the_versions_that_were_live(airflow: RunningAirflow) -> None:
+    run = airflow.trigger("rollback", name="qa", reason="a test goes back", choose_from_list=True)
+    question = airflow.answer("rollback", run, "pick", 1, map_index=0)
+    assert [option.split()[0] for option in question["options"]] == ["2", "1"]
+    assert airflow.ended("rollback", run) == "success", airflow.tasks("rollback", run)
+    assert airflow.result("rollback", run, "smoke") == "qa/1" == in_production()
+
+
+def test_what_a_person_rejects_stays_out_and_the_run_is_a_success(airflow: RunningAirflow) -> None:
+    run = airflow.trigger(PROMOTE, name="qa", version=2, ask_a_person=True)
+    question = airflow.answer(PROMOTE, run, "approval", "Reject")
+    assert question["subject"] == "qa/2 to Production?"
+    assert question["body"]
+    assert airflow.ended(PROMOTE, run) == "success", airflow.tasks(PROMOTE, run)
+    assert airflow.tasks(PROMOTE, run)["promote_to_production"] == "skipped"
+    assert in_production() == "qa/1"
+
+
+def test_what_a_person_approves_goes_live_and_the_record_names_him(airflow: RunningAirflow) -> None:
+    run = airflow.trigger(PROMOTE, name="qa", version=2, ask_a_person=True)
+    airflow.answer(PROMOTE, run, "approval", "Approve")
+    assert airflow.ended(PROMOTE, run) == "success", airflow.tasks(PROMOTE, run)
+    assert in_production() == "qa/2"
+    flips = [row for row in switchyard("history", "qa") if row["type"] == "flip" and row["alias"] == "Production"]
+    assert "approved in Airflow by switchyard" in flips[-1]["why"]
+
+
+def test_an_announced_candidate_gets_a_run(airflow: RunningAirflow) -> None:
+    before = airflow.runs(PROMOTE, "asset_triggered")
+    assert announce_candidate(airflow_settings(), "qa", 3)
+    new = until(lambda: airflow.runs(PROMOTE, "asset_triggered")[len(before) :], 60, lambda: "no run was started")[0]
+    assert airflow.ended(PROMOTE, new) == "success", airflow.tasks(PROMOTE, new)
+    assert airflow.result(PROMOTE, new, "choose") == [{"name": "qa", "version": 3}]
+    assert in_production() == "qa/2"
+
+
+def test_credentials_are_their_owners_alone_and_stand_in_no_command_line(airflow: RunningAirflow) -> None:
+    for file in ("secrets.json", "passwords.json", "airflow.env"):
+        assert stat.S_IMODE((airflow.home / file).stat().st_mode) == 0o600, file
+    kept = json.loads((airflow.home / "secrets.json").read_text()).values()
+    lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in lines for secret in kept if secret in line]
+
+
+def test_down_stops_every_process_and_frees_the_port(airflow: RunningAirflow) -> None:
+    assert processes.running()
+    manage("down")
+    assert not processes.running()
+    assert is_free(int(os.environ["SWITCHYARD_AIRFLOW_PORT"]))

@@ -1,0 +1,100 @@
+"""What the DAG files promise, read by Airflow's own Python: no server needed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DAGS = Path(__file__).parents[2] / "dags"
+FILES = sorted(DAGS.glob("*.py"))
+LOCAL_MODULE = "switchyard_commands"
+
+
+@pytest.fixture(scope="session")
+def dags(airflow_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The three DAGs as data."""
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
+    script = Path(__file__).with_name("describe_dags.py")
+    done = subprocess.run([airflow_python, script], env=environment, capture_output=True, text=True, check=True)
+    described: dict[str, Any] = json.loads(done.stdout)
+    return described
+
+
+def paths(tasks: dict[str, Any], goal: str, way: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every way from a task that waits for nothing to the goal."""
+    way = (goal, *way)
+    before = [task for task, facts in tasks.items() if goal in facts["downstream"]]
+    return [found for task in before for found in paths(tasks, task, way)] if before else [way]
+
+
+def promoting_functions(file: Path) -> set[str]:
+    """Names of the functions in a file that run `switchyard promote`."""
+    return {
+        function.name
+        for function in ast.walk(ast.parse(file.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and call.args and getattr(call.args[0], "value", None) == "promote"
+    }
+
+
+def test_every_path_to_a_promotion_leads_through_an_accepted_verdict_of_the_gate(dags: dict[str, Any]) -> None:
+    promoting = promoting_functions(DAGS / "evaluate_and_promote.py")
+    assert promoting == {"promote_to_staging", "promote_to_production"}
+    for task in promoting:
+        for way in paths(dags["evaluate_and_promote"]["tasks"], task):
+            assert "gate" in way, way
+            assert way.index("gate") < way.index("accepted") < way.index(task), way
+
+
+def test_no_other_dag_promotes() -> None:
+    assert [file.name for file in FILES if promoting_functions(file)] == ["evaluate_and_promote.py"]
+
+
+def test_nothing_skipped_on_the_way_to_production_can_be_jumped_over(dags: dict[str, Any]) -> None:
+    tasks = dags["evaluate_and_promote"]["tasks"]
+    lenient = {name for name, facts in tasks.items() if not facts["trigger_rule"].endswith("ALL_SUCCESS")}
+    assert lenient == {"promote_to_production", "roll_back", "others"}
+    before_production = {name for name, facts in tasks.items() if "promote_to_production" in facts["downstream"]}
+    assert before_production == {"who_decides", "approval"}, "both come after the gate, and one of them must succeed"
+
+
+def test_dags_import_airflow_the_standard_library_and_one_local_module() -> None:
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
+                roots = {name.split(".")[0] for name in names}
+                assert roots <= {"airflow", LOCAL_MODULE, *sys.stdlib_module_names}, f"{file.name}: {roots}"
+
+
+def test_every_dag_has_a_runbook_and_does_not_catch_up(dags: dict[str, Any]) -> None:
+    assert set(dags) == {"prepare_knowledge", "evaluate_and_promote", "rollback"}
+    for name, dag in dags.items():
+        assert "**When it fails.**" in dag["doc_md"], name
+        assert not dag["catchup"] and dag["timeout"], name
+
+
+def test_every_task_has_a_time_limit_and_says_how_often_it_is_tried(dags: dict[str, Any]) -> None:
+    for name, dag in dags.items():
+        for task, facts in dag["tasks"].items():
+            assert facts["bounded"], f"{name}.{task} may run for ever"
+            assert facts["retries"] is not None, f"{name}.{task}"
+
+
+def test_every_param_has_a_type(dags: dict[str, Any]) -> None:
+    for name, dag in dags.items():
+        for param, schema in dag["params"].items():
+            assert schema.get("type"), f"{name}: {param}"
+
+
+def test_a_rollback_is_never_tried_again_by_itself(dags: dict[str, Any]) -> None:
+    assert dags["rollback"]["tasks"]["move"]["retries"] == 0
+    assert dags["evaluate_and_promote"]["tasks"]["roll_back"]["retries"] == 0
