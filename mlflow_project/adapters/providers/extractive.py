@@ -1,7 +1,8 @@
 """Answers by quoting the sentences of the contexts that answer best; no language model, no key, no network.
 
 Pinned parameters: `sentences` (how many at most are quoted, 1), `floor` (below that confidence it says that it does not
-know), and the weights of `rules.quoting`: `words_weight`, `vectors_weight`, `cues_weight`, `headings_weight`.
+know), and the weights of `rules.quoting`: `words_weight`, `vectors_weight`, `order_weight`, `cues_weight`,
+`headings_weight`, `neighbours_weight`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from mlflow_project.domain.answer import Completion, Context
 from mlflow_project.domain.release import Message
 from mlflow_project.rules.quoting import I_DO_NOT_KNOW, Quote, Sentence, Weights, rank, sentences_of
 
-FLOOR = 0.35
+FLOOR = 0.4
+MOST_ASKED = 2_000
+"""Characters of a question that are looked at."""
 
 _WEIGHTS = {f"{name}_weight": default for name, default in vars(Weights()).items()}
 
@@ -51,7 +54,7 @@ class Extractive:
         self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
     ) -> Completion:
         """The best sentences, in the order of their documents; or that it does not know."""
-        question = str(parameters.get(QUESTION) or messages[-1].content)
+        question = str(parameters.get(QUESTION) or messages[-1].content)[:MOST_ASKED]
         quotes = self._ranked(question, sentences_of(contexts))
         chosen = [quote.sentence for quote in quotes[: self.most] if quote.confidence >= self.floor]
         if not chosen:

@@ -32,6 +32,7 @@ _CUES: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
     (re.compile(r"\b(?:what|which) (?:percent|percentage|share)\b"), _PERCENT),
     (re.compile(r"\bhow much (?:money|did .* (?:cost|pay|spend))|\bwhat .*\b(?:cost|price)\b"), _MONEY),
     (re.compile(r"\bhow (?:many|much|long|old|far|often|big|large|tall|high|fast|wide|deep)\b"), _NUMBER),
+    (re.compile(r"\b(?:maximum|minimum|longest|shortest|largest|smallest|biggest|at (?:most|least))\b"), _NUMBER),
     (re.compile(r"\b(?:what|which) (?:number|port|size|amount|population|exit code|status)\b"), _NUMBER),
     (re.compile(r"\bwhen\b|\b(?:what|which) (?:\w+ )?(?:year|date|day|month|century|decade)\b"), _DATE),
     (re.compile(r"\bwho(?:m|se)?\b|\bwhat (?:is|was) the (?:last |first |full )?name\b"), _NAME),
@@ -44,10 +45,18 @@ _CUES: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
 )
 
 
+_DEFINITION = re.compile(
+    r"what (?:is|are) (?:an? |the )?([\w' -]{2,40}?)\s*\?*\s*|what does (?:an? |the )?([\w' -]{2,40}) mean\b.*"
+)
+
+
 def wanted(question: str) -> Callable[[str], bool] | None:
     """A test for sentences that could answer this question; None when it asks for nothing in particular."""
-    asked = question.lower()
+    asked = question.lower().strip()
     for cue, holds in _CUES:
         if cue.search(asked):
             return lambda sentence: holds.search(sentence) is not None
+    if match := _DEFINITION.fullmatch(asked):
+        defined = re.compile(rf"\b{re.escape(match[1] or match[2])}\W* (?:is|are|means?|says?)\b")
+        return lambda sentence: defined.search(sentence.lower()) is not None
     return None
