@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,16 @@ from fastapi import FastAPI
 
 from mlflow_project.api_keys import KeyFile, KeySettings
 from mlflow_project.logs import set_up_logs
-from mlflow_project.settings import ProviderSettings, RegistrySettings, SealSettings, ServerSettings, load
+from mlflow_project.settings import (
+    ProviderSettings,
+    RegistrySettings,
+    SealSettings,
+    ServerSettings,
+    TelemetrySettings,
+    load,
+)
 from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.telemetry.meters import meters_for
 from serving import problems
 from serving.access import Access, is_loopback
 from serving.guard import Guard, GuardSettings
@@ -36,11 +45,16 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         worker = app.state.worker = Worker(folder, seal.trusted_keys, providers)
         strict = StrictResolver(load(RegistrySettings), worker, folder) if settings.resolve == "strict" else None
         app.state.strict = strict
+        meters = meters_for(load(TelemetrySettings), "switchyard-server", worker.name)
+        observer = app.state.observer = Observer(load(ObserveSettings), meters)
         await worker.start()
+        vitals = asyncio.create_task(observer.vitals(worker))
         yield
+        vitals.cancel()
         await worker.stop()
         if strict is not None:
             await strict.close()
+        observer.close()
 
     app = FastAPI(
         title="Switchyard",
@@ -49,7 +63,6 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.observer = Observer(load(ObserveSettings))
     app.add_middleware(Guard, settings=load(GuardSettings))
     keys = KeyFile(load(KeySettings).api_keys_file)
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))

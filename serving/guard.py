@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.problems import refusal
+from serving.protocol import MAX_HEADER_BYTES
 
 
 class GuardSettings(BaseSettings):
@@ -23,8 +24,6 @@ class GuardSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
 
     max_body_bytes: int = Field(default=1_048_576, ge=1)
-    max_header_bytes: int = Field(default=32_768, ge=1_024)
-    header_seconds: float = Field(default=10.0, gt=0)
     body_seconds: float = Field(default=10.0, gt=0)
     max_concurrent: int = Field(default=256, ge=1)
     max_queued: int = Field(default=256, ge=0)
@@ -85,6 +84,10 @@ class Guard:
         self._places = Places(settings.max_concurrent, settings.max_queued, settings.queue_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _head_size(scope) > MAX_HEADER_BYTES:
+            detail = f"The head is larger than the {MAX_HEADER_BYTES} bytes allowed here."
+            await refusal(scope["path"], 431, detail)(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] not in {"POST", "PUT", "PATCH", "DELETE"}:
             await self._app(scope, receive, send)
             return
@@ -111,6 +114,10 @@ class Guard:
             raise TurnedAway(
                 408, f"The body did not arrive within {self._settings.body_seconds:g} s.", {"Connection": "close"}
             ) from error
+
+
+def _head_size(scope: Scope) -> int:
+    return sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 async def _read(receive: Receive, limit: int) -> bytes:

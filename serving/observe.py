@@ -1,4 +1,4 @@
-"""What is said about each answered request: one log event, `LLM Query`.
+"""What is said about each answered request: one log event, `LLM Query`, and the metrics of the catalogue.
 
 Texts are left out unless `SWITCHYARD_LOG_TEXTS` asks for them, and then they are masked and cut. When masking breaks,
 no text is logged.
@@ -6,9 +6,12 @@ no text is logged.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import Request
 from pydantic import Field
@@ -16,9 +19,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Release
+from mlflow_project.errors import ProviderError
 from mlflow_project.rules.masking import Masker
+from mlflow_project.telemetry import catalogue
+from mlflow_project.telemetry.meters import LlmCall, Meters, record_llm_call
+from serving.worker import Worker
 
 logger = logging.getLogger(__name__)
+
+VITALS_SECONDS = 5.0
 
 
 class ObserveSettings(BaseSettings):
@@ -35,8 +44,9 @@ class ObserveSettings(BaseSettings):
 class Observer:
     """One for each worker."""
 
-    def __init__(self, settings: ObserveSettings) -> None:
+    def __init__(self, settings: ObserveSettings, meters: Meters) -> None:
         self._settings = settings
+        self._meters = meters
         self._masker = Masker(settings.mask_patterns)
         if settings.log_queries:
             logger.setLevel(logging.INFO)
@@ -48,10 +58,27 @@ class Observer:
         if self._settings.log_texts:
             more |= {"input": self._safe(" ".join(variables.values())), "output": self._safe(answer.text)}
         self._log(request, release, success=True, more=more)
+        self._measure(request, release, usage=answer.usage, cost_usd=answer.cost_usd, text=answer.text)
 
     def failed(self, request: Request, release: Release, error: BaseException) -> None:
         """A request that got an error instead."""
         self._log(request, release, success=False, more={"error_type": type(error).__name__})
+        self._measure(request, release, error_type=_error_type(error))
+
+    async def vitals(self, worker: Worker) -> None:
+        """Until cancelled: what this worker serves and refuses, and how long ago the registry answered."""
+        while True:
+            for live in worker.shelf.live.values():
+                label = live.placed.release.label
+                self._meters.record(catalogue.RELEASE_SERVED, 1, release=label, alias=live.placed.alias)
+            self._meters.record(catalogue.RELEASES_REFUSED, len(worker.refused))
+            if worker.contact is not None:
+                self._meters.record(catalogue.REGISTRY_AGE, worker.contact.age_ms() / 1000)
+            await asyncio.sleep(VITALS_SECONDS)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._meters.close()
 
     def _log(self, request: Request, release: Release, *, success: bool, more: Mapping[str, object]) -> None:
         if self._settings.log_queries:
@@ -59,5 +86,20 @@ class Observer:
             fields |= {"release": release.label, "digest": release.digest, "success": success}
             logger.info("LLM Query", extra={**fields, **more})
 
+    def _measure(self, request: Request, release: Release, **more: Any) -> None:
+        provider = release.manifest.provider
+        call = LlmCall(
+            model_name=provider.model if provider is not None else release.name,
+            endpoint=request.scope["route"].path,
+            duration_ms=1000 * (time.perf_counter() - request.state.began),
+            **more,
+        )
+        record_llm_call(self._meters, call)
+
     def _safe(self, text: str | None) -> str | None:
         return self._masker.record_safe(text, self._settings.log_text_chars)
+
+
+def _error_type(error: BaseException) -> str:
+    kind = error.kind if isinstance(error, ProviderError) else "other"
+    return kind if kind in {"http_error", "timeout"} else "other"

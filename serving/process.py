@@ -11,6 +11,7 @@ from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
 from mlflow_project.settings import ServerSettings, load
 from serving.access import is_loopback
+from serving.protocol import PatientHttp
 
 SHUTDOWN_SECONDS = 30
 
@@ -31,7 +32,7 @@ def main() -> int:
         port=settings.api_port,
         workers=settings.api_workers,
         loop="uvloop",
-        http="httptools",
+        http=PatientHttp,
         access_log=False,
         log_config=None,
         server_header=False,

@@ -7,6 +7,7 @@ headers then go out with whatever the response turns out to be, an error include
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from typing import Any
 
@@ -37,6 +38,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         state: dict[str, Any] = scope.setdefault("state", {})
+        state["began"] = time.perf_counter()
         state["request_id"] = _id_of(scope)
         state["release_headers"] = {}
 

@@ -39,7 +39,7 @@ def test_a_version_rewritten_in_mlflow_is_refused_and_named(host: Host, released
     released.seal("rewritten", "two")
     released.registry.set_version_tag("rewritten", 2, "switchyard.parameters", '{"sentences":9}')
     released.point("rewritten", 2)
-    assert "rewritten/2 was changed in MLflow after it was sealed" in host.refusal_of("rewritten")
+    assert "The content of rewritten/2 in MLflow is not what was sealed" in host.refusal_of("rewritten")
     assert host.ask("rewritten").headers["X-Release"] == "rewritten/1"
 
 
@@ -48,7 +48,7 @@ def test_a_live_version_rewritten_in_mlflow_keeps_serving_and_is_reported(host: 
     released.point("alarm", 1)
     host.serves("alarm", 1)
     released.registry.set_version_tag("alarm", 1, "switchyard.parameters", '{"sentences":9}')
-    assert "alarm/1 was changed" in host.refusal_of("alarm")
+    assert "The content of alarm/1" in host.refusal_of("alarm")
     assert host.ask("alarm").headers["X-Release"] == "alarm/1"
 
 

@@ -1,0 +1,57 @@
+"""uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may grow.
+
+uvicorn waits for ever for the first request of a connection; a thousand callers that send a byte a minute would hold a
+thousand connections. Bodies are the guard's matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_SECONDS = 10.0
+MAX_HEADER_BYTES = 32_768
+
+
+class PatientHttp(HttpToolsProtocol):
+    """`_waiting` is the timer that runs while a head is awaited; None while a request is answered."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    _received = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting is None and self.cycle is not None and self.cycle.response_complete:
+            self._await_head()
+        self._received += len(data)
+        super().data_received(data)
+        if self._waiting is not None and self._received > MAX_HEADER_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._received = 0
+        self._waiting = self.loop.call_later(HEADER_SECONDS, self._refuse, b"408 Request Timeout")
+
+    def _head_is_here(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._head_is_here()
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()

@@ -1,0 +1,140 @@
+"""Who is let in, how much of it, and what a worker stays free of."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from mlflow_project.api_keys import KeyFile
+from mlflow_project.domain.release import ProviderChoice
+from tests.conftest import ROOT, RunningStack
+from tests.provider.behaviour import Behaviour
+from tests.provider.fixtures import Simulated, provider_process, provider_server
+from tests.serving.conftest import Host, Releases, until
+
+__all__ = ["provider_process", "provider_server"]
+
+FORBIDDEN = ("boto3", "botocore", "mlflow", "pyspark", "airflow", "sklearn", "pandas", "scipy")
+
+
+@pytest.fixture(scope="module")
+def host(
+    registry_server: RunningStack,
+    released: Releases,
+    provider_process: Simulated,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Host]:
+    released.seal("guarded", provider=ProviderChoice("openai", "simulated-1", {"tries": 1}))
+    released.point("guarded", 1)
+    released.point("guarded", 1, "Staging")
+    folder = tmp_path_factory.mktemp("host")
+    running = Host(
+        folder,
+        LLM_API_URL=provider_process.openai_url,
+        SWITCHYARD_DEFAULT_PROMPT="guarded",
+        SWITCHYARD_API_KEYS_FILE=str(folder / "keys.json"),
+        SWITCHYARD_MAX_CONCURRENT="4",
+        SWITCHYARD_MAX_QUEUED="4",
+        SWITCHYARD_MAX_BODY_BYTES="5000",
+        SWITCHYARD_BODY_SECONDS="1",
+    ).start()
+    running.serves("guarded", 1)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def keys(host: Host) -> Iterator[KeyFile]:
+    file = KeyFile(host.folder / "keys.json")
+    yield file
+    file.path.unlink(missing_ok=True)
+    until(lambda: host.ask("guarded").status_code == 200, "no key is asked for any more")
+
+
+def test_a_worker_imports_no_registry_no_store_no_spark() -> None:
+    code = f"import sys, serving.app; print([name for name in {FORBIDDEN} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_without_keys_nobody_beyond_this_machine_is_served(host: Host) -> None:
+    env = {**host.env, "SWITCHYARD_API_HOST": "0.0.0.0"}
+    ended = subprocess.run([sys.executable, "-m", "serving"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "switchyard keys create" in ended.stderr
+
+
+def test_as_soon_as_a_key_exists_it_is_asked_for(host: Host, keys: KeyFile) -> None:
+    token, key = keys.create("anna", ("call",))
+    until(lambda: host.ask("guarded").status_code == 401, "a key is asked for")
+    assert host.ask("guarded").headers["WWW-Authenticate"] == "Bearer"
+    assert host.http.get("/health/ready").status_code == 200
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert host.ask("guarded", **bearer).status_code == 200
+    assert host.ask("guarded", **{"Authorization": f"Bearer {token}x"}).status_code == 401
+    assert token.split("_", 2)[2] not in keys.path.read_text()
+    assert keys.path.stat().st_mode & 0o077 == 0
+    keys.revoke(key.id)
+    until(lambda: host.ask("guarded", **bearer).status_code == 401, "a revoked key is refused")
+
+
+def test_another_alias_needs_the_role_for_it(host: Host, keys: KeyFile) -> None:
+    caller, _ = keys.create("anna", ("call",))
+    chooser, _ = keys.create("bert", ("call", "choose-alias"))
+    until(lambda: host.ask("guarded").status_code == 401, "a key is asked for")
+    staging = {"X-Alias": "Staging"}
+    assert host.ask("guarded", Authorization=f"Bearer {caller}", **staging).status_code == 403
+    assert host.ask("guarded", Authorization=f"Bearer {chooser}", **staging).status_code == 200
+
+
+def test_a_body_too_large_is_413(host: Host) -> None:
+    assert host.ask("guarded", "x" * 6000).status_code == 413
+
+
+def test_a_head_too_large_is_turned_away(host: Host) -> None:
+    assert host.http.get("/releases", headers={"X-Large": "x" * 70_000}).status_code == 431
+
+
+def test_a_slow_body_is_408_and_holds_no_place(host: Host) -> None:
+    with socket.create_connection(("127.0.0.1", host.port)) as slow:
+        slow.sendall(
+            b"POST /llm-query/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        )
+        assert b"408" in slow.recv(100)
+
+
+async def _crowd(port: int, callers: int) -> list[tuple[int, float, str | None]]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+
+        async def call() -> tuple[int, float, str | None]:
+            began = time.monotonic()
+            answer = await http.post("/llm-query/", json={"text_input": "x"})
+            return answer.status_code, time.monotonic() - began, answer.headers.get("Retry-After")
+
+        await asyncio.gather(*(call() for _ in range(4)))
+        return list(await asyncio.gather(*(call() for _ in range(callers))))
+
+
+def test_beyond_the_queue_callers_are_told_at_once_to_come_back(host: Host, provider_server: Simulated) -> None:
+    provider_server.will(always=Behaviour(latency_ms=1000))
+    answers = asyncio.run(_crowd(host.port, 20))
+    turned_away = [(seconds, retry) for status, seconds, retry in answers if status == 503]
+    assert [status for status, _, _ in answers].count(200) == 8
+    assert len(turned_away) == 12
+    assert all(retry == "1" for _, retry in turned_away)
+    assert max(seconds for seconds, _ in turned_away) < 0.9
+    assert host.ask("guarded").status_code == 200
+
+
+def test_nine_hundred_idle_connections_cost_no_request(host: Host) -> None:
+    idle = [socket.create_connection(("127.0.0.1", host.port)) for _ in range(900)]
+    assert host.ask("guarded").status_code == 200
+    for connection in idle:
+        connection.close()
