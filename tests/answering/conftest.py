@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.provider.fixtures import provider_process, provider_server
+from tests.provider.fixtures import provider_server
 
-__all__ = ["provider_process", "provider_server"]
+__all__ = ["provider_server"]
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]

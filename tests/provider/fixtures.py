@@ -1,6 +1,6 @@
 """`provider_server`: the simulated provider in a thread of the test's process, with its script at hand.
 
-Use it with `from tests.provider.fixtures import provider_server  # noqa: F401`, or as a plugin of a conftest.
+Import it into the conftest of the tests that use it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Simulated:
         self.script.always = always or Behaviour()
 
 
-@pytest.fixture(scope="module")
-def provider_process() -> Iterator[Simulated]:
-    """One server a module; `provider_server` makes it forget between tests."""
+@pytest.fixture
+def provider_server() -> Iterator[Simulated]:
+    """The simulated provider at an address of its own, so that no test inherits another's circuit breaker; it answers
+    `A simulated answer.` until told otherwise."""
     loop, script = asyncio.new_event_loop(), Script()
     server = ProviderServer(script)
     loop.run_until_complete(server.start())
@@ -60,10 +61,3 @@ def provider_process() -> Iterator[Simulated]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join(5)
     loop.close()
-
-
-@pytest.fixture
-def provider_server(provider_process: Simulated) -> Simulated:
-    """The simulated provider, with nothing asked of it yet; it answers `A simulated answer.` until told otherwise."""
-    provider_process.will()
-    return provider_process

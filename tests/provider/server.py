@@ -24,12 +24,13 @@ _KEPT = 1_000
 
 @dataclass
 class Received:
-    """A request as it came; `left` is set when the caller closed the connection before the answer was out."""
+    """A request. `connection` tells connections apart; `left`: the caller closed it before the answer was out."""
 
     path: str
     query: str
     headers: dict[str, str]
     body: Any
+    connection: int = 0
     left: bool = False
 
 
@@ -121,6 +122,7 @@ class _Connection(asyncio.Protocol):
         script = self._script
         script.count += 1
         script.running += 1
+        received.connection = id(self)
         script.received.append(received)
         try:
             again = await _Answer(self._transport, received, script.behaviour()).send()

@@ -2,7 +2,8 @@
 
 The address is `LLM_API_URL`; the model in it gives way to the one that the release pins. The key goes into the header
 `x-goog-api-key`, never into the address. Pinned parameters: those of `generationConfig` by their own names
-(`temperature`, `topP`, `maxOutputTokens`, `thinkingConfig`, …), `safety_settings`, and those of `patience`.
+(`temperature`, `topP`, `maxOutputTokens`, `thinkingConfig`, …) or by those of MLflow's model configuration (`top_p`,
+`max_tokens`, …), `safety_settings`, and those of `patience`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ _CONFIG = frozenset(
     {"candidateCount", "frequencyPenalty", "logprobs", "maxOutputTokens", "mediaResolution", "presencePenalty"}
     | {"responseLogprobs", "seed", "stopSequences", "temperature", "thinkingConfig", "topK", "topP"}
 )
+_MLFLOW_NAMES = {
+    "max_tokens": "maxOutputTokens",
+    "top_p": "topP",
+    "top_k": "topK",
+    "stop_sequences": "stopSequences",
+    "frequency_penalty": "frequencyPenalty",
+    "presence_penalty": "presencePenalty",
+}
 _SCHEMA_KEYS = frozenset(
     {"anyOf", "description", "enum", "example", "format", "items", "maxItems", "maxLength", "maxProperties", "maximum"}
     | {"minItems", "minLength", "minProperties", "minimum", "nullable", "pattern", "properties", "propertyOrdering"}
@@ -54,7 +63,8 @@ class Gemini:
             InvalidData: a parameter is unknown or wrong.
             ConfigError: there is no key, or the address is not one of Gemini's form.
         """
-        refuse_unknown("gemini", choice.parameters, _CONFIG | _PATIENCE | {"safety_settings"})
+        parameters = {_MLFLOW_NAMES.get(name, name): value for name, value in choice.parameters.items()}
+        refuse_unknown("gemini", parameters, _CONFIG | _PATIENCE | {"safety_settings"})
         secret = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
         if not secret:
             raise ConfigError("This prompt asks Gemini, and there is no key: set LLM_API_KEY.")
@@ -62,10 +72,10 @@ class Gemini:
         if match is None:
             raise ConfigError("This prompt asks Gemini: LLM_API_URL must end with `/models/<model>:generateContent`.")
         return cls(
-            upstream=Upstream("Gemini", {"x-goog-api-key": secret}, secret, Patience.of(choice.parameters)),
+            upstream=Upstream("Gemini", {"x-goog-api-key": secret}, secret, Patience.of(parameters)),
             address=match["before"] + (choice.model or match["model"]),
-            config={name: value for name, value in choice.parameters.items() if name in _CONFIG},
-            safety=choice.parameters.get("safety_settings", ()),
+            config={name: value for name, value in parameters.items() if name in _CONFIG},
+            safety=parameters.get("safety_settings", ()),
         )
 
     async def complete(

@@ -1,8 +1,8 @@
 """Anything that speaks OpenAI's chat completions: OpenAI itself, vLLM, Ollama, llama.cpp, gateways.
 
 The address is `LLM_API_URL`, up to `/v1` or in full; the key goes into the header `Authorization`, where there is one.
-Pinned parameters: those of the API by their own names (`temperature`, `top_p`, `max_completion_tokens`, …), and those
-of `patience`.
+Pinned parameters: those of the API by their own names (`temperature`, `top_p`, `max_completion_tokens`, …), MLflow's
+`stop_sequences`, and those of `patience`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class OpenAI:
             InvalidData: a parameter is unknown or wrong.
             ConfigError: the address is Gemini's.
         """
-        refuse_unknown("openai", choice.parameters, _OPTIONS | _PATIENCE)
+        parameters = {"stop" if name == "stop_sequences" else name: value for name, value in choice.parameters.items()}
+        refuse_unknown("openai", parameters, _OPTIONS | _PATIENCE)
         if "enerateContent" in settings.llm_api_url:
             raise ConfigError(
                 "This prompt asks an OpenAI-compatible API, and LLM_API_URL is Gemini's: set it to an address that "
@@ -60,10 +61,10 @@ class OpenAI:
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         base = settings.llm_api_url.rstrip("/")
         return cls(
-            upstream=Upstream(urlsplit(base).hostname or base, headers, secret, Patience.of(choice.parameters)),
+            upstream=Upstream(urlsplit(base).hostname or base, headers, secret, Patience.of(parameters)),
             url=base if base.endswith(_METHOD) else base + _METHOD,
             model=choice.model,
-            options={name: value for name, value in choice.parameters.items() if name in _OPTIONS},
+            options={name: value for name, value in parameters.items() if name in _OPTIONS},
         )
 
     async def complete(
