@@ -4,6 +4,7 @@
 
 In: the chunk table. Out: an immutable index named by its digest. Where the table version has such an index already,
 nothing is built. Vectors are computed in Spark, only for chunks that have none, and kept in `<chunk_table>_vectors`.
+Spark starts only where vectors are missing, so plain `python` runs this job as well.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from typing import Any
 
 import numpy as np
 import orjson
-from pyspark.sql import DataFrame, Row, SparkSession
 
+from mlflow_project.adapters.delta_tables import batches, open_table
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval import embeddings, index_builder, index_store
 from mlflow_project.adapters.retrieval.analysis import ANALYSIS
-from mlflow_project.errors import NotFound
 from mlflow_project.settings import StoreSettings, load
 from spark_jobs import tables, vectors
 from spark_jobs.program import Arguments, run
@@ -38,47 +38,66 @@ def specification(with_vectors: bool) -> dict[str, Any]:
     return {"words": ANALYSIS, "vectors": embeddings.MODEL if with_vectors else None}
 
 
-def build(
-    spark: SparkSession, store: ObjectStore, table: str, version: int | None, with_vectors: bool
-) -> dict[str, Any]:
+def build(store: ObjectStore, table: str, version: int | None, with_vectors: bool) -> dict[str, Any]:
     """Build and publish, unless it was done before.
 
     Raises:
-        NotFound: no such table.
+        NotFound: no such table, or no such version of it.
     """
     at = Tables(tables.address(table))
-    if not tables.exists(spark, at.chunks):
-        raise NotFound(f"There is no chunk table at {table}: make one with `switchyard prepare <input> {table}`.")
-    number = tables.version(spark, at.chunks) if version is None else version
+    number = open_table(at.chunks, version).version()
     asked = specification(with_vectors)
-    found = index_store.find(store, at.chunks, number, asked)
     said = {"table": at.chunks, "delta_version": number, "vectors": with_vectors}
+    found = index_store.find(store, at.chunks, number, asked)
     if found:
-        counts = index_store.manifest_of(store, found)["counts"]
-        return {**said, "index": found, "built": False, "counts": counts}
-    chunks = tables.read(spark, at.chunks, number)
-    made = vectors.complete(spark, at, chunks) if with_vectors else None
+        return {**said, "index": found, "built": False, **index_store.manifest_of(store, found)["counts"]}
+    if with_vectors:
+        complete_vectors(at, number)
     with tempfile.TemporaryDirectory(prefix="index-") as scratch:
-        counts = _build(Path(scratch), chunks, made)
+        counts = _build(Path(scratch), at, number, with_vectors)
         manifest = {"table": at.chunks, "delta_version": number, "specification": asked, "counts": counts}
         name = index_store.publish(store, Path(scratch), manifest)
-    return {**said, "index": name, "built": True, "counts": counts}
+    return {**said, "index": name, "built": True, **counts}
 
 
-def _build(folder: Path, chunks: DataFrame, made: DataFrame | None) -> dict[str, int]:
-    whole = chunks if made is None else chunks.join(made, "chunk_id")
+def complete_vectors(at: Tables, version: int) -> None:
+    """Have Spark compute the vectors of the chunks that have none; without any such chunk no Spark is started."""
+    if vectors.are_complete(at, version):
+        return
+    spark = spark_session("build_index")
+    try:
+        with translated(f"Computing vectors of {at.chunks}"):
+            vectors.complete(spark, at, tables.read(spark, at.chunks, version))
+    finally:
+        spark.stop()
+
+
+def _build(folder: Path, at: Tables, version: int, with_vectors: bool) -> dict[str, int]:
     documents: set[str] = set()
 
     def rows() -> Iterator[tuple[Mapping[str, Any], Any]]:
-        for row in whole.orderBy("source_document_id", "index", "chunk_id").toLocalIterator(prefetchPartitions=True):
+        for row in _chunk_rows(at, version, with_vectors):
             documents.add(row["source_document_id"])
-            yield index_row(row), None if made is None else np.frombuffer(row["vector"], dtype=np.float32)
+            yield index_row(row), np.frombuffer(row["vector"], dtype="<f4") if with_vectors else None
 
     count = index_builder.build(folder, rows())
     return {"chunks": count, "documents": len(documents)}
 
 
-def index_row(row: Row) -> dict[str, Any]:
+def _chunk_rows(at: Tables, version: int, with_vectors: bool) -> Iterator[dict[str, Any]]:
+    opened = {"chunks": open_table(at.chunks, version)}
+    query = "SELECT chunks.* FROM chunks"
+    if with_vectors:
+        opened["vectors"] = open_table(at.vectors)
+        query = (
+            "SELECT chunks.*, vectors.vector FROM chunks JOIN vectors ON chunks.chunk_id = vectors.chunk_id "
+            f"WHERE vectors.model = '{embeddings.MODEL}'"
+        )
+    for batch in batches(f'{query} ORDER BY chunks.source_document_id, chunks."index", chunks.chunk_id', opened):
+        yield from batch.to_pylist()
+
+
+def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A chunk as the index keeps it; metadata that is text, and the language, may be filtered on."""
     metadata = orjson.loads(row["metadata"] or "{}")
     filters = {key: value for key, value in metadata.items() if type(value) is str and len(value) <= 200}
@@ -107,13 +126,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def job(options: argparse.Namespace) -> dict[str, Any]:
     """Build; what was built as JSON-ready data."""
     started = time.monotonic()
-    store = ObjectStore(load(StoreSettings))
-    spark = spark_session("build_index")
-    try:
-        with translated(f"Building an index of {options.chunk_table}"):
-            made = build(spark, store, options.chunk_table, options.version, options.vectors)
-    finally:
-        spark.stop()
+    made = build(ObjectStore(load(StoreSettings)), options.chunk_table, options.version, options.vectors)
     return {**made, "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -1,6 +1,7 @@
 """From examined rows to what must change in the tables. DataFrames in, DataFrames out; nothing is written here.
 
-`seen` is the light side of the examination (place, reason, id, hash, fresh), kept in memory for the counting.
+`seen` is the light side of the examination (place, reason, id, hash, fresh); the `book` has one row a document id, of
+the input and of the tables together, and answers all questions about change.
 """
 
 from __future__ import annotations
@@ -12,24 +13,60 @@ from mlflow_project.rules.chunking.records import SENTENCES, Reason
 
 PLACE = ["file", "block", "line"]
 
+_TAKEN = "rows IS NOT NULL AND kinds = 1"
+_COUNTS = {
+    "repeated": "kinds = 1 AND rows > 1",
+    "new": f"{_TAKEN} AND fresh AND NOT held",
+    "changed": f"{_TAKEN} AND fresh AND held",
+    "unchanged": f"{_TAKEN} AND NOT fresh",
+    "deleted": f"held AND NOT ({_TAKEN})",
+}
+
 
 def light(examined: DataFrame) -> DataFrame:
     """The columns that counting needs."""
     return examined.select(*PLACE, "reason", "document_id", "document_hash", "fresh")
 
 
-def late_rejections(seen: DataFrame) -> DataFrame:
-    """Rows that only all rows together can reject: `place, reason`, for repeated documents and conflicting ids."""
-    place = f.struct(*PLACE)
-    twice = (
+def book(seen: DataFrame, held: DataFrame | None) -> DataFrame:
+    """One row a document id: its `rows` in the input, `kinds` of content, `first` place, `fresh`; `held` by tables."""
+    asked = (
         seen.where("reason IS NULL")
         .groupBy("document_id")
-        .agg(f.count("*").alias("rows"), f.count_distinct("document_hash").alias("kinds"), f.min(place).alias("first"))
-        .where("rows > 1")
+        .agg(
+            f.count("*").alias("rows"),
+            f.size(f.collect_set("document_hash")).alias("kinds"),
+            f.min(f.struct(*PLACE)).alias("first"),
+            f.max("fresh").alias("fresh"),
+        )
     )
-    rows = seen.where("reason IS NULL").select(*PLACE, "document_id").join(twice, "document_id")
+    if held is None:
+        return asked.withColumn("held", f.lit(False))
+    both = asked.join(held.withColumn("held", f.lit(True)), "document_id", "full_outer")
+    return both.withColumn("held", f.coalesce("held", f.lit(False)))
+
+
+def count(entries: DataFrame) -> dict[str, int]:
+    """How many documents are new, changed, unchanged, deleted; how many rows repeat or conflict."""
+    sums = [f.count_if(f.expr(what)).alias(name) for name, what in _COUNTS.items()]
+    repeated = f.sum(f.when(f.expr(_COUNTS["repeated"]), f.col("rows") - 1)).alias(Reason.REPEATED_DOCUMENT)
+    conflicting = f.sum(f.when(f.col("kinds") > 1, f.col("rows"))).alias(Reason.CONFLICTING_ID)
+    found = entries.agg(*sums, repeated, conflicting).first().asDict()
+    return {name: int(number or 0) for name, number in found.items()}
+
+
+def gone(entries: DataFrame) -> DataFrame:
+    """Ids that the tables hold and the input no longer does."""
+    return entries.where(_COUNTS["deleted"]).select("document_id")
+
+
+def late_rejections(seen: DataFrame, entries: DataFrame) -> DataFrame:
+    """Rows that only all rows together can reject: place and reason, for repeated documents and conflicting ids."""
+    several = entries.where("rows > 1").select("document_id", "kinds", "first")
+    rows = seen.where("reason IS NULL").select(*PLACE, "document_id").join(f.broadcast(several), "document_id")
     reason = f.when(f.col("kinds") > 1, Reason.CONFLICTING_ID.value).otherwise(Reason.REPEATED_DOCUMENT.value)
-    return rows.where((f.col("kinds") > 1) | (place != f.col("first"))).select(*PLACE, reason.alias("reason"))
+    later = (f.col("kinds") > 1) | (f.struct(*PLACE) != f.col("first"))
+    return rows.where(later).select(*PLACE, reason.alias("reason"))
 
 
 def accepted(rows: DataFrame, late: DataFrame | None) -> DataFrame:
@@ -49,7 +86,8 @@ def quarantine(examined: DataFrame, seen: DataFrame, late: DataFrame | None, num
     blocks = seen.groupBy("file", "block").agg((f.max("line") + 1).alias("lines"))
     starts = blocks.select("file", "block", f.coalesce(f.sum("lines").over(before), f.lit(0)).alias("before"))
     line = (f.col("line") + f.col("before") + 1).alias("line")
-    return rejected.join(starts, ["file", "block"]).select("file", line, "reason", "sentence", "raw")
+    placed = rejected.join(f.broadcast(starts), ["file", "block"])
+    return placed.select("file", line, "reason", "sentence", "raw")
 
 
 def documents(fresh: DataFrame, splitter: str) -> DataFrame:
@@ -85,8 +123,3 @@ def chunks(fresh: DataFrame, splitter: str) -> DataFrame:
         f.lit(splitter).alias("splitter"),
         "metadata",
     )
-
-
-def gone(existing: DataFrame, present: DataFrame) -> DataFrame:
-    """Ids that the tables hold and the input no longer does."""
-    return existing.select("document_id").join(present.select("document_id"), "document_id", "left_anti")

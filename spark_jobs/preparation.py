@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,13 +15,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
 from mlflow_project.errors import Refused
-from mlflow_project.rules.chunking.records import Fields
+from mlflow_project.rules.chunking.records import Fields, Reason
 from mlflow_project.rules.chunking.splitter import Splitter
-from spark_jobs import changes, tables, upkeep
+from spark_jobs import changes, delta_log, tables, upkeep
 from spark_jobs.examination import Examiner, examine, number
 from spark_jobs.lease import one_writer
 from spark_jobs.raw import Form, Raw, read_raw
 from spark_jobs.tables import Tables
+from spark_jobs.upkeep import Change, MayCommit, Standing
+
+_LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID)
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,19 @@ class Request:
     max_rejected: float | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counts:
-    """What a run did. `read` is `documents` and all `quarantined` together."""
+    """What a run did. `read` is `documents` and all `quarantined` together; `documents` is new, changed, unchanged."""
 
-    read: int = 0
-    documents: int = 0
-    chunks: int = 0
-    quarantined: dict[str, int] = field(default_factory=dict)
-    new: int = 0
-    unchanged: int = 0
-    changed: int = 0
-    deleted: int = 0
-    delta_version: int = 0
+    read: int
+    documents: int
+    chunks: int
+    quarantined: dict[str, int]
+    new: int
+    unchanged: int
+    changed: int
+    deleted: int
+    delta_version: int = -1
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,90 +69,78 @@ def prepare(spark: SparkSession, request: Request) -> Counts:
     started = time.monotonic()
     at = Tables(tables.address(request.output))
     raw = read_raw(spark, request.source, request.form)
-    tables.same_splitter(spark, at.chunks, request.splitter.name)
     with one_writer(at.chunks) as may_commit:
-        counts = _prepared(spark, request, raw, at, may_commit)
-    counts.seconds = round(time.monotonic() - started, 3)
-    return counts
+        before = upkeep.standing(spark, at, request.splitter.name)
+        say(f"Reading {request.source} ({raw.form}); {len(before.known):,} documents are prepared already.")
+        counts = _prepared(spark, request, raw, at, before, may_commit)
+        done = {
+            "chunks": tables.read(spark, at.chunks).count(),
+            "delta_version": delta_log.newest(spark, at.chunks),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    return Counts(**{**counts, **done})
 
 
-def _prepared(spark: SparkSession, request: Request, raw: Raw, at: Tables, may_commit: Callable[[], None]) -> Counts:
-    before = upkeep.standing(spark, at)
-    say(f"Reading {request.source} ({raw.form}); {before.documents:,} documents are prepared already.")
+def _prepared(
+    spark: SparkSession, request: Request, raw: Raw, at: Tables, before: Standing, may_commit: MayCommit
+) -> dict[str, Any]:
     examiner = Examiner(request.fields, request.splitter, raw.form == "files", raw.base)
     known = spark.sparkContext.broadcast(before.known)
     examined = examine(raw.rows, examiner, known).persist(StorageLevel.DISK_ONLY)
     seen = changes.light(examined).persist(StorageLevel.MEMORY_AND_DISK)
+    book = changes.book(seen, before.held).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        late = _late(seen)
-        present = changes.accepted(seen, late).select("document_id", "fresh").persist()
-        counts = _count(seen, late, present, before)
+        counts = _count(seen, book)
         _guard(counts, request.max_rejected)
-        may_commit()
-        tables.create_all(spark, at, request.splitter.name)
-        rejected = changes.quarantine(examined, seen, late, number(raw.rows))
+        late = changes.late_rejections(seen, book) if any(each in counts["quarantined"] for each in _LATE) else None
+        rejected = changes.quarantine(examined, seen, late, number(raw.rows)) if counts["quarantined"] else None
         upkeep.keep_quarantine(spark, at.quarantine, rejected, may_commit)
-        _write(spark, at, counts, before, changes.accepted(examined, late).where("fresh"), present, request, may_commit)
+        if not (counts["new"] or counts["changed"] or counts["deleted"] or before.interrupted or before.held is None):
+            say("Nothing changed: chunks and documents were not touched.")
+            return counts
+        say(
+            f"Writing {counts['new']:,} new, {counts['changed']:,} changed, taking away {counts['deleted']:,} documents."
+        )
+        fresh = changes.accepted(examined, late).where("fresh")
+        upkeep.apply(spark, at, _change(counts, fresh, book, before, request.splitter.name), may_commit)
+        return counts
     finally:
-        examined.unpersist()
-        seen.unpersist()
-    counts.chunks = tables.read(spark, at.chunks).count()
-    counts.delta_version = tables.version(spark, at.chunks)
-    return counts
+        for kept in (book, seen, examined):
+            kept.unpersist()
 
 
-def _write(
-    spark: SparkSession,
-    at: Tables,
-    counts: Counts,
-    before: upkeep.Standing,
-    fresh: DataFrame,
-    present: DataFrame,
-    request: Request,
-    may_commit: Callable[[], None],
-) -> None:
-    put = counts.new + counts.changed > 0
-    if not put and not counts.deleted and not before.interrupted:
-        say("Nothing changed: no table was touched.")
-        return
-    say(f"Writing {counts.new:,} new and {counts.changed:,} changed documents, taking away {counts.deleted:,}.")
-    gone = changes.gone(before.ids, present).persist() if before.ids is not None and counts.deleted else None
-    change = upkeep.Change(
-        changes.documents(fresh, request.splitter.name) if put else None,
-        changes.chunks(fresh, request.splitter.name) if put else None,
-        gone,
+def _change(counts: dict[str, Any], fresh: DataFrame, book: DataFrame, before: Standing, splitter: str) -> Change:
+    put = counts["new"] + counts["changed"] > 0 or before.held is None
+    return Change(
+        changes.documents(fresh, splitter) if put else None,
+        changes.chunks(fresh, splitter) if put else None,
+        changes.gone(book) if counts["deleted"] else None,
     )
-    upkeep.apply(spark, at, change, may_commit)
 
 
-def _late(seen: DataFrame) -> DataFrame | None:
-    late = changes.late_rejections(seen).persist()
-    return None if late.isEmpty() else late
+def _count(seen: DataFrame, book: DataFrame) -> dict[str, Any]:
+    reasons = {reason: number for reason, number in seen.groupBy("reason").count().collect() if number}
+    read = sum(reasons.values())
+    reasons.pop(None, None)
+    found = changes.count(book)
+    late = {each.value: found[each.value] for each in _LATE if found[each.value]}
+    documents = found["new"] + found["changed"] + found["unchanged"]
+    return {
+        "read": read,
+        "documents": documents,
+        "chunks": 0,
+        "quarantined": dict(sorted({**reasons, **late}.items())),
+        **{name: found[name] for name in ("new", "unchanged", "changed", "deleted")},
+    }
 
 
-def _count(seen: DataFrame, late: DataFrame | None, present: DataFrame, before: upkeep.Standing) -> Counts:
-    counts = Counts(read=seen.count())
-    reasons = seen.where("reason IS NOT NULL").select("reason")
-    reasons = reasons if late is None else reasons.union(late.select("reason"))
-    counts.quarantined = dict(sorted(reasons.groupBy("reason").count().collect()))
-    fresh = present.where("fresh").count()
-    counts.unchanged = present.count() - fresh
-    counts.documents = counts.unchanged + fresh
-    counts.new = fresh
-    if before.ids is not None and (fresh or counts.unchanged != before.documents or before.interrupted):
-        counts.changed = present.where("fresh").join(before.ids, "document_id", "left_semi").count()
-        counts.new = fresh - counts.changed
-        counts.deleted = changes.gone(before.ids, present).count()
-    return counts
-
-
-def _guard(counts: Counts, most: float | None) -> None:
-    rejected = sum(counts.quarantined.values())
-    if most is not None and counts.read and rejected / counts.read > most:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in counts.quarantined.items())
+def _guard(counts: dict[str, Any], most: float | None) -> None:
+    rejected, read = sum(counts["quarantined"].values()), counts["read"]
+    if most is not None and read and rejected / read > most:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in counts["quarantined"].items())
         raise Refused(
-            f"{rejected:,} of {counts.read:,} rows are rejected ({rejected / counts.read:.1%}; at most {most:.1%} may "
-            f"be): {reasons}. The tables are as they were."
+            f"{rejected:,} of {read:,} rows are rejected ({rejected / read:.1%}; at most {most:.1%} may be): {reasons}"
+            ". The tables are as they were."
         )
 
 

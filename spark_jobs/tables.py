@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql.types import (
     BinaryType,
     IntegerType,
@@ -19,11 +18,6 @@ from pyspark.sql.types import (
     StructType,
 )
 from pyspark.sql.types import TimestampType as Moment
-
-from mlflow_project.errors import InvalidData
-
-SPLITTER = "switchyard.splitter"
-DROPPED = "switchyard.dropped"
 
 _TEXT, _INTEGER, _LONG = StringType(), IntegerType(), LongType()
 
@@ -97,56 +91,20 @@ class Tables:
         return self.chunks + "_vectors"
 
 
-def exists(spark: SparkSession, path: str) -> bool:
-    """Whether a Delta table is there."""
-    return bool(DeltaTable.isDeltaTable(spark, path))
-
-
 def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:
     """A table, at a version where one is named."""
     reader = spark.read.format("delta")
     return (reader if version is None else reader.option("versionAsOf", version)).load(path)
 
 
-def create_all(spark: SparkSession, at: Tables, splitter: str) -> None:
-    """Make the three tables of a knowledge base, each unless it is there."""
-    for path, columns in ((at.quarantine, QUARANTINE), (at.chunks, CHUNKS), (at.documents, DOCUMENTS)):
-        create(spark, path, columns, splitter)
+def empty(spark: SparkSession, columns: StructType) -> DataFrame:
+    """No rows of a table's columns."""
+    return spark.createDataFrame([], columns)
 
 
-def create(spark: SparkSession, path: str, columns: StructType, splitter: str) -> None:
-    """Make a table unless it is there."""
-    if exists(spark, path):
-        return
-    (
-        DeltaTable.createIfNotExists(spark)
-        .location(path)
-        .addColumns(columns)
-        .property(SPLITTER, splitter)
-        .property("delta.enableDeletionVectors", "false")
-        .execute()
-    )
-
-
-def version(spark: SparkSession, path: str) -> int:
-    """The newest version of a table."""
-    return int(DeltaTable.forPath(spark, path).history(1).select("version").first()[0])
-
-
-def same_splitter(spark: SparkSession, path: str, splitter: str) -> None:
-    """Make sure that a table was made with this splitter, if it is there.
-
-    Raises:
-        InvalidData: it was made with another.
-    """
-    if not exists(spark, path):
-        return
-    made_with = DeltaTable.forPath(spark, path).detail().select("properties").first()[0].get(SPLITTER)
-    if made_with != splitter:
-        raise InvalidData(
-            f"{path} was made with splitter {made_with!r}, and this run asks for {splitter!r}: chunks of two kinds do "
-            "not mix. Use the same size, overlap and unit, or another output path."
-        )
+def writer(rows: DataFrame) -> DataFrameWriter:
+    """Writes Delta that every other reader knows too."""
+    return rows.write.format("delta").option("delta.enableDeletionVectors", "false")
 
 
 def address(path: str) -> str:

@@ -1,7 +1,7 @@
 """Brings the tables of a knowledge base to what the input says, in steps that can be killed anywhere and run again.
 
-Order: quarantine, chunks, documents. The document table is the manifest of what was prepared, so it comes last; its
-last commit notes the version of the chunk table that it belongs to. Where that note does not fit, a run was cut short
+Order: quarantine, chunks, documents. The document table is the manifest of what was prepared, so it comes last; each of
+its commits notes the version of the chunk table that it belongs to. Where that note does not fit, a run was cut short
 (or somebody else wrote), and the chunk table itself is asked what it holds.
 """
 
@@ -17,70 +17,85 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from spark_jobs import tables
+from mlflow_project.errors import InvalidData
+from spark_jobs import delta_log, tables
 from spark_jobs.examination import fingerprints
 from spark_jobs.tables import Tables
 
 _NOTE = "chunks_version"
-_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+
+MayCommit = Callable[[], None]
+"""Asked before every commit; raises to stop."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What the tables hold before a run: ids (with documents of an interrupted run), and hashes that are prepared."""
+    """What the tables hold before a run: ids (None: no table yet), and the fingerprints of what is prepared already.
 
-    first_run: bool
-    ids: DataFrame | None
+    `interrupted`: the tables do not fit together, so they must be written even where the input did not change.
+    """
+
+    held: DataFrame | None
     known: NDArray[np.uint64]
-    documents: int
-    interrupted: bool
-
-
-def standing(spark: SparkSession, at: Tables) -> Standing:
-    """Look at the tables."""
-    if not tables.exists(spark, at.documents) or not tables.exists(spark, at.chunks):
-        return Standing(True, None, np.array([], dtype=np.uint64), 0, tables.exists(spark, at.chunks))
-    documents = tables.read(spark, at.documents).select("document_id", "document_hash")
-    interrupted = _noted_version(spark, at) != tables.version(spark, at.chunks)
-    ids = documents.select("document_id")
-    if interrupted:
-        rows = tables.read(spark, at.chunks).select(f.col("source_document_id").alias("document_id"), "document_hash")
-        documents = documents.intersect(rows.distinct())
-        ids = ids.union(rows.select("document_id")).distinct()
-    hashes = documents.select("document_hash").toArrow().column(0).to_pylist()
-    return Standing(False, ids, fingerprints(hashes), len(hashes), interrupted)
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
 class Change:
-    """What to write: rows to put (None: none) in the place of rows with the same ids, ids to take away (None: none)."""
+    """Rows to put in the place of rows with the same ids, and ids to take away; None where there are none."""
 
     documents: DataFrame | None
     chunks: DataFrame | None
     gone: DataFrame | None
 
 
-def apply(spark: SparkSession, at: Tables, change: Change, may_commit: Callable[[], None]) -> None:
-    """Write chunks, then documents with the note. `may_commit` is asked before every commit and raises to stop."""
+def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
+    """Look at the tables.
+
+    Raises:
+        InvalidData: they were made with another splitter.
+    """
+    documents_version, chunks_version = delta_log.newest(spark, at.documents), delta_log.newest(spark, at.chunks)
+    if chunks_version is None:
+        return Standing(None, fingerprints([]))
+    prepared = _chunked(spark, at) if documents_version is None else _documented(spark, at)
+    made_with = next((row[0] for row in prepared.select("splitter").limit(1).collect()), splitter)
+    if made_with != splitter:
+        raise InvalidData(
+            f"{at.chunks} was made with splitter {made_with!r}, and this run asks for {splitter!r}: chunks of two "
+            "kinds do not mix. Use the same size, overlap and unit, or another output path."
+        )
+    fits = documents_version is not None and _noted(spark, at, documents_version) == chunks_version
+    held, known = prepared.select("document_id"), prepared.select("document_hash")
+    if not fits:
+        chunked = _chunked(spark, at)
+        held = held.union(chunked.select("document_id")).distinct()
+        known = known.limit(0) if documents_version is None else known.intersect(chunked.select("document_hash"))
+    return Standing(held, fingerprints(known.toArrow().column(0).to_pylist()), not fits)
+
+
+def apply(spark: SparkSession, at: Tables, change: Change, may_commit: MayCommit) -> None:
+    """Write chunks, then documents with the note."""
     _replace(spark, at.chunks, "source_document_id", change.chunks, change.gone, may_commit)
-    spark.conf.set(_USER_METADATA, json.dumps({_NOTE: tables.version(spark, at.chunks)}))
+    spark.conf.set(delta_log.NOTE, json.dumps({_NOTE: delta_log.newest(spark, at.chunks)}))
     try:
         if change.documents is None and change.gone is None:
             may_commit()
-            _append(tables.read(spark, at.documents).limit(0), at.documents)
+            _append(tables.empty(spark, tables.DOCUMENTS), at.documents)
         _replace(spark, at.documents, "document_id", change.documents, change.gone, may_commit)
     finally:
-        spark.conf.unset(_USER_METADATA)
+        spark.conf.unset(delta_log.NOTE)
 
 
-def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame, may_commit: Callable[[], None]) -> bool:
-    """Make the quarantine hold exactly these rows; False when it did already, and nothing was committed."""
-    if _fingerprint(tables.read(spark, path)) == _fingerprint(rows):
-        return False
+def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_commit: MayCommit) -> None:
+    """Make the quarantine hold exactly these rows (None: none); nothing is committed where it does already."""
+    there = delta_log.newest(spark, path) is not None
+    wanted = tables.empty(spark, tables.QUARANTINE) if rows is None else rows
+    if there and _fingerprint(tables.read(spark, path)) == ((0, 0) if rows is None else _fingerprint(rows)):
+        return
     may_commit()
-    stamped = rows.withColumn("processed_at", f.current_timestamp()).coalesce(1)
-    stamped.write.format("delta").mode("overwrite").save(path)
-    return True
+    stamped = wanted.withColumn("processed_at", f.current_timestamp()).coalesce(1)
+    tables.writer(stamped).mode("overwrite").save(path)
 
 
 def _replace(
@@ -89,7 +104,7 @@ def _replace(
     key: str,
     rows: DataFrame | None,
     gone: DataFrame | None,
-    may_commit: Callable[[], None],
+    may_commit: MayCommit,
 ) -> None:
     if gone is not None:
         may_commit()
@@ -98,22 +113,27 @@ def _replace(
         table.merge(ids.alias("gone"), f"held.{key} = gone.{key}").whenMatchedDelete().execute()
     if rows is not None:
         may_commit()
-        if tables.read(spark, path).isEmpty():
+        if delta_log.newest(spark, path) is None:
             _append(rows, path)
         else:
-            rows.write.format("delta").mode("overwrite").option("replaceUsing", key).save(path)
+            tables.writer(rows).mode("overwrite").option("replaceUsing", key).save(path)
 
 
 def _append(rows: DataFrame, path: str) -> None:
-    rows.write.format("delta").mode("append").save(path)
+    tables.writer(rows).mode("append").save(path)
 
 
-def _noted_version(spark: SparkSession, at: Tables) -> int | None:
-    noted = DeltaTable.forPath(spark, at.documents).history(1).select("userMetadata").first()[0]
-    try:
-        return int(json.loads(noted or "{}").get(_NOTE, -1))
-    except (ValueError, AttributeError):
-        return None
+def _documented(spark: SparkSession, at: Tables) -> DataFrame:
+    return tables.read(spark, at.documents).select("document_id", "document_hash", "splitter")
+
+
+def _chunked(spark: SparkSession, at: Tables) -> DataFrame:
+    chunks = tables.read(spark, at.chunks)
+    return chunks.select(f.col("source_document_id").alias("document_id"), "document_hash", "splitter").distinct()
+
+
+def _noted(spark: SparkSession, at: Tables, version: int) -> int | None:
+    return delta_log.note(spark, at.documents, version).get(_NOTE)
 
 
 def _fingerprint(rows: DataFrame) -> tuple[int, int]:

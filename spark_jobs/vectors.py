@@ -11,22 +11,45 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from mlflow_project.adapters.delta_tables import batches, open_table
 from mlflow_project.adapters.retrieval import embeddings
-from spark_jobs import tables
+from mlflow_project.errors import NotFound
+from spark_jobs import delta_log, tables
 from spark_jobs.lease import one_writer
 from spark_jobs.tables import Tables
+
+
+def are_complete(at: Tables, version: int) -> bool:
+    """Whether every chunk of a table version has its vector; asked without Spark.
+
+    Raises:
+        NotFound: there is no such table.
+    """
+    chunks = open_table(at.chunks, version)
+    try:
+        opened = {"chunks": chunks, "vectors": open_table(at.vectors)}
+    except NotFound:
+        return False
+    model = f"SELECT chunk_id FROM vectors WHERE model = '{embeddings.MODEL}'"
+    missing = batches(f"SELECT chunk_id FROM chunks WHERE chunk_id NOT IN ({model}) LIMIT 1", opened)
+    return not any(batch.num_rows for batch in missing)
 
 
 def complete(spark: SparkSession, at: Tables, chunks: DataFrame) -> DataFrame:
     """`chunk_id, vector` of every chunk; the missing ones are computed and kept first."""
     with one_writer(at.vectors) as may_commit:
-        tables.create(spark, at.vectors, tables.VECTORS, embeddings.MODEL)
-        known = tables.read(spark, at.vectors).where(f.col("model") == embeddings.MODEL)
-        missing = chunks.join(known, "chunk_id", "left_anti").select("chunk_id", "text_content")
-        if not missing.isEmpty():
-            may_commit()
-            computed = missing.mapInArrow(_embedded, "chunk_id string, model string, vector binary")
-            computed.write.format("delta").mode("append").save(at.vectors)
+        missing = chunks.select("chunk_id", "text_content")
+        if delta_log.newest(spark, at.vectors) is not None:
+            missing = missing.join(_kept(spark, at), "chunk_id", "left_anti")
+            if missing.isEmpty():
+                return _kept(spark, at)
+        may_commit()
+        computed = missing.mapInArrow(_embedded, "chunk_id string, model string, vector binary")
+        tables.writer(computed).mode("append").save(at.vectors)
+    return _kept(spark, at)
+
+
+def _kept(spark: SparkSession, at: Tables) -> DataFrame:
     kept = tables.read(spark, at.vectors).where(f.col("model") == embeddings.MODEL)
     return kept.select("chunk_id", "vector")
 

@@ -6,12 +6,14 @@ In: a query. Out: column names and rows. Never writes: one Spark driver writes a
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from mlflow_project.errors import InvalidData, NotFound, Unavailable
+from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.settings import StoreSettings, load
 
 _TABLE = re.compile(r"\bdelta\.`([^`]+)`", re.IGNORECASE)
@@ -33,24 +35,33 @@ def open_table(address: str, version: int | None = None) -> DeltaTable:
 
 
 def ask(query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Run a query.
+    """Run a query; returns the column names and the rows.
 
     Raises:
         InvalidData: the query is wrong. NotFound: a table that it names does not exist.
     """
+    names = {address: f"table_{number}" for number, address in enumerate(dict.fromkeys(_TABLE.findall(query)))}
+    found = batches(
+        _TABLE.sub(lambda match: names[match[1]], query), {name: open_table(at) for at, name in names.items()}
+    )
+    columns = list(found.schema.names)
+    rows = [tuple(_plain(row[name]) for name in columns) for batch in found for row in batch.to_pylist()]
+    return columns, rows
+
+
+def batches(query: str, tables: Mapping[str, DeltaTable]) -> pa.RecordBatchReader:
+    """Run a query over opened tables; the answer as a stream of Arrow batches.
+
+    Raises:
+        InvalidData: the query is wrong.
+    """
     builder = QueryBuilder()
-    names: dict[str, str] = {}
-    for address in _TABLE.findall(query):
-        if address not in names:
-            names[address] = f"table_{len(names)}"
-            builder.register(names[address], open_table(address))
+    for name, opened in tables.items():
+        builder.register(name, opened)
     try:
-        found = builder.execute(_TABLE.sub(lambda match: names[match[1]], query)).read_all()
-    except (DeltaError, OSError, ValueError) as error:
+        return pa.RecordBatchReader.from_stream(builder.execute(query))
+    except Exception as error:  # DataFusion's errors have no class of their own
         raise _translated("The query", error) from error
-    columns = [list(found.column(number)) for number in range(found.num_columns)]
-    rows = [tuple(_value(cell) for cell in row) for row in zip(*columns, strict=True)]
-    return list(found.schema.names), rows
 
 
 def storage_options() -> dict[str, str]:
@@ -66,12 +77,11 @@ def storage_options() -> dict[str, str]:
     }
 
 
-def _value(cell: Any) -> Any:
-    plain = cell.as_py()
-    return plain.decode("utf-8", "replace") if isinstance(plain, bytes) else plain
+def _plain(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _translated(what: str, error: Exception) -> Exception:
+def _translated(what: str, error: Exception) -> WorkspaceError:
     said = str(error)
     if "error sending request" in said or "Connection refused" in said:
         return Unavailable(f"{what}: the object store does not answer: is it up? `make status` tells.")

@@ -1,7 +1,8 @@
 """`prepare`, `sql`, `index`: doors to the Spark jobs, and to the tables that they made.
 
-A job runs in a process of its own by `spark-submit`, with the confs of `<state>/spark/conf`; its exit code is passed
-on. `sql` reads Delta tables without Spark's start-up time, by delta-rs.
+A job runs in a process of its own with the confs of `<state>/spark/conf`, and its exit code is passed on: `prepare` by
+`spark-submit`, `index` by Python, which starts Spark only where vectors are missing. `sql` reads Delta tables without
+Spark's start-up time, by delta-rs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Documents to chunks. Other options go to the job as they are: `--size`, `--overlap`, `--max-rejected` …"""
-    submit("llm_data_prep.py", [source, output, *more.args], as_json)
+    run_job("spark-submit", "llm_data_prep.py", [source, output, *more.args], as_json)
 
 
 @reports_errors
@@ -48,7 +49,7 @@ def index(
 ) -> None:
     """Build the search index of one Delta version, unless it has one."""
     chosen = [] if version is None else ["--version", str(version)]
-    submit("build_index.py", [chunk_table, *chosen, *(["--vectors"] if vectors else [])], as_json)
+    run_job("python", "build_index.py", [chunk_table, *chosen, *(["--vectors"] if vectors else [])], as_json)
 
 
 @reports_errors
@@ -61,17 +62,17 @@ def sql(query: str, as_json: Json = False) -> None:
     emit(data, as_json, lambda console: console.print(table(columns, rows)))
 
 
-def submit(job: str, arguments: list[str], as_json: bool) -> None:
-    """Run a job by this environment's spark-submit and end with its exit code.
+def run_job(program: str, job: str, arguments: list[str], as_json: bool) -> None:
+    """Run a job by a program of this environment and end with its exit code.
 
     Raises:
         ConfigError: Spark is not installed here, or the job's file is not.
     """
-    program = Path(sys.prefix) / "bin" / "spark-submit"
+    runner = Path(sys.prefix) / "bin" / program
     script = Path(__file__).parents[2] / "spark_jobs" / job
-    if not program.exists() or not script.exists():
-        raise ConfigError(f"{program if script.exists() else script} is not here: install the `spark` extra.")
-    command = [str(program), str(script), *arguments, *(["--json"] if as_json else [])]
+    if not runner.exists() or not script.exists():
+        raise ConfigError(f"{runner if script.exists() else script} is not here: install the `spark` extra.")
+    command = [str(runner), str(script), *arguments, *(["--json"] if as_json else [])]
     code = subprocess.run(command, env=_environment(), check=False).returncode
     if code:
         raise typer.Exit(code if 0 < code < 128 else 1)
