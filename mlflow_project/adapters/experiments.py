@@ -38,8 +38,8 @@ class Experiments:
     """All calls may raise `Unavailable`; `NotFound` means that the run or file does not exist."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self._uri = settings.mlflow_uri.rstrip("/")
-        self._http = httpx.Client(base_url=self._uri, timeout=max(20.0, settings.registry_timeout))
+        self.uri = settings.mlflow_uri.rstrip("/")
+        self._http = httpx.Client(base_url=self.uri, timeout=max(20.0, settings.registry_timeout))
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, made if need be."""
@@ -120,17 +120,17 @@ class Experiments:
 
     def address(self, run: Run) -> str:
         """Where a person sees the run."""
-        return f"{self._uri}/#/experiments/{run.experiment}/runs/{run.id}"
+        return f"{self.uri}/#/experiments/{run.experiment}/runs/{run.id}"
 
     def comparison(self, runs: Sequence[Run]) -> str:
         """Where a person sees runs side by side."""
         ids, experiments = json.dumps([run.id for run in runs]), json.dumps(sorted({run.experiment for run in runs}))
-        return f"{self._uri}/#/compare-runs?runs={quote(ids)}&experiments={quote(experiments)}"
+        return f"{self.uri}/#/compare-runs?runs={quote(ids)}&experiments={quote(experiments)}"
 
     def _artifact(self, run: Run, path: str) -> str:
         if not run.artifacts.startswith(_PROXIED):
             raise ConfigError(
-                f"The MLflow server at {self._uri} keeps artifacts at {run.artifacts}, not behind its proxy: "
+                f"The MLflow server at {self.uri} keeps artifacts at {run.artifacts}, not behind its proxy: "
                 "start it with --serve-artifacts (`make up` does)."
             )
         return f"/api/2.0/mlflow-artifacts/artifacts/{run.artifacts.removeprefix(_PROXIED).strip('/')}/{quote(path)}"
@@ -142,7 +142,7 @@ class Experiments:
             return data
         except ValueError as error:
             raise Unavailable(
-                f"The MLflow server at {self._uri} answered {path} with something else than JSON."
+                f"The MLflow server at {self.uri} answered {path} with something else than JSON."
             ) from error
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
@@ -150,17 +150,17 @@ class Experiments:
             answer = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise Unavailable(
-                f"MLflow at {self._uri} does not answer ({type(error).__name__}): is it up? `make status` tells, "
+                f"MLflow at {self.uri} does not answer ({type(error).__name__}): is it up? `make status` tells, "
                 "`make up` starts it."
             ) from error
         if answer.is_success:
             return answer
         said = f"{answer.status_code}: {answer.text[:300]}"
         if answer.status_code == 404:
-            raise NotFound(f"MLflow at {self._uri} knows no such thing ({path}): {said}")
+            raise NotFound(f"MLflow at {self.uri} knows no such thing ({path}): {said}")
         if answer.status_code < 500:
-            raise InvalidData(f"MLflow at {self._uri} refuses {path} with {said}")
-        raise Unavailable(f"MLflow at {self._uri} failed on {path} with {said}")
+            raise InvalidData(f"MLflow at {self.uri} refuses {path} with {said}")
+        raise Unavailable(f"MLflow at {self.uri} failed on {path} with {said}")
 
 
 def _run(data: Mapping[str, Any]) -> Run:

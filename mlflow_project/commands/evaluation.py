@@ -30,6 +30,7 @@ Budget = Annotated[float | None, typer.Option(min=0, help="The most that new ans
 AtOnce = Annotated[int, typer.Option(min=1, help="Cases asked at once.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Default: prompts/NAME/policy.yaml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, and record nothing.")]
+Traces = Annotated[int, typer.Option(min=0, help="Answers that also go through mlflow.genai.evaluate, as traces.")]
 Again = Annotated[bool, typer.Option("--again", help="A new run even where a complete one is there.")]
 
 
@@ -46,6 +47,7 @@ def evaluate(
     cases: Cases = None,
     at_once: AtOnce = 16,
     budget: Budget = None,
+    traces: Traces = 0,
     again: Again = False,
     json: Json = False,
 ) -> None:
@@ -62,7 +64,9 @@ def evaluate(
     done: list[Evaluated] = []
     for release in filter(None, (candidate, champion)):
         with _progress(release.label) as report:
-            done.append(place.evaluated(release, asked, plan, report, again=again and release is candidate))
+            done.append(
+                place.evaluated(release, asked, plan, report, traces=traces, again=again and release is candidate)
+            )
     runs = [place.experiments.get(item.scores.run or "") for item in done]
     address = place.experiments.comparison(runs) if champion else place.experiments.address(runs[0])
     data = {"cases": {"digest": done[0].scores.cases_digest, "count": len(asked)}, "comparison": address}

@@ -23,6 +23,7 @@ from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_a
 from mlflow_project.evaluation.cases import cases_digest
 from mlflow_project.evaluation.record import fill_run, find_run, scores_of, start_run
 from mlflow_project.evaluation.scoring import Scored, score_all
+from mlflow_project.evaluation.traces import log_traces, sample
 from mlflow_project.rules import scorers as scorers_package
 from mlflow_project.rules.scorers import SCORERS, Scorer
 from mlflow_project.rules.scorers.context import Similarity
@@ -32,13 +33,17 @@ Opened = Callable[[], AbstractAsyncContextManager[Ask]]
 
 @dataclass(frozen=True)
 class Bench:
-    """What an evaluation needs besides release and cases: where runs go, where answers are kept, how to score."""
+    """What an evaluation needs besides release and cases: where runs go, where answers are kept, how to score.
+
+    `traces` is how many answers also go through `mlflow.genai.evaluate`, for MLflow's own pages.
+    """
 
     experiments: Experiments
     answers: Path
     plan: Plan = field(default_factory=Plan)
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: dict(SCORERS))
     similarity: Similarity | None = None
+    traces: int = 0
     progress: Progress = lambda done, total, cost: None
 
 
@@ -67,6 +72,9 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
         scored = score_all(outcomes, bench.scorers, release.manifest.response_schema, bench.similarity)
         scores = _scores(release, digest, cases, scored, run.id)
         fill_run(bench.experiments, run, release, outcomes, scored, scores)
+        if shown := sample(outcomes, bench.traces, digest):
+            schema = release.manifest.response_schema
+            log_traces(bench.experiments.uri, run, shown, bench.scorers, schema, bench.similarity)
         finished = "FINISHED"
     finally:
         bench.experiments.finish(run, status=finished)

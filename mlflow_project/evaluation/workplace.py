@@ -61,10 +61,18 @@ class Workplace:
         return None if version is None or version == candidate else self.release(name, version)
 
     def evaluated(
-        self, release: Release, cases: Sequence[Case], plan: Plan, progress: Progress, *, again: bool = False
+        self,
+        release: Release,
+        cases: Sequence[Case],
+        plan: Plan,
+        progress: Progress,
+        *,
+        traces: int = 0,
+        again: bool = False,
     ) -> Evaluated:
         """The release's scores on these cases: those of a complete run, or new ones."""
-        bench = Bench(self.experiments, self.folder / "answers", plan, similarity=similarity, progress=progress)
+        answers = self.folder / "answers"
+        bench = Bench(self.experiments, answers, plan, similarity=similarity, progress=progress, traces=traces)
         known = None if again else known_scores(release, cases, bench)
         if known is not None:
             return Evaluated(release, replace(known, label=release.label), reused=True)
