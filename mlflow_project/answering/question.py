@@ -35,6 +35,7 @@ def asked(warm: WarmRelease, variables: Mapping[str, str], context: str | None, 
     """
     manifest = warm.release.manifest
     _check_history(warm, history)
+    _check_text([*variables.values(), context or "", *(turn.content for turn in history)])
     slot = question_slot(variables)
     question = variables[slot] if slot else "\n".join(variables.values())
     found = warm.index.search(question, manifest.retrieval) if warm.index and manifest.retrieval else []
@@ -76,3 +77,12 @@ def _check_history(warm: WarmRelease, history: Sequence[Message]) -> None:
     allowed = {"user", "assistant", *(["system"] if warm.release.manifest.system_allowed else [])}
     if wrong := sorted({turn.role for turn in history} - allowed):
         raise InvalidData(f"{warm.release.label} takes no message of the role {', '.join(wrong)} from a caller.")
+
+
+def _check_text(texts: Sequence[str]) -> None:
+    """JSON can spell half a surrogate pair; no provider and no index can take one."""
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidData("A text holds half of a surrogate pair, which is no character: send whole ones.") from error

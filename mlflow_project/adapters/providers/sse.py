@@ -34,13 +34,16 @@ class _Lines:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._after_cr = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The lines that are complete now."""
-        held = self._rest + chunk
-        cut = b"\r" if held.endswith(b"\r") else b""  # perhaps half of a CR LF
-        *lines, rest = held.removesuffix(cut).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = rest + cut
+        if not chunk:
+            return
+        if self._after_cr:  # the other half of a CR LF
+            chunk = chunk.removeprefix(b"\n")
+        self._after_cr = chunk.endswith(b"\r")
+        *lines, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         if len(self._rest) > MOST_BYTES:
             raise ProviderError("The provider sent an event larger than 8 MiB.", kind="invalid_json")
         yield from lines
