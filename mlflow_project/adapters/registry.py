@@ -110,6 +110,17 @@ class Registry:
         """Remove an alias; no matter if it was not there."""
         self._send("DELETE", "registered-models/alias", {"name": name, "alias": alias})
 
+    def point(self, name: str, alias: str, version: int | None) -> int | None:
+        """Point an alias at a version, or remove it: for None, and where that version was deleted. What it has now."""
+        if version is not None:
+            try:
+                self.set_alias(name, alias, version)
+                return version
+            except NotFound:
+                pass
+        self.delete_alias(name, alias)
+        return None
+
     def create_prompt_version(self, name: str, text: str, tags: Mapping[str, str], description: str = "") -> int:
         """A new version of a prompt, and the prompt itself where it is new; the version's number.
 

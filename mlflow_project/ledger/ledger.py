@@ -59,13 +59,14 @@ class Ledger:
 
     def append(self, draft: Draft) -> LedgerRecord:
         """Append at the next free serial, however often somebody else takes it first."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline, tried = time.monotonic() + _PATIENCE_SECONDS, 0
         while time.monotonic() < deadline:
             serial, _ = self.head()
             try:
                 return self.append_at(serial + 1, draft)
             except PromotionConflict:
-                time.sleep(random.uniform(0, 0.02))
+                tried += 1
+                time.sleep(random.uniform(0, 0.01 * 2 ** min(tried, 6)))
         raise Unavailable(f"No place in the ledger was won within {_PATIENCE_SECONDS:.0f} s: too many writers at once.")
 
     def append_at(self, serial: int, draft: Draft) -> LedgerRecord:
@@ -82,7 +83,6 @@ class Ledger:
             )
         link, data = placed(draft, self._links[-1] if self._links else None)
         if not self._written(serial, data, link.record.nonce):
-            self._catch_up()
             raise PromotionConflict(f"Somebody else has written record {serial} of the ledger first.")
         self._keep([(link, data)])
         return link.record
@@ -108,10 +108,11 @@ class Ledger:
 
     def _catch_up(self) -> None:
         self._load()
-        keys = [item.key for item in self._store.list(self._bucket, PREFIX, key_of(len(self._links)))]
-        if not keys:
+        listed = self._store.list(self._bucket, PREFIX, key_of(len(self._links)))
+        newest = max((_serial(item.key) for item in listed), default=0)
+        if newest <= len(self._links):
             return
-        wanted = range(len(self._links) + 1, _serial(keys[-1]) + 1)
+        wanted = range(len(self._links) + 1, newest + 1)
         with ThreadPoolExecutor(min(_READERS, len(wanted))) as pool:
             self._extend(zip(wanted, pool.map(self._read, wanted), strict=True))
 
@@ -127,18 +128,14 @@ class Ledger:
     def _still_there(self, link: Link) -> bool:
         try:
             return digest(self._read(link.record.serial)) == link.digest
-        except NotFound:
+        except (NotFound, InvalidData):
             return False
 
     def _extend(self, found: Iterable[tuple[int, bytes]]) -> None:
-        fresh: list[tuple[Link, bytes]] = []
-        for serial, data in found:
-            before = fresh[-1][0] if fresh else self._links[-1] if self._links else None
-            try:
-                fresh.append((read_link(data, before), data))
-            except InvalidData:
-                oldest = self._oldest(serial)
-                fresh.append((read_link(oldest, before), oldest))
+        try:
+            fresh = _chained(found, self._links[-1] if self._links else None)
+        except InvalidData:
+            self._links, fresh = [], _chained(self._all_oldest(), None)
         self._keep(fresh)
 
     def _keep(self, fresh: list[tuple[Link, bytes]]) -> None:
@@ -156,10 +153,26 @@ class Ledger:
         versions = [item for item in self._store.versions(self._bucket, key_of(serial)) if not item.deleted]
         if not versions:
             raise InvalidData(
-                f"Ledger record {serial} is missing. `switchyard ledger verify` tells what else is wrong."
+                f"Ledger record {serial} is missing; `switchyard ledger verify` tells what else is wrong."
             )
         return self._store.get(self._bucket, key_of(serial), versions[-1].version_id)
 
+    def _all_oldest(self) -> Iterable[tuple[int, bytes]]:
+        """The whole ledger in its oldest versions: what is read when a record does not fit."""
+        serials = sorted({_serial(item.key) for item in self._store.versions(self._bucket, PREFIX)} - {0})
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(zip(serials, pool.map(self._oldest, serials), strict=True))
+
+
+def _chained(found: Iterable[tuple[int, bytes]], before: Link | None) -> list[tuple[Link, bytes]]:
+    fresh: list[tuple[Link, bytes]] = []
+    for _, data in found:
+        before = read_link(data, before)
+        fresh.append((before, data))
+    return fresh
+
 
 def _serial(key: str) -> int:
-    return int(key.removeprefix(PREFIX).removesuffix(".json"))
+    """The serial in a key; 0 for what is no record, which only `ledger verify` minds."""
+    name = key.removeprefix(PREFIX).removesuffix(".json")
+    return int(name) if name.isdecimal() else 0

@@ -107,7 +107,7 @@ def record_observed(
     except PromotionConflict:
         return None
     if record.type == "observed_flip" and alias == PRODUCTION and before is not None:
-        registry.set_alias(state.name, PREVIOUS, before.version)
+        registry.point(state.name, PREVIOUS, before.version)
     return record
 
 

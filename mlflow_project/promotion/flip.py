@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mlflow_project.domain.record import LedgerRecord
-from mlflow_project.errors import PromotionConflict, Refused, Unavailable
+from mlflow_project.errors import PromotionConflict, Refused, Unavailable, WorkspaceError
 from mlflow_project.ledger import Draft, NameState, Standing, State
 from mlflow_project.ledger.observe import PREVIOUS
 from mlflow_project.ledger.state import PRODUCTION
@@ -78,7 +78,7 @@ def carry_out(parts: Parts, state: State, move: Move) -> Flip:
     except PromotionConflict:
         _put_back(parts, move)
         raise
-    except (Unavailable, Refused) as error:
+    except WorkspaceError as error:
         _end_after(parts, intent, error)
         raise
     return Flip(
@@ -160,7 +160,7 @@ def _switch(parts: Parts, move: Move) -> Receipts:
     """The two writes to MLflow, and the wait for the workers that lived when the alias was set."""
     workers = live_workers(presences(parts.store))
     if move.alias == PRODUCTION and move.before is not None and move.before.version != move.version:
-        parts.registry.set_alias(move.name, PREVIOUS, move.before.version)
+        parts.registry.point(move.name, PREVIOUS, move.before.version)
     began = time.monotonic()
     parts.registry.set_alias(move.name, move.alias, move.version)
     wanted = Wanted(move.name, move.alias, move.version, move.digest)
@@ -214,7 +214,5 @@ def _set_previous(parts: Parts, intent: LedgerRecord, moved: bool, now: int | No
     wanted = intent.from_version if moved else was.version if was else None
     if moved and wanted == intent.version:
         return
-    if wanted is not None and wanted != now:
-        parts.registry.set_alias(intent.name, PREVIOUS, wanted)
-    elif wanted is None and now is not None:
-        parts.registry.delete_alias(intent.name, PREVIOUS)
+    if wanted != now:
+        parts.registry.point(intent.name, PREVIOUS, wanted)

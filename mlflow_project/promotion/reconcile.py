@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlflow_project.errors import NotFound
 from mlflow_project.ledger import Draft, NameState
 from mlflow_project.ledger.observe import PREVIOUS, judge, record_observed
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
@@ -61,7 +62,11 @@ def _reconcile_alias(
     if judgement.record == "observed_flip":
         record_observed(parts.ledger, parts.registry, serial, state, alias, pointed, judgement, who)
         return Correction(state.name, alias, pointed, pointed, followed=True)
-    _point(parts, state.name, alias, wanted)
+    if parts.registry.point(state.name, alias, wanted) != wanted:
+        raise NotFound(
+            f"{state.name}/{wanted}, which is live by the record, was deleted in MLflow: `switchyard rollback {state.name}` "
+            "goes back to what was live before, or promote another version."
+        )
     draft = Draft("reconciled", state.kind, state.name, who, "", wanted, live.digest if live else None, alias, pointed)
     parts.ledger.append(draft)
     return Correction(state.name, alias, pointed, wanted)
@@ -71,12 +76,5 @@ def _reconcile_previous(parts: Parts, state: NameState, pointed: int | None) -> 
     wanted = state.was.version if state.was is not None else None
     if pointed == wanted or PRODUCTION not in state.live:
         return []
-    _point(parts, state.name, PREVIOUS, wanted)
-    return [Correction(state.name, PREVIOUS, pointed, wanted)]
-
-
-def _point(parts: Parts, name: str, alias: str, version: int | None) -> None:
-    if version is None:
-        parts.registry.delete_alias(name, alias)
-    else:
-        parts.registry.set_alias(name, alias, version)
+    now = parts.registry.point(state.name, PREVIOUS, wanted)
+    return [Correction(state.name, PREVIOUS, pointed, now)] if now != pointed else []
