@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
-from mlflow_project.errors import NotFound, Refused, Unavailable, WorkspaceError
+from mlflow_project.errors import NotFound, Refused, WorkspaceError
 from mlflow_project.follower.sealed import Fetcher, present_digest
 from mlflow_project.ledger import Ledger, NameState, Seal, State
 from mlflow_project.ledger.observe import Judgement, judge, record_observed
@@ -72,8 +72,9 @@ class Watcher:
             self._note_contact(True)
             if self._state is not None:
                 self._write(self._decide(self._state, entries))
-        except Unavailable as error:
-            logger.warning("the registry cannot be asked", extra={"error": str(error)})
+        except (WorkspaceError, LookupError, TypeError, ValueError) as error:
+            # Whatever shape an answer had: nothing moves, and the next look is a new one.
+            logger.warning("the registry cannot be asked", extra={"error": repr(error)})
             self._note_contact(False)
 
     def _decide(self, state: State, entries: Mapping[str, RegistryEntry | None]) -> Snapshot:
