@@ -90,7 +90,7 @@ class Host:
     def start_server(self, *, ready: bool = True) -> None:
         self.server = self._start("server", [sys.executable, "-m", "serving"])
         if ready:
-            until(lambda: self._ready(), "the server is ready")
+            until(lambda: self._ready(), "the server is ready", 120)
 
     def start(self) -> Host:
         self.start_follower()
