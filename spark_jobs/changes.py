@@ -121,5 +121,5 @@ def chunks(fresh: DataFrame, splitter: str) -> DataFrame:
         "language",
         "document_hash",
         f.lit(splitter).alias("splitter"),
-        "metadata",
+        f.coalesce("chunk.metadata", "metadata").alias("metadata"),
     )

@@ -19,13 +19,14 @@ from pyspark.sql import DataFrame
 
 from mlflow_project.rules.chunking.chunks import Chunk, chunks_of
 from mlflow_project.rules.chunking.files import read_file
-from mlflow_project.rules.chunking.records import Document, Fields, Rejected, read_line
+from mlflow_project.rules.chunking.records import Document, Fields, Rejected, chunk_metadata, read_line
 from mlflow_project.rules.chunking.splitter import Splitter
 
 EXAMINED = (
     "file string, block long, line long, reason string, sentence string, raw binary, document_id string, "
     "document_hash string, fresh boolean, title string, text string, language string, metadata string, "
-    "chunks array<struct<chunk_id: string, index: int, start: int, end: int, heading_path: string, text: string>>"
+    "chunks array<struct<chunk_id: string, index: int, start: int, end: int, heading_path: string, text: string, "
+    "metadata: string>>"
 )
 _CHUNK = pa.struct(
     [
@@ -35,6 +36,7 @@ _CHUNK = pa.struct(
         ("end", pa.int32()),
         ("heading_path", pa.string()),
         ("text", pa.string()),
+        ("metadata", pa.string()),
     ]
 )
 _PLAIN = [
@@ -121,6 +123,8 @@ def _row(
     if not fresh:
         return (*named, None, None, None, None, None)
     chunks = chunks_of(found.document_id, found.text, splitter, found.blocks)
+    if found.blocks:
+        chunks = [each._replace(metadata=chunk_metadata(found, each.start, each.end)) for each in chunks]
     return (*named, found.title, found.text, found.language, found.metadata, chunks)
 
 

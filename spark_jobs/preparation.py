@@ -59,8 +59,8 @@ class Counts:
         return asdict(self)
 
 
-def prepare(spark: SparkSession, request: Request) -> Counts:
-    """Do it.
+def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambda: None) -> Counts:
+    """Do it. `may_commit` is asked before every commit, besides the lease, and raises to stop.
 
     Raises:
         InvalidData, NotFound: input, output or splitter are not as they must be; found before any work.
@@ -69,10 +69,10 @@ def prepare(spark: SparkSession, request: Request) -> Counts:
     started = time.monotonic()
     at = Tables(tables.address(request.output))
     raw = read_raw(spark, request.source, request.form)
-    with one_writer(at.chunks) as may_commit:
+    with one_writer(at.chunks) as still_ours:
         before = upkeep.standing(spark, at, request.splitter.name)
         say(f"Reading {request.source} ({raw.form}); {len(before.known):,} documents are prepared already.")
-        counts = _prepared(spark, request, raw, at, before, may_commit)
+        counts = _prepared(spark, request, raw, at, before, _both(may_commit, still_ours))
         done = {
             "chunks": tables.read(spark, at.chunks).count(),
             "delta_version": delta_log.newest(spark, at.chunks),
@@ -98,15 +98,21 @@ def _prepared(
         if not (counts["new"] or counts["changed"] or counts["deleted"] or before.interrupted or before.held is None):
             say("Nothing changed: chunks and documents were not touched.")
             return counts
-        say(
-            f"Writing {counts['new']:,} new, {counts['changed']:,} changed, taking away {counts['deleted']:,} documents."
-        )
+        say("Writing {new:,} new and {changed:,} changed documents, taking away {deleted:,}.".format_map(counts))
         fresh = changes.accepted(examined, late).where("fresh")
         upkeep.apply(spark, at, _change(counts, fresh, book, before, request.splitter.name), may_commit)
         return counts
     finally:
         for kept in (book, seen, examined):
             kept.unpersist()
+
+
+def _both(one: MayCommit, other: MayCommit) -> MayCommit:
+    def asked() -> None:
+        one()
+        other()
+
+    return asked
 
 
 def _change(counts: dict[str, Any], fresh: DataFrame, book: DataFrame, before: Standing, splitter: str) -> Change:

@@ -17,7 +17,7 @@ from mlflow_project.rules.chunking.structure import Heading, Structure, structur
 
 class Chunk(NamedTuple):
     """A slice of a document: `document[start:end] == text`, in code points; `number` counts from 0.
-    `heading_path` begins with the outermost heading."""
+    `heading_path` begins with the outermost heading; `metadata` is None where it is the document's."""
 
     chunk_id: str
     number: int
@@ -25,6 +25,7 @@ class Chunk(NamedTuple):
     end: int
     heading_path: str
     text: str
+    metadata: str | None = None
 
 
 def chunks_of(document_id: str, text: str, splitter: Splitter, blocks: Sequence[tuple[int, int]] = ()) -> list[Chunk]:

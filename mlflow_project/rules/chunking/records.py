@@ -179,6 +179,19 @@ def _conversation(messages: Any, name: str) -> tuple[str, tuple[tuple[int, int],
     return "\n\n".join(parts), tuple((turn["start"], turn["end"]) for turn in turns), turns
 
 
+def chunk_metadata(conversation: Document, start: int, end: int) -> str:
+    """The metadata of a chunk of a conversation: which turns it holds (from 1), and whose."""
+    metadata = orjson.loads(conversation.metadata)
+    held = [
+        (number, turn["role"])
+        for number, turn in enumerate(metadata["turns"], start=1)
+        if turn["start"] < end and start < turn["end"]
+    ]
+    metadata["turns"] = [number for number, _ in held]
+    metadata["roles"] = list(dict.fromkeys(role for _, role in held))
+    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Rejected:
     if not line.strip():
         return Rejected(Reason.BLANK_LINE, "The line is blank.")

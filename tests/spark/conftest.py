@@ -1,0 +1,45 @@
+"""One Spark session for all tests of this folder, with the confs of the session's own stack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs.preparation import Counts, Request, prepare
+from spark_jobs.session import spark_session
+
+
+@pytest.fixture(scope="session")
+def spark(minio: Any) -> Iterator[SparkSession]:
+    """Spark with Delta and the object store."""
+    session = spark_session("tests")
+    yield session
+    session.stop()
+
+
+def document(number: int, text: str | None = None) -> dict[str, Any]:
+    """A small document."""
+    return {"id": f"d{number}", "title": f"Title {number}", "text": text or f"Text of document {number}. " * 60}
+
+
+def write_lines(path: Path, rows: Sequence[Any]) -> str:
+    """JSON lines; bytes go in as they are."""
+    lines = [row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row in rows]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return str(path)
+
+
+@pytest.fixture
+def prepared(spark: SparkSession, tmp_path: Path) -> Callable[..., Counts]:
+    """Prepare rows into `<tmp>/chunks`."""
+
+    def run(rows: Sequence[Any], **options: Any) -> Counts:
+        source = write_lines(tmp_path / "raw.jsonl", rows)
+        return prepare(spark, Request(source, str(tmp_path / "chunks"), **options))
+
+    return run

@@ -1,0 +1,184 @@
+"""Text preparation on real Spark and Delta: everything accounted for, and only what changed is touched."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from mlflow_project.adapters.delta_tables import batches
+from mlflow_project.errors import InvalidData, NotFound, Refused
+from mlflow_project.rules.chunking.splitter import Splitter
+from spark_jobs import upkeep
+from spark_jobs.preparation import Counts, Request, prepare
+from tests.spark.conftest import document, write_lines
+from tests.unit.test_chunking_records import MALFORMED
+
+Prepared = Callable[..., Counts]
+CONTENT = 'chunk_id, source_document_id, text_content, start, "end", "index", title, document_hash, splitter'
+
+
+def rows_of(table: Path, columns: str = "*", order: str = "1") -> list[dict[str, Any]]:
+    """A table's rows as delta-rs reads them."""
+    query = f"SELECT {columns} FROM t ORDER BY {order}"
+    return [row for batch in batches(query, {"t": DeltaTable(str(table))}) for row in batch.to_pylist()]
+
+
+def versions(tmp_path: Path) -> list[int]:
+    return [DeltaTable(f"{tmp_path}/chunks{suffix}").version() for suffix in ("", "_documents", "_quarantine")]
+
+
+def test_ten_thousand_malformed_rows_are_all_accounted_for(spark: SparkSession, tmp_path: Path) -> None:
+    bad = [(line, reason) for line, reason in MALFORMED if b"\n" not in line] * 400
+    rows = [line for line, _ in bad[:9_996]]
+    rows[17] = b'{"id": "long", "text": "' + b"x" * 1_000_000  # a line of 1 MB
+    rows += [document(1), document(1), document(2), document(2, "Another text with the same id.")]
+    source = write_lines(tmp_path / "raw.jsonl", rows)
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "200k")
+    try:
+        counts = prepare(spark, Request(source, str(tmp_path / "chunks")))
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
+    assert counts.read == 10_000 == counts.documents + sum(counts.quarantined.values())
+    assert counts.documents == 1
+    assert counts.quarantined["repeated_document"] == 1
+    assert counts.quarantined["conflicting_id"] == 2
+    kept = rows_of(tmp_path / "chunks_quarantine", "line, raw, reason", "line")
+    lines = (tmp_path / "raw.jsonl").read_bytes().split(b"\n")
+    assert all(lines[row["line"] - 1] == row["raw"] for row in kept)
+    assert Counter(row["reason"] for row in kept) == counts.quarantined
+
+
+def test_every_table_is_read_by_another_reader_and_chunks_are_slices_of_documents(
+    prepared: Prepared, tmp_path: Path, shared_data: Path
+) -> None:
+    lines = (shared_data / "xquad" / "documents.jsonl").read_bytes().splitlines()
+    counts = prepared([*lines, b"broken"])
+    texts = {row["document_id"]: row["text"] for row in rows_of(tmp_path / "chunks_documents")}
+    chunks = rows_of(tmp_path / "chunks")
+    assert len(texts) == counts.documents == len(lines)
+    assert len(chunks) == counts.chunks
+    assert all(texts[row["source_document_id"]][row["start"] : row["end"]] == row["text_content"] for row in chunks)
+    assert len(rows_of(tmp_path / "chunks_quarantine")) == 1
+
+
+def test_an_unchanged_corpus_in_another_order_commits_nothing(prepared: Prepared, tmp_path: Path) -> None:
+    rows = [document(number) for number in range(20)]
+    prepared([*rows, b"broken"])
+    before = versions(tmp_path)
+    counts = prepared([*reversed(rows), b"broken"][::1])
+    assert (counts.unchanged, counts.new, counts.changed, counts.deleted) == (20, 0, 0, 0)
+    assert versions(tmp_path)[:2] == before[:2]
+
+
+def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> None:
+    prepared([document(number) for number in range(20)])
+    before = {row["chunk_id"]: row["processed_at"] for row in rows_of(tmp_path / "chunks")}
+    counts = prepared([document(0, "Changed. " * 100), *(document(number) for number in range(2, 21))])
+    assert (counts.unchanged, counts.new, counts.changed, counts.deleted) == (18, 1, 1, 1)
+    rows = rows_of(tmp_path / "chunks")
+    untouched = [row for row in rows if row["source_document_id"] not in ("d0", "d20")]
+    assert all(before[row["chunk_id"]] == row["processed_at"] for row in untouched)
+    assert {row["source_document_id"] for row in rows} == {"d0", *(f"d{number}" for number in range(2, 21))}
+
+
+@pytest.mark.parametrize("stop", range(5))
+def test_a_run_that_stops_before_any_commit_is_finished_by_the_next(
+    stop: int, spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    first = [document(number) for number in range(6)]
+    second = [document(0, "Changed. " * 90), *first[2:], document(9), b"broken"]
+    prepared(first)
+    commits = iter(range(100))
+
+    class Stopped(Exception):
+        pass
+
+    def stops() -> None:
+        if next(commits) == stop:
+            raise Stopped
+
+    original, upkeep_apply = upkeep.keep_quarantine, upkeep.apply
+    del original, upkeep_apply
+    source = write_lines(tmp_path / "raw.jsonl", second)
+    request = Request(source, str(tmp_path / "chunks"))
+    with pytest.raises(Stopped):
+        prepare(spark, request, may_commit=stops)
+    prepare(spark, request)
+    undisturbed = Request(source, str(tmp_path / "undisturbed"))
+    prepare(spark, undisturbed)
+    assert rows_of(tmp_path / "chunks", CONTENT) == rows_of(tmp_path / "undisturbed", CONTENT)
+
+
+def test_a_run_that_went_back_after_a_stop_ends_with_the_old_content(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    old = [document(number) for number in range(4)]
+    prepared(old)
+    wanted = rows_of(tmp_path / "chunks", CONTENT)
+    upkeep._replace(
+        spark,
+        str(tmp_path / "chunks"),
+        "source_document_id",
+        spark.read.format("delta").load(str(tmp_path / "chunks")).where("source_document_id = 'd1'").limit(0),
+        spark.createDataFrame([("d2",)], "document_id string"),
+        lambda: None,
+    )
+    counts = prepared(old)
+    assert rows_of(tmp_path / "chunks", CONTENT) == wanted
+    assert counts.documents == 4
+
+
+def test_too_many_rejected_rows_leave_the_live_tables_untouched(prepared: Prepared, tmp_path: Path) -> None:
+    prepared([document(1), document(2)])
+    before = versions(tmp_path)
+    with pytest.raises(Refused, match="66.7%"):
+        prepared([document(3), b"broken", b"broken too"], max_rejected=0.5)
+    assert versions(tmp_path) == before
+
+
+def test_another_splitter_on_a_table_is_refused(prepared: Prepared) -> None:
+    prepared([document(1)])
+    with pytest.raises(InvalidData, match="do not mix"):
+        prepared([document(1)], splitter=Splitter(300, 0))
+
+
+def test_missing_input_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no input at"):
+        prepare(spark, Request(str(tmp_path / "nothing"), str(tmp_path / "chunks")))
+
+
+def test_all_kinds_of_input_give_the_same_documents(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [document(number) for number in range(3)]
+    lines = write_lines(tmp_path / "raw.jsonl", rows)
+    (tmp_path / "raw.jsonl.gz").write_bytes(gzip.compress(Path(lines).read_bytes()))
+    table = spark.read.schema("id string, title string, text string").json(lines)
+    table.write.parquet(str(tmp_path / "parquet"))
+    table.write.format("delta").save(str(tmp_path / "delta"))
+    found = []
+    for name in ("raw.jsonl", "raw.jsonl.gz", "parquet", "delta"):
+        prepare(spark, Request(str(tmp_path / name), str(tmp_path / f"out-{name}")))
+        found.append(rows_of(tmp_path / f"out-{name}", CONTENT))
+    assert found[0]
+    assert all(each == found[0] for each in found)
+
+
+def test_a_folder_of_pages_and_a_conversation_become_documents(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "pages" / "sub").mkdir(parents=True)
+    (tmp_path / "pages" / "a.md").write_text("# Alpha\n\nText.")
+    (tmp_path / "pages" / "sub" / "b.html").write_text("<title>Beta</title><p>Text of beta</p>")
+    prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks")))
+    ids = {row["document_id"]: row["title"] for row in rows_of(tmp_path / "chunks_documents")}
+    assert ids == {"a.md": "Alpha", "sub/b.html": "Beta"}
+    turns = [{"role": "user", "content": "Why? " * 100}, {"role": "assistant", "content": "Because. " * 60}]
+    talk = write_lines(tmp_path / "talk.jsonl", [{"id": "t", "messages": turns}])
+    prepare(spark, Request(talk, str(tmp_path / "talk")))
+    chunks = rows_of(tmp_path / "talk")
+    assert [json.loads(row["metadata"])["roles"] for row in chunks] == [["user"], ["assistant"]]

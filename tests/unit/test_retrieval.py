@@ -1,0 +1,107 @@
+"""An index is built, opened and searched; questions may be any text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlflow_project.adapters.retrieval import embeddings, index_builder
+from mlflow_project.adapters.retrieval.index import Index, fuse, open_index
+from mlflow_project.domain.release import Retrieval
+from mlflow_project.errors import InvalidData
+
+TEXTS = {
+    "ledger": "Every record of the ledger holds the hash of the record before it.",
+    "alias": "An alias says which version is live.",
+    "rollback": "A rollback moves the alias back to what was promoted before.",
+    "tokyo": "東京タワーは高さ333メートルの塔である。",
+}
+
+
+def rows(with_vectors: bool) -> Iterator[tuple[dict[str, Any], Any]]:
+    vectors = embeddings.embed(list(TEXTS.values()))
+    for number, (name, text) in enumerate(TEXTS.items()):
+        row = {"chunk_id": f"c{number}", "document_id": name, "title": name, "text": text, "start": 0, "end": len(text)}
+        row["filters"] = {"language": "ja" if name == "tokyo" else "en"}
+        yield row, vectors[number] if with_vectors else None
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    folder = tmp_path_factory.mktemp("index")
+    index_builder.build(folder / "built", rows(with_vectors=True))
+    opened = open_index(folder / "built", folder / "scratch")
+    yield opened
+    opened.close()
+
+
+def best(index: Index, question: str, retrieval: Retrieval, **where: str) -> list[str]:
+    return [context.document_id for context in index.search(question, retrieval, where)]
+
+
+def test_words_find_other_forms_of_a_word(hybrid: Index) -> None:
+    assert best(hybrid, "promoting", Retrieval(1, 1, 0)) == ["rollback"]
+
+
+def test_scripts_without_spaces_are_found_by_a_part_of_a_sentence(hybrid: Index) -> None:
+    assert best(hybrid, "東京", Retrieval(1, 1, 0)) == ["tokyo"]
+
+
+def test_vectors_find_what_shares_no_word(hybrid: Index) -> None:
+    assert best(hybrid, "which tower in Japan is tall", Retrieval(1, 0, 1)) == ["tokyo"]
+
+
+def test_filters_hold_for_words_and_vectors(hybrid: Index) -> None:
+    assert best(hybrid, "alias", Retrieval(5, 1, 1), document_id="ledger") == ["ledger"]
+    assert best(hybrid, "alias", Retrieval(5, 1, 1), language="ja") == ["tokyo"]
+    assert best(hybrid, "alias", Retrieval(5, 1, 1), language="xx") == []
+
+
+def test_a_context_is_the_chunk_with_its_place(hybrid: Index) -> None:
+    context = hybrid.search("hash of the record", Retrieval(1))[0]
+    assert (context.chunk_id, context.text, context.end) == ("c0", TEXTS["ledger"], len(TEXTS["ledger"]))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    question=st.text(max_size=60) | st.sampled_from(['"', "AND OR NOT", "text:(", "[* TO *]", "\x00", "a" * 5000, "~^"])
+)
+def test_no_question_raises(hybrid: Index, question: str) -> None:
+    assert len(hybrid.search(question, Retrieval(2))) <= 2
+
+
+def test_an_index_without_vectors_searches_words_alone(tmp_path: Path) -> None:
+    index_builder.build(tmp_path / "built", rows(with_vectors=False))
+    opened = open_index(tmp_path / "built", tmp_path / "scratch")
+    assert best(opened, "ledger", Retrieval(1, 1, 1)) == ["ledger"]
+    opened.close()
+    assert not any((tmp_path / "scratch").iterdir())
+
+
+def test_an_empty_index_answers_with_nothing(tmp_path: Path) -> None:
+    index_builder.build(tmp_path / "built", [])
+    opened = open_index(tmp_path / "built", tmp_path / "scratch")
+    assert opened.search("anything", Retrieval()) == []
+
+
+def test_a_folder_that_is_no_index_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match="no search index"):
+        open_index(tmp_path, tmp_path / "scratch")
+
+
+def test_fusion_rewards_agreement_and_is_deterministic() -> None:
+    assert [one for one, _ in fuse([(1.0, [(1, 9.0), (2, 8.0)]), (1.0, [(2, 0.9), (3, 0.8)])])] == [2, 1, 3]
+
+
+def test_the_reading_side_loads_neither_spark_nor_registry_nor_store() -> None:
+    heavy = "{'pyspark', 'mlflow', 'boto3', 'wordllama'}"
+    program = f"import sys, mlflow_project.adapters.retrieval.index; print({heavy} & {{*sys.modules}})"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
