@@ -165,12 +165,17 @@ def smoke(alias: str) -> None:
             raise AirflowFailException(f"{question!r} was answered by {answer['release']}: {answer['text']!r}")
 
 
+DAILY = CronTriggerTimetable(
+    "0 5 * * *",
+    timezone="UTC",
+    run_immediately=timedelta(0),  # else the run of the day is made up for when Airflow first starts soon after it
+)
+
+
 @dag(
     dag_id="evaluate_and_promote",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("0 5 * * *", timezone="UTC"), assets=KNOWLEDGE_BASE | CANDIDATE
-    ),
+    schedule=AssetOrTimeSchedule(timetable=DAILY, assets=KNOWLEDGE_BASE | CANDIDATE),
     catchup=False,
     max_active_runs=8,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=20), "execution_timeout": timedelta(minutes=10)},

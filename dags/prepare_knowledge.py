@@ -40,17 +40,25 @@ def say_lineage(context: Any) -> None:
 @task(outlets=[KNOWLEDGE_BASE], execution_timeout=timedelta(hours=1))
 def index(params: dict[str, Any], outlet_events: Any) -> dict[str, Any]:
     """An index of exactly the Delta version that the table has now."""
-    made: dict[str, Any] = switchyard("index", params["output"])
+    vectors = ("--vectors",) if params["vectors"] else ()
+    made: dict[str, Any] = switchyard("index", params["output"], *vectors)
     if not made.get("built", True):
         raise AirflowSkipException(f"Nothing changed: Delta version {made['delta_version']} has its index already.")
     outlet_events[KNOWLEDGE_BASE].extra = {"table": params["output"], **made}
     return made
 
 
+DAILY = CronTriggerTimetable(
+    "0 2 * * *",
+    timezone="UTC",
+    run_immediately=timedelta(0),  # else the run of the day is made up for when Airflow first starts soon after it
+)
+
+
 @dag(
     dag_id="prepare_knowledge",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=RAW_DOCUMENTS),
+    schedule=AssetOrTimeSchedule(timetable=DAILY, assets=RAW_DOCUMENTS),
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
@@ -58,6 +66,7 @@ def index(params: dict[str, Any], outlet_events: Any) -> dict[str, Any]:
     params={
         "input": Param("s3a://raw-data-bucket/articles/raw_docs.json", type="string", title="Raw documents"),
         "output": Param("s3a://curated-data-bucket/llm_prepared_docs", type="string", title="Chunk table"),
+        "vectors": Param(True, type="boolean", description="Index vectors beside words, for hybrid search."),
     },
     tags=["switchyard"],
 )
@@ -66,6 +75,7 @@ def prepare_knowledge() -> None:
         task_id="chunk",
         application=str(ROOT / "spark_jobs" / "llm_data_prep.py"),
         application_args=["{{ params.input }}", "{{ params.output }}"],
+        conf={"spark.ui.showConsoleProgress": "false"},
         pre_execute=say_lineage,
         execution_timeout=timedelta(hours=4),
     )

@@ -22,7 +22,7 @@ from stack.airflow import home
 from stack.airflow.environment import ROOT, programs
 from stack.ports import holder, is_free
 
-READY_SECONDS = 180.0
+READY_SECONDS = 300.0
 DAGS = {"prepare_knowledge", "evaluate_and_promote", "rollback"}
 
 
