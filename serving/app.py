@@ -68,6 +68,7 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
     app.add_middleware(RequestContext)
     problems.add_to(app)
-    for room in (llm_query, prompts, chat, releases):
-        app.include_router(room.router)
+    app.include_router(llm_query.router, responses=problems.PLAIN)
+    for room in (prompts, chat, releases):
+        app.include_router(room.router, responses=problems.PROBLEMS)
     return app

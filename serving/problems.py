@@ -40,6 +40,40 @@ _PROVIDER_STATUS = {"timeout": 504, "circuit_open": 503}
 _OPENAI_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error"}
 
 
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
+_DOCUMENTED = {
+    400: "Not supported, or not well formed",
+    401: "No valid API key",
+    403: "Not allowed",
+    404: "No such release is live",
+    413: "The body is too large",
+    422: "Wrong form, or wrong variables",
+    429: "The provider's limit",
+    502: "The provider failed",
+    503: "Nothing is served yet, or too busy",
+    504: "The provider took too long",
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": why, "content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}}}
+    for status, why in _DOCUMENTED.items()
+}
+"""What the documentation says of errors, for every route but `/llm-query/`."""
+PLAIN: dict[int | str, dict[str, Any]] = {
+    status: {"description": why, "content": {"application/json": {"schema": {"required": ["detail"]}}}}
+    for status, why in {**_DOCUMENTED, 500: "The provider failed"}.items()
+}
+"""The same for `/llm-query/`."""
+
+
 class BadRequest(InvalidData):
     """A request that asks for what this route does not do: 400, not 422."""
 

@@ -14,6 +14,8 @@ from serving.access import is_loopback
 from serving.protocol import PatientHttp
 
 SHUTDOWN_SECONDS = 30
+SILENCE_SECONDS = 20
+"""A worker that says nothing for so long is replaced; on a crowded machine one takes seconds to start."""
 
 
 def main() -> int:
@@ -37,6 +39,7 @@ def main() -> int:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_worker_healthcheck=SILENCE_SECONDS,
     )
     return 0
 

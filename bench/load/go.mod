@@ -1,0 +1,3 @@
+module switchyard/bench/load
+
+go 1.21

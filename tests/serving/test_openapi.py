@@ -1,0 +1,32 @@
+"""Whatever is asked of the documented routes, the server never fails by itself and never leaves its documentation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.serving.conftest import Host, Releases
+
+
+def test_no_generated_request_makes_the_server_fail(host: Host, released: Releases, tmp_path: Path) -> None:
+    released.seal("qa", "for whatever is asked")
+    released.point("qa", released.registry.versions("qa")[-1].version)
+    host.serves("qa", released.registry.versions("qa")[-1].version)
+    command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{host.port}/openapi.json"]
+    checks = "not_a_server_error,content_type_conformance,response_schema_conformance"
+    options = ["--max-examples", "15", "--phases", "examples,fuzzing", "--checks", checks]
+    ended = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=250)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_every_body_of_the_documentation_has_an_example(host: Host) -> None:
+    schema = host.http.get("/openapi.json").json()
+    bodies = {
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+        for path in schema["paths"].values()
+        for operation in path.values()
+        if "requestBody" in operation
+    }
+    assert all(schema["components"]["schemas"][name].get("examples") for name in bodies)
+    assert schema["paths"]["/llm-query/"]["post"]["tags"] == ["AI/LLM"]
