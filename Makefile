@@ -64,7 +64,7 @@ test-long: setup-checks ## kills, soaks and simulations: before a release
 	@$(PYTHON) -m pytest -m long
 
 bench: setup-checks ## measurements beside their peers; SUBJECT=gate for one
-	@for subject in $(or $(SUBJECT),$(basename $(notdir $(filter-out bench/_%,$(wildcard bench/*.py))))); do \
+	@for subject in $(or $(SUBJECT),$(basename $(notdir $(filter-out bench/_% bench/report.py,$(wildcard bench/*.py))))); do \
 		$(PYTHON) -m bench.$$subject || exit $$?; done
 
 lock: ## resolve requirements/ again from pyproject.toml

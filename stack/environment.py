@@ -38,9 +38,9 @@ def make_environment(groups: Sequence[str], progress: Progress, tools: Tools) ->
         put_project_on_path()
         return f"already there ({ENVIRONMENT})"
     if not _runs():
-        progress.now("making an empty one")
+        progress.now("is made empty")
         tools.run("environment", [sys.executable, "-m", "venv", "--clear", ENVIRONMENT])
-    progress.now("installing uv")
+    progress.now("installs uv")
     pip: list[str | os.PathLike[str]] = [environment_python(), "-m", "pip", "install", "--quiet", "--require-hashes"]
     tools.run("environment", [*pip, "-r", LOCKS / "bootstrap.txt"])
     everything = sorted({*wanted, *(group for group in stamped if (LOCKS / f"{group}.txt").exists())})
@@ -70,11 +70,11 @@ def _synchronise(groups: Sequence[str], progress: Progress, tools: Tools) -> Non
         environment_python(),
         "--require-hashes",
     ]
-    progress.now(f"fetching up to {len(names)} packages")
+    progress.now(f"fetches up to {len(names)} packages")
 
     def count(line: str) -> None:
         if line.startswith("Prepared"):
-            progress.now(f"installing {len(names)} packages")
+            progress.now(f"installs up to {len(names)} packages")
 
     tools.run("environment", [*uv, LOCKS / "bootstrap.txt", *locks], on_line=count)
 

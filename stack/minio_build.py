@@ -25,7 +25,7 @@ def build_minio(progress: Progress, tools: Tools) -> str:
     binary.parent.mkdir(parents=True, exist_ok=True)
     stale = _packages_to_compile(progress, tools)
     fresh = binary.with_name(f"minio.{os.getpid()}")
-    counted = _counter(progress, "compiling its packages", len(stale), lambda line: line in stale)
+    counted = _counter(progress, "compiles packages", len(stale), lambda line: line in stale)
     build: list[str | os.PathLike[str]] = ["go", "build", "-v", *FLAGS, "-o", fresh, PACKAGE]
     try:
         tools.run("minio", build, cwd=MINIO_SOURCE, environment=_GO, on_line=counted)
@@ -39,7 +39,7 @@ def build_minio(progress: Progress, tools: Tools) -> str:
 def _packages_to_compile(progress: Progress, tools: Tools) -> set[str]:
     """Fetch the modules that it needs, and list what is not compiled yet."""
     modules = len(re.findall(r"^\t\S+ v", (MINIO_SOURCE / "go.mod").read_text(), re.MULTILINE))
-    fetched = _counter(progress, "fetching its modules", modules, lambda line: line.startswith("go: downloading"))
+    fetched = _counter(progress, "fetches modules", modules, lambda line: line.startswith("go: downloading"))
     command = ["go", "list", "-deps", *FLAGS, "-f", "{{if .Stale}}stale {{.ImportPath}}{{end}}", PACKAGE]
     lines = tools.run("minio", command, cwd=MINIO_SOURCE, environment=_GO, on_line=fetched)
     return {line.removeprefix("stale ") for line in lines if line.startswith("stale ")}

@@ -29,7 +29,8 @@ from stack.supervision import Supervisor
 
 Say = Callable[[str], None]
 
-_ALIVE = {"STARTING", "RUNNING", "BACKOFF"}
+_ALIVE = {"STARTING", "RUNNING", "BACKOFF", "EXITED"}
+"""States that lead back to running: supervisord starts again what exited."""
 
 
 def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:

@@ -1,5 +1,5 @@
-"""How set-up speaks: one line for each step that is finished, and one now and then for each that is slow; the same on a
-terminal and in a CI log. Standard library only."""
+"""How set-up speaks: one line for each step that is finished, and one now and then for those that are not; the same on
+a terminal and in a CI log. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-TICK_SECONDS = 10.0
+TICK_SECONDS = 15.0
 
 
 class Progress:
@@ -16,7 +16,7 @@ class Progress:
     def __init__(self, step: str) -> None:
         self.step = step
         self.began = time.monotonic()
-        self._doing = "waiting"
+        self._doing = "waits"
         self._done: int | None = None
         self._of: int | None = None
 
@@ -24,16 +24,17 @@ class Progress:
         """Say what is being done, and how much of how much."""
         self._doing, self._done, self._of = doing, done, of
 
-    def line(self) -> str:
-        """The step's state in one line."""
-        count = "" if self._of is None else f": {self._done:,} of {self._of:,}"
-        return f"{self.step:12} {self._doing}{count}, {elapsed(time.monotonic() - self.began)}"
+    def words(self) -> str:
+        """The step's state."""
+        count = "" if self._of is None else f", {self._done:,} of {self._of:,}"
+        return f"{self.step} {self._doing}{count}"
 
 
 class Ticker:
-    """While it is entered, prints the line of every unfinished step every ten seconds."""
+    """While it is entered, says every quarter of a minute how far the unfinished steps are."""
 
     def __init__(self, steps: dict[str, Progress]) -> None:
+        self._began = time.monotonic()
         self._unfinished = steps
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -53,8 +54,8 @@ class Ticker:
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
-            for progress in list(self._unfinished.values()):
-                say(f"  {progress.line()}")
+            rows = [progress.words() for progress in list(self._unfinished.values())]
+            say(f"  … {elapsed(time.monotonic() - self._began)}: {'; '.join(rows)}")
 
 
 def say(text: str) -> None:

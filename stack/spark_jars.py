@@ -69,12 +69,12 @@ def _retrieve(pinned: Mapping[str, str], folder: Path, progress: Progress, tools
     wanted = folder.with_suffix(".ivy.xml")
     wanted.write_text(_ivy_file(pinned))
     fetched = 0
-    progress.now("fetching", 0, len(pinned))
+    progress.now("fetches jars", 0, len(pinned))
 
     def count(line: str) -> None:
         nonlocal fetched
         fetched += "[SUCCESSFUL" in line
-        progress.now("fetching", fetched, len(pinned))
+        progress.now("fetches jars", fetched, len(pinned))
 
     pattern = f"{folder}/[artifact]-[revision].[ext]"
     ivy: list[str | os.PathLike[str]] = [
