@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="The prompt's name, as in `qa`.")]
 Version = Annotated[int, typer.Option(help="The version to judge.")]
-Cases = Annotated[str | None, typer.Option(help="The cases. Default: prompts/NAME/cases.jsonl.")]
+Cases = Annotated[
+    str | None, typer.Option(help="File, s3a://table@version or dataset:NAME. Default: prompts/NAME/cases.jsonl.")
+]
 Against = Annotated[str, typer.Option(help="The alias that the champion stands under.")]
 Budget = Annotated[float | None, typer.Option(min=0, help="The most that new answers may cost, in USD.")]
 AtOnce = Annotated[int, typer.Option(min=1, help="Cases asked at once.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Default: prompts/NAME/policy.yaml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, and record nothing.")]
 Traces = Annotated[int, typer.Option(min=0, help="Answers that also go through mlflow.genai.evaluate, as traces.")]
+Library = Annotated[list[str] | None, typer.Option(help="A metric folder for the `evaluate` library; repeatable.")]
+JudgedBy = Annotated[str | None, typer.Option(help="A prompt version that judges by its rubric, as in judge/3.")]
 Again = Annotated[bool, typer.Option("--again", help="A new run even where a complete one is there.")]
 
 
@@ -48,6 +53,8 @@ def evaluate(
     at_once: AtOnce = 16,
     budget: Budget = None,
     traces: Traces = 0,
+    metric: Library = None,
+    judge: JudgedBy = None,
     again: Again = False,
     json: Json = False,
 ) -> None:
@@ -60,13 +67,12 @@ def evaluate(
     candidate = place.release(name, version)
     asked = load_cases(cases or f"prompts/{name}/cases.jsonl")
     champion = place.champion_of(name, version)
-    plan = Plan(at_once, budget_usd=budget)
+    bench = place.bench(Plan(at_once, budget_usd=budget), traces=traces, library=metric or (), judge=judge)
     done: list[Evaluated] = []
     for release in filter(None, (candidate, champion)):
         with _progress(release.label) as report:
-            done.append(
-                place.evaluated(release, asked, plan, report, traces=traces, again=again and release is candidate)
-            )
+            anew = again and release is candidate
+            done.append(place.evaluated(release, asked, replace(bench, progress=report), again=anew))
     runs = [place.experiments.get(item.scores.run or "") for item in done]
     address = place.experiments.comparison(runs) if champion else place.experiments.address(runs[0])
     data = {"cases": {"digest": done[0].scores.cases_digest, "count": len(asked)}, "comparison": address}

@@ -1,4 +1,6 @@
-"""Evaluation cases from a file of JSON lines: `load_cases(path) -> tuple[Case, ...]`, and the digest that names a set.
+"""Evaluation cases: `load_cases(source) -> tuple[Case, ...]`, and the digest that names a set.
+
+A source is a file of JSON lines, a Delta table (`s3a://bucket/table@7`) or an MLflow dataset (`dataset:NAME`).
 
 A line is {"id", "question", "expected": [...], "context"?, "document_id"?, "quote"?, "tags"?: [...], "variables"?:
 {...}}; `expected` empty or absent means unanswerable. All mistakes come in one message, each with its line.
@@ -14,6 +16,7 @@ from typing import Any
 
 from mlflow_project.domain.answer import Case
 from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.evaluation.case_sources import DATASET, dataset_rows, delta_rows
 from mlflow_project.rules.canonical import digest_of
 
 _TEXTS = ("context", "document_id", "quote")
@@ -23,12 +26,16 @@ _SHOWN = 20
 
 
 def load_cases(source: str | Path) -> tuple[Case, ...]:
-    """The cases of a file.
+    """The cases of a source.
 
     Raises:
-        NotFound: there is no such file.
+        NotFound: there is no such file, table or dataset.
         InvalidData: one or more lines are wrong; the message has a line for each.
     """
+    if str(source).startswith(("s3a://", "s3://")):
+        return cases_from(delta_rows(str(source)), str(source))
+    if str(source).startswith(DATASET):
+        return cases_from(dataset_rows(str(source).removeprefix(DATASET)), str(source))
     try:
         text = Path(source).read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -8,6 +8,7 @@ them; pictures of the comparison are kept with the candidate's run.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow_project.adapters.experiments import Experiments, Run
@@ -15,7 +16,7 @@ from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.errors import NotFound
 from mlflow_project.evaluation.pictures import differences, wins_and_losses
-from mlflow_project.evaluation.record import find_run, scores_of
+from mlflow_project.evaluation.record import CASES_TAG, SCORERS_TAG, find_run, scores_of
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import Policy
 
@@ -36,25 +37,24 @@ def judge(candidate: Release, champion: Release | None, policy: Policy, experime
     Raises:
         NotFound: one of them was not evaluated; the message says what to type.
     """
-    ours = _run(experiments, candidate, None)
+    ours = _run(experiments, candidate, {})
     scores = scores_of(experiments, ours)
     if champion is None:
         return Judged(decide(scores, None, policy), scores, None, experiments.address(ours))
-    theirs = _run(experiments, champion, scores.cases_digest)
+    theirs = _run(experiments, champion, {tag: ours.tags[tag] for tag in (CASES_TAG, SCORERS_TAG)})
     other = scores_of(experiments, theirs)
     judged = Judged(decide(scores, other, policy), scores, other, experiments.comparison([ours, theirs]))
     _keep(experiments, ours, judged, policy)
     return judged
 
 
-def _run(experiments: Experiments, release: Release, cases: str | None) -> Run:
-    run = find_run(experiments, release, cases)
+def _run(experiments: Experiments, release: Release, tags: Mapping[str, str]) -> Run:
+    run = find_run(experiments, release, tags)
     if run is None:
-        on = " on the candidate's cases" if cases else ""
-        name, version = release.name, release.version
+        on = " on the candidate's cases by the same scorers" if tags else ""
         raise NotFound(
-            f"There is no complete evaluation of {release.label}{on}: "
-            f"run `switchyard evaluate {name} --version {version}`."
+            f"There is no finished evaluation of {release.label}{on}: run `switchyard evaluate {release.name} "
+            "--version N` for the candidate, which evaluates the champion too."
         )
     return run
 

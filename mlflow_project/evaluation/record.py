@@ -28,14 +28,10 @@ def experiment_name(name: str) -> str:
     return f"evaluate-{name}"
 
 
-def find_run(
-    experiments: Experiments, release: Release, cases: str | None = None, scorers: str | None = None
-) -> Run | None:
-    """The newest complete run of this release (and number), on these cases, by these scorers."""
-    tags = {DIGEST_TAG: release.digest, VERSION_TAG: str(release.version), COMPLETE_TAG: "yes"}
-    tags |= {CASES_TAG: cases} if cases else {}
-    tags |= {SCORERS_TAG: scorers} if scorers else {}
-    found = experiments.find(experiments.experiment(experiment_name(release.name)), tags)
+def find_run(experiments: Experiments, release: Release, tags: Mapping[str, str] | None = None) -> Run | None:
+    """The newest finished run of this release (and number) that has these tags too."""
+    wanted = {DIGEST_TAG: release.digest, VERSION_TAG: str(release.version), **(tags or {})}
+    found = experiments.find(experiments.experiment(experiment_name(release.name)), wanted)
     return found[0] if found else None
 
 
@@ -52,16 +48,25 @@ def start_run(experiments: Experiments, release: Release, cases: str, scorers: s
 
 
 def fill_run(
-    experiments: Experiments, run: Run, release: Release, outcomes: Sequence[Outcome], scored: Scored, scores: Scores
+    experiments: Experiments,
+    run: Run,
+    release: Release,
+    outcomes: Sequence[Outcome],
+    scored: Scored,
+    scores: Scores,
+    reported: Mapping[str, float],
 ) -> None:
-    """Write all that was found; `scores.json` comes last, and then the word that the run is complete."""
+    """Write all that was found; `scores.json` comes last, and then the word that the run is complete.
+
+    `reported` are metrics of the whole, which have no value for a single case.
+    """
     parameters = {**_flat(release.manifest.to_dict()), "cases.digest": scores.cases_digest, "cases": len(outcomes)}
     complete = not scores.errors and all(outcome.answer is not None for outcome in outcomes)
     experiments.write(run, TABLE_FILE, _table(outcomes, scored))
     experiments.write(run, SCORES_FILE, json.dumps(_plain(scores), ensure_ascii=False).encode())
     tables = json.dumps([{"path": TABLE_FILE, "type": "table"}])
     tags = {"mlflow.loggedArtifacts": tables, COMPLETE_TAG: "yes" if complete else "no"}
-    experiments.log(run, parameters=parameters, metrics=means(scores), tags=tags)
+    experiments.log(run, parameters=parameters, metrics={**means(scores), **reported}, tags=tags)
 
 
 def scores_of(experiments: Experiments, run: Run) -> Scores:

@@ -21,7 +21,17 @@ from mlflow_project.domain.verdict import Scores
 from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_all
 from mlflow_project.evaluation.cases import cases_digest
-from mlflow_project.evaluation.record import fill_run, find_run, scores_of, start_run
+from mlflow_project.evaluation.judge import METRIC, Judge, judge_all
+from mlflow_project.evaluation.library_metrics import library_metrics
+from mlflow_project.evaluation.record import (
+    CASES_TAG,
+    COMPLETE_TAG,
+    SCORERS_TAG,
+    fill_run,
+    find_run,
+    scores_of,
+    start_run,
+)
 from mlflow_project.evaluation.scoring import Scored, score_all
 from mlflow_project.evaluation.traces import log_traces, sample
 from mlflow_project.rules import scorers as scorers_package
@@ -35,7 +45,8 @@ Opened = Callable[[], AbstractAsyncContextManager[Ask]]
 class Bench:
     """What an evaluation needs besides release and cases: where runs go, where answers are kept, how to score.
 
-    `traces` is how many answers also go through `mlflow.genai.evaluate`, for MLflow's own pages.
+    `traces` is how many answers also go through `mlflow.genai.evaluate`, for MLflow's own pages; `library` names
+    metrics of the `evaluate` library, which are reported and decide nothing; `judge` is an LLM with a rubric.
     """
 
     experiments: Experiments
@@ -44,12 +55,15 @@ class Bench:
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: dict(SCORERS))
     similarity: Similarity | None = None
     traces: int = 0
+    library: tuple[str, ...] = ()
+    judge: Judge | None = None
     progress: Progress = lambda done, total, cost: None
 
 
 def known_scores(release: Release, cases: Sequence[Case], bench: Bench) -> Scores | None:
     """The scores of a complete run that is there already."""
-    run = find_run(bench.experiments, release, cases_digest(cases), scorers_digest(bench.scorers))
+    tags = {CASES_TAG: cases_digest(cases), SCORERS_TAG: scorers_digest(bench), COMPLETE_TAG: "yes"}
+    run = find_run(bench.experiments, release, tags)
     return scores_of(bench.experiments, run) if run else None
 
 
@@ -64,14 +78,14 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
         Unavailable: MLflow does not answer. Answers that were had are kept.
     """
     digest = cases_digest(cases)
-    run = start_run(bench.experiments, release, digest, scorers_digest(bench.scorers))
+    run = start_run(bench.experiments, release, digest, scorers_digest(bench))
     finished = "FAILED"
     try:
-        cache = AnswerCache(bench.answers, release.digest)
-        outcomes = asyncio.run(_asked(cases, opened, cache, bench))
-        scored = score_all(outcomes, bench.scorers, release.manifest.response_schema, bench.similarity)
+        outcomes = asyncio.run(_asked(release, cases, opened, bench))
+        scored = _scored(release, outcomes, bench)
         scores = _scores(release, digest, cases, scored, run.id)
-        fill_run(bench.experiments, run, release, outcomes, scored, scores)
+        reported = library_metrics(bench.library, outcomes, bench.answers.parent / "huggingface")
+        fill_run(bench.experiments, run, release, outcomes, scored, scores, reported)
         if shown := sample(outcomes, bench.traces, digest):
             schema = release.manifest.response_schema
             log_traces(bench.experiments.uri, run, shown, bench.scorers, schema, bench.similarity)
@@ -81,17 +95,27 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
     return scores
 
 
-def scorers_digest(scorers: Mapping[str, Scorer]) -> str:
-    """Names the scorers' bench: their names, and the code of the package that holds them."""
-    digest = hashlib.sha256("\n".join(sorted(scorers)).encode())
+def scorers_digest(bench: Bench) -> str:
+    """Names the scorers: their names, the code of the package that holds them, and the judge."""
+    digest = hashlib.sha256("\n".join(sorted(bench.scorers)).encode())
     for file in sorted(Path(scorers_package.__path__[0]).glob("*.py")):
         digest.update(file.read_bytes())
+    digest.update(bench.judge.release.digest.encode() if bench.judge else b"")
     return "sha256:" + digest.hexdigest()
 
 
-async def _asked(cases: Sequence[Case], opened: Opened, cache: AnswerCache, bench: Bench) -> tuple[Outcome, ...]:
+async def _asked(release: Release, cases: Sequence[Case], opened: Opened, bench: Bench) -> tuple[Outcome, ...]:
+    cache = AnswerCache(bench.answers, release.digest)
     async with opened() as ask:
         return await ask_all(cases, ask, cache, bench.plan, bench.progress)
+
+
+def _scored(release: Release, outcomes: Sequence[Outcome], bench: Bench) -> Scored:
+    scored = score_all(outcomes, bench.scorers, release.manifest.response_schema, bench.similarity)
+    if bench.judge is None:
+        return scored
+    cache = AnswerCache(bench.answers, bench.judge.release.digest)
+    return scored.joined(METRIC, asyncio.run(judge_all(outcomes, bench.judge, cache, bench.plan, bench.progress)))
 
 
 def _scores(release: Release, digest: str, cases: Sequence[Case], scored: Scored, run: str) -> Scores:

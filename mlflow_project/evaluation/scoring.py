@@ -26,6 +26,12 @@ class Scored:
     scores: Mapping[str, tuple[Score, ...]]
     errors: Mapping[str, int]
 
+    def joined(self, name: str, column: Sequence[Score | None]) -> Scored:
+        """With one metric more; None in its column: whoever scored that case failed."""
+        scores = tuple(score or Score(None, "the scorer failed") for score in column)
+        raised = column.count(None)
+        return Scored({**self.scores, name: scores}, {**self.errors, name: raised} if raised else self.errors)
+
 
 def score_all(
     outcomes: Sequence[Outcome],
@@ -34,15 +40,11 @@ def score_all(
     similarity: Similarity | None = None,
 ) -> Scored:
     """Every metric of every outcome, `failed` among them."""
-    scores: dict[str, tuple[Score, ...]] = {}
-    errors: dict[str, int] = {}
-    for name, scorer in scorers.items():
-        column = [_score(name, scorer, outcome, schema, similarity) for outcome in outcomes]
-        scores[name] = tuple(score or Score(None, "the scorer failed") for score in column)
-        if raised := column.count(None):
-            errors[name] = raised
     failed = tuple(Score(float(outcome.answer is None), outcome.error) for outcome in outcomes)
-    return Scored({**scores, FAILED: failed}, errors)
+    scored = Scored({FAILED: failed}, {})
+    for name, scorer in scorers.items():
+        scored = scored.joined(name, [_score(name, scorer, outcome, schema, similarity) for outcome in outcomes])
+    return scored
 
 
 def _score(

@@ -6,7 +6,7 @@ In: settings. Out: a `Workplace`: releases by number, the champion, and each rel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_project.adapters.experiments import Experiments
@@ -16,10 +16,12 @@ from mlflow_project.adapters.retrieval.embeddings import embed
 from mlflow_project.domain.answer import Case
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores
-from mlflow_project.evaluation.asking import Plan, Progress
+from mlflow_project.errors import InvalidData
+from mlflow_project.evaluation.asking import Plan
 from mlflow_project.evaluation.champion import Champion, champion_by
+from mlflow_project.evaluation.judge import Judge
 from mlflow_project.evaluation.opening import opening
-from mlflow_project.evaluation.run import Bench, evaluate, known_scores
+from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
 from mlflow_project.ledger.ledger import Ledger
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of
@@ -60,24 +62,33 @@ class Workplace:
         version = self.champion(name)
         return None if version is None or version == candidate else self.release(name, version)
 
-    def evaluated(
-        self,
-        release: Release,
-        cases: Sequence[Case],
-        plan: Plan,
-        progress: Progress,
-        *,
-        traces: int = 0,
-        again: bool = False,
-    ) -> Evaluated:
-        """The release's scores on these cases: those of a complete run, or new ones."""
+    def bench(self, plan: Plan, *, traces: int = 0, library: Sequence[str] = (), judge: str | None = None) -> Bench:
+        """What to evaluate with. `judge` is a prompt version, as in `judge/3`.
+
+        Raises:
+            InvalidData: the judge is not named by name and number. NotFound: there is no such version.
+        """
+        judging = None
+        if judge is not None:
+            name, _, version = judge.partition("/")
+            if not version.isdigit():
+                raise InvalidData(f"A judge is named by prompt and version, as in judge/3, not {judge!r}.")
+            release = self.release(name, int(version))
+            judging = Judge(release, self._opening(release))
         answers = self.folder / "answers"
-        bench = Bench(self.experiments, answers, plan, similarity=similarity, progress=progress, traces=traces)
+        return Bench(
+            self.experiments, answers, plan, similarity=similarity, traces=traces, library=tuple(library), judge=judging
+        )
+
+    def evaluated(self, release: Release, cases: Sequence[Case], bench: Bench, *, again: bool = False) -> Evaluated:
+        """The release's scores on these cases: those of a complete run, or new ones."""
         known = None if again else known_scores(release, cases, bench)
         if known is not None:
-            return Evaluated(release, replace(known, label=release.label), reused=True)
-        opened = opening(release, self.store, self.folder / "indexes", self.providers)
-        return Evaluated(release, evaluate(release, cases, opened, bench), reused=False)
+            return Evaluated(release, known, reused=True)
+        return Evaluated(release, evaluate(release, cases, self._opening(release), bench), reused=False)
+
+    def _opening(self, release: Release) -> Opened:
+        return opening(release, self.store, self.folder / "indexes", self.providers)
 
 
 def workplace(alias: str = "Production") -> Workplace:

@@ -1,0 +1,62 @@
+"""Cases from elsewhere than a file: a Delta table at a version, or an MLflow dataset. Rows as `cases_from` reads them.
+
+`s3a://bucket/table@7` is version 7 of a Delta table (without `@7` its newest), with a case's fields as columns.
+`dataset:NAME` is an MLflow evaluation dataset: of `inputs` the question (and id, context), of `expectations` the rest;
+`expected_response`, MLflow's own name, is understood as `expected`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow_project.errors import InvalidData, NotFound, Unavailable
+from mlflow_project.settings import RegistrySettings, load
+
+DATASET = "dataset:"
+
+
+def delta_rows(address: str) -> Iterator[tuple[int, Any]]:
+    """The rows of a Delta table, numbered from 1, by id: Delta keeps no order.
+
+    Raises:
+        NotFound: no such table or version. InvalidData: the version is no number.
+    """
+    from mlflow_project.adapters.delta_tables import open_table
+
+    path, _, version = address.partition("@")
+    if version and not version.isdigit():
+        raise InvalidData(f"{address}: after @ comes the number of a Delta version, not {version!r}.")
+    table = open_table(path, int(version) if version else None)
+    rows = sorted(table.to_pyarrow_table().to_pylist(), key=lambda row: str(row.get("id")))
+    for number, row in enumerate(rows, start=1):
+        yield number, {key: value for key, value in row.items() if value is not None}
+
+
+def dataset_rows(name: str) -> Iterator[tuple[int, Any]]:
+    """The records of an MLflow dataset, numbered from 1.
+
+    Raises:
+        NotFound: there is no such dataset. Unavailable: MLflow does not answer.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = load(RegistrySettings).mlflow_uri
+    mlflow.set_tracking_uri(uri)
+    try:
+        records = mlflow.genai.datasets.get_dataset(name=name).to_df().to_dict("records")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise NotFound(f"MLflow at {uri} has no dataset {name!r}.") from error
+        raise Unavailable(f"MLflow at {uri} did not give dataset {name!r}: {error}") from error
+    for number, record in enumerate(records, start=1):
+        yield number, _row(record)
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    inputs, expectations = dict(record.get("inputs") or {}), dict(record.get("expectations") or {})
+    response = expectations.pop("expected_response", None)
+    if response is not None:
+        expectations.setdefault("expected", [response] if isinstance(response, str) else response)
+    return {"id": record.get("dataset_record_id"), **expectations, **inputs}

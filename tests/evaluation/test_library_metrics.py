@@ -1,0 +1,29 @@
+"""The metric folders work with the `evaluate` library, without network, and agree with the scorers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlflow_project.domain.answer import Answer, Case
+from mlflow_project.errors import NotFound
+from mlflow_project.evaluation.asking import Outcome
+from mlflow_project.evaluation.library_metrics import known_metrics, library_metrics
+
+OUTCOMES = [
+    Outcome(Case("1", "How long?", ("365 days",)), Answer("Retention is 365 days.")),
+    Outcome(Case("2", "Who?", ("the gate", "a gate")), Answer("A gate")),
+    Outcome(Case("3", "What is not known?"), Answer("I do not know.", refused=True)),
+    Outcome(Case("4", "Lost?", ("yes",)), None, "time-out"),
+]
+
+
+def test_every_metric_folder_loads_and_agrees_with_its_scorer(tmp_path: Path) -> None:
+    values = library_metrics(known_metrics(), OUTCOMES, tmp_path)
+    assert values == pytest.approx({"library.contains": 1.0, "library.token_f1": (2 / 3 + 1) / 2})
+
+
+def test_an_unknown_metric_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="contains, token_f1"):
+        library_metrics(["bleu"], OUTCOMES, tmp_path)
