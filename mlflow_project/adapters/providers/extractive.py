@@ -2,7 +2,7 @@
 
 Pinned parameters: `sentences` (how many at most are quoted, 1), `floor` (below that confidence it says that it does not
 know), and the weights of `rules.quoting`: `words_weight`, `vectors_weight`, `order_weight`, `cues_weight`,
-`headings_weight`, `neighbours_weight`.
+`headings_weight`, `previous_weight`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A sentence's confidence is a weighted mean of what speaks for it, each between 0 and 1: the question's words that it
 holds, rare ones counting more (BM25's idf, over the sentences at hand); its nearness in meaning; pairs of words in the
 question's order; and whether it holds the kind of thing that is asked for. A word that stands only in the heading above
-or in a neighbouring sentence counts in part.
+or in the sentence before counts in part.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ your much many
 
 @dataclass(frozen=True)
 class Weights:
-    """What counts how much; `headings` and `neighbours` are the parts of a word that stands only there."""
+    """What counts how much; `headings` and `previous` are the parts of a word that stands only there."""
 
     words: float = 1.0
     vectors: float = 0.8
     order: float = 0.3
     cues: float = 0.25
     headings: float = 0.8
-    neighbours: float = 0.4
+    previous: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def _shares(
     wanted_words = set(asked) - _stop_words(words) or set(asked)
     idf = {word: _idf(counts[word], len(sentences)) for word in sorted(wanted_words)}
     total = sum(idf.values()) or 1.0
+    follows = _follows(sentences)
     above = {text: frozenset(words(text)) for text in {sentence.above for sentence in sentences}}
 
     def part(word: str, place: int) -> float:
@@ -87,16 +88,15 @@ def _shares(
             return 1.0
         if word in above[sentences[place].above]:
             return weights.headings
-        beside = any(word in sets[other] for other in _beside(sentences, place))
-        return weights.neighbours if beside else 0.0
+        return weights.previous if follows[place] and word in sets[place - 1] else 0.0
 
     return [sum(value * part(word, place) for word, value in idf.items()) / total for place in range(len(sentences))]
 
 
-def _beside(sentences: Sequence[Sentence], place: int) -> list[int]:
-    """The sentences before and after, of the same document."""
-    around = (other for other in (place - 1, place + 1) if 0 <= other < len(sentences))
-    return [other for other in around if sentences[other].document_id == sentences[place].document_id]
+def _follows(sentences: Sequence[Sentence]) -> list[bool]:
+    """Per sentence whether the one before it is of the same document: what "it" may stand for."""
+    documents = [None, *(sentence.document_id for sentence in sentences)]
+    return [before == after for before, after in pairwise(documents)]
 
 
 def _orders(asked: list[str], held: list[list[str]]) -> list[float]:
