@@ -35,7 +35,8 @@ class AnswerCache:
             InvalidData: the file cannot be written.
         """
         key = question_digest(case)
-        line = json.dumps({"question": key, "answer": asdict(answer)}, ensure_ascii=False) + "\n"
+        # The line break goes first too: what a crash cut short before stays a line of its own.
+        line = "\n" + json.dumps({"question": key, "answer": asdict(answer)}, ensure_ascii=False) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:

@@ -1,0 +1,155 @@
+"""Asking: several at once, outages retried, answers kept, budgets kept to; what failed is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mlflow_project.domain.answer import Answer, Case, Citation, Context, Usage
+from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
+from mlflow_project.domain.verdict import Score
+from mlflow_project.errors import InvalidAnswer, ProviderError, Refused
+from mlflow_project.evaluation.answers import AnswerCache
+from mlflow_project.evaluation.asking import Ask, Outcome, Plan, ask_all
+from mlflow_project.evaluation.judge import Judge, judge_all
+from mlflow_project.evaluation.scoring import score_all
+from mlflow_project.rules.scorers import FAILED, SCORERS, ScoringContext
+
+CASES = tuple(Case(str(number), f"Question {number}?", ("yes",)) for number in range(20))
+FULL = Answer(
+    "Yes.",
+    contexts=(Context("c", "d", "t", "Yes.", 0, 4, 1.0),),
+    citations=(Citation("c", "d", 0, 4),),
+    usage=Usage(3, 2, total_tokens=5),
+    cost_usd=0.01,
+    latency_ms=4.0,
+)
+
+
+class Answerer:
+    """Answers, after the errors that it was given; counts what it was asked, and how many at once."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.asked: list[str] = []
+        self.running = self.most = 0
+
+    async def __call__(self, case: Case) -> Answer:
+        self.asked.append(case.id)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0.001)
+        self.running -= 1
+        if self.errors:
+            raise self.errors.pop()
+        return FULL
+
+
+def outcomes_of(ask: Ask, folder: Path, cases: Sequence[Case] = CASES, plan: Plan | None = None) -> tuple[Outcome, ...]:
+    cache = AnswerCache(folder, "sha256:abc")
+    return asyncio.run(ask_all(cases, ask, cache, plan or Plan(), lambda done, total, cost: None))
+
+
+def test_cases_are_asked_several_at_once_and_come_back_in_order(tmp_path: Path) -> None:
+    answerer = Answerer()
+    outcomes = outcomes_of(answerer, tmp_path, plan=Plan(at_once=4))
+    assert [outcome.case.id for outcome in outcomes] == [case.id for case in CASES]
+    assert answerer.most == 4
+
+
+def test_answers_are_kept_and_nothing_is_asked_twice(tmp_path: Path) -> None:
+    outcomes_of(Answerer(), tmp_path, CASES[:7])
+    again = Answerer()
+    outcomes = outcomes_of(again, tmp_path)
+    assert len(again.asked) == 13
+    assert [outcome.kept for outcome in outcomes] == [True] * 7 + [False] * 13
+    assert outcomes[0].answer == FULL
+
+
+def test_a_line_that_a_crash_cut_short_is_asked_again(tmp_path: Path) -> None:
+    outcomes_of(Answerer(), tmp_path, CASES[:2])
+    file = tmp_path / "abc.jsonl"
+    file.write_text(file.read_text()[:-30])
+    again = Answerer()
+    outcomes_of(again, tmp_path, CASES[:2])
+    assert len(again.asked) == 1
+    third = Answerer()
+    outcomes_of(third, tmp_path, CASES[:2])
+    assert third.asked == []
+
+
+def test_an_outage_is_tried_again(tmp_path: Path) -> None:
+    flaky = Answerer(ProviderError("down", kind="http_error", status=503, retry_after=0.01))
+    (outcome,) = outcomes_of(flaky, tmp_path, CASES[:1])
+    assert outcome.answer == FULL
+    assert len(flaky.asked) == 2
+
+
+def test_what_fails_to_the_end_is_an_outcome_without_an_answer_and_is_not_kept(tmp_path: Path) -> None:
+    error = ProviderError("down", kind="timeout", retry_after=0.01)
+    (outcome,) = outcomes_of(Answerer(error, error, error), tmp_path, CASES[:1], Plan(tries=3))
+    assert outcome.answer is None
+    assert outcome.error == "down"
+    again = Answerer()
+    outcomes_of(again, tmp_path, CASES[:1])
+    assert again.asked == ["0"]
+
+
+def test_an_answer_that_breaks_the_schema_is_the_releases_fault(tmp_path: Path) -> None:
+    (outcome,) = outcomes_of(Answerer(InvalidAnswer("no label")), tmp_path, CASES[:1])
+    scored = score_all([outcome], SCORERS, schema={"type": "object"})
+    assert scored.scores["valid"][0].value == 0
+    assert scored.scores["correct"][0].value == 0
+    assert scored.scores[FAILED][0].value == 0
+
+
+def test_a_budget_stops_cleanly_and_the_rest_is_asked_later(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="raise --budget"):
+        outcomes_of(Answerer(), tmp_path, plan=Plan(at_once=1, budget_usd=0.05))
+    again = Answerer()
+    outcomes_of(again, tmp_path)
+    assert len(again.asked) == 15
+
+
+def test_a_scorer_that_raises_makes_its_metric_incomplete_and_no_other() -> None:
+    def broken(context: ScoringContext) -> Score:
+        if context.case.id == "1":
+            raise ZeroDivisionError
+        return Score(1.0)
+
+    outcomes = [Outcome(case, FULL) for case in CASES[:3]]
+    scored = score_all(outcomes, {"broken": broken, "correct": SCORERS["correct"]})
+    assert scored.errors == {"broken": 1}
+    assert [score.value for score in scored.scores["broken"]] == [1.0, None, 1.0]
+    assert [score.value for score in scored.scores["correct"]] == [1.0] * 3
+
+
+def test_a_case_without_an_answer_is_unscored_and_counted() -> None:
+    scored = score_all([Outcome(CASES[0], None, "time-out"), Outcome(CASES[1], FULL)], SCORERS)
+    assert [score.value for score in scored.scores["correct"]] == [None, 1.0]
+    assert [score.value for score in scored.scores[FAILED]] == [1.0, 0.0]
+
+
+def test_a_judge_scores_by_its_schema_and_is_incomplete_where_it_does_not(tmp_path: Path) -> None:
+    said = {"0": {"score": 0.8, "reason": "nearly"}, "1": {"score": 7}, "2": "good"}
+    seen: list[Case] = []
+
+    @asynccontextmanager
+    async def opened():  # type: ignore[no-untyped-def]
+        async def ask(case: Case) -> Answer:
+            seen.append(case)
+            return Answer("…", object=said[case.id])
+
+        yield ask
+
+    manifest = Manifest("prompt", "judge", (Message("user", "{{question}}"),), ProviderChoice("openai", "any"))
+    judge = Judge(Release(1, "sha256:judge", manifest), opened)
+    outcomes = [*(Outcome(case, FULL) for case in CASES[:3]), Outcome(CASES[3], None, "down")]
+    cache = AnswerCache(tmp_path, "sha256:judge")
+    column = asyncio.run(judge_all(outcomes, judge, cache, Plan(), lambda done, total, cost: None))
+    assert column == (Score(0.8, "nearly"), None, None, Score(None, "no answer"))
+    assert dict(seen[0].variables) == {"expected": "yes", "answer": "Yes.", "grounds": "Yes."}
