@@ -1,7 +1,7 @@
-"""`make demo`: the main job on a running stack, by public commands. Out: what each command printed, and a closing table.
+"""`make demo`: the main job on a running stack, by public commands. Out: what they printed, and a closing table.
 
-It never decides for a command: exit codes and verdicts are the commands' own. A second run finds what the first one made
-and says so; a run after an interrupted one first puts things in order (`repair`, `reconcile`, version 1 live again).
+It never decides for a command: exit codes and verdicts are the commands' own. A second run finds what the first one
+made and says so; a run after an interrupted one first puts things in order (`repair`, `reconcile`, version 1 live again).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
         second_release(versions["v2.md"])
         third_is_refused(versions["v2.md"])
         roll_back()
-        closing(time.monotonic() - started)
+        closing(versions["v2.md"], time.monotonic() - started)
     except (shell.StepFailed, WorkspaceError) as error:
         console.print(f"\nThe demo stopped: {error}", style="red", markup=False)
         console.print("`make status` and `make logs` tell more; run `make demo` again when it is mended.", style="red")
@@ -149,13 +149,14 @@ def show_releases(refused: int) -> None:
     raise shell.StepFailed(f"/releases does not say that qa/{refused} was refused: {answer.text}")
 
 
-def closing(seconds: float) -> None:
+def closing(better: int, seconds: float) -> None:
     """What is live, where to look, what to try next."""
     step(8, STEPS, "What is live, and where to look")
     run("switchyard", "live")
     api = load(ClientSettings).api_url
+    comparison = read("switchyard", "gate", "qa", "--version", str(better), "--dry-run")["comparison"]
     for what, where in (
-        ("The two runs side by side in MLflow", comparison()),
+        ("The two runs side by side in MLflow", comparison),
         ("MinIO's console", load(StoreSettings).s3_console),
         ("The API's documentation", f"{api}/docs"),
         ("Credentials (yours alone)", ".switchyard/stack.env"),
@@ -170,11 +171,6 @@ def closing(seconds: float) -> None:
     ):
         console.print(f"  {command}", markup=False)
     console.print(f"\nThe main job is done: {seconds:.0f} s.", style="bold green")
-
-
-def comparison() -> str:
-    """The address of MLflow's comparison of version 2 with version 1."""
-    return str(read("switchyard", "gate", "qa", "--version", "2", "--dry-run")["comparison"])
 
 
 if __name__ == "__main__":

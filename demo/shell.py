@@ -1,4 +1,4 @@
-"""Runs public commands the way a person would: prints each before its output, so that a reader can repeat it by hand."""
+"""Runs public commands as a person would: prints each before its output, so that a reader can repeat it by hand."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(*command: str, expect: int = 0) -> None:
     note = f"  (exit {code}, as it should)" if expect else ""
     console.print(f"  {time.monotonic() - started:.1f} s{note}", style="dim", markup=False)
     if code != expect:
-        raise StepFailed(f"`{shlex.join(command)}` ended with exit code {code}, not {expect}: what it printed says why.")
+        raise StepFailed(f"`{shlex.join(command)}` ended with exit code {code}, not {expect}: its output says why.")
 
 
 def read(*command: str) -> Any:

@@ -1,7 +1,7 @@
 """How `mlflow run` enters: `python -m mlflow_project.commands.mlproject COMMAND …` runs `switchyard COMMAND …`.
 
-MLflow makes exit code 1 of every failure, so a refusal by a rule (exit code 4) is told in another way: the reasons are
-logged to the run as `verdict.txt`, the tag `switchyard.refused` is set, and the exit code is 0. All other exit codes pass.
+MLflow makes exit code 1 of every failure, so a refusal by a rule (exit code 4) is told in another way: the reasons
+are logged to the run as `verdict.txt`, the tag `switchyard.refused` is set, and the exit code is 0. All other exit codes pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; 0 for done or refused, its own exit code otherwise."""
     switchyard = Path(sys.executable).with_name("switchyard")
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"}
-    done = subprocess.run([switchyard, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run([switchyard, *arguments], env=environment, capture_output=True)
     said = done.stdout.decode() + done.stderr.decode()
     sys.stdout.write(said)
     log_outcome(done.returncode, said)

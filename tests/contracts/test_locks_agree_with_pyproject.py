@@ -1,4 +1,4 @@
-"""Every direct requirement of pyproject is locked at a version that satisfies it; all locks agree; none names an address."""
+"""Every requirement of pyproject is locked at a version that satisfies it; all locks agree; none names an address."""
 
 import re
 import tomllib
