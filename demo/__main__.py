@@ -1,7 +1,7 @@
 """`make demo`: the main job on a running stack, by public commands. Out: what they printed, and a closing table.
 
 It never decides for a command: exit codes and verdicts are the commands' own. A second run finds what the first one
-made and says so; a run after an interrupted one first puts things in order (`repair`, `reconcile`, version 1 live again).
+made and says so; a run after an interrupted one first puts things in order (`repair`, `reconcile`, version 1 again).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Documentation pages to JSON lines in the object store: `python -m demo.corpus docs/guide s3a://bucket/key`.
 
 In: a folder of Markdown pages. Out: one line `{"id", "title", "text"}` a page, in name order, and one line that is
-broken on purpose, so that the quarantine has something to show. Writes nothing when the object already holds these bytes.
+broken on purpose, so that the quarantine has something to show. Writes nothing that is there already.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How `mlflow run` enters: `python -m mlflow_project.commands.mlproject COMMAND …` runs `switchyard COMMAND …`.
 
 MLflow makes exit code 1 of every failure, so a refusal by a rule (exit code 4) is told in another way: the reasons
-are logged to the run as `verdict.txt`, the tag `switchyard.refused` is set, and the exit code is 0. All other exit codes pass.
+are logged to the run as `verdict.txt`, the tag `switchyard.refused` is set, and the exit code is 0. All others pass.
 """
 
 from __future__ import annotations
