@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.release import Manifest, Release
-from mlflow_project.errors import InvalidData, SealBroken
-from mlflow_project.rules.canonical import canonical, digest
+from mlflow_project.errors import InvalidData, NotFound, SealBroken
+from mlflow_project.rules.canonical import canonical, digest, manifest_digest
+from mlflow_project.rules.content import manifest_of
 
 
 def manifest_key(release_digest: str) -> str:
@@ -46,6 +48,14 @@ def read_manifest(store: ObjectStore, release_digest: str) -> Manifest:
         return Manifest.from_dict(json.loads(data))
     except (ValueError, InvalidData) as error:
         raise SealBroken(f"What lies at {bucket}/{key} is no manifest: {error}") from error
+
+
+def present_digest(registry: Registry, name: str, version: int) -> str | None:
+    """The digest of a version's present content in MLflow; None when it was deleted or cannot be read."""
+    try:
+        return manifest_digest(manifest_of(registry.version(name, version)))
+    except (NotFound, InvalidData):
+        return None
 
 
 def _write_copy_for_people(store: ObjectStore, release: Release) -> None:

@@ -22,6 +22,7 @@ from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers, presences
 
 _READY = ("warm", "serving")
+_URGENT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,14 @@ def _outcome(kind: Any, move: Move, evidence: dict[str, Any]) -> Draft:
 
 
 def _warm(parts: Parts, move: Move) -> None:
-    """Wait until the live workers hold the release ready. Some that cannot do not stop the flip; all of them do."""
+    """Wait until the live workers hold the release ready; a rollback does not wait long.
+
+    Some that cannot do not stop the flip; all of them stop a promotion.
+    """
+    patience = parts.receipt_timeout if move.how == "flip" else min(parts.receipt_timeout, _URGENT_SECONDS)
     wanted = Wanted(move.name, move.alias, move.version, move.digest)
     workers = live_workers(presences(parts.store))
-    warm = await_receipts(parts.store, wanted, workers, _READY, parts.receipt_timeout, time.monotonic())
+    warm = await_receipts(parts.store, wanted, workers, _READY, patience, time.monotonic())
     if warm.missing and not warm.milliseconds and move.how == "flip":
         raise Refused(
             f"None of {len(workers)} live workers could make {move.name}/{move.version} ready within "

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlflow_project.adapters.releases import present_digest
 from mlflow_project.errors import NotFound
 from mlflow_project.ledger import Draft, NameState
 from mlflow_project.ledger.observe import PREVIOUS, judge, record_observed
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import settled_state
-from mlflow_project.promotion.sealed import present_digest
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ def _reconcile_alias(
     wanted = live.version if live is not None else None
     if pointed == wanted:
         return None
-    content = present_digest(parts, state.name, pointed) if pointed is not None else None
+    content = present_digest(parts.registry, state.name, pointed) if pointed is not None else None
     judgement = judge(state, alias, pointed, content)
     if judgement.record == "observed_flip":
         record_observed(parts.ledger, parts.registry, serial, state, alias, pointed, judgement, who)
         return Correction(state.name, alias, pointed, pointed, followed=True)
     if parts.registry.point(state.name, alias, wanted) != wanted:
         raise NotFound(
-            f"{state.name}/{wanted}, which is live by the record, was deleted in MLflow: `switchyard rollback {state.name}` "
-            "goes back to what was live before, or promote another version."
+            f"{state.name}/{wanted}, which is live by the record, was deleted in MLflow: `switchyard rollback "
+            f"{state.name}` goes back to what was live before, or promote another version."
         )
     draft = Draft("reconciled", state.kind, state.name, who, "", wanted, live.digest if live else None, alias, pointed)
     parts.ledger.append(draft)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.domain.release import Manifest
-from mlflow_project.errors import InvalidData, NotFound, SealBroken
+from mlflow_project.errors import InvalidData, SealBroken
 from mlflow_project.ledger import NameState, Seal
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.rules.canonical import manifest_digest
@@ -69,11 +69,3 @@ def check_same(label: str, sealed: Manifest, present: Manifest) -> None:
     raise SealBroken(
         f"{label} was changed in MLflow after it was sealed: {fields}. Register it anew, then evaluate and gate that."
     )
-
-
-def present_digest(parts: Parts, name: str, version: int) -> str | None:
-    """The digest of a version's present content; None when it was deleted or cannot be read."""
-    try:
-        return manifest_digest(manifest_of(parts.registry.version(name, version)))
-    except (NotFound, InvalidData):
-        return None

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mlflow_project.adapters.releases import manifest_key, read_manifest
+from mlflow_project.adapters.releases import manifest_key, present_digest, read_manifest
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refused, SealBroken
 from mlflow_project.ledger import Ledger
 from mlflow_project.ledger.observe import judge, record_observed
@@ -16,7 +16,6 @@ from mlflow_project.promotion.approve import approve
 from mlflow_project.promotion.audit import verify
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.promotion.reconcile import reconcile
-from mlflow_project.promotion.sealed import present_digest
 from mlflow_project.promotion.standing import at, history, live
 from tests.releases.conftest import Yard
 
@@ -207,7 +206,7 @@ def test_content_rewritten_in_mlflow_is_found_and_named_and_does_not_become_live
     with pytest.raises(SealBroken, match=f"{yard.name}/{second} was changed in MLflow"):
         flip(yard, second)
     assert list(wrong(yard)) == ["content in MLflow"]
-    judgement = judge(yard.state, "Production", first, present_digest(yard.parts, yard.name, first))
+    judgement = judge(yard.state, "Production", first, present_digest(yard.parts.registry, yard.name, first))
     assert judgement.serve is not None
     assert judgement.serve.version == first
     assert judgement.refused is not None
@@ -264,7 +263,7 @@ def test_a_hand_on_the_alias_of_an_unprotected_prompt_is_recorded_once_however_m
         ledger = Ledger(parts.store)
         state = ledger.state()
         of, pointed = state.of(yard.name), yard.alias()
-        judgement = judge(of, "Production", pointed, present_digest(parts, yard.name, second))
+        judgement = judge(of, "Production", pointed, present_digest(parts.registry, yard.name, second))
         who = f"follower:{number}"
         seen = record_observed(ledger, parts.registry, state.serial, of, "Production", pointed, judgement, who)
         return seen is not None
