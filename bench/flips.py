@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 import threading
 import time
@@ -108,8 +109,9 @@ def _sealed(releases: Releases, sentences: int) -> Release:
 def _host(workers: int) -> Iterator[Host]:
     with tempfile.TemporaryDirectory() as folder:
         settings = {"SWITCHYARD_POLL_MS": str(POLL_MS), "SWITCHYARD_API_WORKERS": str(workers)}
-        host = Host(Path(folder) / "bench-host", **settings).start()
+        host = Host(Path(folder) / f"bench-{os.getpid()}", **settings)
         try:
+            host.start()
             until(lambda: len(host.workers()) == workers, "all workers are up", 120)
             yield host
         finally:

@@ -78,8 +78,9 @@ def _switchyard(running: ExitStack, to: str) -> Side:
     release = releases.seal(NAME, provider=ProviderChoice("openai", "simulated-1", {"tries": 1}))
     releases.point(NAME, release.version)
     folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-    host = Host(folder / "bench", LLM_API_URL=to, SWITCHYARD_LOG_TEXTS="true").start()
+    host = Host(folder / "bench", LLM_API_URL=to, SWITCHYARD_LOG_TEXTS="true")
     running.callback(host.stop)
+    host.start()
     host.serves(NAME, release.version)
     return Side("switchyard", f"http://127.0.0.1:{host.port}/v1/chat/completions", host.workers()[0])
 

@@ -93,8 +93,12 @@ class Host:
             until(lambda: self._ready(), "the server is ready", 120)
 
     def start(self) -> Host:
-        self.start_follower()
-        self.start_server()
+        try:
+            self.start_follower()
+            self.start_server()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:
@@ -104,9 +108,10 @@ class Host:
             process.send_signal(signal.SIGCONT)
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(30)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         self.http.close()
 
     def workers(self) -> list[int]:

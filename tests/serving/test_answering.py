@@ -6,8 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -260,10 +259,9 @@ def test_the_request_id_and_security_headers_are_on_every_answer(host: Host) -> 
 
 
 def test_a_running_request_is_finished_when_the_server_is_told_to_stop(
-    registry_server: RunningStack, provider_server: Simulated, host: Host, tmp_path: Path
+    provider_server: Simulated, host: Host, new_host: Callable[..., Host]
 ) -> None:
-    other = Host(tmp_path / "host", **{name: host.env[name] for name in ("LLM_API_URL", "SWITCHYARD_DEFAULT_PROMPT")})
-    other.start()
+    other = new_host(**{name: host.env[name] for name in ("LLM_API_URL", "SWITCHYARD_DEFAULT_PROMPT")}).start()
     provider_server.will(always=Behaviour(latency_ms=800))
     answers: list[int] = []
     asking = threading.Thread(target=lambda: answers.append(query(other).status_code))
@@ -274,4 +272,3 @@ def test_a_running_request_is_finished_when_the_server_is_told_to_stop(
     asking.join()
     assert answers == [200]
     assert other.server.wait(10) in {0, -signal.SIGTERM}
-    other.stop()
