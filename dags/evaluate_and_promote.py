@@ -34,7 +34,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from switchyard_commands import CANDIDATE, KNOWLEDGE_BASE, REFUSED, first_questions, prompts, switchyard
+from switchyard_commands import CANDIDATE, KNOWLEDGE_BASE, NOT_FOUND, REFUSED, first_questions, prompts, switchyard
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ def choose(params: dict[str, Any], triggering_asset_events: Any) -> list[Candida
 def unjudged(name: str) -> list[Candidate]:
     """The versions of a prompt's folder that no gate has judged, oldest first; registers what is new in it."""
     versions = {row["version"] for row in switchyard("register", f"prompts/{name}")}
-    judged = {row["version"] for row in switchyard("history", name) if row["type"] in ("seal", "refusal")}
+    records = switchyard("history", name, accept=(0, NOT_FOUND))  # not found: nothing was ever recorded about it
+    judged = {row["version"] for row in records if row["type"] in ("seal", "refusal")}
     return [{"name": name, "version": version} for version in sorted(versions - judged)]
 
 

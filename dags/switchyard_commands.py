@@ -34,6 +34,7 @@ CANDIDATE = Asset(
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+NOT_FOUND = 2
 UNREACHABLE = 3
 REFUSED = 4
 
