@@ -1,4 +1,4 @@
-"""`python -m stack setup|doctor|up|down|status|logs|clean`: what the Makefile calls.
+"""`python -m stack setup|doctor|up|down|status|logs|clean|prepare`: what the Makefile calls.
 
 `setup` and `doctor` run on a bare Python 3.11 or 3.12; the others need the environment that set-up makes.
 """
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         "status": _status,
         "logs": _logs,
         "clean": _clean,
+        "prepare": _prepare,
     }
     try:
         return commands[given.command](given)
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("doctor", "status"):
         commands.add_parser(name).add_argument("--json", action="store_true")
     commands.add_parser("up", help="start the parts and wait until each is ready")
+    commands.add_parser("prepare", help="buckets and the gate's key, for a store that runs elsewhere")
     commands.add_parser("down", help="stop everything of this stack")
     logs = commands.add_parser("logs", help="the end of the parts' logs")
     logs.add_argument("part", nargs="?")
@@ -85,6 +87,17 @@ def _up(_: argparse.Namespace) -> int:
     from stack.processes import up
 
     up(state_folder(), say=say)
+    return 0
+
+
+def _prepare(_: argparse.Namespace) -> int:
+    from mlflow_project.seal.keys import ensure_key
+    from mlflow_project.settings import SealSettings, StoreSettings, load
+    from stack.processes import make_buckets
+
+    make_buckets(load(StoreSettings))
+    ensure_key(load(SealSettings))
+    say("The buckets and the gate's key are there.")
     return 0
 
 

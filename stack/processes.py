@@ -116,7 +116,7 @@ def _start(supervisor: Supervisor, environment: Mapping[str, str], parts: Sequen
     if "minio" in parts:
         supervisor.start("minio")
         _await(supervisor, "minio", environment, _silent)
-        _make_buckets(StoreSettings(**_store_values(environment)))
+        make_buckets(StoreSettings(**_store_values(environment)))
     for part in parts:
         supervisor.start(part)
 
@@ -135,7 +135,8 @@ def _await(supervisor: Supervisor, part: str, environment: Mapping[str, str], sa
     say(f"{part:9} ready  {addresses(environment)[part]}")
 
 
-def _make_buckets(store: StoreSettings) -> None:
+def make_buckets(store: StoreSettings) -> None:
+    """The five buckets, versioned, the ledger's with object lock; and the one for coordination, which forgets."""
     objects = ObjectStore(store)
     for bucket in (store.raw_bucket, store.curated_bucket, store.models_bucket, store.artifacts_bucket):
         objects.ensure_bucket(bucket)
