@@ -52,11 +52,8 @@ def killed_and_run_again(tmp_path: Path, kills: int) -> None:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     finish(second, tmp_path / "chunks")
-    for suffix, columns in (
-        ("", CONTENT),
-        ("_documents", "document_id, text, document_hash"),
-        ("_quarantine", "line, raw"),
-    ):
+    compared = {"": CONTENT, "_documents": "document_id, text, document_hash", "_quarantine": "line, raw"}
+    for suffix, columns in compared.items():
         found, wanted = (rows_of(tmp_path / f"{name}{suffix}", columns) for name in ("chunks", "undisturbed"))
         assert found == wanted
 
