@@ -27,10 +27,14 @@ def register(
     from mlflow_project.adapters.object_store import ObjectStore
     from mlflow_project.adapters.registry import Registry
     from mlflow_project.registration import register as registration
-    from mlflow_project.settings import RegistrySettings, StoreSettings, load
+    from mlflow_project.settings import ProviderSettings, RegistrySettings, StoreSettings, load
 
     rows = registration.register(
-        folder, registry=Registry(load(RegistrySettings)), store=ObjectStore(load(StoreSettings)), only=template
+        folder,
+        registry=Registry(load(RegistrySettings)),
+        store=ObjectStore(load(StoreSettings)),
+        only=template,
+        with_key=load(ProviderSettings).llm_api_key is not None,
     )
     lines = [
         (row.template, f"{row.name}/{row.version}", "new" if row.created else "was there already", row.digest[:19])

@@ -42,14 +42,17 @@ def read_folder(folder: Path, only: Sequence[str] | None = None) -> tuple[str, l
     return name, templates
 
 
-def manifest_from(name: str, template: TemplateFile, knowledge_base: KnowledgeBase | None) -> Manifest:
-    """The manifest of a template, pinned to this state of its knowledge base."""
+def manifest_from(
+    name: str, template: TemplateFile, knowledge_base: KnowledgeBase | None, *, with_key: bool = False
+) -> Manifest:
+    """The manifest of a template, pinned to this state of its knowledge base. `with_key`: a key for the outside LLM is
+    there, so the provider that the template names for that case is pinned."""
     front = template.front
     return Manifest(
         kind="prompt",
         name=name,
         template=template.messages,
-        provider=front.provider,
+        provider=front.with_key if with_key and front.with_key else front.provider,
         response_schema=front.response_schema,
         retrieval=front.retrieval,
         knowledge_base=knowledge_base,

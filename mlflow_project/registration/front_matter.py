@@ -18,14 +18,16 @@ from jsonschema import Draft202012Validator, SchemaError
 from mlflow_project.domain.release import Prices, ProviderChoice, Retrieval
 from mlflow_project.registration.mistakes import Mistakes
 
-FIELDS = ("provider", "retrieval", "knowledge_base", "response_schema", "prices")
+FIELDS = ("provider", "with_key", "retrieval", "knowledge_base", "response_schema", "prices")
 
 
 @dataclass(frozen=True)
 class FrontMatter:
-    """What the head of a template file says. `table` is the knowledge base's table URI."""
+    """What the head of a template file says. `table` is the knowledge base's table URI; `with_key` is the provider that
+    takes the place of `provider` where a key for the outside LLM is set."""
 
     provider: ProviderChoice | None = None
+    with_key: ProviderChoice | None = None
     retrieval: Retrieval | None = None
     table: str | None = None
     response_schema: Mapping[str, Any] | None = None
@@ -61,6 +63,7 @@ class _Reader:
         table = self._table()
         return FrontMatter(
             provider=self._provider(),
+            with_key=self._choice("with_key"),
             retrieval=self._retrieval(table),
             table=table,
             response_schema=self._schema(),
@@ -71,10 +74,11 @@ class _Reader:
         if "provider" not in self._data:
             self._mistakes.add(2, "provider is missing: write provider: {name: extractive, model: extractive-1}")
             return None
-        provider: ProviderChoice | None = self._section("provider", _PROVIDER, ProviderChoice)
-        if provider is None:
-            return None
-        return ProviderChoice(provider.name, provider.model, provider.parameters or {})
+        return self._choice("provider")
+
+    def _choice(self, section: str) -> ProviderChoice | None:
+        chosen: ProviderChoice | None = self._section(section, _PROVIDER, ProviderChoice)
+        return chosen and ProviderChoice(chosen.name, chosen.model, chosen.parameters or {})
 
     def _retrieval(self, table: str | None) -> Retrieval | None:
         if "retrieval" in self._data and "knowledge_base" not in self._data:

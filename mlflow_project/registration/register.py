@@ -40,14 +40,18 @@ def register(
     store: ObjectStore,
     only: Sequence[str] | None = None,
     knowledge_base: KnowledgeBase | None = None,
+    with_key: bool = False,
 ) -> list[Registered]:
-    """Register a folder's templates. Each pins `knowledge_base`, by default the newest index of the table it names.
+    """Register a folder's templates. Each pins `knowledge_base`, by default the newest index of the table it names, and
+    its provider `with_key` where there is a key for the outside LLM.
 
     Raises:
         InvalidData: mistakes in the files, each on a line. NotFound: a file, or the index of a table, is missing.
     """
     name, templates = read_folder(folder, only)
-    manifests = [manifest_from(name, each, knowledge_base or _newest_index(store, each)) for each in templates]
+    manifests = [
+        manifest_from(name, each, knowledge_base or _newest_index(store, each), with_key=with_key) for each in templates
+    ]
     known = _known_digests(registry.versions(name))
     registered = []
     for template, manifest in zip(templates, manifests, strict=True):

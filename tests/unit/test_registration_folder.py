@@ -47,6 +47,15 @@ def test_a_template_is_front_matter_and_sections(tmp_path: Path) -> None:
     assert templates[0].front.table == "s3a://curated-data-bucket/docs"
 
 
+def test_with_a_key_the_provider_named_for_that_case_is_pinned(tmp_path: Path) -> None:
+    head = "---\nwith_key: {name: gemini, model: gemini-2.0-flash}\n"
+    name, templates = read_folder(write(tmp_path, v1=GOOD.replace("---\n", head, 1)))
+    manifest = manifest_from(name, templates[0], None, with_key=True)
+    assert manifest.provider == ProviderChoice("gemini", "gemini-2.0-flash", {})
+    without = manifest_from(name, templates[0], None, with_key=False)
+    assert without.provider == ProviderChoice("extractive", "extractive-1", {"sentences": 2})
+
+
 def test_templates_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     _, templates = read_folder(write(tmp_path, v10=GOOD, v2=GOOD, v1=GOOD))
     assert [template.path.stem for template in templates] == ["v1", "v2", "v10"]
