@@ -149,7 +149,7 @@ def _provider(reader: _Tags) -> ProviderChoice:
         return ProviderChoice(DEFAULT_PROVIDER.name, DEFAULT_PROVIDER.model, {**rest, **own})
     if not isinstance(name, str) or not isinstance(model, str) or not name or not model:
         raise InvalidData(
-            f"{reader.label}: its model configuration (tag {MODEL_CONFIG}) names provider {name!r} and model {model!r}; "
+            f"{reader.label}: its model configuration (tag {MODEL_CONFIG}) names provider {name!r}, model {model!r}; "
             "it must name both, such as gemini and gemini-2.0-flash."
         )
     return ProviderChoice(name, model, {**rest, **own})
