@@ -157,6 +157,9 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern("phone", r"(?<![\w.+-])\(?[2-9]\d{2}\)?[ \-.]{1,2}\d{3}[ \-.]\d{4}(?!\w)", phone),
 )
 
+_NUMBERS = frozenset({"iban", "card", "national_id", "phone"})
+"""Kinds that a text without any digit cannot hold: most texts are spared most of the work."""
+_DIGIT = re.compile(r"\d")
 _FULL_WIDTH = {ord("０") + value: str(value) for value in range(10)} | {ord("＠"): "@", ord("．"): "."}
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 _SPACES = dict.fromkeys(map(ord, "\u00a0\u202f\u2007\u2009"), " ")
@@ -174,7 +177,10 @@ class Masker:
         """Replace all that is found. Other spellings (full-width digits, no-break spaces) are made plain on the way."""
         found: Counter[str] = Counter()
         text = text.translate(_SPELLINGS)
+        digits = _DIGIT.search(text) is not None
         for pattern in self._patterns:
+            if pattern.kind in _NUMBERS and not digits:
+                continue
             text = pattern.regex.sub(partial(_replaced, pattern, found), text)
         return Masked(text, dict(found))
 

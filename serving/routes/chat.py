@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from jsonschema import Draft202012Validator
 
 from mlflow_project import answering
@@ -44,16 +44,15 @@ async def models(worker: TheWorker) -> dict[str, Any]:
 
 
 @router.post("/chat/completions", summary="Chat with a prompt", response_model=None)
-async def chat(
-    body: ChatRequest, request: Request, worker: TheWorker, x_alias: Alias = "Production"
-) -> dict[str, Any] | StreamingResponse:
+async def chat(body: ChatRequest, request: Request, worker: TheWorker, x_alias: Alias = "Production") -> Response:
     """Answers whole, or as server-sent events with `stream`."""
     name, alias = _which(worker.shelf, body.model, x_alias)
     async with AsyncExitStack() as stack:
         live = await stack.enter_async_context(resolved(request, name, alias))
         chatting = _Chat(body, request, live)
         if not body.stream:
-            return chatting.whole(await unless_left(request, chatting.answer()))
+            whole = chatting.whole(await unless_left(request, chatting.answer()))
+            return Response(orjson.dumps(whole), media_type="application/json")
         pieces = chatting.pieces()
         first = await unless_left(request, anext(pieces))
         return StreamingResponse(
