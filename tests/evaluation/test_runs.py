@@ -1,0 +1,123 @@
+"""Runs in a real MLflow: what an evaluation writes, the gate reads; a complete run is found again and reused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.domain.answer import Answer, Case
+from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
+from mlflow_project.domain.verdict import Score, Scores
+from mlflow_project.errors import NotFound, Unavailable
+from mlflow_project.evaluation.asking import Ask
+from mlflow_project.evaluation.compare import judge
+from mlflow_project.evaluation.record import find_run, scores_of
+from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
+from mlflow_project.rules.canonical import manifest_digest
+from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.rules.scorers import SCORERS, ScoringContext
+from mlflow_project.settings import RegistrySettings, load
+
+CASES = tuple(Case(str(number), f"Which number is {number}?", (f"n{number}",), tags=("odd",)) for number in range(60))
+POLICY = policy_from(
+    {
+        "min_cases": 30,
+        "metrics": {
+            "correct": {"direction": "higher", "floor": 0.5, "rule": "non_inferior", "margin": 0.05},
+            "token_f1": {"direction": "higher", "rule": "report"},
+        },
+    }
+)
+
+
+def release(name: str, version: int) -> Release:
+    choice = ProviderChoice("extractive", "extractive-1", {"floor": version / 10})
+    manifest = Manifest("prompt", name, (Message("user", "{{question}}"),), choice)
+    return Release(version, manifest_digest(manifest), manifest)
+
+
+def knows(share: float) -> Opened:
+    """Somebody who knows the answers to the first share of the cases."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Ask]:
+        async def ask(case: Case) -> Answer:
+            known = int(case.id) < share * len(CASES)
+            return Answer(f"It is n{case.id}." if known else "It is blue.", latency_ms=1.0)
+
+        yield ask
+
+    return opened
+
+
+@pytest.fixture
+def bench(registry_server: Any, tmp_path: Path) -> Bench:
+    return Bench(Experiments(load(RegistrySettings)), tmp_path / "answers")
+
+
+@pytest.fixture
+def name() -> str:
+    return f"tried-{uuid4().hex[:8]}"
+
+
+def test_the_gate_reads_exactly_what_the_evaluation_wrote(bench: Bench, name: str) -> None:
+    written = evaluate(release(name, 1), CASES, knows(0.8), bench)
+    run = find_run(bench.experiments, release(name, 1))
+    assert run is not None
+    assert scores_of(bench.experiments, run) == written
+    assert isinstance(written, Scores)
+    table = json.loads(bench.experiments.read(run, "cases.json"))
+    assert len(table["data"]) == len(CASES)
+    assert table["columns"][:4] == ["id", "question", "expected", "answer"]
+    assert json.loads(run.tags["mlflow.linkedPrompts"]) == [{"name": name, "version": "1"}]
+
+
+def test_a_complete_run_is_found_again_and_another_set_of_cases_is_not(bench: Bench, name: str) -> None:
+    assert known_scores(release(name, 1), CASES, bench) is None
+    written = evaluate(release(name, 1), CASES, knows(0.8), bench)
+    assert known_scores(release(name, 1), CASES, bench) == written
+    assert known_scores(release(name, 1), CASES[:-1], bench) is None
+    assert known_scores(release(name, 2), CASES, bench) is None
+
+
+def test_a_better_version_is_accepted_a_worse_one_refused_and_the_pictures_are_kept(bench: Bench, name: str) -> None:
+    for version, share in ((1, 0.7), (2, 0.8), (3, 0.4)):
+        evaluate(release(name, version), CASES, knows(share), bench)
+    first = judge(release(name, 1), None, POLICY, bench.experiments)
+    better = judge(release(name, 2), release(name, 1), POLICY, bench.experiments)
+    worse = judge(release(name, 3), release(name, 2), POLICY, bench.experiments)
+    assert [item.verdict.outcome for item in (first, better, worse)] == ["accepted", "accepted", "rejected"]
+    assert "compare-runs" in better.comparison
+    run = bench.experiments.get(better.candidate.run or "")
+    for picture in ("differences.png", "wins_and_losses.png"):
+        assert bench.experiments.read(run, picture).startswith(b"\x89PNG")
+
+
+def test_a_broken_scorer_leaves_a_run_that_is_not_reused_and_that_the_gate_refuses(bench: Bench, name: str) -> None:
+    def broken(context: ScoringContext) -> Score:
+        raise ZeroDivisionError
+
+    bad = Bench(bench.experiments, bench.answers, scorers={**SCORERS, "correct": broken})
+    evaluate(release(name, 1), CASES, knows(0.8), bad)
+    assert known_scores(release(name, 1), CASES, bad) is None
+    verdict = judge(release(name, 1), None, POLICY, bench.experiments).verdict
+    assert verdict.outcome == "rejected"
+    assert "its scorer failed on 60 case(s)" in verdict.reasons[0]
+
+
+def test_what_was_not_evaluated_cannot_be_judged_and_says_what_to_type(bench: Bench, name: str) -> None:
+    with pytest.raises(NotFound, match=f"switchyard evaluate {name}"):
+        judge(release(name, 1), None, POLICY, bench.experiments)
+
+
+def test_a_dead_mlflow_is_an_outage_and_not_an_empty_answer() -> None:
+    experiments = Experiments(RegistrySettings(mlflow_uri="http://127.0.0.1:9"))
+    with pytest.raises(Unavailable, match="does not answer"):
+        experiments.experiment("evaluate-qa")
