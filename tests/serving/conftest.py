@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +27,8 @@ from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import content_of, manifest_of
 from stack.ports import free_port
 from tests.conftest import ROOT, RunningStack
+from tests.provider.fixtures import Simulated
+from tests.provider.server import ProviderServer, Script
 
 
 class Releases:
@@ -189,3 +193,25 @@ def host(registry_server: RunningStack, tmp_path_factory: pytest.TempPathFactory
     running = Host(tmp_path_factory.mktemp("host")).start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def provider_process() -> Iterator[Simulated]:
+    """One simulated provider for a module's host, which is told its address when it starts."""
+    loop, script = asyncio.new_event_loop(), Script()
+    server = ProviderServer(script)
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield Simulated(server.port, script)
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+
+
+@pytest.fixture
+def provider_server(provider_process: Simulated) -> Simulated:
+    """That provider, with nothing asked of it yet; it answers `A simulated answer.` until told otherwise."""
+    provider_process.will()
+    return provider_process

@@ -17,10 +17,8 @@ from pydantic import BaseModel
 from mlflow_project.domain.release import Message, ProviderChoice
 from tests.conftest import RunningStack
 from tests.provider.behaviour import Behaviour
-from tests.provider.fixtures import Simulated, provider_process, provider_server
+from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, Releases, until
-
-__all__ = ["provider_process", "provider_server"]
 
 SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 1.0})
 SCHEMA = {
@@ -50,7 +48,7 @@ def host(
         "SWITCHYARD_LOG_TEXTS": "true",
     }
     running = Host(tmp_path_factory.mktemp("host"), **settings).start()
-    until(lambda: len(running.releases()["releases"]) >= 2, "both prompts are live")
+    until(lambda: {"chat", "mood"} <= {live["name"] for live in running.releases()["releases"]}, "both are live")
     yield running
     running.stop()
 
@@ -262,6 +260,7 @@ def test_a_running_request_is_finished_when_the_server_is_told_to_stop(
     provider_server: Simulated, host: Host, new_host: Callable[..., Host]
 ) -> None:
     other = new_host(**{name: host.env[name] for name in ("LLM_API_URL", "SWITCHYARD_DEFAULT_PROMPT")}).start()
+    other.serves("chat", 1)
     provider_server.will(always=Behaviour(latency_ms=800))
     answers: list[int] = []
     asking = threading.Thread(target=lambda: answers.append(query(other).status_code))

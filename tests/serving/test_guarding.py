@@ -16,10 +16,8 @@ from mlflow_project.api_keys import KeyFile
 from mlflow_project.domain.release import ProviderChoice
 from tests.conftest import ROOT, RunningStack
 from tests.provider.behaviour import Behaviour
-from tests.provider.fixtures import Simulated, provider_process, provider_server
+from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, Releases, until
-
-__all__ = ["provider_process", "provider_server"]
 
 FORBIDDEN = ("boto3", "botocore", "mlflow", "pyspark", "airflow", "sklearn", "pandas", "scipy")
 
