@@ -30,6 +30,15 @@ sys.exit(main())
 """
 
 
+# pyspark's own scripts ask the first `python3` on PATH where Spark lies, so they fail unless the environment is active.
+_SPARK_SCRIPT = """#!/bin/sh
+SPARK_HOME="{packages}/pyspark"
+PYSPARK_PYTHON="${{PYSPARK_PYTHON:-{python}}}"
+export SPARK_HOME PYSPARK_PYTHON
+exec "$SPARK_HOME/bin/{name}" "$@"
+"""
+
+
 def make_environment(groups: Sequence[str], progress: Progress, tools: Tools) -> str:
     """Bring the environment to these locks, and to those that it holds already."""
     wanted = {group: digest(LOCKS / f"{group}.txt") for group in groups}
@@ -51,12 +60,13 @@ def make_environment(groups: Sequence[str], progress: Progress, tools: Tools) ->
 
 
 def put_project_on_path() -> None:
-    """Make `import mlflow_project` and the command `switchyard` work from everywhere; no build tool is needed."""
+    """Make `import mlflow_project`, `switchyard`, `spark-submit` and `spark-sql` work from everywhere."""
     packages = Path(_ask("import sysconfig; print(sysconfig.get_path('purelib'))"))
     _write(packages / "switchyard.pth", f"{ROOT}\n")
-    script = ENVIRONMENT / "bin" / "switchyard"
-    _write(script, _SCRIPT.format(python=environment_python()))
-    script.chmod(0o755)
+    _write(ENVIRONMENT / "bin" / "switchyard", _SCRIPT.format(python=environment_python()))
+    for name in ("spark-submit", "spark-sql"):
+        text = _SPARK_SCRIPT.format(packages=packages, python=environment_python(), name=name)
+        _write(ENVIRONMENT / "bin" / name, text)
 
 
 def _synchronise(groups: Sequence[str], progress: Progress, tools: Tools) -> None:
@@ -104,5 +114,10 @@ def _installed() -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    """Replace by rename: what a package installed may share its bytes with the installer's cache."""
+    if path.exists() and path.read_text() == text:
+        return
+    own = path.with_name(f".{path.name}.{os.getpid()}")
+    own.write_text(text)
+    own.chmod(0o755 if path.parent.name == "bin" else 0o644)
+    own.replace(path)
