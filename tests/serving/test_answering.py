@@ -20,7 +20,7 @@ from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, Releases, until
 
-SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 1.0})
+SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 4.0})
 SCHEMA = {
     "type": "object",
     "properties": {"label": {"enum": ["positive", "negative"]}},
@@ -64,7 +64,7 @@ def query(host: Host, text: str = "why?", **more: str) -> httpx.Response:
 
 def test_llm_query_answers_in_exactly_its_form(host: Host, provider_server: Simulated) -> None:
     answer = query(host)
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     body = answer.json()
     assert list(body) == ["original_input", "generated_text", "tokens_used", "processing_time_ms"]
     assert (body["original_input"], body["generated_text"], body["tokens_used"]) == ("why?", "A simulated answer.", 17)
