@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import RunningAirflow, manage
 
 from stack.airflow import environment
 from stack.ports import free_port
+from tests.dags.driving import RunningAirflow, manage
 
 
 @pytest.fixture(scope="session")

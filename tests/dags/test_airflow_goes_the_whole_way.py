@@ -13,11 +13,11 @@ from typing import Any
 
 import psutil
 import pytest
-from driving import ROOT, RunningAirflow, manage, until
 
 from mlflow_project.adapters.airflow import airflow_settings, announce_candidate
 from stack.airflow import processes
 from stack.ports import is_free
+from tests.dags.driving import ROOT, RunningAirflow, manage, until
 
 RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
 PROMOTE = "evaluate_and_promote"
