@@ -17,22 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
 from mlflow_project.errors import InvalidData, NotFound
-from mlflow_project.settings import state_folder
 
 ROLES = ("call", "choose-alias", "admin")
 KEYS_SCHEMA = "switchyard.keys/v1"
-
-
-class KeySettings(BaseSettings):
-    """Where the keys' hashes lie."""
-
-    model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
-
-    api_keys_file: Path = Field(default_factory=lambda: state_folder() / "keys" / "api-keys.json")
 
 
 @dataclass(frozen=True)

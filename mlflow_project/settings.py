@@ -82,6 +82,22 @@ class ServerSettings(_Settings):
     serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
 
 
+class GuardSettings(_Settings):
+    """What one worker of the server lets in. Bytes and seconds."""
+
+    max_body_bytes: int = Field(default=1_048_576, ge=1)
+    body_seconds: float = Field(default=10.0, gt=0)
+    max_concurrent: int = Field(default=256, ge=1)
+    max_queued: int = Field(default=256, ge=0)
+    queue_seconds: float = Field(default=2.0, gt=0)
+
+
+class KeySettings(_Settings):
+    """Where the hashes of the callers' API keys lie."""
+
+    api_keys_file: Path = Field(default_factory=lambda: state_folder() / "keys" / "api-keys.json")
+
+
 class ClientSettings(_Settings):
     """How the command line reaches the server."""
 
@@ -115,6 +131,8 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     PromotionSettings,
     FollowerSettings,
     ServerSettings,
+    GuardSettings,
+    KeySettings,
     ClientSettings,
     ProviderSettings,
     TelemetrySettings,
@@ -127,12 +145,16 @@ def load(kind: type[S], **overrides: Any) -> S:
     """Read one component's settings.
 
     Raises:
-        ConfigError: one or more settings are missing or wrong; the message lists each.
+        ConfigError: one or more settings are missing or wrong; the message lists each. Or a file cannot be read.
     """
     try:
         return kind(_env_file=(state_folder() / "stack.env", ".env"), **overrides)
     except ValidationError as error:
         raise ConfigError(_mistakes(kind, error)) from error
+    except OSError as error:
+        raise ConfigError(
+            f"The settings file {error.filename} cannot be read ({error.strerror}): make it yours and readable again."
+        ) from error
 
 
 def check_all() -> list[str]:

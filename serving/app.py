@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from mlflow_project.api_keys import KeyFile, KeySettings
+from mlflow_project.api_keys import KeyFile
 from mlflow_project.logs import set_up_logs
 from mlflow_project.settings import (
+    GuardSettings,
+    KeySettings,
     ProviderSettings,
     RegistrySettings,
     SealSettings,
@@ -22,7 +24,7 @@ from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.telemetry.meters import meters_for
 from serving import problems
 from serving.access import Access, is_loopback
-from serving.guard import Guard, GuardSettings
+from serving.guard import Guard
 from serving.observe import Observer, ObserveSettings
 from serving.request_context import RequestContext
 from serving.routes import chat, llm_query, prompts, releases

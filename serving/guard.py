@@ -10,24 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlflow_project.settings import GuardSettings
 from serving.problems import refusal
 from serving.protocol import MAX_HEADER_BYTES
-
-
-class GuardSettings(BaseSettings):
-    """Limits of one worker. Bytes and seconds."""
-
-    model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
-
-    max_body_bytes: int = Field(default=1_048_576, ge=1)
-    body_seconds: float = Field(default=10.0, gt=0)
-    max_concurrent: int = Field(default=256, ge=1)
-    max_queued: int = Field(default=256, ge=0)
-    queue_seconds: float = Field(default=2.0, gt=0)
 
 
 class TurnedAway(Exception):

@@ -6,10 +6,10 @@ import sys
 
 import uvicorn
 
-from mlflow_project.api_keys import KeyFile, KeySettings, by_id
+from mlflow_project.api_keys import KeyFile, by_id
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
-from mlflow_project.settings import ServerSettings, load
+from mlflow_project.settings import KeySettings, ServerSettings, load
 from serving.access import is_loopback
 from serving.protocol import PatientHttp
 

@@ -1,5 +1,5 @@
 """Real servers for tests, once a session: a stack of its own with its own state folder and free ports, started as far
-as a test needs it. The user's stack, settings file and state are never touched; everything is stopped by id at the end."""
+as a test needs it. The user's stack, settings and state are never touched; everything is stopped by id at the end."""
 
 from __future__ import annotations
 

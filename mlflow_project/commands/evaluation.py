@@ -104,6 +104,7 @@ def gate(
         "digest": candidate.digest,
         "champion": champion.version if champion else None,
         "policy": rules.digest,
+        "approval": rules.approval,
         "comparison": judged.comparison,
         "ledger": record.serial if record else None,
     }

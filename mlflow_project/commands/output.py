@@ -44,7 +44,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Say why on stderr, and end."""
-    progress.print(message, style="red", markup=False)
+    progress.print(message, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlflow_project.commands.output import Json, emit, reports_errors, table
+from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
+from mlflow_project.errors import WorkspaceError
+
+if TYPE_CHECKING:
+    from mlflow_project.registration.register import Registered
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,6 +41,7 @@ def register(
         only=template,
         with_key=load(ProviderSettings).llm_api_key is not None,
     )
+    _tell_airflow(rows)
     lines = [
         (row.template, f"{row.name}/{row.version}", "new" if row.created else "was there already", row.digest[:19])
         for row in rows
@@ -45,3 +51,15 @@ def register(
         json,
         lambda console: console.print(table(("template", "version", "", "digest"), lines)),
     )
+
+
+def _tell_airflow(rows: Sequence[Registered]) -> None:
+    """A new Candidate starts `evaluate_and_promote` where Airflow is configured; a silent Airflow undoes nothing."""
+    from mlflow_project.adapters.airflow import airflow_settings, announce_candidate
+
+    try:
+        for row in rows:
+            if row.created:
+                announce_candidate(airflow_settings(), row.name, row.version)
+    except WorkspaceError as error:
+        progress.print(f"Registered, but Airflow was not told: {error}", style="yellow", markup=False, soft_wrap=True)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from mlflow_project.api_keys import ApiKey, KeyFile, KeySettings, shown
+from mlflow_project.api_keys import ApiKey, KeyFile, shown
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.errors import InvalidData, NotFound, Refused, Unavailable, WorkspaceError
-from mlflow_project.settings import ClientSettings, load
+from mlflow_project.settings import ClientSettings, KeySettings, load
 
 Name = Annotated[str, typer.Argument(help="The prompt's name.")]
 

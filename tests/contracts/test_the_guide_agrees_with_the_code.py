@@ -11,21 +11,19 @@ from pydantic_settings import BaseSettings
 from typer.main import get_command
 
 from mlflow_project.adapters.providers.extractive import FLOOR
-from mlflow_project.api_keys import KeySettings
 from mlflow_project.commands.main import build
 from mlflow_project.domain.record import RecordType
 from mlflow_project.rules.chunking.records import Reason
 from mlflow_project.rules.quoting import Weights
 from mlflow_project.rules.scorers import FAILED, SCORERS
 from mlflow_project.settings import ALL_SETTINGS
-from serving.guard import GuardSettings
 from serving.observe import ObserveSettings
 from stack.addresses import StackSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "guide").glob("*.md")}
 COMMANDS: dict[str, Any] = get_command(build()).commands  # type: ignore[attr-defined]
-SETTINGS: tuple[type[BaseSettings], ...] = (*ALL_SETTINGS, KeySettings, GuardSettings, ObserveSettings, StackSettings)
+SETTINGS: tuple[type[BaseSettings], ...] = (*ALL_SETTINGS, ObserveSettings, StackSettings)
 NAMED_SETTING = re.compile(r"SWITCHYARD_[A-Z0-9_]+")
 ROOMS = ("mlflow_project", "serving", "spark_jobs", "stack")
 SOURCES = " ".join(file.read_text() for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))
