@@ -115,13 +115,10 @@ class ProviderSettings(BaseSettings):
 
 
 class TelemetrySettings(_Settings):
-    """Where metrics and traces go. `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP); without it nothing
-    is sent. Of the traces all failed and slow ones are kept, and `trace_share` of the rest."""
+    """Where metrics go. `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP); without it nothing is sent."""
 
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     telemetry_interval_ms: int = Field(default=5_000, ge=100)
-    trace_share: float = Field(default=0.05, ge=0, le=1)
-    trace_slow_ms: float = Field(default=2_000, ge=0)
 
 
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
