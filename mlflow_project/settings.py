@@ -115,7 +115,7 @@ class ProviderSettings(BaseSettings):
 
 
 class TelemetrySettings(_Settings):
-    """Where metrics go. `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP); without it nothing is sent."""
+    """Where metrics go: `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP); without it, nowhere."""
 
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     telemetry_interval_ms: int = Field(default=5_000, ge=100)
