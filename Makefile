@@ -8,7 +8,7 @@ SYSTEM_PYTHON := $(shell for p in python3.12 python3.11 python3; do \
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 
-.PHONY: help setup setup-checks demo up airflow status logs down clean doctor check format lint types contracts tests test test-long bench lock
+.PHONY: help setup setup-checks demo up airflow observe status logs down clean doctor check format lint types contracts tests test test-long bench lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -27,6 +27,9 @@ setup-checks: python-is-here
 
 airflow: up ## Airflow beside the running stack, in an environment of its own (`make down` stops it too)
 	@$(PYTHON) -m stack.airflow up
+
+observe: up ## Prometheus and the OpenTelemetry collector beside the running stack (`make down` stops them too)
+	@$(PYTHON) -m stack.observe up
 
 doctor: ## what this machine lacks, and what to type
 	@if $(PYTHON) -c '' 2>/dev/null; then $(PYTHON) -m stack doctor; else $(or $(SYSTEM_PYTHON),python3) -m stack doctor; fi

@@ -82,6 +82,7 @@ class Guard:
             body = await self._body(scope, receive)
             await self._places.take()
         except TurnedAway as no:
+            scope["app"].state.observer.turned_away(no.status)
             await refusal(scope["path"], no.status, no.detail, headers=no.headers)(scope, receive, send)
             return
         try:

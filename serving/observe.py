@@ -22,6 +22,7 @@ from mlflow_project.domain.release import Release
 from mlflow_project.errors import ProviderError
 from mlflow_project.rules.masking import Masker
 from mlflow_project.telemetry import catalogue
+from mlflow_project.telemetry.catalogue import RELEASE_SERVED, RELEASES_REFUSED, Metric
 from mlflow_project.telemetry.meters import LlmCall, Meters, record_llm_call
 from serving.worker import Worker
 
@@ -65,13 +66,17 @@ class Observer:
         self._log(request, release, success=False, more={"error_type": type(error).__name__})
         self._measure(request, release, error_type=_error_type(error))
 
+    def turned_away(self, status: int) -> None:
+        """A request that met no route: the guard did not let it in."""
+        self._meters.record(catalogue.TURNED_AWAY, 1, status=status)
+
     async def vitals(self, worker: Worker) -> None:
         """Until cancelled: what this worker serves and refuses, and how long ago the registry answered."""
+        serving, refused = _Present(self._meters, RELEASE_SERVED), _Present(self._meters, RELEASES_REFUSED)
         while True:
-            for live in worker.shelf.live.values():
-                label = live.placed.release.label
-                self._meters.record(catalogue.RELEASE_SERVED, 1, release=label, alias=live.placed.alias)
-            self._meters.record(catalogue.RELEASES_REFUSED, len(worker.refused))
+            live = worker.shelf.live.values()
+            serving.now({(one.placed.release.label, one.placed.alias) for one in live})
+            refused.now({(one.name, one.alias) for one in worker.refused})
             if worker.contact is not None:
                 self._meters.record(catalogue.REGISTRY_AGE, worker.contact.age_ms() / 1000)
             await asyncio.sleep(VITALS_SECONDS)
@@ -91,6 +96,7 @@ class Observer:
         call = LlmCall(
             model_name=provider.model if provider is not None else release.name,
             endpoint=request.scope["route"].path,
+            provider=provider.name if provider is not None else None,
             duration_ms=1000 * (time.perf_counter() - request.state.began),
             **more,
         )
@@ -98,6 +104,21 @@ class Observer:
 
     def _safe(self, text: str | None) -> str | None:
         return self._masker.record_safe(text, self._settings.log_text_chars)
+
+
+class _Present:
+    """A gauge that is 1 for what is there and 0 for what was: one that nobody sets keeps its last value for ever."""
+
+    def __init__(self, meters: Meters, metric: Metric) -> None:
+        self._meters = meters
+        self._metric = metric
+        self._before: set[tuple[str, ...]] = set()
+
+    def now(self, there: set[tuple[str, ...]]) -> None:
+        for values in there | self._before:
+            labels = dict(zip(self._metric.labels, values, strict=True))
+            self._meters.record(self._metric, int(values in there), **labels)
+        self._before = there
 
 
 def _error_type(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -92,12 +93,15 @@ def read_environment(state: Path) -> dict[str, str]:
 def write_environment(state: Path, settings: StackSettings) -> dict[str, str]:
     """Write `stack.env`, and return what stands in it."""
     values = environment(state, settings)
-    head = "# Addresses and credentials of the local stack, written by `make up`. Yours alone: do not share it.\n"
-    write_private(
-        environment_file(state),
-        head + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()),
-    )
+    write_values(state, values)
     return values
+
+
+def write_values(state: Path, values: Mapping[str, str]) -> None:
+    """Replace what stands in `stack.env`."""
+    head = "# Addresses and credentials of the local stack, written by `make up`. Yours alone: do not share it.\n"
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
+    write_private(environment_file(state), head + "".join(lines))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -24,8 +24,12 @@ def cache_folder() -> Path:
 
 def minio_binary() -> Path:
     """The built MinIO; it may not be there yet."""
-    made_from = digest(MINIO_SOURCE / "go.mod", MINIO_SOURCE / "go.sum")
-    return cache_folder() / "minio" / f"{made_from}-{sysconfig.get_platform()}" / "minio"
+    return built_binary("minio", MINIO_SOURCE / "go.mod", MINIO_SOURCE / "go.sum")
+
+
+def built_binary(name: str, *made_from: Path) -> Path:
+    """Where a binary that is built from these files lies, for this kind of machine."""
+    return cache_folder() / name / f"{digest(*made_from)}-{sysconfig.get_platform()}" / name
 
 
 def jar_folder() -> Path:

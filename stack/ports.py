@@ -32,9 +32,17 @@ def check_free(settings: StackSettings, parts: Iterable[str]) -> None:
     Raises:
         ConfigError: one or more are taken, or wanted twice; the message has a line each.
     """
-    ports = wanted_ports(settings, parts)
+    check_each(wanted_ports(settings, parts), OWNERS)
+
+
+def check_each(ports: Mapping[str, int], owners: Mapping[str, str]) -> None:
+    """The same for any ports: setting -> port, setting -> the part that is to listen there.
+
+    Raises:
+        ConfigError: as above.
+    """
     mistakes = [
-        f"  {port} ({OWNERS[name]}) is taken by {holder(port)}: set SWITCHYARD_{name.upper()} to a free one."
+        f"  {port} ({owners[name]}) is taken by {holder(port)}: set SWITCHYARD_{name.upper()} to a free one."
         for name, port in ports.items()
         if not is_free(port)
     ]

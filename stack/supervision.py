@@ -30,13 +30,14 @@ STOP_SECONDS = 45.0
 
 
 class Supervisor:
-    """The supervisord of one state folder."""
+    """The supervisord of one state folder; or a second one beside it, with a file and a socket of its own."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, file: Path = SUPERVISOR_FILE, socket: str = "socket") -> None:
         self.state = state
+        self.file = file
         name = hashlib.sha256(str(state).encode()).hexdigest()[:12]
         self.folder = Path(tempfile.gettempdir()) / f"switchyard-{os.getuid()}-{name}"
-        self.socket = self.folder / "socket"
+        self.socket = self.folder / socket
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """What supervisord says of each part, by name; empty when it does not run."""
@@ -54,7 +55,7 @@ class Supervisor:
         """
         self._private_folder()
         (self.state / "logs").mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(SUPERVISOR_FILE)]
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.file)]
         own = {**environment, MARK: str(self.state), "SWITCHYARD_SOCKET": str(self.socket)}
         done = subprocess.run(command, env=own, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode or not self._answers_within(10):
@@ -67,6 +68,20 @@ class Supervisor:
         """Start one part unless it runs, without waiting for it."""
         with self._proxy() as proxy, contextlib.suppress(Fault):
             proxy.supervisor.startProcess(part, False)
+
+    def restart(self, part: str) -> None:
+        """Stop one part, which may finish what it does, and start it again."""
+        with self._proxy() as proxy, contextlib.suppress(Fault):
+            proxy.supervisor.stopProcess(part)
+        self.start(part)
+
+    def shut_down(self) -> bool:
+        """Stop this supervisord with its parts, and nothing else; whether it ran."""
+        if not self.processes():
+            return False
+        with self._proxy() as proxy:
+            proxy.supervisor.shutdown()
+        return _until(lambda: not self.socket.exists(), STOP_SECONDS)
 
     def stop(self) -> int:
         """Stop every part and supervisord, then, by id, whatever still carries our mark. How many that were."""

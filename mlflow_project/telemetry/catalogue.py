@@ -1,4 +1,5 @@
-"""Every metric that Switchyard emits: name, kind, unit, labels. `docs/guide/metrics.md` lists them; a test compares.
+"""Every metric that Switchyard emits: name, kind, unit, labels. `docs/operations/metrics.md` lists them, and a test
+compares.
 
 Names are OTel's with dots; Prometheus shows underscores and adds nothing (UnderscoreEscapingWithoutSuffixes).
 """
@@ -10,9 +11,7 @@ from typing import Literal
 
 LLM_LABELS = ("model_name", "endpoint", "success", "error_type")
 LATENCY_MS = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
-SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
 TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)
-SHARE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,6 @@ LLM_LENGTH = Metric("llm.response.length_chars", "histogram", "char", "Length of
 LLM_KEYWORDS = Metric(
     "llm.response.keywords_count", "histogram", "word", "Distinct words of an answer", LLM_LABELS, TOKENS
 )
-GEN_AI_DURATION = Metric(
-    "gen_ai.client.operation.duration",
-    "histogram",
-    "s",
-    "OpenTelemetry's GenAI convention: duration of a call to the provider",
-    ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "error.type"),
-    SECONDS,
-)
 GEN_AI_TOKENS = Metric(
     "gen_ai.client.token.usage",
     "histogram",
@@ -58,36 +49,15 @@ GEN_AI_TOKENS = Metric(
     ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.type"),
     TOKENS,
 )
-GEN_AI_FIRST_TOKEN = Metric(
-    "gen_ai.server.time_to_first_token",
-    "histogram",
-    "s",
-    "OpenTelemetry's GenAI convention: until the first token of a stream",
-    ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"),
-    SECONDS,
+RELEASE_SERVED = Metric(
+    "switchyard.release.serving", "gauge", "1", "1 for what a worker serves, 0 after it", ("release", "alias")
 )
-QUALITY = Metric(
-    "switchyard.answer.quality",
-    "histogram",
-    "1",
-    "Groundedness, relevance, coherence, toxicity of a sample of live answers",
-    ("scorer", "release"),
-    SHARE,
+RELEASES_REFUSED = Metric(
+    "switchyard.releases.refused", "gauge", "1", "1 while an alias asks for what is not served", ("name", "alias")
 )
-RELEASE_SERVED = Metric("switchyard.release.serving", "gauge", "1", "1 for what a worker serves", ("release", "alias"))
-RELEASES_REFUSED = Metric("switchyard.releases.refused", "gauge", "1", "Releases refused at present", ("reason",))
 REGISTRY_AGE = Metric("switchyard.registry.age_seconds", "gauge", "s", "Since the registry last answered")
-FLIP_DURATION = Metric(
-    "switchyard.flip.duration", "histogram", "ms", "Alias set to last receipt", ("kind", "outcome"), LATENCY_MS
+TURNED_AWAY = Metric(
+    "switchyard.requests.turned_away_total", "counter", "request", "Requests that met no route", ("status",)
 )
-SEAL_CHECKS = Metric("switchyard.seal.checks_total", "counter", "check", "Seals checked", ("outcome",))
-VERDICTS = Metric("switchyard.verdicts_total", "counter", "verdict", "Verdicts of the gate", ("name", "outcome"))
-RETRIEVAL_DURATION = Metric(
-    "switchyard.retrieval.duration", "histogram", "ms", "Finding the contexts of a question", ("release",), LATENCY_MS
-)
-MASKED = Metric("switchyard.masked_items_total", "counter", "item", "Items masked before they were recorded", ("kind",))
-QUEUE = Metric("switchyard.queue.waiting", "gauge", "request", "Requests that wait for a place")
-TURNED_AWAY = Metric("switchyard.requests.turned_away_total", "counter", "request", "Answered 429 or 503", ("reason",))
-QUARANTINE = Metric("switchyard.quarantine.share", "gauge", "1", "Share of input rows in quarantine", ("table",))
 
 CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

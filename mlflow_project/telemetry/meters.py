@@ -96,7 +96,8 @@ def meters_for(settings: TelemetrySettings, service: str, instance: str) -> Mete
 
 @dataclass(frozen=True)
 class LlmCall:
-    """One request as the metrics see it. `error_type` is `http_error`, `timeout` or `other` on failure, else None."""
+    """One request as the metrics see it. `error_type` is `http_error`, `timeout` or `other` on failure, else None;
+    `provider` is the name of who answered, where OpenTelemetry's GenAI conventions are to be followed."""
 
     model_name: str
     endpoint: str
@@ -105,6 +106,7 @@ class LlmCall:
     cost_usd: float | None = None
     text: str | None = None
     error_type: str | None = None
+    provider: str | None = None
 
 
 def record_llm_call(meters: Meters, call: LlmCall) -> None:
@@ -123,6 +125,19 @@ def record_llm_call(meters: Meters, call: LlmCall) -> None:
     ):
         if amount:
             meters.record(metric, amount, **labels)
+    _record_gen_ai(meters, call)
     if call.text is not None:
         meters.record(catalogue.LLM_LENGTH, len(call.text), **labels)
         meters.record(catalogue.LLM_KEYWORDS, len({word.lower() for word in call.text.split()}), **labels)
+
+
+def _record_gen_ai(meters: Meters, call: LlmCall) -> None:
+    """The same tokens by OpenTelemetry's convention, which counts thoughts as output."""
+    if call.provider is None:
+        return
+    labels: dict[str, object] = {"gen_ai__operation__name": "chat", "gen_ai__provider__name": call.provider}
+    labels |= {"gen_ai__request__model": call.model_name}
+    written = (call.usage.output_tokens or 0) + (call.usage.thought_tokens or 0)
+    for kind, amount in (("input", call.usage.input_tokens), ("output", written)):
+        if amount:
+            meters.record(catalogue.GEN_AI_TOKENS, amount, gen_ai__token__type=kind, **labels)

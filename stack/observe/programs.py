@@ -1,0 +1,58 @@
+"""Prometheus, its promtool and the collector: what they are built from, and where the binaries lie in the cache."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from mlflow_project.errors import ConfigError
+from stack.go_build import GoProgram, build
+from stack.layout import ROOT, built_binary, cache_folder
+from stack.progress import Progress, Ticker
+from stack.tools import Tools
+
+OBSERVABILITY = ROOT / "observability"
+
+_PROMETHEUS = OBSERVABILITY / "prometheus"
+_COLLECTOR = OBSERVABILITY / "collector"
+_PIN = ("go.mod", "go.sum")
+
+
+def prometheus() -> GoProgram:
+    """The database, without the discovery of clouds' machines: a tenth of its size and of the time to build it."""
+    return _of_prometheus("prometheus")
+
+
+def promtool() -> GoProgram:
+    """Checks and tests of its rules."""
+    return _of_prometheus("promtool")
+
+
+def collector() -> GoProgram:
+    """The collector with the parts that `builder.yaml` names."""
+    made_from = [_COLLECTOR / name for name in (*_PIN, "main.go", "components.go")]
+    return GoProgram(_COLLECTOR, ".", built_binary("otelcol", *made_from))
+
+
+def build_all() -> None:
+    """Build what is not there yet, one after the other.
+
+    Raises:
+        ConfigError: there is no Go, and it is needed.
+        Unavailable: a build failed; the message has its last lines.
+    """
+    programs = (prometheus(), promtool(), collector())
+    missing = [program for program in programs if not program.binary.exists()]
+    if missing and shutil.which("go") is None:
+        names = ", ".join(program.name for program in missing)
+        raise ConfigError(f"Go is needed to build {names}: install it from your system or from go.dev/dl.")
+    steps = {program.name: Progress(program.name) for program in missing}
+    with Ticker(dict(steps)) as ticker:
+        for program in missing:
+            steps[program.name].began = time.monotonic()
+            ticker.finished(program.name, build(program, steps[program.name], Tools(cache_folder() / "logs")))
+
+
+def _of_prometheus(name: str) -> GoProgram:
+    binary = built_binary(name, *(_PROMETHEUS / pin for pin in _PIN))
+    return GoProgram(_PROMETHEUS, f"github.com/prometheus/prometheus/cmd/{name}", binary, tags="remove_all_sd")
