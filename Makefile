@@ -69,9 +69,10 @@ tests: setup-checks
 test-long: setup-checks ## kills, soaks and simulations: before a release
 	@$(PYTHON) -m pytest -m long
 
-bench: setup-checks ## measurements beside their peers; SUBJECT=gate for one
-	@for subject in $(or $(SUBJECT),$(basename $(notdir $(filter-out bench/_% bench/report.py,$(wildcard bench/*.py))))); do \
-		$(PYTHON) -m bench.$$subject || exit $$?; done
+SUBJECTS := evaluation flips gate gateway text_preparation
+bench: setup-checks ## measurements beside their peers, and docs/scorecard.md; SUBJECT=gate for one
+	@for subject in $(or $(SUBJECT),$(SUBJECTS)); do $(PYTHON) -m bench.$$subject || exit $$?; done
+	@$(PYTHON) -m bench.scorecard
 
 lock: ## resolve requirements/ again from pyproject.toml
 	@requirements/lock.sh
