@@ -12,8 +12,8 @@ from bench.report import RESULTS
 SCORECARD = Path(__file__).parents[1] / "docs" / "scorecard.md"
 HEAD = """# Scorecard
 
-Written by `make bench` from the measurements of one machine with two cores: believe ratios more than figures. A goal that
-is missed says so. `make bench SUBJECT=gate` measures one subject again.
+Written by `make bench` from the measurements of one machine with two cores: believe ratios more than figures. A goal
+that is missed says so. `make bench SUBJECT=gate` measures one subject again.
 """
 
 
