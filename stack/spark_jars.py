@@ -19,11 +19,14 @@ from stack.tools import Tools
 
 
 def fetch_jars(progress: Progress, tools: Tools) -> str:
-    """Fetch and verify them unless they are there."""
-    folder = jar_folder()
+    """Fetch and verify Spark's jars unless they are there."""
+    return fetch(read_pins(JAR_LIST.read_text()), jar_folder(), progress, tools)
+
+
+def fetch(pinned: Mapping[str, str], folder: Path, progress: Progress, tools: Tools) -> str:
+    """Fetch and verify pinned jars into a folder, unless it is there."""
     if folder.exists():
         return f"already there ({folder})"
-    pinned = read_pins(JAR_LIST.read_text())
     fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mlflow_project.errors import WorkspaceError
 
@@ -35,10 +36,10 @@ def emit(data: Any, as_json: bool, human: Callable[[Console], None]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
-    """A plain table; None shows as an empty cell."""
+    """A plain table; None shows as an empty cell, and square brackets are text, never markup."""
     made = Table(*columns, title=title, title_justify="left", header_style="bold")
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     return made
 
 
