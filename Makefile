@@ -19,10 +19,10 @@ demo: setup ## set-up, the stack, and the main job on this project's own documen
 
 test: check ## set-up and everything that CI runs
 
-setup: python-is-here
+setup: python-is-here ## everything that `make demo` needs, without starting it
 	@$(SYSTEM_PYTHON) -m stack setup
 
-setup-checks: python-is-here
+setup-checks: python-is-here ## the same, with the tools of `make check`
 	@$(SYSTEM_PYTHON) -m stack setup --checks
 
 airflow: up ## Airflow beside the running stack, in an environment of its own (`make down` stops it too)
@@ -37,33 +37,33 @@ doctor: ## what this machine lacks, and what to type
 up: setup ## start the stack and wait until it is ready
 	@$(PYTHON) -m stack up
 
-status: ## what runs, where, and how much memory it takes
+status: environment-is-here ## what runs, where, and how much memory it takes
 	@$(PYTHON) -m stack status
 
-logs: ## the end of the logs; PART=server for one part
+logs: environment-is-here ## the end of the logs; PART=server for one part
 	@$(PYTHON) -m stack logs $(PART)
 
-down: ## stop everything of this stack
+down: environment-is-here ## stop everything of this stack
 	@$(PYTHON) -m stack down
 
-clean: ## stop everything and remove its data (asks; YES=1 does not)
+clean: environment-is-here ## stop everything and remove its data (asks; YES=1 does not)
 	@$(PYTHON) -m stack clean $(if $(YES),--yes)
 
 check: setup-checks format lint types contracts tests ## format, lint, types, import contracts, tests: exactly CI
 
-format: setup-checks
+format: setup-checks ## is every file formatted
 	@$(BIN)/ruff format --check .
 
-lint: setup-checks
+lint: setup-checks ## ruff
 	@$(BIN)/ruff check .
 
-types: setup-checks
+types: setup-checks ## mypy, strict
 	@$(BIN)/mypy
 
-contracts: setup-checks
+contracts: setup-checks ## who may import whom
 	@$(BIN)/lint-imports
 
-tests: setup-checks
+tests: setup-checks ## the tests alone
 	@$(PYTHON) -m pytest
 
 test-long: setup-checks ## kills, soaks and simulations: before a release
@@ -77,6 +77,9 @@ bench: setup-checks ## measurements beside their peers, and docs/scorecard.md; S
 lock: ## resolve requirements/ again from pyproject.toml
 	@requirements/lock.sh
 
-.PHONY: python-is-here
+.PHONY: python-is-here environment-is-here
+environment-is-here:
+	@test -x $(PYTHON) || { echo "Nothing was set up here yet: type make demo." >&2; exit 2; }
+
 python-is-here:
 	@test -n "$(SYSTEM_PYTHON)" || { echo "There is no Python 3.11 or 3.12 that runs: install one (Debian: apt-get install python3 python3-venv)." >&2; exit 2; }

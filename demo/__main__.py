@@ -6,16 +6,18 @@ made and says so; a run after an interrupted one first puts things in order (`re
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from demo import shell
 from demo.shell import console, read, run, say, step
-from mlflow_project.errors import WorkspaceError
-from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load
+from mlflow_project.errors import Unavailable, WorkspaceError
+from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load, state_folder
 
 RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
 CHUNKS = "s3a://curated-data-bucket/llm_prepared_docs"
@@ -35,16 +37,25 @@ def main() -> int:
         roll_back()
         closing(versions["v2.md"], time.monotonic() - started)
     except (shell.StepFailed, WorkspaceError) as error:
-        console.print(f"\nThe demo stopped: {error}", style="red", markup=False)
-        console.print("`make status` and `make logs` tell more; run `make demo` again when it is mended.", style="red")
-        return 1
+        return stopped(str(error), error.exit_code)
+    except httpx.HTTPError as error:
+        return stopped(f"{error.request.url} does not answer ({type(error).__name__}).", Unavailable.exit_code)
+    except KeyboardInterrupt:
+        return stopped("interrupted. Nothing is lost: the next run puts things in order first.", 130)
     return 0
+
+
+def stopped(why: str, exit_code: int) -> int:
+    """Say why, and what to do."""
+    console.print(f"\nThe demo stopped: {why}", style="red", markup=False)
+    console.print("`make status` and `make logs` tell more; run `make demo` again when it is mended.", style="red")
+    return exit_code
 
 
 def prepare() -> None:
     """Documentation -> raw JSON lines -> chunks in Delta -> a search index of exactly that Delta version."""
     step(1, STEPS, "The project's own documentation goes to the object store, one line broken on purpose")
-    say("To repeat a command by hand, type `source .switchyard/stack.env` first, and put .venv/bin on your PATH.")
+    say(f"To repeat a command by hand, type `source {stack_file()}` first, and put .venv/bin on your PATH.")
     run("python", "-m", "demo.corpus", "docs/guide", RAW)
     step(2, STEPS, "Spark turns raw text into chunks in Delta Lake; the broken line goes to quarantine")
     run("spark-submit", "spark_jobs/llm_data_prep.py", RAW, CHUNKS)
@@ -65,8 +76,9 @@ def first_release(version: int) -> None:
     """Version 1 passes its floors, is sealed and promoted, and answers."""
     step(4, STEPS, f"qa/{version} is evaluated, sealed and promoted; the server answers with it")
     run("switchyard", "repair")
-    if in_production() is not None and in_production() != version:
+    if in_production() is not None:
         run("switchyard", "reconcile", "qa")
+    if in_production() not in (None, version) and was_live(version):
         run("switchyard", "rollback", "qa", "--to", str(version), "--reason", "the demo begins again")
     if in_production() == version:
         say(f"qa/{version} is live already.")
@@ -117,6 +129,18 @@ def in_production() -> int | None:
     return next((row["version"] for row in rows if row["name"] == "qa" and row["alias"] == "Production"), None)
 
 
+def was_live(version: int) -> bool:
+    """Whether the record says that this version was live before."""
+    rows: list[dict[str, Any]] = read("switchyard", "history", "qa")
+    flips = [row for row in rows if row["type"] in {"flip", "rollback"} and row.get("alias") == "Production"]
+    return any(row["version"] == version for row in flips)
+
+
+def stack_file() -> Path:
+    """Where this stack's addresses and credentials are kept."""
+    return Path(os.path.relpath(state_folder() / "stack.env"))
+
+
 def move_alias_by_hand(version: int) -> None:
     """What a click in MLflow's UI does, and what any client with access can do: the alias moves without a gate."""
     address = load(RegistrySettings).mlflow_uri + "/api/2.0/mlflow/registered-models/alias"
@@ -137,11 +161,13 @@ def show_releases(refused: int) -> None:
     Raises:
         StepFailed: the server does not report the refusal within five seconds.
     """
-    address = load(ClientSettings).api_url + "/releases"
+    client = load(ClientSettings)
+    address = client.api_url + "/releases"
+    headers = {"Authorization": f"Bearer {client.api_key.get_secret_value()}"} if client.api_key else {}
     console.print(f"$ curl -s {address}", style="cyan", markup=False)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        answer = httpx.get(address, timeout=5)
+        answer = httpx.get(address, headers=headers, timeout=5).raise_for_status()
         if any(row["version"] == refused for row in answer.json()["refused"]):
             console.print_json(answer.text)
             return
@@ -159,7 +185,7 @@ def closing(better: int, seconds: float) -> None:
         ("The two runs side by side in MLflow", comparison),
         ("MinIO's console", load(StoreSettings).s3_console),
         ("The API's documentation", f"{api}/docs"),
-        ("Credentials (yours alone)", ".switchyard/stack.env"),
+        ("Credentials (yours alone)", str(stack_file())),
     ):
         console.print(f"  {what:38} {where}", markup=False)
     say("Try next:")

@@ -73,6 +73,8 @@ def main(arguments: list[str]) -> int:
     except WorkspaceError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     sys.stdout.write(said + "\n")
     return 0
 

@@ -13,17 +13,28 @@ from typing import Any
 
 from rich.console import Console
 
+from mlflow_project.settings import state_folder
+
 console = Console(highlight=False, soft_wrap=True)
 
 
 class StepFailed(Exception):
-    """A command of the demo did not end as it should; the message names it and its exit code."""
+    """A command of the demo did not end as it should; the message names it, and `exit_code` is the command's own."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code or 1
 
 
 def _environment() -> dict[str, str]:
-    """The caller's environment with this project's own programs first on PATH."""
+    """The caller's environment with this project's own programs first on PATH, and Spark's settings of this stack."""
     own = str(Path(sys.prefix) / "bin")
-    return {**os.environ, "PATH": own + os.pathsep + os.environ.get("PATH", ""), "PYTHONUNBUFFERED": "1"}
+    return {
+        **os.environ,
+        "PATH": own + os.pathsep + os.environ.get("PATH", ""),
+        "SPARK_CONF_DIR": str(state_folder() / "spark" / "conf"),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def step(number: int, of: int, title: str) -> None:
@@ -48,7 +59,9 @@ def run(*command: str, expect: int = 0) -> None:
     note = f"  (exit {code}, as it should)" if expect else ""
     console.print(f"  {time.monotonic() - started:.1f} s{note}", style="dim", markup=False)
     if code != expect:
-        raise StepFailed(f"`{shlex.join(command)}` ended with exit code {code}, not {expect}: its output says why.")
+        raise StepFailed(
+            f"`{shlex.join(command)}` ended with exit code {code}, not {expect}: its output says why.", code
+        )
 
 
 def read(*command: str) -> Any:
@@ -59,5 +72,6 @@ def read(*command: str) -> Any:
     """
     done = subprocess.run([*command, "--json"], env=_environment(), stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
-        raise StepFailed(f"`{shlex.join(command)} --json` ended with {done.returncode}: {done.stderr.decode().strip()}")
+        said = done.stderr.decode().strip()
+        raise StepFailed(f"`{shlex.join(command)} --json` ended with {done.returncode}: {said}", done.returncode)
     return json.loads(done.stdout)

@@ -171,6 +171,7 @@ def _mistakes(kind: type[BaseSettings], error: ValidationError) -> str:
         "Settings are missing or wrong (set them in the environment or in .env; `make up` writes the local stack's):"
     ]
     for mistake in error.errors():
-        name = (prefix + ".".join(str(part) for part in mistake["loc"])).upper()
+        name = ".".join(str(part) for part in mistake["loc"])
+        name = name if name.isupper() else (prefix + name).upper()  # an alias is whole already
         lines.append(f"  {name}: {mistake['msg']}")
     return "\n".join(lines)

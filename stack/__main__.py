@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from mlflow_project.errors import ConfigError, WorkspaceError
+from mlflow_project.errors import ConfigError, Unavailable, WorkspaceError
 from stack.progress import say
 
 
@@ -33,6 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     except WorkspaceError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except OSError as error:
+        where = f" on {error.filename}" if error.filename else ""
+        sys.stderr.write(f"The system refused{where}: {error.strerror or error}. Mend that, and run the same again.\n")
+        return Unavailable.exit_code
     except ModuleNotFoundError as error:
         sys.stderr.write(
             f"{error.name} is not installed for {sys.executable}: type `make setup`, then use .venv/bin/python.\n"

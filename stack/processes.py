@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +20,8 @@ import psutil
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import ConfigError, Unavailable
 from mlflow_project.seal.keys import ensure_key
-from mlflow_project.settings import SealSettings, StoreSettings, load
-from stack.addresses import read_environment, read_settings, write_environment
+from mlflow_project.settings import ProviderSettings, SealSettings, StoreSettings, check_all, load
+from stack.addresses import read_environment, read_settings, write_environment, write_private
 from stack.layout import ENVIRONMENT, jar_folder, minio_binary
 from stack.ports import check_free
 from stack.readiness import PARTS, addresses, is_ready, wait_until_ready
@@ -42,6 +43,10 @@ def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
     """
     with _alone(state):
         supervisor = Supervisor(state)
+        _check_settings()
+        if supervisor.processes() and _provider_mark() != _marked(state):
+            say("The settings of the outside LLM have changed: the stack starts again with them.")
+            supervisor.stop()
         running = {name for name, row in supervisor.processes().items() if row["statename"] in _ALIVE}
         missing = [part for part in parts if part not in running]
         if missing:
@@ -108,8 +113,31 @@ def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str], say: Say
     store = StoreSettings(**_store_values(environment))
     write_spark_conf(state, store, jar_folder())
     ensure_key(load(SealSettings))
+    write_private(_mark_file(state), _provider_mark())
     supervisor.launch(_child_environment(environment, settings.mlflow_backend, store))
     return environment
+
+
+def _check_settings() -> None:
+    """Every mistake in one message. The store's credentials may be missing still: the first `up` makes them."""
+    mistakes = [line for line in check_all() if not line.endswith("_KEY: Field required")]
+    if mistakes:
+        raise ConfigError("\n".join(["Settings are wrong; nothing was started:", *mistakes]))
+
+
+def _provider_mark() -> str:
+    """Differs when the outside LLM's address or key differ: a running server knows only those that it began with."""
+    settings = load(ProviderSettings)
+    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
+    return hashlib.sha256(f"{settings.llm_api_url}\n{key}".encode()).hexdigest()
+
+
+def _mark_file(state: Path) -> Path:
+    return state / "provider.sha256"
+
+
+def _marked(state: Path) -> str | None:
+    return _mark_file(state).read_text(encoding="utf-8") if _mark_file(state).exists() else None
 
 
 def _start(supervisor: Supervisor, environment: Mapping[str, str], parts: Sequence[str], say: Say) -> None:

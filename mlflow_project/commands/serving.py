@@ -96,8 +96,8 @@ def _invoke(settings: ClientSettings, name: str, alias: str, body: dict[str, Any
             "`make status` tells, `make up` starts it."
         ) from error
     if response.is_success:
-        found: dict[str, Any] = response.json()
-        return found
+        named = {name: value for name, value in response.headers.items() if name.startswith("x-")}
+        return {**response.json(), "headers": named}
     raise _failure(response.status_code, _detail(response))
 
 
@@ -118,7 +118,9 @@ def _failure(status: int, detail: str) -> WorkspaceError:
 
 def _show(console: Console, body: dict[str, Any]) -> None:
     console.print(body["text"] if body["text"] is not None else "No response from LLM.", markup=False)
-    console.print(f"\n{body['release']} in {body['latency_ms']:.1f} ms, request {body['request_id']}", style="dim")
+    named = {"X-Release": "x-release", "X-Release-Stale": "x-release-stale", "X-Request-Id": "x-request-id"}
+    shown_headers = [f"{name}: {body['headers'][key]}" for name, key in named.items() if key in body["headers"]]
+    console.print(f"\n{'  '.join(shown_headers)}  ({body['latency_ms']:.1f} ms)", style="dim", markup=False)
     if body["citations"]:
         rows = [[c["document_id"], c["start"], c["end"], c["chunk_id"]] for c in body["citations"]]
         console.print(table(["document", "from", "to", "chunk"], rows))

@@ -8,7 +8,7 @@ from stack.addresses import StackSettings
 
 ROOT = Path(__file__).parents[2]
 SHOWN = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-READ_ELSEWHERE = {"SWITCHYARD_STATE", "SWITCHYARD_LOG_LEVEL"}
+READ_ELSEWHERE = {"SWITCHYARD_LOG_LEVEL"}
 
 
 def names() -> set[str]:

