@@ -22,6 +22,11 @@ def state_folder() -> Path:
     return Path(os.environ.get("SWITCHYARD_STATE", ".switchyard")).absolute()
 
 
+def own_file() -> Path:
+    """The file that holds a person's own settings; `SWITCHYARD_ENV_FILE` names another."""
+    return Path(os.environ.get("SWITCHYARD_ENV_FILE", ".env"))
+
+
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
 
@@ -145,7 +150,7 @@ def load(kind: type[S], **overrides: Any) -> S:
         ConfigError: one or more settings are missing or wrong; the message lists each. Or a file cannot be read.
     """
     try:
-        return kind(_env_file=(state_folder() / "stack.env", ".env"), **overrides)
+        return kind(_env_file=(state_folder() / "stack.env", own_file()), **overrides)
     except ValidationError as error:
         raise ConfigError(_mistakes(kind, error)) from error
     except OSError as error:

@@ -41,6 +41,7 @@ def _own_settings() -> Iterator[Path]:
     for name in [name for name in os.environ if name.startswith(("SWITCHYARD_", "LLM_API_", "MLFLOW_", "OTEL_"))]:
         del os.environ[name]
     os.environ["SWITCHYARD_STATE"] = str(state)
+    os.environ["SWITCHYARD_ENV_FILE"] = str(state / "none.env")
     for name in ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT"):
         os.environ[f"SWITCHYARD_{name}"] = str(free_port())
     try:

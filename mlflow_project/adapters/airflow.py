@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_project.errors import ConfigError, NotFound, Unavailable
-from mlflow_project.settings import state_folder
+from mlflow_project.settings import own_file, state_folder
 
 CANDIDATE_ASSET = "switchyard_candidate"
 
@@ -36,7 +36,7 @@ class AirflowSettings(BaseSettings):
 def airflow_settings() -> AirflowSettings:
     """From the environment, then `.env`, then what `make airflow` wrote into the state folder."""
     kind: Callable[..., AirflowSettings] = AirflowSettings
-    return kind(_env_file=(state_folder() / "airflow" / "airflow.env", ".env"))
+    return kind(_env_file=(state_folder() / "airflow" / "airflow.env", own_file()))
 
 
 class Airflow:
