@@ -159,10 +159,10 @@ def load(kind: type[S], **overrides: Any) -> S:
         ) from error
 
 
-def check_all() -> list[str]:
-    """Every mistake in every component's settings, a line each; empty when all is well."""
+def check_all(*more: type[BaseSettings]) -> list[str]:
+    """Every mistake in every component's settings, and in those of `more`, a line each; empty when all is well."""
     found: list[str] = []
-    for kind in ALL_SETTINGS:
+    for kind in (*ALL_SETTINGS, *more):
         try:
             load(kind)
         except ConfigError as error:

@@ -21,7 +21,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import ConfigError, Unavailable
 from mlflow_project.seal.keys import ensure_key
 from mlflow_project.settings import ProviderSettings, SealSettings, StoreSettings, check_all, load
-from stack.addresses import read_environment, read_settings, write_environment, write_private
+from stack.addresses import StackSettings, read_environment, read_settings, write_environment, write_private
 from stack.layout import ENVIRONMENT, jar_folder, minio_binary
 from stack.ports import check_free
 from stack.readiness import PARTS, addresses, is_ready, wait_until_ready
@@ -120,7 +120,7 @@ def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str], say: Say
 
 def _check_settings() -> None:
     """Every mistake in one message. The store's credentials may be missing still: the first `up` makes them."""
-    mistakes = [line for line in check_all() if not line.endswith("_KEY: Field required")]
+    mistakes = [line for line in check_all(StackSettings) if not line.endswith("_KEY: Field required")]
     if mistakes:
         raise ConfigError("\n".join(["Settings are wrong; nothing was started:", *mistakes]))
 

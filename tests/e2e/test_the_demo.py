@@ -85,8 +85,9 @@ def test_the_llm_query_route_answers_with_the_live_release(second: str) -> None:
 def mlflow_run(entry: str, *parameters: str) -> Run:
     """`mlflow run` as the README says; the run that it made."""
     given = [word for parameter in parameters for word in ("-P", parameter)]
-    command = [Path(sys.executable).with_name("mlflow"), "run", ".", "-e", entry, "--env-manager", "local", *given]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    command = ["mlflow", "run", ".", "-e", entry, "--env-manager", "local", *given]
+    own = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     found = re.search(r"Run \(ID '([0-9a-f]+)'\) succeeded", done.stderr + done.stdout)
     assert found
