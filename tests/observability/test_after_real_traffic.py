@@ -118,6 +118,11 @@ def test_a_release_that_is_refused_is_counted(asked: Host, observed: Observed, r
     assert observed.returns('switchyard_releases_refused{name="moved", alias="Production"} == 0')
 
 
+def test_a_request_that_the_guard_does_not_let_in_is_counted(asked: Host, observed: Observed) -> None:
+    assert asked.http.post("/llm-query/", content=b" " * 1_100_000).status_code == 413
+    assert observed.returns('switchyard_requests_turned_away_total{status="413"}')
+
+
 def test_the_stack_s_own_server_sends_too_and_says_so_in_stack_env(stack: RunningStack, observed: Observed) -> None:
     assert read_environment(stack.state)[processes.OTLP] == observed.collector
     worker = next((stack.state / "serving" / "workers").glob("*.json")).stem

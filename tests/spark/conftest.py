@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,14 @@ from spark_jobs.session import spark_session
 
 @pytest.fixture(scope="session")
 def spark(minio: Any) -> Iterator[SparkSession]:
-    """Spark with Delta and the object store."""
+    """Spark with Delta and the object store; its workers run the Python that the tests run, not the first on PATH."""
+    before = dict(os.environ)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     session = spark_session("tests")
     yield session
     session.stop()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def document(number: int, text: str | None = None) -> dict[str, Any]:
