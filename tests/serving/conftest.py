@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.seal_release import record_verdict
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import content_of, manifest_of
+from mlflow_project.snapshot.workers import live_workers
 from stack.ports import free_port
 from tests.conftest import ROOT, RunningStack
 from tests.provider.fixtures import Simulated
@@ -120,7 +120,7 @@ class Host:
 
     def workers(self) -> list[int]:
         """The ids of the processes that serve."""
-        return [int(json.loads(path.read_text())["pid"]) for path in (self.folder / "workers").glob("*.json")]
+        return [report.pid for report in live_workers(self.folder / "workers")]
 
     def ask(self, name: str, question: str = "why?", **headers: str) -> httpx.Response:
         body = {"variables": {"question": question}}

@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from mlflow_project.errors import NotFound
 from tests.conftest import RunningStack
 from tests.serving.conftest import Host, Releases, until
 from tests.serving.faults.conftest import Load, listening_on, stopped
@@ -136,7 +137,10 @@ def test_a_stopped_worker_is_no_longer_announced_and_is_replaced(host: Host, rel
     silent = host.workers()[0]
 
     def announced(pid: int) -> bool:
-        return f"-{pid}" in store.get(store.settings.coordination_bucket, presence).decode()
+        try:
+            return f"-{pid}" in store.get(store.settings.coordination_bucket, presence).decode()
+        except NotFound:
+            return False
 
     until(lambda: announced(silent), "both workers are announced")
     with stopped(silent):
