@@ -11,32 +11,16 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mlflow_project.errors import ConfigError
+from stack.check import Check
 from stack.layout import MINIO_SOURCE, ROOT, environment_python, jar_folder, minio_binary
 
 PYTHONS = ((3, 11), (3, 12))
 JAVA = 17
 GIGABYTES_TO_SET_UP = 8
 GIGABYTES_TO_RUN = 1
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at. `fix` is empty when all is well."""
-
-    check: str
-    ok: bool
-    found: str
-    wanted: str
-    fix: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        return asdict(self)
 
 
 def examine() -> list[Check]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mlflow_project.errors import ConfigError
 from mlflow_project.settings import check_all, state_folder
 from stack.addresses import StackSettings, read_settings
-from stack.doctor import Check
+from stack.check import Check
 from stack.ports import OWNERS, holder, is_free, wanted_ports
 from stack.processes import status
 from stack.readiness import PARTS

@@ -31,6 +31,13 @@ logger.quiet3.name = org.apache.spark.sql.catalyst.util.SparkStringUtils
 logger.quiet3.level = error
 """
 
+_ENVIRONMENT = """\
+# Else Spark looks for an address of this machine by its name, and warns where it finds none but loopback.
+export SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
+"""
+
+_FILES = ("spark-defaults.conf", "log4j2.properties", "spark-env.sh")
+
 
 def spark_defaults(state: Path, store: StoreSettings, jars: Path) -> dict[str, str]:
     """The settings of every Spark job on this stack. Figures: few and small tables on few cores."""
@@ -59,10 +66,7 @@ def spark_defaults(state: Path, store: StoreSettings, jars: Path) -> dict[str, s
 
 def write_spark_conf(state: Path, store: StoreSettings, jars: Path) -> None:
     """Write `<state>/spark/conf`; for the repository's own state folder, pyspark's own conf folder too."""
-    files = {
-        "spark-defaults.conf": _as_properties(spark_defaults(state, store, jars)),
-        "log4j2.properties": _LOGS,
-    }
+    files = dict(zip(_FILES, (_as_properties(spark_defaults(state, store, jars)), _LOGS, _ENVIRONMENT), strict=True))
     folders = [state / "spark" / "conf"]
     if state == default_state():
         folders.append(pyspark_conf())
@@ -74,7 +78,7 @@ def write_spark_conf(state: Path, store: StoreSettings, jars: Path) -> None:
 def remove_spark_conf(state: Path) -> None:
     """Take back what was written outside the state folder."""
     if state == default_state():
-        for name in ("spark-defaults.conf", "log4j2.properties"):
+        for name in _FILES:
             (pyspark_conf() / name).unlink(missing_ok=True)
 
 
