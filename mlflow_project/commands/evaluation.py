@@ -28,6 +28,10 @@ Version = Annotated[int, typer.Option(help="The version to judge.")]
 Cases = Annotated[
     str | None, typer.Option(help="File, s3a://table@version or dataset:NAME. Default: prompts/NAME/cases.jsonl.")
 ]
+GateCases = Annotated[
+    str | None,
+    typer.Option("--cases", help="The cases whose runs count. Default: prompts/NAME/cases.jsonl, where it is there."),
+]
 Against = Annotated[str, typer.Option(help="The alias that the champion stands under.")]
 Budget = Annotated[float | None, typer.Option(min=0, help="The most that new answers may cost, in USD.")]
 AtOnce = Annotated[int, typer.Option(min=1, help="Cases asked at once.")]
@@ -66,7 +70,7 @@ def evaluate(
     place = workplace(against)
     candidate = place.release(name, version)
     asked = load_cases(cases or f"prompts/{name}/cases.jsonl")
-    champion = place.champion_of(name, version)
+    champion = place.champion_of(candidate)
     bench = place.bench(Plan(at_once, budget_usd=budget), traces=traces, library=metric or (), judge=judge)
     done: list[Evaluated] = []
     for release in filter(None, (candidate, champion)):
@@ -85,6 +89,7 @@ def gate(
     dry_run: DryRun = False,
     policy: PolicyFile = None,
     against: Against = "Production",
+    cases: GateCases = None,
     json: Json = False,
 ) -> None:
     """Judge a version by the evaluation runs. Accepted: it is sealed. Else it is recorded, with exit code 4."""
@@ -94,8 +99,9 @@ def gate(
 
     place = workplace(against)
     rules = load_policy(policy or Path("prompts") / name / "policy.yaml")
-    candidate, champion = place.release(name, version), place.champion_of(name, version)
-    judged = judge(candidate, champion, rules, place.experiments)
+    candidate, source = place.release(name, version), _cases_that_count(name, cases)
+    champion, counted = place.champion_of(candidate), _digest_of(source)
+    judged = judge(candidate, champion, rules, place.experiments, counted)
     record = None if dry_run else _recorded(candidate, champion, judged, rules)
     data = {
         **judged.verdict.to_dict(),
@@ -104,6 +110,8 @@ def gate(
         "digest": candidate.digest,
         "champion": champion.version if champion else None,
         "policy": rules.digest,
+        "cases_digest": judged.candidate.cases_digest,
+        "cases_source": source,
         "approval": rules.approval,
         "comparison": judged.comparison,
         "ledger": record.serial if record else None,
@@ -111,6 +119,23 @@ def gate(
     emit(data, json, lambda console: _explain(console, judged, candidate.label, record))
     if not judged.verdict.accepted:
         raise typer.Exit(Refused.exit_code)
+
+
+def _cases_that_count(name: str, named: str | None) -> str | None:
+    """The source of the cases that the verdict must rest on: the one named, or the prompt's own; None where there is
+    neither, which is said aloud: then the candidate's newest run decides, whatever it was made on.
+    """
+    own = Path("prompts") / name / "cases.jsonl"
+    if named is not None or own.exists():
+        return named or str(own)
+    progress.print(f"There is no {own} and no --cases, so the cases of the newest run count.", style="yellow")
+    return None
+
+
+def _digest_of(source: str | None) -> str | None:
+    from mlflow_project.evaluation.cases import cases_digest, load_cases
+
+    return None if source is None else cases_digest(load_cases(source))
 
 
 def _recorded(candidate: Release, champion: Release | None, judged: Judged, policy: Policy) -> LedgerRecord:
@@ -183,7 +208,8 @@ def _explain(console: Console, judged: Judged, label: str, record: LedgerRecord 
     verdict = judged.verdict
     against = f" against {judged.champion.label}" if judged.champion else ", no champion: floors and caps decide"
     style = "bold green" if verdict.accepted else "bold red"
-    console.print(f"{label} {verdict.outcome} on {verdict.cases} questions{against}", style=style)
+    of = judged.candidate.cases_digest[:19]
+    console.print(f"{label} {verdict.outcome} on {verdict.cases} questions ({of}){against}", style=style)
     for reason in verdict.reasons:
         console.print(f"  - {reason}", markup=False)
     if record is not None:

@@ -1,27 +1,45 @@
-"""Who the champion is: what is live in Production by the ledger; by MLflow's alias as long as the ledger says nothing.
+"""Who the champion is: what stands under an alias by the ledger, with the content that was sealed.
 
-In: a name, and two ways to look. Out: the champion's version number, or None. An outage is never read as "no champion".
+In: the ledger, the store, a name. Out: the champion as a release, or None. MLflow is never asked, neither for the alias
+nor for the content: whoever rewrites a live version there changes nothing about what a candidate has to face. An
+outage is never read as "there is no champion".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.releases import read_manifest
+from mlflow_project.domain.release import Release
+from mlflow_project.errors import InvalidData
+from mlflow_project.ledger import Ledger
+from mlflow_project.ledger.observe import PREVIOUS
+from mlflow_project.ledger.state import SERVED_ALIASES
 
-from mlflow_project.adapters.registry import Registry
-from mlflow_project.ledger.ledger import Ledger
-
-Champion = Callable[[str], int | None]
-"""From a name to the version that is live under the alias, or None."""
+KNOWN = (*SERVED_ALIASES, PREVIOUS)
 
 
-def champion_by(ledger: Ledger, registry: Registry, alias: str = "Production") -> Champion:
-    """The way to look that the commands use."""
+def champion(ledger: Ledger, store: ObjectStore, name: str, alias: str) -> Release | None:
+    """The release that is live under the alias, as it was sealed; None where nothing is.
 
-    def champion(name: str) -> int | None:
-        live = ledger.state().of(name).live.get(alias)
-        if live is not None:
-            return live.version
-        entry = registry.entry(name)
-        return entry.aliases.get(alias) if entry else None
+    Raises:
+        InvalidData: the ledger keeps no such alias. SealBroken, NotFound: the sealed manifest was changed or is gone.
+        Unavailable: ledger or store do not answer.
+    """
+    check_known(alias)
+    state = ledger.state().of(name)
+    standing = state.was if alias == PREVIOUS else state.live.get(alias)
+    if standing is None:
+        return None
+    return Release(standing.version, standing.digest, read_manifest(store, standing.digest))
 
-    return champion
+
+def check_known(alias: str) -> None:
+    """Whether the ledger keeps an alias of this name.
+
+    Raises:
+        InvalidData: it does not.
+    """
+    if alias not in KNOWN:
+        raise InvalidData(
+            f"There is no alias {alias!r} to compare with: the ledger knows {', '.join(KNOWN)} (spelt like this)."
+        )

@@ -31,13 +31,19 @@ class Judged:
     comparison: str
 
 
-def judge(candidate: Release, champion: Release | None, policy: Policy, experiments: Experiments) -> Judged:
+def judge(
+    candidate: Release, champion: Release | None, policy: Policy, experiments: Experiments, cases: str | None = None
+) -> Judged:
     """The verdict on the candidate's newest run, against the champion's on the same cases.
+
+    Args:
+        cases: the digest of the cases that count; None: those of the candidate's newest run, whichever they are.
 
     Raises:
         NotFound: one of them was not evaluated; the message says what to type.
+        InvalidData: a run's scores are not of what the run says.
     """
-    ours = _run(experiments, candidate, {})
+    ours = _run(experiments, candidate, {} if cases is None else {CASES_TAG: cases})
     scores = scores_of(experiments, ours)
     if champion is None:
         return Judged(decide(scores, None, policy), scores, None, experiments.address(ours))
@@ -50,13 +56,16 @@ def judge(candidate: Release, champion: Release | None, policy: Policy, experime
 
 def _run(experiments: Experiments, release: Release, tags: Mapping[str, str]) -> Run:
     run = find_run(experiments, release, tags)
-    if run is None:
-        on = " on the candidate's cases by the same scorers" if tags else ""
-        raise NotFound(
-            f"There is no finished evaluation of {release.label}{on}: run `switchyard evaluate {release.name} "
-            "--version N` for the candidate, which evaluates the champion too."
-        )
-    return run
+    if run is not None:
+        return run
+    on = f" on the cases {tags[CASES_TAG][:19]}" if CASES_TAG in tags else ""
+    by = " by the same scorers as the candidate" if SCORERS_TAG in tags else ""
+    other = find_run(experiments, release) if tags and not by else None
+    hint = f" It was evaluated on other cases ({other.tags[CASES_TAG][:19]}): name them with --cases." if other else ""
+    raise NotFound(
+        f"There is no finished evaluation of {release.label}{on}{by}: run `switchyard evaluate {release.name} "
+        f"--version N` for the candidate, which evaluates the champion too.{hint}"
+    )
 
 
 def _keep(experiments: Experiments, run: Run, judged: Judged, policy: Policy) -> None:

@@ -73,11 +73,16 @@ def scores_of(experiments: Experiments, run: Run) -> Scores:
     """The scores that a run holds.
 
     Raises:
-        InvalidData: its `scores.json` is not of this schema.
+        InvalidData: its `scores.json` is not of this schema, or not of the release and cases that the run is of.
     """
     data = json.loads(experiments.read(run, SCORES_FILE))
     if data.get("schema") != SCORES_SCHEMA:
         raise InvalidData(f"{SCORES_FILE} of run {run.id} says schema {data.get('schema')!r}, not {SCORES_SCHEMA!r}.")
+    if (data["digest"], data["cases_digest"]) != (run.tags.get(DIGEST_TAG), run.tags.get(CASES_TAG)):
+        raise InvalidData(
+            f"{SCORES_FILE} of run {run.id} is of {data['label']} ({data['digest'][:19]}) on cases "
+            f"{data['cases_digest'][:19]}, but the run says otherwise: evaluate it --again."
+        )
     return Scores(
         label=data["label"],
         digest=data["digest"],

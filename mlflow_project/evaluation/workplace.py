@@ -18,7 +18,7 @@ from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.asking import Plan
-from mlflow_project.evaluation.champion import Champion, champion_by
+from mlflow_project.evaluation.champion import champion, check_known
 from mlflow_project.evaluation.judge import Judge
 from mlflow_project.evaluation.opening import opening
 from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
@@ -39,13 +39,15 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Everything that an evaluation touches; `folder` keeps answers and indexes."""
+    """Everything that an evaluation touches; `against` is where the champion stands, `folder` keeps answers and
+    indexes."""
 
     store: ObjectStore
     registry: Registry
     experiments: Experiments
     providers: ProviderSettings
-    champion: Champion
+    ledger: Ledger
+    against: str
     folder: Path
 
     def release(self, name: str, version: int) -> Release:
@@ -57,10 +59,13 @@ class Workplace:
         manifest = manifest_of(self.registry.version(name, version))
         return Release(version, manifest_digest(manifest), manifest)
 
-    def champion_of(self, name: str, candidate: int) -> Release | None:
-        """The champion that a candidate has to face; None if there is none, or if it is the candidate itself."""
-        version = self.champion(name)
-        return None if version is None or version == candidate else self.release(name, version)
+    def champion_of(self, candidate: Release) -> Release | None:
+        """The champion that a candidate has to face, as it was sealed; None if there is none, or if it is the
+        candidate itself.
+        """
+        found = champion(self.ledger, self.store, candidate.name, self.against)
+        itself = found is not None and (found.version, found.digest) == (candidate.version, candidate.digest)
+        return None if itself else found
 
     def bench(self, plan: Plan, *, traces: int = 0, library: Sequence[str] = (), judge: str | None = None) -> Bench:
         """What to evaluate with. `judge` is a prompt version, as in `judge/3`.
@@ -92,16 +97,20 @@ class Workplace:
 
 
 def workplace(alias: str = "Production") -> Workplace:
-    """The workplace that the settings describe; `alias` is where the champion stands."""
+    """The workplace that the settings describe; `alias` is where the champion stands.
+
+    Raises:
+        InvalidData: there is no such alias.
+    """
+    check_known(alias)
     store, registry_settings = ObjectStore(load(StoreSettings)), load(RegistrySettings)
-    registry = Registry(registry_settings)
-    ledger = Ledger(store, state_folder() / "ledger")
     return Workplace(
         store,
-        registry,
+        Registry(registry_settings),
         Experiments(registry_settings),
         load(ProviderSettings),
-        champion_by(ledger, registry, alias),
+        Ledger(store, state_folder() / "cache" / "ledger"),
+        alias,
         state_folder() / "evaluation",
     )
 

@@ -13,6 +13,7 @@ from mlflow_project.adapters.releases import write_release
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Verdict
+from mlflow_project.errors import SealBroken
 from mlflow_project.ledger import Draft
 from mlflow_project.ledger.chain import utc_now
 from mlflow_project.promotion.parts import Parts
@@ -39,9 +40,11 @@ def record_verdict(
         protected: what the policy says of the name: it then follows the ledger alone, and needs an approval.
 
     Raises:
+        SealBroken: this version was sealed before with other content.
         Unavailable: the store does not answer. ConfigError: there is no signing key and none can be made.
     """
     parts = parts or Parts.connect()
+    _check_not_resealed(parts, release)
     statement = statement_for(release, verdict, policy_digest, champion, runs, cases, who, utc_now())
     if verdict.accepted:
         write_release(parts.store, release)
@@ -61,3 +64,13 @@ def record_verdict(
             evidence=evidence,
         )
     )
+
+
+def _check_not_resealed(parts: Parts, release: Release) -> None:
+    """A number means one content for ever, so that `qa/7` in a log or a header is never two things."""
+    before = parts.ledger.state().of(release.name).seals.get(release.version)
+    if before is not None and before.digest != release.digest:
+        raise SealBroken(
+            f"{release.label} was sealed before with other content ({before.digest[:19]}, record {before.serial}), and "
+            "was changed in MLflow since: register the new content as a version of its own."
+        )

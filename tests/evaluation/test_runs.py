@@ -15,8 +15,9 @@ from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Score, Scores
-from mlflow_project.errors import NotFound, Unavailable
+from mlflow_project.errors import InvalidData, NotFound, Unavailable
 from mlflow_project.evaluation.asking import Ask
+from mlflow_project.evaluation.cases import cases_digest
 from mlflow_project.evaluation.compare import judge
 from mlflow_project.evaluation.record import find_run, scores_of
 from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
@@ -114,6 +115,26 @@ def test_a_broken_scorer_leaves_a_run_that_is_not_reused_and_that_the_gate_refus
 
 def test_what_was_not_evaluated_cannot_be_judged_and_says_what_to_type(bench: Bench, name: str) -> None:
     with pytest.raises(NotFound, match=f"switchyard evaluate {name}"):
+        judge(release(name, 1), None, POLICY, bench.experiments)
+
+
+def test_runs_on_other_cases_do_not_count_and_are_named(bench: Bench, name: str) -> None:
+    evaluate(release(name, 1), CASES, knows(0.8), bench)
+    evaluate(release(name, 1), CASES[:40], knows(0.9), bench)
+    judged = judge(release(name, 1), None, POLICY, bench.experiments, cases_digest(CASES))
+    assert len(judged.candidate.case_ids) == len(CASES)
+    with pytest.raises(NotFound, match="on other cases"):
+        judge(release(name, 1), None, POLICY, bench.experiments, cases_digest(CASES[1:]))
+
+
+def test_scores_of_something_else_put_into_a_run_are_not_read(bench: Bench, name: str) -> None:
+    for version in (1, 2):
+        evaluate(release(name, version), CASES, knows(version / 2), bench)
+    runs = [find_run(bench.experiments, release(name, version)) for version in (1, 2)]
+    assert runs[0]
+    assert runs[1]
+    bench.experiments.write(runs[0], "scores.json", bench.experiments.read(runs[1], "scores.json"))
+    with pytest.raises(InvalidData, match="the run says otherwise"):
         judge(release(name, 1), None, POLICY, bench.experiments)
 
 
