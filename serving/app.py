@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.logs import set_up_logs
@@ -32,10 +33,11 @@ from serving.strict import StrictResolver
 from serving.worker import Worker
 
 
-def create_app() -> FastAPI:
-    """What a worker process runs: settings from the environment."""
+def create_app() -> ASGIApp:
+    """What a worker process runs: settings from the environment. The context stands around everything, so that the
+    answer to a defect of ours has its request's id too."""
     set_up_logs()
-    return build(load(ServerSettings), load(SealSettings), load(ProviderSettings))
+    return RequestContext(build(load(ServerSettings), load(SealSettings), load(ProviderSettings)))
 
 
 def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSettings) -> FastAPI:
@@ -68,7 +70,6 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     app.add_middleware(Guard, settings=load(GuardSettings))
     keys = KeyFile(load(KeySettings).api_keys_file)
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
-    app.add_middleware(RequestContext)
     problems.add_to(app)
     app.include_router(llm_query.router, responses=problems.PLAIN)
     for room in (prompts, chat, releases):

@@ -7,13 +7,14 @@ a thread and verified again before that; until it is warm, and when it cannot be
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
 import socket
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from mlflow_project import answering
@@ -30,12 +31,36 @@ from serving.shelf import Held, Identity, Live, Shelf, identity
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.02
+FIRST_RETRY_SECONDS = 2.0
+LONGEST_RETRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a release could not be warmed, how often that was tried, and when (monotonic) it is tried again."""
+
+    why: str
+    tries: int
+    again_at: float
+
+    @classmethod
+    def after(cls, before: Failure | None, why: str, first_pause: float) -> Failure:
+        """The next failure: each pause is twice the one before."""
+        tries = before.tries + 1 if before is not None else 1
+        pause = min(LONGEST_RETRY_SECONDS, first_pause * 2 ** (tries - 1))
+        return cls(why, tries, time.monotonic() + pause)
 
 
 class Worker:
     """One process of the server. `loaded` is true once it has read a snapshot, whatever stood in it."""
 
-    def __init__(self, folder: ServingFolder, trusted: Path, providers: ProviderSettings) -> None:
+    def __init__(
+        self,
+        folder: ServingFolder,
+        trusted: Path,
+        providers: ProviderSettings,
+        first_retry: float = FIRST_RETRY_SECONDS,
+    ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.shelf = Shelf()
         self.loaded = False
@@ -45,10 +70,11 @@ class Worker:
         self._folder = folder
         self._trusted = trusted
         self._providers = providers
+        self._first_retry = first_retry
         self._scratch = folder.scratch / self.name
         self._wanted = Snapshot()
-        self._failed: dict[Identity, str] = {}
-        self._warming: dict[Identity, asyncio.Task[None]] = {}
+        self._failed: dict[Identity, Failure] = {}
+        self._warming: dict[Identity, asyncio.Task[answering.WarmRelease]] = {}
         self._seen = self._contacted = (0, 0)
         self._beaten = 0.0
         self._watch: asyncio.Task[None] | None = None
@@ -63,11 +89,10 @@ class Worker:
 
     async def stop(self) -> None:
         """Stop watching, close the releases, take the report away."""
-        for task in [self._watch, *self._warming.values()]:
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        running = [task for task in (self._watch, *self._warming.values()) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self.shelf.close()
         remove_report(self._folder.workers, self.name)
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -76,6 +101,8 @@ class Worker:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._look()
+            if self._failed:
+                self._warm_missing()
             if time.monotonic() - self._beaten >= BEAT_SECONDS:
                 self._report()
 
@@ -96,23 +123,37 @@ class Worker:
 
     def _adopt(self, snapshot: Snapshot) -> None:
         self._wanted = snapshot
-        wanted = {identity(placed): placed for placed in (*snapshot.live, *snapshot.warm)}
-        self._failed = {key: why for key, why in self._failed.items() if key in wanted}
-        for key, placed in wanted.items():
-            if key not in self.shelf.held and key not in self._warming and key not in self._failed:
-                self._warming[key] = asyncio.create_task(self._warm(key, placed))
+        self._warm_missing()
         self.loaded = True
         self._settle()
 
-    async def _warm(self, key: Identity, placed: Placed) -> None:
-        try:
-            warm = await asyncio.to_thread(self._warmed, placed)
-            self.shelf.held[key] = Held(placed, warm)
-        except (WorkspaceError, OSError) as error:
+    def _warm_missing(self) -> None:
+        """Begin to warm what is wanted and neither warm nor being warmed; what failed, after its pause."""
+        wanted = {identity(placed): placed for placed in (*self._wanted.live, *self._wanted.warm)}
+        self._failed = {key: failure for key, failure in self._failed.items() if key in wanted}
+        now = time.monotonic()
+        for key, placed in wanted.items():
+            due = key not in self._failed or self._failed[key].again_at <= now
+            if due and key not in self.shelf.held and key not in self._warming:
+                self._warm(key, placed)
+
+    def _warm(self, key: Identity, placed: Placed) -> None:
+        task = asyncio.create_task(asyncio.to_thread(self._warmed, placed))
+        self._warming[key] = task
+        task.add_done_callback(partial(self._tried, key, placed))
+
+    def _tried(self, key: Identity, placed: Placed, task: asyncio.Task[answering.WarmRelease]) -> None:
+        """Whatever went wrong, a defect in a library too: the release is refused for now, and what was live stays."""
+        del self._warming[key]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is None:
+            self.shelf.held[key] = Held(placed, task.result())
+            self._failed.pop(key, None)
+        else:
             logger.error("a release cannot be warmed", extra={"release": placed.release.label, "error": str(error)})
-            self._failed[key] = str(error)
-        finally:
-            del self._warming[key]
+            why = str(error) if isinstance(error, WorkspaceError | OSError) else f"Warming it failed: {error!r}."
+            self._failed[key] = Failure.after(self._failed.get(key), why, self._first_retry)
         self._settle()
 
     def _warmed(self, placed: Placed) -> answering.WarmRelease:
@@ -144,9 +185,9 @@ class Worker:
 
     def _own_refusals(self) -> tuple[RefusedRelease, ...]:
         return tuple(
-            RefusedRelease(placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, why)
+            RefusedRelease(placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, failure.why)
             for placed in self._wanted.live
-            if (why := self._failed.get(identity(placed))) is not None
+            if (failure := self._failed.get(identity(placed))) is not None
         )
 
     def _report(self) -> None:
