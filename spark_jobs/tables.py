@@ -1,7 +1,8 @@
 """The tables of a knowledge base: their columns, where they lie, and how they are made.
 
-`<output>` holds the chunks; `_documents` (also the manifest of what was prepared), `_quarantine` and `_vectors` are its
-siblings. Plain Delta that other readers know too: no deletion vectors, no clustering, no type widening.
+`<output>` holds the chunks; `_documents` (also the manifest of what was prepared), `_quarantine`, `_vectors` and
+`_profiles` are its siblings. Plain Delta that other readers know too: no deletion vectors, no clustering, no type
+widening.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql.types import (
+    ArrayType,
     BinaryType,
+    DataType,
+    DoubleType,
+    FloatType,
     IntegerType,
     LongType,
     StringType,
@@ -19,7 +24,12 @@ from pyspark.sql.types import (
 )
 from pyspark.sql.types import TimestampType as Moment
 
-_TEXT, _INTEGER, _LONG = StringType(), IntegerType(), LongType()
+_TEXT, _INTEGER, _LONG, _REAL = StringType(), IntegerType(), LongType(), DoubleType()
+
+
+def _list_of(**fields: DataType) -> ArrayType:
+    return ArrayType(StructType([StructField(name, kind) for name, kind in fields.items()]))
+
 
 CHUNKS = StructType(
     [
@@ -70,6 +80,28 @@ VECTORS = StructType(
     ]
 )
 """`vector`: little-endian 32-bit floats."""
+PROFILES = StructType(
+    [
+        StructField("corpus_version", _LONG),
+        StructField("column", _TEXT),
+        StructField("specification", _TEXT),
+        StructField("profiled_at", Moment()),
+        StructField("rows", _LONG),
+        StructField("blank", _LONG),
+        StructField("length_quantiles", ArrayType(_REAL)),
+        StructField("words", _LONG),
+        StructField("vocabulary", _LONG),
+        StructField("vocabulary_growth", _list_of(rows=_LONG, words=_LONG, vocabulary=_LONG)),
+        StructField("top_terms", _list_of(term=_TEXT, count=_LONG)),
+        StructField("languages", _list_of(language=_TEXT, rows=_LONG)),
+        StructField("exact_duplicates", _LONG),
+        StructField("near_duplicates", _LONG),
+        StructField(
+            "topics", _list_of(topic=_INTEGER, share=_REAL, terms=ArrayType(_TEXT), centre=ArrayType(FloatType()))
+        ),
+    ]
+)
+"""A row a column and corpus version (the chunk table's Delta version). What each column means: `spark_jobs.profile`."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +121,10 @@ class Tables:
     @property
     def vectors(self) -> str:
         return self.chunks + "_vectors"
+
+    @property
+    def profiles(self) -> str:
+        return self.chunks + "_profiles"
 
 
 def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import delta_log, tables
 from spark_jobs.examination import fingerprints
 from spark_jobs.tables import Tables
@@ -121,6 +121,22 @@ def _replace(
 
 def _append(rows: DataFrame, path: str) -> None:
     tables.writer(rows).mode("append").save(path)
+
+
+def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> int:
+    """The version of the document table that belongs to a version of the chunk table.
+
+    Raises:
+        NotFound: there is none: no such version, or one in the middle of a run.
+    """
+    newest = delta_log.newest(spark, at.documents)
+    for version in range(-1 if newest is None else newest, -1, -1):
+        if _noted(spark, at, version) == chunks_version:
+            return version
+    raise NotFound(
+        f"No run left {at.chunks} at version {chunks_version}: name a version that a run of llm_data_prep.py "
+        "told, or none for the newest."
+    )
 
 
 def _documented(spark: SparkSession, at: Tables) -> DataFrame:

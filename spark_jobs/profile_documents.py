@@ -1,0 +1,109 @@
+"""A profile of a knowledge base at one version: a row a column, kept in `<chunk_table>_profiles`.
+
+    spark-submit spark_jobs/profile_documents.py <chunk_table> [--version N]
+
+In: the chunk table and its document table. Out: rows of `tables.PROFILES` for `title` and `text` of the documents and
+`text_content` of the chunks; what they say stands in `spark_jobs.profile`. A version that was profiled is not profiled
+again, and nothing is committed for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+from mlflow_project.errors import NotFound
+from spark_jobs import delta_log, tables, upkeep
+from spark_jobs.lease import one_writer
+from spark_jobs.profile import SPECIFICATION, profile, topics_of
+from spark_jobs.program import Arguments, run
+from spark_jobs.session import spark_session, translated
+from spark_jobs.tables import Tables
+
+USAGE = "profile_documents.py <chunk_table> [--version N]"
+
+
+def profile_documents(spark: SparkSession, table: str, version: int | None = None) -> dict[str, Any]:
+    """Profile every column that has no profile yet.
+
+    Raises:
+        NotFound: no such table, or no run left it at this version. Refused: somebody else is writing the profiles.
+    """
+    at = Tables(tables.address(table))
+    newest = delta_log.newest(spark, at.chunks)
+    if newest is None:
+        raise NotFound(f"There is no Delta table at {at.chunks}.")
+    corpus = newest if version is None else version
+    columns = _columns(spark, at, corpus)
+    made: list[str] = []
+    with one_writer(at.profiles) as may_commit:
+        kept = _kept(spark, at)
+        for name, rows in columns.items():
+            mine = [] if kept is None else kept.where(f.col("column") == name).orderBy("corpus_version").collect()
+            if any(row["corpus_version"] == corpus for row in mine):
+                continue
+            found = profile(rows, topics_of(mine[0]) if mine else None)
+            said = {"corpus_version": corpus, "column": name, "specification": SPECIFICATION}
+            may_commit()
+            _keep(spark, at, {**said, "profiled_at": datetime.now(UTC), **found})
+            made.append(name)
+    told = {"table": at.chunks, "corpus_version": corpus, "columns": list(columns), "profiled": made}
+    return {**told, "profiles": at.profiles, "delta_version": delta_log.newest(spark, at.profiles)}
+
+
+def _columns(spark: SparkSession, at: Tables, corpus: int) -> dict[str, DataFrame]:
+    """`key, text, language` of each column that is profiled."""
+    documents = tables.read(spark, at.documents, upkeep.documents_version(spark, at, corpus))
+    chunks = tables.read(spark, at.chunks, corpus)
+    return {
+        "title": documents.selectExpr("document_id AS key", "title AS text", "language"),
+        "text": documents.selectExpr("document_id AS key", "text", "language"),
+        "text_content": chunks.selectExpr("chunk_id AS key", "text_content AS text", "language"),
+    }
+
+
+def _kept(spark: SparkSession, at: Tables) -> DataFrame | None:
+    if delta_log.newest(spark, at.profiles) is None:
+        return None
+    return tables.read(spark, at.profiles).where(f.col("specification") == SPECIFICATION)
+
+
+def _keep(spark: SparkSession, at: Tables, row: dict[str, Any]) -> None:
+    values = tuple(row[name] for name in tables.PROFILES.names)
+    tables.writer(spark.createDataFrame([values], tables.PROFILES)).mode("append").save(at.profiles)
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line; anything wrong ends with the usage line and exit code 2."""
+    parser = Arguments(USAGE, __doc__ or "")
+    parser.add_argument("chunk_table")
+    parser.add_argument("--version", type=int, help="the Delta version of the chunk table (default: the newest)")
+    return parser.parse_args(argv)
+
+
+def job(options: argparse.Namespace) -> dict[str, Any]:
+    """Profile; what was profiled as JSON-ready data."""
+    started = time.monotonic()
+    spark = spark_session("profile_documents")
+    try:
+        with translated(f"Profiling {options.chunk_table}"):
+            told = profile_documents(spark, options.chunk_table, options.version)
+    finally:
+        spark.stop()
+    return {**told, "seconds": round(time.monotonic() - started, 3)}
+
+
+def main(argv: list[str]) -> int:
+    """The program; returns the exit code."""
+    options = arguments(argv)
+    return run(job, options, f"Profile of {options.chunk_table}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""Profiles of a knowledge base: deterministic, one row a column and corpus version, read by others too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from mlflow_project.errors import NotFound
+from spark_jobs.preparation import Counts
+from spark_jobs.profile import QUANTILES, profile, topics_of
+from spark_jobs.profile_documents import profile_documents
+from tests.spark.test_preparation import rows_of
+
+ENGLISH = "The alias {n} moves and the traffic of the server moves with it, as it was for all that are on call {n}. "
+GERMAN = "Der Zeiger {n} wird auf die neue Version gesetzt, und der Server ist nicht mit der alten im Bunde {n}. "
+
+
+def corpus() -> list[dict[str, Any]]:
+    rows = [{"id": f"e{n}", "title": f"Page {n}", "text": ENGLISH.format(n=n) * (1 + n % 5)} for n in range(16)]
+    rows += [{"id": f"g{n}", "title": f"Seite {n}", "text": GERMAN.format(n=n) * 2} for n in range(8)]
+    long = " ".join(f"word{n} of the page" for n in range(60))
+    return [*rows, {"id": "x1", "text": long}, {"id": "x2", "text": long}, {"id": "x3", "text": long + " and one more"}]
+
+
+def test_a_profile_says_what_the_texts_are_like_in_any_order(spark: SparkSession) -> None:
+    rows = [(row["id"], row["text"], None) for row in corpus()] + [("blank", " ", None)]
+    columns = "key string, text string, language string"
+    found = profile(spark.createDataFrame(rows, columns).coalesce(1))
+    again = profile(spark.createDataFrame(rows[::-1], columns).repartition(3))
+    assert found == again
+    assert (found["rows"], found["blank"]) == (28, 1)
+    assert len(found["length_quantiles"]) == len(QUANTILES)
+    assert found["length_quantiles"] == sorted(found["length_quantiles"])
+    assert dict(found["languages"]) == {"en": 19, "de": 8}
+    assert (found["exact_duplicates"], found["near_duplicates"]) == (1, 1)
+    assert found["vocabulary_growth"][-1] == (27, found["words"], found["vocabulary"])
+    assert dict(found["top_terms"])["the"] > 50
+    assert sum(share for _, share, _, _ in found["topics"]) == pytest.approx(1)
+
+
+def test_each_column_and_version_has_one_row_and_topics_stay_comparable(
+    spark: SparkSession, prepared: Callable[..., Counts], tmp_path: Path
+) -> None:
+    prepared(corpus())
+    first = profile_documents(spark, str(tmp_path / "chunks"))
+    assert first["profiled"] == ["title", "text", "text_content"]
+    again = profile_documents(spark, str(tmp_path / "chunks"))
+    assert (again["profiled"], again["delta_version"]) == ([], first["delta_version"])
+    prepared([*corpus()[:20], {"id": "new", "text": "Something else entirely is told here."}])
+    second = profile_documents(spark, str(tmp_path / "chunks"))
+    rows = rows_of(tmp_path / "chunks_profiles", "*", '"column", corpus_version')
+    assert [(row["column"], row["corpus_version"], row["rows"]) for row in rows if row["column"] == "text"] == [
+        ("text", first["corpus_version"], 27),
+        ("text", second["corpus_version"], 21),
+    ]
+    old, new = (topics_of(row) for row in rows if row["column"] == "text")
+    assert old.terms == new.terms
+    assert (old.centres == new.centres).all()
+
+
+def test_a_version_that_no_run_left_is_named(
+    spark: SparkSession, prepared: Callable[..., Counts], tmp_path: Path
+) -> None:
+    prepared(corpus()[:1])
+    with pytest.raises(NotFound, match=r"No run left .* at version 9"):
+        profile_documents(spark, str(tmp_path / "chunks"), 9)
