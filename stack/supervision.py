@@ -69,10 +69,14 @@ class Supervisor:
         with self._proxy() as proxy, contextlib.suppress(Fault):
             proxy.supervisor.startProcess(part, False)
 
-    def restart(self, part: str) -> None:
-        """Stop one part, which may finish what it does, and start it again."""
+    def halt(self, part: str) -> None:
+        """Stop one part, which may finish what it does."""
         with self._proxy() as proxy, contextlib.suppress(Fault):
             proxy.supervisor.stopProcess(part)
+
+    def restart(self, part: str) -> None:
+        """Stop one part, and start it again."""
+        self.halt(part)
         self.start(part)
 
     def shut_down(self) -> bool:

@@ -18,11 +18,12 @@ from mlflow_project.adapters.registry import Registry
 from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(900)  # a minute and a half on a quiet machine
 
 
 def run_demo(env: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "demo"], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=280
+        [sys.executable, "-m", "demo"], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=800
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
