@@ -1,5 +1,6 @@
-"""Logs: one JSON event a line for machines, or plain lines on a terminal. Constant messages plus fields (`extra`);
-never raw prompt text. A stack trace goes to a file in the state folder, not at a person."""
+"""Logs: one JSON event a line for machines, or readable lines on a terminal. Constant messages plus fields (`extra`),
+and of the request that they belong to its trace id, span id and release; never raw prompt text. A stack trace goes to a
+file in the state folder, not at a person."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ import os
 import sys
 import time
 import traceback
+from typing import Any
 
 from mlflow_project.settings import state_folder
+from mlflow_project.telemetry.tracing import current
 
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
     "message",
@@ -21,7 +24,7 @@ _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and whatever `extra` held."""
+    """One JSON object a line: time, level, logger, message, the request's trace, and whatever `extra` held."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -29,18 +32,42 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{key: value for key, value in record.__dict__.items() if key not in _PLAIN},
+            **_context(),
+            **_fields(record),
         }
         if record.exc_info:
             event["trace"] = self.formatException(record.exc_info)
         return json.dumps(event, ensure_ascii=False, default=str)
 
 
+class Readable(logging.Formatter):
+    """For a terminal: level, logger, message, then the fields as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the trace of an error below it."""
+        fields = "  ".join(f"{key}={value}" for key, value in (_context() | _fields(record)).items())
+        line = f"{record.levelname.lower():7} {record.name}: {record.getMessage()}" + (f"  {fields}" if fields else "")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
+
+
+def _context() -> dict[str, Any]:
+    """Where this is said: the request's trace, its open step, its release."""
+    trace = current()
+    if trace is None:
+        return {}
+    step = trace.open or trace.root
+    found: dict[str, Any] = {"trace_id": f"{trace.trace_id:032x}", "span_id": f"{step.span_id:016x}"}
+    return found | {"release": trace.release} if trace.release is not None else found
+
+
 def set_up_logs(level: str | None = None) -> None:
     """Logs go to stderr, as JSON lines unless that is a terminal; `SWITCHYARD_LOG_LEVEL` sets the level."""
     handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(plain if sys.stderr.isatty() else JsonLines())
+    handler.setFormatter(Readable() if sys.stderr.isatty() else JsonLines())
     chosen = level or os.environ.get("SWITCHYARD_LOG_LEVEL", "WARNING")
     logging.basicConfig(level=chosen.upper(), handlers=[handler], force=True)
 

@@ -120,10 +120,26 @@ class ProviderSettings(BaseSettings):
 
 
 class TelemetrySettings(_Settings):
-    """Where metrics go: `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP); without it, nowhere."""
+    """Where metrics and traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP), `trace_experiment`
+    an experiment of MLflow's by its id. Shares are 0 to 1; `trace_texts` adds question and answer, masked and cut."""
 
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     telemetry_interval_ms: int = Field(default=5_000, ge=100)
+    trace_share: float = Field(default=0.05, ge=0, le=1)
+    trace_slow_ms: float = Field(default=2_000, gt=0)
+    trace_texts: bool = False
+    trace_experiment: str | None = None
+    quality_share: float = Field(default=0.05, ge=0, le=1)
+
+
+class LogSettings(_Settings):
+    """What the server logs of each question. `mask_patterns` are a site's own kinds to mask: name -> regular
+    expression, as JSON."""
+
+    log_queries: bool = True
+    log_texts: bool = False
+    log_text_chars: int = Field(default=500, ge=1)
+    mask_patterns: dict[str, str] = Field(default_factory=dict)
 
 
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
@@ -138,6 +154,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     ClientSettings,
     ProviderSettings,
     TelemetrySettings,
+    LogSettings,
 )
 
 S = TypeVar("S", bound=BaseSettings)

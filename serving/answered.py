@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, HTTPException, Request
@@ -16,6 +16,7 @@ from fastapi import Depends, Header, HTTPException, Request
 from mlflow_project import answering
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Message, Release
+from mlflow_project.telemetry.tracing import span
 from serving.access import allow_alias
 from serving.observe import Observer
 from serving.request_context import note_release
@@ -53,11 +54,13 @@ async def resolved(request: Request, name: str, alias: str) -> AsyncIterator[Liv
     """The release that the alias points at, held until the request ends, and named in the response's headers."""
     allow_alias(request, alias)
     worker, strict = worker_of(request), request.app.state.strict
-    if strict is not None:
-        asked = await strict.settle(name, alias)
-    else:
-        asked = worker.contact is not None and worker.contact.fresh
-    async with worker.shelf.using(name, alias) as live:
+    async with AsyncExitStack() as held:
+        with span("resolve"):
+            if strict is not None:
+                asked = await strict.settle(name, alias)
+            else:
+                asked = worker.contact is not None and worker.contact.fresh
+            live = await held.enter_async_context(worker.shelf.using(name, alias))
         note_release(request, worker, live, asked=asked)
         yield live
 

@@ -14,6 +14,7 @@ from mlflow_project.logs import set_up_logs
 from mlflow_project.settings import (
     GuardSettings,
     KeySettings,
+    LogSettings,
     ProviderSettings,
     RegistrySettings,
     SealSettings,
@@ -22,14 +23,16 @@ from mlflow_project.settings import (
     load,
 )
 from mlflow_project.snapshot.folder import ServingFolder
-from mlflow_project.telemetry.meters import meters_for
+from mlflow_project.telemetry import meters
+from mlflow_project.telemetry.traces import traces_for
 from serving import problems
 from serving.access import Access, is_loopback
-from serving.guard import Guard
-from serving.observe import Observer, ObserveSettings
+from serving.guard import Guard, Places
+from serving.observe import Observer
 from serving.request_context import RequestContext
 from serving.routes import chat, llm_query, prompts, releases
 from serving.strict import StrictResolver
+from serving.vitals import Vitals
 from serving.worker import Worker
 
 
@@ -42,6 +45,8 @@ def create_app() -> ASGIApp:
 
 def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSettings) -> FastAPI:
     """The app over given settings."""
+    guard = load(GuardSettings)
+    places = Places(guard.max_concurrent, guard.max_queued, guard.queue_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -49,16 +54,16 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         worker = app.state.worker = Worker(folder, seal.trusted_keys, providers)
         strict = StrictResolver(load(RegistrySettings), worker, folder) if settings.resolve == "strict" else None
         app.state.strict = strict
-        meters = meters_for(load(TelemetrySettings), "switchyard-server", worker.name)
-        observer = app.state.observer = Observer(load(ObserveSettings), meters)
+        observer = app.state.observer = _observer(worker.name)
         await worker.start()
-        vitals = asyncio.create_task(observer.vitals(worker))
+        vitals = asyncio.create_task(Vitals(worker, observer, places).run())
         yield
         vitals.cancel()
         await worker.stop()
         if strict is not None:
             await strict.close()
         observer.close()
+        meters.stop()
 
     app = FastAPI(
         title="Switchyard",
@@ -67,7 +72,7 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.add_middleware(Guard, settings=load(GuardSettings))
+    app.add_middleware(Guard, settings=guard, places=places)
     keys = KeyFile(load(KeySettings).api_keys_file)
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
     problems.add_to(app)
@@ -75,3 +80,10 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     for room in (prompts, chat, releases):
         app.include_router(room.router, responses=problems.PROBLEMS)
     return app
+
+
+def _observer(worker: str) -> Observer:
+    """What this worker is seen by. Its meters are the process's, so that a seal's check is counted wherever it is."""
+    settings, service = load(TelemetrySettings), "switchyard-server"
+    traces = traces_for(settings, load(RegistrySettings).mlflow_uri, service, worker)
+    return Observer(load(LogSettings), settings, meters.start(settings, service, worker), traces)

@@ -29,10 +29,20 @@ class Places:
     """A fixed number of places and a bounded queue for them, first come first served."""
 
     def __init__(self, places: int, queue: int, seconds: float) -> None:
-        self._free = places
+        self._all = self._free = places
         self._queue = queue
         self._seconds = seconds
         self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def taken(self) -> int:
+        """How many places are taken."""
+        return self._all - self._free
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return len(self._waiting)
 
     async def take(self) -> None:
         """Take a place; raises TurnedAway when the queue is full, or when waiting took too long."""
@@ -65,10 +75,10 @@ class Places:
 class Guard:
     """The middleware."""
 
-    def __init__(self, app: ASGIApp, settings: GuardSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: GuardSettings, places: Places) -> None:
         self._app = app
         self._settings = settings
-        self._places = Places(settings.max_concurrent, settings.max_queued, settings.queue_seconds)
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _head_size(scope) > MAX_HEADER_BYTES:

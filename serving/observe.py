@@ -1,12 +1,11 @@
-"""What is said about each answered request: one log event, `LLM Query`, and the metrics of the catalogue.
+"""What is said about each request: one log event, `LLM Query`, the metrics of the catalogue, and its trace.
 
-Texts are left out unless `SWITCHYARD_LOG_TEXTS` asks for them, and then they are masked and cut. When masking breaks,
-no text is logged.
+Texts are left out unless `SWITCHYARD_LOG_TEXTS` or `SWITCHYARD_TRACE_TEXTS` ask for them, and then they are masked and
+cut. When masking breaks, no text is recorded. Everything that waits for somebody happens in other threads.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -14,76 +13,90 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import Request
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.types import Scope
 
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Release
-from mlflow_project.errors import ProviderError
+from mlflow_project.errors import InvalidData, ProviderError
 from mlflow_project.rules.masking import Masker
-from mlflow_project.telemetry import catalogue
-from mlflow_project.telemetry.catalogue import RELEASE_SERVED, RELEASES_REFUSED, Metric
-from mlflow_project.telemetry.meters import LlmCall, Meters, record_llm_call
-from serving.worker import Worker
+from mlflow_project.settings import LogSettings, TelemetrySettings
+from mlflow_project.telemetry import catalogue, tracing
+from mlflow_project.telemetry.calls import LlmCall, record_llm_call
+from mlflow_project.telemetry.meters import Meters
+from mlflow_project.telemetry.outbox import Outbox
+from mlflow_project.telemetry.traces import Traces
+from mlflow_project.telemetry.tracing import Trace, span
+from serving.quality import Quality
 
 logger = logging.getLogger(__name__)
-
-VITALS_SECONDS = 5.0
-
-
-class ObserveSettings(BaseSettings):
-    """`log_patterns` are a site's own kinds to mask: name -> regular expression, as JSON."""
-
-    model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
-
-    log_queries: bool = True
-    log_texts: bool = False
-    log_text_chars: int = Field(default=500, ge=1)
-    mask_patterns: dict[str, str] = Field(default_factory=dict)
 
 
 class Observer:
     """One for each worker."""
 
-    def __init__(self, settings: ObserveSettings, meters: Meters) -> None:
-        self._settings = settings
-        self._meters = meters
-        self._masker = Masker(settings.mask_patterns)
-        if settings.log_queries:
+    def __init__(self, logs: LogSettings, telemetry: TelemetrySettings, meters: Meters, traces: Traces) -> None:
+        self._settings = logs
+        self.meters, self.traces = meters, traces
+        self.quality = Quality(telemetry.quality_share if meters.listening else 0.0, meters)
+        self.listening = meters.listening or bool(traces.outboxes)
+        self._trace_texts = telemetry.trace_texts and bool(traces.outboxes)
+        self._masker = Masker(logs.mask_patterns)
+        if logs.log_queries:
             logger.setLevel(logging.INFO)
 
     def answered(self, request: Request, release: Release, variables: Mapping[str, str], answer: Answer) -> None:
         """A request that got its answer."""
+        trace = tracing.current()
         usage = {name: count for name, count in asdict(answer.usage).items() if count is not None}
         more = {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused, **usage}
-        if self._settings.log_texts:
-            more |= {"input": self._safe(" ".join(variables.values())), "output": self._safe(answer.text)}
+        if self._settings.log_texts or self._trace_texts:
+            texts = self._safe(" ".join(variables.values())), self._safe(answer.text)
+            more |= dict(zip(("input", "output"), texts, strict=True)) if self._settings.log_texts else {}
+            if trace is not None and self._trace_texts:
+                trace.texts = texts
+        if trace is not None and (asked := trace.step("ask")) is not None:
+            asked.attributes.update(_gen_ai(release, usage))
         self._log(request, release, success=True, more=more)
-        self._measure(request, release, usage=answer.usage, cost_usd=answer.cost_usd, text=answer.text)
+        spent = {"usage": answer.usage, "cost_usd": answer.cost_usd}
+        self._measure(request, release, trace, text=answer.text, refused=answer.refused, **spent)
+        self.quality.offer(release, variables, answer)
 
     def failed(self, request: Request, release: Release, error: BaseException) -> None:
-        """A request that got an error instead."""
+        """A request that got an error instead. What a caller did wrong is no failure of the release's."""
         self._log(request, release, success=False, more={"error_type": type(error).__name__})
-        self._measure(request, release, error_type=_error_type(error))
+        if isinstance(error, InvalidData):
+            return
+        trace = tracing.current()
+        if trace is not None:
+            trace.root.error = type(error).__name__
+        self._measure(request, release, trace, error_type=_error_type(error))
 
     def turned_away(self, status: int) -> None:
         """A request that met no route: the guard did not let it in."""
-        self._meters.record(catalogue.TURNED_AWAY, 1, status=status)
+        self.meters.record(catalogue.TURNED_AWAY, 1, status=status)
 
-    async def vitals(self, worker: Worker) -> None:
-        """Until cancelled: what this worker serves and refuses, and how long ago the registry answered."""
-        serving, refused = _Present(self._meters, RELEASE_SERVED), _Present(self._meters, RELEASES_REFUSED)
-        while True:
-            live = worker.shelf.live.values()
-            serving.now({(one.placed.release.label, one.placed.alias) for one in live})
-            refused.now({(one.name, one.alias) for one in worker.refused})
-            if worker.contact is not None:
-                self._meters.record(catalogue.REGISTRY_AGE, worker.contact.age_ms() / 1000)
-            await asyncio.sleep(VITALS_SECONDS)
+    def ended(self, scope: Scope, trace: Trace, status: int) -> None:
+        """The last byte is out; `status` 0: nothing was answered."""
+        trace.end()
+        route = getattr(scope.get("route"), "path", "none")
+        trace.root.name = f"{scope['method']} {route}" if route != "none" else scope["method"]
+        about = {"http.request.method": scope["method"], "http.route": route, "http.response.status_code": status}
+        trace.root.attributes.update(about)
+        if status >= 500 and trace.root.error is None:
+            trace.root.error = str(status)
+        self.meters.record(catalogue.RESPONSES, 1, route=route, status=status)
+        self.traces.ended(trace)
+
+    @property
+    def outboxes(self) -> tuple[Outbox[Any], ...]:
+        """What waits to be sent or scored."""
+        quality = self.quality.outbox
+        return (*self.traces.outboxes, *([quality] if quality is not None else []))
 
     def close(self) -> None:
         """Send what is left."""
-        self._meters.close()
+        self.quality.close()
+        self.traces.close()
 
     def _log(self, request: Request, release: Release, *, success: bool, more: Mapping[str, object]) -> None:
         if self._settings.log_queries:
@@ -91,34 +104,41 @@ class Observer:
             fields |= {"release": release.label, "digest": release.digest, "success": success}
             logger.info("LLM Query", extra={**fields, **more})
 
-    def _measure(self, request: Request, release: Release, **more: Any) -> None:
+    def _measure(self, request: Request, release: Release, trace: Trace | None, **more: Any) -> None:
+        if not self.meters.listening:
+            return
         provider = release.manifest.provider
         call = LlmCall(
             model_name=provider.model if provider is not None else release.name,
             endpoint=request.scope["route"].path,
             provider=provider.name if provider is not None else None,
+            release=release.label,
             duration_ms=1000 * (time.perf_counter() - request.state.began),
             **more,
         )
-        record_llm_call(self._meters, call)
+        record_llm_call(self.meters, call, trace)
 
     def _safe(self, text: str | None) -> str | None:
-        return self._masker.record_safe(text, self._settings.log_text_chars)
+        with span("mask"):
+            masked = self._masker.record_safe(text, self._settings.log_text_chars)
+        if masked is None:
+            return None
+        for kind, count in masked.found.items():
+            self.meters.record(catalogue.MASKED, count, kind=kind)
+        return masked.text
 
 
-class _Present:
-    """A gauge that is 1 for what is there and 0 for what was: one that nobody sets keeps its last value for ever."""
+def _gen_ai(release: Release, usage: Mapping[str, int]) -> dict[str, Any]:
+    """What OpenTelemetry's conventions say of a call to a model."""
+    found: dict[str, Any] = {f"gen_ai.usage.{name}": usage[name] for name in _TOKENS if name in usage}
+    provider = release.manifest.provider
+    if provider is not None:
+        named = {"operation.name": "chat", "provider.name": provider.name, "request.model": provider.model}
+        found |= {f"gen_ai.{name}": value for name, value in named.items()}
+    return found
 
-    def __init__(self, meters: Meters, metric: Metric) -> None:
-        self._meters = meters
-        self._metric = metric
-        self._before: set[tuple[str, ...]] = set()
 
-    def now(self, there: set[tuple[str, ...]]) -> None:
-        for values in there | self._before:
-            labels = dict(zip(self._metric.labels, values, strict=True))
-            self._meters.record(self._metric, int(values in there), **labels)
-        self._before = there
+_TOKENS = ("input_tokens", "output_tokens")
 
 
 def _error_type(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What every request carries: an id, the release that answered it, and the security headers of its response.
+"""What every request carries: an id, a trace, the release that answered it, and the security headers of its response.
 
 Pure ASGI, because Starlette's BaseHTTPMiddleware costs milliseconds. A route notes the release by `note_release`; the
 headers then go out with whatever the response turns out to be, an error included.
@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
 from typing import Any
 
+from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from mlflow_project.telemetry import tracing
+from mlflow_project.telemetry.tracing import Trace
+from serving.observe import Observer
 from serving.shelf import Live
 from serving.worker import Worker
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_READ = {b"x-request-id", b"traceparent", b"tracestate"}
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -30,20 +34,21 @@ _SECURITY = {
 class RequestContext:
     """Middleware: `scope["state"]["request_id"]` in; the headers out."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: FastAPI) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["began"] = time.perf_counter()
-        state["request_id"] = _id_of(scope)
-        state["release_headers"] = {}
+        observer: Observer | None = getattr(self._app.state, "observer", None)
+        trace, status = _begun(scope, observer is not None and observer.listening), 0
+        state = scope["state"]
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = state["request_id"]
                 headers.update(state["release_headers"])
@@ -51,7 +56,12 @@ class RequestContext:
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            tracing.leave()
+            if observer is not None:
+                observer.ended(scope, trace, status)
 
 
 def note_release(request: Request, worker: Worker, live: Live, *, asked: bool) -> None:
@@ -59,15 +69,24 @@ def note_release(request: Request, worker: Worker, live: Live, *, asked: bool) -
     headers = request.scope["state"]["release_headers"]
     headers["X-Release"] = live.placed.release.label
     headers["X-Release-Digest"] = live.placed.digest
-    contact = worker.contact
+    trace, contact = tracing.current(), worker.contact
+    if trace is not None:
+        trace.release = live.placed.release.label
+        trace.root.note(switchyard__alias=live.placed.alias, switchyard__digest=live.placed.digest)
     if not asked:
         headers["X-Release-Stale"] = f"{contact.age_ms() / 1000:.1f}" if contact else "unknown"
 
 
-def _id_of(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given = value.decode("latin-1")
-            if _ID.fullmatch(given):
-                return str(given)
-    return uuid.uuid4().hex
+def _begun(scope: Scope, listening: bool) -> Trace:
+    """The request's trace and id; who brings no id of his own has the trace's."""
+    given = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
+    context = given.get(b"traceparent", ""), given.get(b"tracestate", "")
+    trace = tracing.begin(scope["method"], *context, listening=listening)
+    state: dict[str, Any] = scope.setdefault("state", {})
+    state["began"] = time.perf_counter()
+    own = given.get(b"x-request-id", "")
+    state["request_id"] = trace.root.attributes["switchyard.request_id"] = (
+        own if _ID.fullmatch(own) else f"{trace.trace_id:032x}"
+    )
+    state["release_headers"] = {}
+    return trace

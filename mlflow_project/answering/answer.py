@@ -18,6 +18,7 @@ from mlflow_project.domain.answer import Answer, Completion, Usage
 from mlflow_project.domain.release import Message, Prices
 from mlflow_project.errors import ProviderError
 from mlflow_project.rules.quoting import is_refusal
+from mlflow_project.telemetry.tracing import span
 
 
 async def answer(
@@ -36,8 +37,7 @@ async def answer(
     """
     began = time.perf_counter()
     question = asked(warm, variables, context, history)
-    completion = await warm.provider.complete(question.messages, question.contexts, question.parameters)
-    completion, value = await validated(warm, question, completion)
+    completion, value = await _completed(warm, question)
     return _answer(warm, question, completion, value, began)
 
 
@@ -55,21 +55,32 @@ async def stream(
     began = time.perf_counter()
     question = asked(warm, variables, context, history)
     if warm.validator is not None:
-        completion = await warm.provider.complete(question.messages, question.contexts, question.parameters)
-        completion, value = await validated(warm, question, completion)
+        completion, value = await _completed(warm, question)
         if completion.text:
             yield completion.text
         yield _answer(warm, question, completion, value, began)
         return
     last: Completion | None = None
-    async with aclosing(warm.provider.stream(question.messages, question.contexts, question.parameters)) as deltas:
-        async for delta in deltas:
-            if delta.text:
-                yield delta.text
-            last = delta.completion or last
+    stream = warm.provider.stream(question.messages, question.contexts, question.parameters)
+    with span("ask") as step:
+        async with aclosing(stream) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    step.first()
+                    yield delta.text
+                last = delta.completion or last
     if last is None:
         raise ProviderError("The provider's stream ended without saying that it was complete.", kind="transport")
     yield _answer(warm, question, last, None, began)
+
+
+async def _completed(warm: WarmRelease, question: Asked) -> tuple[Completion, Any]:
+    with span("ask"):
+        completion = await warm.provider.complete(question.messages, question.contexts, question.parameters)
+    if warm.validator is None:
+        return completion, None
+    with span("validate"):
+        return await validated(warm, question, completion)
 
 
 def _answer(warm: WarmRelease, question: Asked, completion: Completion, value: Any, began: float) -> Answer:

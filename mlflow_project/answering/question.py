@@ -12,6 +12,7 @@ from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.templates import CONTEXT, chunks_block
+from mlflow_project.telemetry.tracing import span
 
 GIVEN = "given"
 """The id of the chunk, and of the document, that a caller brought along."""
@@ -38,11 +39,12 @@ def asked(warm: WarmRelease, variables: Mapping[str, str], context: str | None, 
     _check_text([*variables.values(), context or "", *(turn.content for turn in history)])
     slot = question_slot(variables)
     question = variables[slot] if slot else "\n".join(variables.values())
-    found = warm.index.search(question, manifest.retrieval) if warm.index and manifest.retrieval else []
+    found = _retrieved(warm, question)
     values = dict(variables)
     if context is not None and slot:
         values[slot] = f"Context: {context}\n\nQuery: {question}"
-    messages = _rendered(warm, values, found, history)
+    with span("render"):
+        messages = _rendered(warm, values, found, history)
     parameters: dict[str, Any] = {QUESTION: question}
     if manifest.response_schema is not None:
         parameters[RESPONSE_SCHEMA] = manifest.response_schema
@@ -55,6 +57,16 @@ def question_slot(variables: Mapping[str, str]) -> str | None:
     if QUESTION in variables or len(variables) != 1:
         return QUESTION if QUESTION in variables else None
     return next(iter(variables))
+
+
+def _retrieved(warm: WarmRelease, question: str) -> list[Context]:
+    retrieval = warm.release.manifest.retrieval
+    if warm.index is None or retrieval is None:
+        return []
+    with span("retrieve") as step:
+        found = warm.index.search(question, retrieval)
+        step.note(chunks=len(found))
+    return found
 
 
 def _rendered(

@@ -12,7 +12,7 @@ from pathlib import Path
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
-from mlflow_project.adapters.retrieval.embeddings import embed
+from mlflow_project.adapters.retrieval.embeddings import similarity
 from mlflow_project.domain.answer import Case
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores
@@ -113,9 +113,3 @@ def workplace(alias: str = "Production") -> Workplace:
         alias,
         state_folder() / "evaluation",
     )
-
-
-def similarity(first: str, second: str) -> float:
-    """How near two texts are in meaning: the cosine of their vectors."""
-    vectors = embed([first, second])
-    return float(vectors[0] @ vectors[1])

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -194,12 +194,13 @@ class Masker:
             return [self.mask_data(item) for item in value]
         return value
 
-    def record_safe(self, text: str | None, limit: int) -> str | None:
+    def record_safe(self, text: str | None, limit: int) -> Masked | None:
         """The text masked and cut to `limit` characters; None when there is none, or when masking broke."""
         if text is None:
             return None
         try:
-            return self.mask(text).text[:limit]
+            masked = self.mask(text)
+            return replace(masked, text=masked.text[:limit])
         except Exception:  # fail-closed: whatever broke, what cannot be masked is not recorded
             return None
 

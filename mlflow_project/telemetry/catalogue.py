@@ -1,4 +1,4 @@
-"""Every metric that Switchyard emits: name, kind, unit, labels. `docs/operations/metrics.md` lists them, and a test
+"""Every metric that Switchyard emits: name, kind, unit, labels. `docs/guide/metrics.md` lists them, and a test
 compares.
 
 Names are OTel's with dots; Prometheus shows underscores and adds nothing (UnderscoreEscapingWithoutSuffixes).
@@ -11,6 +11,10 @@ from typing import Literal
 
 LLM_LABELS = ("model_name", "endpoint", "success", "error_type")
 LATENCY_MS = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
+GEN_AI_SECONDS = tuple(round(0.01 * 2**power, 2) for power in range(14))
+"""The conventions' own boundaries: 0.01 s to 81.92 s."""
+SHARES = tuple(tenth / 10 for tenth in range(1, 11))
+_GEN_AI = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
 TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)
 
 
@@ -46,18 +50,86 @@ GEN_AI_TOKENS = Metric(
     "histogram",
     "token",
     "OpenTelemetry's GenAI convention: tokens of a call, by type",
-    ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.type"),
+    (*_GEN_AI, "gen_ai.token.type"),
     TOKENS,
+)
+GEN_AI_DURATION = Metric(
+    "gen_ai.client.operation.duration",
+    "histogram",
+    "s",
+    "OpenTelemetry's GenAI convention: the provider's time, all tries together",
+    (*_GEN_AI, "error.type"),
+    GEN_AI_SECONDS,
+)
+GEN_AI_FIRST_TOKEN = Metric(
+    "gen_ai.server.time_to_first_token",
+    "histogram",
+    "s",
+    "OpenTelemetry's GenAI convention: from a request's arrival to the first piece of a stream",
+    _GEN_AI,
+    GEN_AI_SECONDS,
+)
+ANSWER_DURATION = Metric(
+    "switchyard.answer.duration", "histogram", "ms", "A request, by release", ("release", "success"), LATENCY_MS
+)
+ANSWER_COST = Metric("switchyard.answer.cost_usd", "counter", "USD", "Cost by release", ("release",))
+ANSWERS_REFUSED = Metric(
+    "switchyard.answers.refused_total", "counter", "answer", "Answers that say they do not know", ("release",)
+)
+ANSWER_QUALITY = Metric(
+    "switchyard.answer.quality",
+    "histogram",
+    "1",
+    "Scores of a sample of live answers: groundedness, relevance, coherence, toxicity",
+    ("release", "score"),
+    SHARES,
+)
+RETRIEVAL_DURATION = Metric(
+    "switchyard.retrieval.duration", "histogram", "ms", "Searching the knowledge base", ("release",), LATENCY_MS
+)
+RETRIEVAL_EMPTY = Metric(
+    "switchyard.retrieval.empty_total", "counter", "request", "Searches that found nothing", ("release",)
 )
 RELEASE_SERVED = Metric(
     "switchyard.release.serving", "gauge", "1", "1 for what a worker serves, 0 after it", ("release", "alias")
 )
 RELEASES_REFUSED = Metric(
-    "switchyard.releases.refused", "gauge", "1", "1 while an alias asks for what is not served", ("name", "alias")
+    "switchyard.releases.refused",
+    "gauge",
+    "1",
+    "1 while an alias asks for what is not served",
+    ("name", "alias", "reason"),
 )
 REGISTRY_AGE = Metric("switchyard.registry.age_seconds", "gauge", "s", "Since the registry last answered")
+FLIP_DURATION = Metric(
+    "switchyard.flip.duration",
+    "histogram",
+    "ms",
+    "A promotion or rollback, from the command to the last receipt",
+    ("how", "outcome"),
+    LATENCY_MS,
+)
+SEAL_CHECKS = Metric(
+    "switchyard.seal.checks_total", "counter", "check", "Seals checked before serving: holds, broken", ("outcome",)
+)
+VERDICTS = Metric("switchyard.verdicts_total", "counter", "verdict", "What the gate decided", ("name", "outcome"))
+QUEUE_WAITING = Metric("switchyard.queue.waiting", "gauge", "request", "Requests that wait for a place")
+QUEUE_ANSWERING = Metric("switchyard.queue.answering", "gauge", "request", "Requests that have a place")
 TURNED_AWAY = Metric(
     "switchyard.requests.turned_away_total", "counter", "request", "Requests that met no route", ("status",)
+)
+RESPONSES = Metric(
+    "switchyard.http.responses_total", "counter", "response", "Every response, by route and status", ("route", "status")
+)
+MASKED = Metric("switchyard.masked_total", "counter", "item", "Personal data and secrets masked, by kind", ("kind",))
+DROPPED = Metric(
+    "switchyard.telemetry.dropped_total", "counter", "item", "What a full or silent backend cost", ("signal",)
+)
+QUARANTINE_SHARE = Metric(
+    "switchyard.quarantine.share", "gauge", "1", "Share of the newest run's records that were rejected", ("table",)
+)
+PREPARED = Metric(
+    "switchyard.prepared.records", "gauge", "record", "Records of the newest run, by outcome", ("table", "outcome")
 )
 
 CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

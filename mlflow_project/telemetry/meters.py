@@ -1,5 +1,5 @@
-"""Instruments for the catalogue, sent over OTLP in the background. A collector that is down, slow or full costs no
-request and no memory: the SDK adds numbers up in place and gives up on an export that fails.
+"""Takes the measurements of the catalogue and sends them over OTLP in the background. A collector that is down, slow or
+full costs no request and no memory: numbers are added up in place, and an export that fails is made up for by the next.
 
 Labels are bounded twice: only those that the catalogue names, and of each at most `MOST_VALUES` distinct values a
 process; what comes later is counted under `other`.
@@ -7,61 +7,79 @@ process; what comes later is counted under `other`.
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+import threading
+import time
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
-from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics import export as otlp
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from mlflow_project.domain.answer import Usage
 from mlflow_project.settings import TelemetrySettings
-from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.catalogue import CATALOGUE, Metric
+from mlflow_project.telemetry.series import Series, as_otlp, series
+
+logger = logging.getLogger(__name__)
 
 MOST_VALUES = 100
+EXPORT_SECONDS = 2.0
+_MOST_KNOWN = 4096
+_SCOPE = InstrumentationScope("switchyard")
+
+Export = Callable[[otlp.MetricsData], bool]
 
 
 class Meters:
-    """Takes measurements. Without a reader nothing is recorded and nothing is sent."""
+    """Takes measurements, from any thread. With `listening` false nothing is recorded."""
 
-    def __init__(self, service: str, instance: str, reader: MetricReader | None = None) -> None:
-        resource = Resource.create({"service.name": service, "service.instance.id": instance})
-        self._provider = MeterProvider([reader], resource=resource) if reader else None
-        self._instruments: dict[Metric, Any] = {}
+    def __init__(self, service: str, instance: str, *, listening: bool = True) -> None:
+        self.listening = listening
+        self._resource = Resource.create({"service.name": service, "service.instance.id": instance})
+        self._since = time.time_ns()
+        self._lock = threading.Lock()
+        self._known: dict[tuple[object, ...], Series] = {}
+        self._series: dict[Metric, dict[tuple[tuple[str, str], ...], Series]] = defaultdict(dict)
         self._seen: dict[str, set[str]] = defaultdict(set)
-        if self._provider is not None:
-            meter = self._provider.get_meter("switchyard")
-            self._instruments = {metric: _instrument(meter, metric) for metric in CATALOGUE}
 
     def record(self, metric: Metric, value: float, **labels: object) -> None:
-        """Add to a counter, observe into a histogram, or set a gauge. Dots in a label's name are written `__`."""
-        instrument = self._instruments.get(metric)
-        if instrument is None:
+        """Add to a counter, observe into a histogram, or set a gauge. Dots in a label's name are written `__`; a label
+        that is None is left out."""
+        if not self.listening:
             return
-        bounded = self._bounded(metric, labels)
-        if metric.kind == "counter":
-            instrument.add(value, bounded)
-        elif metric.kind == "histogram":
-            instrument.record(value, bounded)
-        else:
-            instrument.set(value, bounded)
+        key = (metric.name, *labels.items())
+        with self._lock:
+            found = self._known.get(key)
+            if found is None:
+                found = self._series_for(metric, labels)
+                if len(self._known) < _MOST_KNOWN:
+                    self._known[key] = found
+            found.add(value)
 
-    def close(self) -> None:
-        """Send what is left, within two seconds."""
-        if self._provider is not None:
-            self._provider.shutdown(timeout_millis=2000)
+    def data(self) -> otlp.MetricsData:
+        """Everything as it stands now."""
+        now = time.time_ns()
+        with self._lock:
+            metrics = [
+                as_otlp(metric, [one.point(self._since, now) for one in self._series[metric].values()])
+                for metric in CATALOGUE
+                if metric in self._series
+            ]
+        scope = otlp.ScopeMetrics(_SCOPE, metrics, "")
+        return otlp.MetricsData([otlp.ResourceMetrics(self._resource, [scope], "")])
 
-    def _bounded(self, metric: Metric, labels: dict[str, object]) -> dict[str, str]:
+    def _series_for(self, metric: Metric, labels: dict[str, object]) -> Series:
         named = {key.replace("__", "."): str(value) for key, value in labels.items() if value is not None}
-        unknown = named.keys() - set(metric.labels)
-        if unknown:
+        if unknown := named.keys() - set(metric.labels):
             raise ValueError(
                 f"{metric.name} takes no label {', '.join(sorted(unknown))}: the catalogue names its labels."
             )
-        return {key: self._admitted(key, value) for key, value in named.items()}
+        bounded = {key: self._admitted(key, value) for key, value in named.items()}
+        at = tuple(sorted(bounded.items()))
+        return self._series[metric].setdefault(at, series(metric, bounded))
 
     def _admitted(self, key: str, value: str) -> str:
         seen = self._seen[key]
@@ -73,71 +91,67 @@ class Meters:
         return value
 
 
-def _instrument(meter: Meter, metric: Metric) -> Any:
-    if metric.kind == "counter":
-        return meter.create_counter(metric.name, metric.unit, metric.description)
-    if metric.kind == "gauge":
-        return meter.create_gauge(metric.name, metric.unit, metric.description)
-    bounds = list(metric.boundaries)
-    return meter.create_histogram(
-        metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=bounds
-    )
+class Sender:
+    """Exports a process's meters every few seconds, and once more when it is closed."""
+
+    def __init__(self, meters: Meters, export: Export, seconds: float) -> None:
+        self._meters, self._export, self._seconds = meters, export, seconds
+        self._stop = threading.Event()
+        self._heard = True
+        self._thread = threading.Thread(target=self._run, name="meters", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Send what is left, within two seconds or so."""
+        self._stop.set()
+        self._thread.join(EXPORT_SECONDS + 0.5)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            self._send()
+        self._send()
+
+    def _send(self) -> None:
+        heard = self._export(self._meters.data())
+        if heard != self._heard:
+            self._heard = heard
+            logger.warning("metrics arrive again" if heard else "metrics do not arrive; they are sent again later")
 
 
-def meters_for(settings: TelemetrySettings, service: str, instance: str) -> Meters:
-    """The process's meters: sent to the configured collector, or nowhere."""
-    if settings.otlp_endpoint is None:
-        return Meters(service, instance)
+class _Process:
+    """This process's meters: one that records nothing, until `start` is called."""
+
+    meters = Meters("switchyard", "", listening=False)
+    sender: Sender | None = None
+
+
+def meters() -> Meters:
+    """This process's meters."""
+    return _Process.meters
+
+
+def start(settings: TelemetrySettings, service: str, instance: str | None = None) -> Meters:
+    """Let this process be measured, if a collector is configured. `service` is what Prometheus calls `job`."""
+    if settings.otlp_endpoint is not None and _Process.sender is None:
+        named = instance or f"{socket.gethostname()}-{os.getpid()}"
+        _Process.meters = Meters(service, named)
+        export = _exporter(settings.otlp_endpoint)
+        _Process.sender = Sender(_Process.meters, export, settings.telemetry_interval_ms / 1000)
+    return _Process.meters
+
+
+def stop() -> None:
+    """Send what is left, within two seconds, and measure no more."""
+    sender, _Process.sender = _Process.sender, None
+    if sender is not None:
+        sender.close()
+        _Process.meters = Meters("switchyard", "", listening=False)
+
+
+def _exporter(address: str) -> Export:
+    """To a collector, over OTLP; tried again within two seconds."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-    exporter = OTLPMetricExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/metrics", timeout=2)
-    return Meters(service, instance, PeriodicExportingMetricReader(exporter, settings.telemetry_interval_ms))
-
-
-@dataclass(frozen=True)
-class LlmCall:
-    """One request as the metrics see it. `error_type` is `http_error`, `timeout` or `other` on failure, else None;
-    `provider` is the name of who answered, where OpenTelemetry's GenAI conventions are to be followed."""
-
-    model_name: str
-    endpoint: str
-    duration_ms: float
-    usage: Usage = field(default_factory=Usage)
-    cost_usd: float | None = None
-    text: str | None = None
-    error_type: str | None = None
-    provider: str | None = None
-
-
-def record_llm_call(meters: Meters, call: LlmCall) -> None:
-    """Record one request under the `llm.*` names; failures record their duration too."""
-    labels: dict[str, object] = {"model_name": call.model_name, "endpoint": call.endpoint}
-    labels |= {"success": "false" if call.error_type else "true", "error_type": call.error_type}
-    meters.record(catalogue.LLM_DURATION, call.duration_ms, **labels)
-    if call.error_type:
-        meters.record(catalogue.LLM_ERRORS, 1, **labels)
-    for metric, amount in (
-        (catalogue.LLM_INPUT_TOKENS, call.usage.input_tokens),
-        (catalogue.LLM_OUTPUT_TOKENS, call.usage.output_tokens),
-        (catalogue.LLM_THOUGHT_TOKENS, call.usage.thought_tokens),
-        (catalogue.LLM_CACHED_TOKENS, call.usage.cached_tokens),
-        (catalogue.LLM_COST, call.cost_usd),
-    ):
-        if amount:
-            meters.record(metric, amount, **labels)
-    _record_gen_ai(meters, call)
-    if call.text is not None:
-        meters.record(catalogue.LLM_LENGTH, len(call.text), **labels)
-        meters.record(catalogue.LLM_KEYWORDS, len({word.lower() for word in call.text.split()}), **labels)
-
-
-def _record_gen_ai(meters: Meters, call: LlmCall) -> None:
-    """The same tokens by OpenTelemetry's convention, which counts thoughts as output."""
-    if call.provider is None:
-        return
-    labels: dict[str, object] = {"gen_ai__operation__name": "chat", "gen_ai__provider__name": call.provider}
-    labels |= {"gen_ai__request__model": call.model_name}
-    written = (call.usage.output_tokens or 0) + (call.usage.thought_tokens or 0)
-    for kind, amount in (("input", call.usage.input_tokens), ("output", written)):
-        if amount:
-            meters.record(catalogue.GEN_AI_TOKENS, amount, gen_ai__token__type=kind, **labels)
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # the sender says it, once
+    exporter = OTLPMetricExporter(endpoint=address.rstrip("/") + "/v1/metrics", timeout=EXPORT_SECONDS)
+    return lambda data: exporter.export(data) is otlp.MetricExportResult.SUCCESS

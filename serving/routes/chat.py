@@ -54,7 +54,7 @@ async def chat(body: ChatRequest, request: Request, worker: TheWorker, x_alias: 
             whole = chatting.whole(await unless_left(request, chatting.answer()))
             return Response(orjson.dumps(whole), media_type="application/json")
         pieces = chatting.pieces()
-        first = await unless_left(request, anext(pieces))
+        first = await unless_left(request, chatting.first(pieces))
         return StreamingResponse(
             chatting.events(first, pieces, stack.pop_all()), media_type="text/event-stream; charset=utf-8"
         )
@@ -98,6 +98,14 @@ class _Chat:
     def pieces(self) -> AsyncGenerator[str | Answer]:
         return answering.stream(self._warm, self._variables, history=self._history)
 
+    async def first(self, pieces: AsyncGenerator[str | Answer]) -> str | Answer:
+        """The first piece; until it is here, a failure has a status of its own."""
+        try:
+            return await anext(pieces)
+        except BaseException as error:
+            observer_of(self._request).failed(self._request, self._release, error)
+            raise
+
     def whole(self, answer: Answer) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": _finish(answer), "logprobs": None}
@@ -120,6 +128,9 @@ class _Chat:
                 observer_of(self._request).failed(self._request, self._release, error)
                 yield _sse({"error": openai_error(status_of(error), str(error))})
                 return
+            except BaseException as error:  # the caller left in mid-answer
+                observer_of(self._request).failed(self._request, self._release, error)
+                raise
             observer_of(self._request).answered(self._request, self._release, self._variables, piece)
             yield self._event({}, finish=_finish(piece))
             if self._body.include_usage:

@@ -1,4 +1,4 @@
-"""`docs/operations/metrics.md`, the rules and the README name the metrics that the catalogue has, and no others."""
+"""`docs/guide/metrics.md`, the rules and the README name the metrics that the catalogue has, and no others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlflow_project.telemetry.catalogue import CATALOGUE
 from stack.layout import ROOT
 from tests.observability.naming import series_of
 
-PAGE = ROOT / "docs" / "operations" / "metrics.md"
+PAGE = ROOT / "docs" / "guide" / "metrics.md"
 RULES = sorted((ROOT / "observability" / "prometheus" / "rules").glob("*.yml"))
 SERIES = {series for metric in CATALOGUE for series in series_of(metric)}
 MENTIONED = re.compile(r"(?<![\w:.])(?:llm|gen_ai|switchyard)_[a-z_]+(?![\w:*])")
@@ -21,8 +21,8 @@ MENTIONED = re.compile(r"(?<![\w:.])(?:llm|gen_ai|switchyard)_[a-z_]+(?![\w:*])"
 def test_the_page_lists_every_metric_with_its_kind_unit_and_labels() -> None:
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     assert rows == [
-        f"| `{metric.name}` | `{metric.name.replace('.', '_')}` | {metric.kind} | {metric.unit} | "
-        f"{', '.join(f'`{label}`' for label in metric.labels) or 'none'} |"
+        f"| `{metric.name}` | {metric.kind}, {metric.unit} | "
+        f"{', '.join(f'`{label}`' for label in metric.labels) or 'none'} | {metric.description} |"
         for metric in CATALOGUE
     ]
 

@@ -92,7 +92,9 @@ def test_what_cannot_be_masked_is_not_recorded() -> None:
 
 
 def test_a_text_is_masked_before_it_is_cut() -> None:
-    assert MASK.record_safe("aa 4111 1111 1111 1111", 12) == "aa [card]"
+    masked = MASK.record_safe("aa 4111 1111 1111 1111", 12)
+    assert masked is not None
+    assert (masked.text, masked.found) == ("aa [card]", {"card": 1})
 
 
 @given(st.text(max_size=300))

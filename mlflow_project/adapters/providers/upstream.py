@@ -22,6 +22,7 @@ from mlflow_project.adapters.providers.patience import Patience, Tries
 from mlflow_project.adapters.providers.sse import events
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import ProviderError
+from mlflow_project.telemetry.tracing import span
 
 MOST_BYTES = 32 * 1024 * 1024
 MOST_COMPLAINT = 65_536
@@ -92,28 +93,30 @@ class Upstream:
     async def _post(self, url: str, body: Any, messages: Sequence[Message], tries: Tries) -> AsyncGenerator[bytes]:
         """One try: the body of a successful answer, piece by piece."""
         tries.health.admit(self.name)
-        try:
-            response = await self._sent(url, body, tries)
+        with span("try", provider=self.name) as step:
             try:
-                if not response.is_success:
-                    raise await self._refused(response, messages, tries)
-                tries.health.succeeded()
-                async with aclosing(_chunks(response, tries)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            finally:
-                await response.aclose()
-        except TRANSPORT_ERRORS as error:
-            tries.health.failed()
-            raise self._broken(error) from error
+                response = await self._sent(url, body, tries, step.headers())
+                try:
+                    if not response.is_success:
+                        raise await self._refused(response, messages, tries)
+                    tries.health.succeeded()
+                    async with aclosing(_chunks(response, tries)) as chunks:
+                        async for chunk in chunks:
+                            step.first()
+                            yield chunk
+                finally:
+                    await response.aclose()
+            except TRANSPORT_ERRORS as error:
+                tries.health.failed()
+                raise self._broken(error) from error
 
-    async def _sent(self, url: str, body: Any, tries: Tries) -> httpx.Response:
+    async def _sent(self, url: str, body: Any, tries: Tries, context: Mapping[str, str]) -> httpx.Response:
         client = CONNECTIONS.client()
         request = client.build_request(
             "POST",
             url,
             content=orjson.dumps(body),
-            headers={"Content-Type": "application/json", **self.headers},
+            headers={"Content-Type": "application/json", **context, **self.headers},
             timeout=httpx.Timeout(None, connect=tries.left(self.patience.connect_seconds)),
         )
         async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):

@@ -43,6 +43,12 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return normalised
 
 
+def similarity(first: str, second: str) -> float:
+    """How near two texts are in meaning: the cosine of their vectors."""
+    vectors = embed([first, second])
+    return float(vectors[0] @ vectors[1])
+
+
 @cache
 def _model() -> tuple[Any, NDArray[np.float16]]:
     package = find_spec("wordllama")
