@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from stack.ports import free_port
 from stack.processes import down, up
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    """A run that is told to end stops its servers first."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("The run was told to end.", returncode=143))
 
 
 @dataclass(frozen=True)
