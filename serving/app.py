@@ -23,7 +23,8 @@ from mlflow_project.settings import (
     load,
 )
 from mlflow_project.snapshot.folder import ServingFolder
-from mlflow_project.telemetry import meters
+from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.sending import start
 from mlflow_project.telemetry.traces import traces_for
 from serving import problems
 from serving.access import Access, is_loopback
@@ -34,6 +35,9 @@ from serving.routes import chat, llm_query, prompts, releases
 from serving.strict import StrictResolver
 from serving.vitals import Vitals
 from serving.worker import Worker
+
+SERVICE = "switchyard-server"
+"""What Prometheus calls the job."""
 
 
 def create_app() -> ASGIApp:
@@ -54,7 +58,9 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         worker = app.state.worker = Worker(folder, seal.trusted_keys, providers)
         strict = StrictResolver(load(RegistrySettings), worker, folder) if settings.resolve == "strict" else None
         app.state.strict = strict
-        observer = app.state.observer = _observer(worker.name)
+        telemetry = load(TelemetrySettings)
+        sender = start(telemetry, SERVICE, worker.name)
+        observer = app.state.observer = _observer(telemetry, worker.name)
         await worker.start()
         vitals = asyncio.create_task(Vitals(worker, observer, places).run())
         yield
@@ -63,7 +69,8 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         if strict is not None:
             await strict.close()
         observer.close()
-        meters.stop()
+        if sender is not None:
+            sender.close()
 
     app = FastAPI(
         title="Switchyard",
@@ -82,8 +89,7 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     return app
 
 
-def _observer(worker: str) -> Observer:
+def _observer(settings: TelemetrySettings, worker: str) -> Observer:
     """What this worker is seen by. Its meters are the process's, so that a seal's check is counted wherever it is."""
-    settings, service = load(TelemetrySettings), "switchyard-server"
-    traces = traces_for(settings, load(RegistrySettings).mlflow_uri, service, worker)
-    return Observer(load(LogSettings), settings, meters.start(settings, service, worker), traces)
+    traces = traces_for(settings, load(RegistrySettings).mlflow_uri, SERVICE, worker)
+    return Observer(load(LogSettings), settings, METERS, traces)

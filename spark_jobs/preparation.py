@@ -17,6 +17,8 @@ from pyspark.storagelevel import StorageLevel
 from mlflow_project.errors import Refused
 from mlflow_project.rules.chunking.records import Fields, Reason
 from mlflow_project.rules.chunking.splitter import Splitter
+from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
+from mlflow_project.telemetry.meters import METERS
 from spark_jobs import changes, delta_log, tables, upkeep
 from spark_jobs.examination import Examiner, examine, number
 from spark_jobs.lease import one_writer
@@ -91,6 +93,7 @@ def _prepared(
     book = changes.book(seen, before.held).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         counts = _count(seen, book)
+        _measure(request.output, counts)
         _guard(counts, request.max_rejected)
         late = changes.late_rejections(seen, book) if any(each in counts["quarantined"] for each in _LATE) else None
         rejected = changes.quarantine(examined, seen, late, number(raw.rows)) if counts["quarantined"] else None
@@ -138,6 +141,16 @@ def _count(seen: DataFrame, book: DataFrame) -> dict[str, Any]:
         "quarantined": dict(sorted({**reasons, **late}.items())),
         **{name: found[name] for name in ("new", "unchanged", "changed", "deleted")},
     }
+
+
+def _measure(output: str, counts: dict[str, Any]) -> None:
+    """Tell how many records came to what, once the job ends."""
+    table = output.rstrip("/").rsplit("/", 1)[-1]
+    rejected = sum(counts["quarantined"].values())
+    METERS.record(QUARANTINE_SHARE, rejected / max(1, counts["read"]), table=table)
+    for outcome in ("new", "changed", "unchanged", "deleted"):
+        METERS.record(PREPARED, counts[outcome], table=table, outcome=outcome)
+    METERS.record(PREPARED, rejected, table=table, outcome="quarantined")
 
 
 def _guard(counts: dict[str, Any], most: float | None) -> None:

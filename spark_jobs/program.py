@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.logs import record_defect, set_up_logs
+from mlflow_project.telemetry.sending import send_once
 
 
 class Arguments(argparse.ArgumentParser):
@@ -41,6 +42,8 @@ def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argpars
     except Exception as error:
         sys.stderr.write(f"This is a defect of Switchyard's: {type(error).__name__}: {error}\n{record_defect()}\n")
         return 1
+    finally:
+        send_once("switchyard-job")
     if options.json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:

@@ -9,6 +9,7 @@ import sys
 import typer
 
 from mlflow_project.logs import set_up_logs
+from mlflow_project.telemetry.sending import send_once
 
 _ROOMS = ("knowledge", "registration", "evaluation", "promotion", "record", "serving", "doctor")
 
@@ -37,3 +38,5 @@ def main() -> None:
 
         sys.stderr.write(f"This is a defect of Switchyard's: {type(error).__name__}: {error}\n{record_defect()}\n")
         sys.exit(1)
+    finally:
+        send_once("switchyard-command")

@@ -17,8 +17,16 @@ from mlflow_project.follower.presence import PresenceKeeper
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.watch import Watcher
 from mlflow_project.ledger import Ledger
-from mlflow_project.settings import FollowerSettings, RegistrySettings, SealSettings, StoreSettings, load
+from mlflow_project.settings import (
+    FollowerSettings,
+    RegistrySettings,
+    SealSettings,
+    StoreSettings,
+    TelemetrySettings,
+    load,
+)
 from mlflow_project.snapshot.folder import ServingFolder, stamp
+from mlflow_project.telemetry.sending import start
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +45,7 @@ def follow() -> None:
     keeper = PresenceKeeper(_store(), folder, host=_host(settings), ttl_seconds=settings.presence_ttl_ms / 1000)
     watcher = _watcher(settings, folder)
     watcher.start()
+    sender = start(load(TelemetrySettings), "switchyard-follower")
     presence = threading.Thread(target=keeper.run, args=(stop,), name="presence")
     presence.start()
     while not stop.is_set():
@@ -44,6 +53,8 @@ def follow() -> None:
         watcher.look()
         _sleep(stop, folder, began + settings.poll_ms / 1000)
     presence.join()
+    if sender is not None:
+        sender.close()
 
 
 def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:

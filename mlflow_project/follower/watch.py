@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from mlflow_project.adapters.registry import Registry, RegistryEntry
 from mlflow_project.errors import NotFound, Refused, WorkspaceError
 from mlflow_project.follower.sealed import Fetcher, present_digest
+from mlflow_project.follower.vitals import tell_open_flips
 from mlflow_project.ledger import Ledger, NameState, Seal, State
 from mlflow_project.ledger.observe import Judgement, judge, record_observed
 from mlflow_project.snapshot.contact import Contact, read_contact, write_contact
@@ -62,6 +63,7 @@ class Watcher:
         """Ask, decide, write. Never raises for what it read: refuses, reports, and keeps what is live."""
         try:
             self._state = self.ledger.state()
+            tell_open_flips(self._state)
         except WorkspaceError as error:
             logger.warning("the ledger cannot be read on", extra={"error": str(error)})
         try:

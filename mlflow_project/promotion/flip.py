@@ -20,6 +20,8 @@ from mlflow_project.ledger.state import PRODUCTION
 from mlflow_project.promotion.intent import answer, is_open, is_under_way, writer_evidence
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers, presences
+from mlflow_project.telemetry.catalogue import FLIP_DURATION
+from mlflow_project.telemetry.meters import METERS
 
 _READY = ("warm", "serving")
 _URGENT_SECONDS = 2.0
@@ -69,6 +71,16 @@ def carry_out(parts: Parts, state: State, move: Move) -> Flip:
         PromotionConflict: somebody else was first, or has ended this flip; the alias is where the record has it.
         Refused: no worker could warm the release. Unavailable: a part is gone; what was begun is undone, or said.
     """
+    began, outcome = time.perf_counter(), "failed"
+    try:
+        flip = _carried_out(parts, state, move)
+        outcome = "done"
+        return flip
+    finally:
+        METERS.record(FLIP_DURATION, 1000 * (time.perf_counter() - began), how=move.how, outcome=outcome)
+
+
+def _carried_out(parts: Parts, state: State, move: Move) -> Flip:
     intent = _intend(parts, state, move)
     try:
         _warm(parts, move)

@@ -20,6 +20,8 @@ from mlflow_project.promotion.parts import Parts
 from mlflow_project.seal.keys import ensure_key, signing_key
 from mlflow_project.seal.seal import sign
 from mlflow_project.seal.statement import statement_for
+from mlflow_project.telemetry.catalogue import VERDICTS
+from mlflow_project.telemetry.meters import METERS
 
 
 def record_verdict(
@@ -52,6 +54,7 @@ def record_verdict(
         evidence = {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected}
     else:
         evidence = {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "cases")}
+    METERS.record(VERDICTS, 1, name=release.name, outcome=verdict.outcome)
     return parts.ledger.append(
         Draft(
             "seal" if verdict.accepted else "refusal",

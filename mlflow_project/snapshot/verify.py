@@ -16,11 +16,23 @@ from mlflow_project.seal.keys import load_trusted
 from mlflow_project.seal.seal import verify as verify_envelope
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.telemetry.catalogue import SEAL_CHECKS
+from mlflow_project.telemetry.meters import METERS
 
 logger = logging.getLogger(__name__)
 
 
 def verify(placed: Placed, trusted: Path) -> None:
+    """Check, and count the check. As `_check`."""
+    try:
+        _check(placed, trusted)
+    except SealBroken:
+        METERS.record(SEAL_CHECKS, 1, outcome="broken")
+        raise
+    METERS.record(SEAL_CHECKS, 1, outcome="holds")
+
+
+def _check(placed: Placed, trusted: Path) -> None:
     """Check that the manifest has the digest it goes by, and that a valid seal names exactly this release.
 
     Raises:

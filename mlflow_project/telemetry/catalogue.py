@@ -109,6 +109,7 @@ FLIP_DURATION = Metric(
     ("how", "outcome"),
     LATENCY_MS,
 )
+FLIP_OPEN = Metric("switchyard.flip.open_seconds", "gauge", "s", "How long a flip has not ended; 0: none", ("name",))
 SEAL_CHECKS = Metric(
     "switchyard.seal.checks_total", "counter", "check", "Seals checked before serving: holds, broken", ("outcome",)
 )

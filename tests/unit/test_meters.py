@@ -11,13 +11,12 @@ from mlflow_project.telemetry.meters import MOST_VALUES, Meters
 
 
 def points(meters: Meters) -> dict[str, list[Any]]:
-    metrics = [m for r in meters.data().resource_metrics for s in r.scope_metrics for m in s.metrics]
-    return {metric.name: list(metric.data.data_points) for metric in metrics}
+    return {metric.name: found for metric, found in meters.now().items()}
 
 
 @pytest.fixture
 def meters() -> Meters:
-    return Meters("test", "one")
+    return Meters()
 
 
 def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
@@ -28,7 +27,7 @@ def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
     assert found["llm.input.tokens_total"][0].value == 10
     assert found["llm.estimated.cost_usd"][0].value == 0.25
     assert found["llm.response.keywords_count"][0].sum == 2
-    assert dict(found["llm.request.duration"][0].attributes) == {
+    assert found["llm.request.duration"][0].labels == {
         "model_name": "m",
         "endpoint": "/llm-query/",
         "success": "true",
@@ -39,7 +38,7 @@ def test_a_failed_call_records_its_duration_and_its_kind_of_error(meters: Meters
     record_llm_call(meters, LlmCall("m", "/llm-query/", 7.0, error_type="timeout"))
     found = points(meters)
     assert found["llm.api.errors_total"][0].value == 1
-    assert found["llm.request.duration"][0].attributes["error_type"] == "timeout"
+    assert found["llm.request.duration"][0].labels["error_type"] == "timeout"
 
 
 def test_ten_thousand_model_names_stay_a_bounded_number_of_series(meters: Meters) -> None:
@@ -47,7 +46,7 @@ def test_ten_thousand_model_names_stay_a_bounded_number_of_series(meters: Meters
         meters.record(catalogue.LLM_DURATION, 1.0, model_name=f"model-{number}")
     found = points(meters)["llm.request.duration"]
     assert len(found) == MOST_VALUES + 1
-    assert sum(point.count for point in found) == 10_000
+    assert sum(sum(point.counts) for point in found) == 10_000
 
 
 def test_a_label_that_the_catalogue_does_not_name_is_a_mistake(meters: Meters) -> None:
@@ -56,6 +55,6 @@ def test_a_label_that_the_catalogue_does_not_name_is_a_mistake(meters: Meters) -
 
 
 def test_where_nobody_listens_nothing_is_recorded_and_nothing_fails() -> None:
-    deaf = Meters("test", "one", listening=False)
+    deaf = Meters(listening=False)
     deaf.record(catalogue.LLM_DURATION, 1.0, model_name="m")
     assert points(deaf) == {}
