@@ -8,7 +8,7 @@ SYSTEM_PYTHON := $(shell for p in python3.12 python3.11 python3; do \
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 
-.PHONY: help setup setup-checks demo up airflow observe status logs down clean doctor check format lint types contracts tests test test-long bench lock
+.PHONY: help setup setup-checks demo up airflow observe status logs down clean doctor check format lint types contracts tests test test-long bench dashboards lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -73,6 +73,9 @@ SUBJECTS := evaluation flips gate gateway text_preparation
 bench: setup-checks ## measurements beside their peers, and docs/scorecard.md; SUBJECT=gate for one
 	@for subject in $(or $(SUBJECT),$(SUBJECTS)); do $(PYTHON) -m bench.$$subject || exit $$?; done
 	@$(PYTHON) -m bench.scorecard
+
+dashboards: setup-checks ## Grafana's JSON from observability/grafana/contents.py
+	@$(PYTHON) -m observability.grafana.generate
 
 lock: ## resolve requirements/ again from pyproject.toml
 	@requirements/lock.sh

@@ -50,7 +50,7 @@ class Vitals:
         """Once."""
         worker = self._worker
         self._serving.now({(one.placed.release.label, one.placed.alias) for one in worker.shelf.live.values()})
-        self._refused.now({(one.name, one.alias, reason_of(one)) for one in worker.refused})
+        self._refused.now({(f"{one.name}/{one.version}", one.alias, reason_of(one)) for one in worker.refused})
         if worker.contact is not None:
             self._meters.record(catalogue.REGISTRY_AGE, worker.contact.age_ms() / 1000)
         self._meters.record(catalogue.QUEUE_WAITING, self._places.waiting)

@@ -3,7 +3,7 @@
     spark-submit spark_jobs/profile_documents.py <chunk_table> [--version N]
 
 In: the chunk table and its document table. Out: rows of `tables.PROFILES` for `title` and `text` of the documents and
-`text_content` of the chunks; what they say stands in `spark_jobs.profile`. A version that was profiled is not profiled
+`text_content` of the chunks; what they say stands in `spark_jobs.profiles`. A version that was profiled is not profiled
 again, and nothing is committed for it.
 """
 
@@ -21,7 +21,7 @@ from pyspark.sql import functions as f
 from mlflow_project.errors import NotFound
 from spark_jobs import delta_log, tables, upkeep
 from spark_jobs.lease import one_writer
-from spark_jobs.profile import SPECIFICATION, profile, topics_of
+from spark_jobs.profiles import SPECIFICATION, profile, topics_of
 from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_session, translated
 from spark_jobs.tables import Tables

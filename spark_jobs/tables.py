@@ -101,7 +101,7 @@ PROFILES = StructType(
         ),
     ]
 )
-"""A row a column and corpus version (the chunk table's Delta version). What each column means: `spark_jobs.profile`."""
+"""A row a column and corpus version (the chunk table's Delta version). The columns: `spark_jobs.profiles`."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ def carry_out(parts: Parts, state: State, move: Move) -> Flip:
         outcome = "done"
         return flip
     finally:
-        METERS.record(FLIP_DURATION, 1000 * (time.perf_counter() - began), how=move.how, outcome=outcome)
+        labels = {"release": f"{move.name}/{move.version}", "how": move.how, "outcome": outcome}
+        METERS.record(FLIP_DURATION, 1000 * (time.perf_counter() - began), **labels)
 
 
 def _carried_out(parts: Parts, state: State, move: Move) -> Flip:

@@ -54,7 +54,7 @@ def record_verdict(
         evidence = {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected}
     else:
         evidence = {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "cases")}
-    METERS.record(VERDICTS, 1, name=release.name, outcome=verdict.outcome)
+    METERS.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
     return parts.ledger.append(
         Draft(
             "seal" if verdict.accepted else "refusal",

@@ -27,9 +27,9 @@ def verify(placed: Placed, trusted: Path) -> None:
     try:
         _check(placed, trusted)
     except SealBroken:
-        METERS.record(SEAL_CHECKS, 1, outcome="broken")
+        METERS.record(SEAL_CHECKS, 1, release=placed.release.label, outcome="broken")
         raise
-    METERS.record(SEAL_CHECKS, 1, outcome="holds")
+    METERS.record(SEAL_CHECKS, 1, release=placed.release.label, outcome="holds")
 
 
 def _check(placed: Placed, trusted: Path) -> None:

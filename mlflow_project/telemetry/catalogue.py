@@ -98,7 +98,7 @@ RELEASES_REFUSED = Metric(
     "gauge",
     "1",
     "1 while an alias asks for what is not served",
-    ("name", "alias", "reason"),
+    ("release", "alias", "reason"),
 )
 REGISTRY_AGE = Metric("switchyard.registry.age_seconds", "gauge", "s", "Since the registry last answered")
 FLIP_DURATION = Metric(
@@ -106,14 +106,18 @@ FLIP_DURATION = Metric(
     "histogram",
     "ms",
     "A promotion or rollback, from the command to the last receipt",
-    ("how", "outcome"),
+    ("release", "how", "outcome"),
     LATENCY_MS,
 )
 FLIP_OPEN = Metric("switchyard.flip.open_seconds", "gauge", "s", "How long a flip has not ended; 0: none", ("name",))
 SEAL_CHECKS = Metric(
-    "switchyard.seal.checks_total", "counter", "check", "Seals checked before serving: holds, broken", ("outcome",)
+    "switchyard.seal.checks_total",
+    "counter",
+    "check",
+    "Seals checked: holds, broken",
+    ("release", "outcome"),
 )
-VERDICTS = Metric("switchyard.verdicts_total", "counter", "verdict", "What the gate decided", ("name", "outcome"))
+VERDICTS = Metric("switchyard.verdicts_total", "counter", "verdict", "What the gate decided", ("release", "outcome"))
 QUEUE_WAITING = Metric("switchyard.queue.waiting", "gauge", "request", "Requests that wait for a place")
 QUEUE_ANSWERING = Metric("switchyard.queue.answering", "gauge", "request", "Requests that have a place")
 TURNED_AWAY = Metric(
@@ -131,6 +135,23 @@ QUARANTINE_SHARE = Metric(
 )
 PREPARED = Metric(
     "switchyard.prepared.records", "gauge", "record", "Records of the newest run, by outcome", ("table", "outcome")
+)
+DRIFT_SCORE = Metric(
+    "switchyard.drift.score",
+    "gauge",
+    "1",
+    "A drift statistic divided by its threshold: 1 and more is drift",
+    ("name", "kind", "measure"),
+)
+DRIFT_ALARM = Metric(
+    "switchyard.drift.alarm",
+    "gauge",
+    "1",
+    "1 where the newest window drifted, by kind",
+    ("name", "kind"),
+)
+DRIFT_CLUSTER_SHARE = Metric(
+    "switchyard.drift.cluster_share", "gauge", "1", "Share of the newest questions in a cluster", ("name", "cluster")
 )
 
 CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -11,8 +11,8 @@ from pyspark.sql import SparkSession
 
 from mlflow_project.errors import NotFound
 from spark_jobs.preparation import Counts
-from spark_jobs.profile import QUANTILES, profile, topics_of
 from spark_jobs.profile_documents import profile_documents
+from spark_jobs.profiles import QUANTILES, profile, topics_of
 from tests.spark.test_preparation import rows_of
 
 ENGLISH = "The alias {n} moves and the traffic of the server moves with it, as it was for all that are on call {n}. "

@@ -1,0 +1,53 @@
+"""Grafana's dashboards: the committed JSON is what the code makes, and every expression asks for what is emitted."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+
+from mlflow_project.telemetry.catalogue import CATALOGUE
+from observability.grafana.contents import BOARDS, RELEASES, Board
+from observability.grafana.generate import FOLDER, SOURCE, as_json, path_of
+from stack.layout import ROOT
+from tests.observability.naming import series_of
+
+SERIES = {series for metric in CATALOGUE for series in series_of(metric)}
+PROVISIONING = ROOT / "observability" / "grafana" / "provisioning"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.title)
+def test_the_committed_dashboard_is_what_the_code_makes(board: Board) -> None:
+    assert path_of(board).read_text(encoding="utf-8") == as_json(board), "type `make dashboards`"
+
+
+def test_no_other_dashboard_lies_there() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {path_of(board).name for board in BOARDS}
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.title)
+def test_a_panel_asks_only_for_series_that_are_emitted(board: Board) -> None:
+    for panel in json.loads(as_json(board))["panels"]:
+        for target in panel["targets"]:
+            named = re.findall(r"(?<![\w:])(?:llm|gen_ai|switchyard)_[a-z_]+(?=[\[{) ]|$)", target["expr"])
+            asked = set(named) - {
+                label for metric in CATALOGUE for label in re.sub(r"\.", "_", " ".join(metric.labels)).split()
+            }
+            assert asked <= SERIES
+            assert asked or "switchyard:" in target["expr"]
+
+
+def test_every_panel_of_releases_is_split_by_release_and_shows_the_flips() -> None:
+    made = json.loads(as_json(RELEASES))
+    assert [annotation["name"] for annotation in made["annotations"]["list"]] == ["Flips"]
+    for panel in made["panels"]:
+        assert all("release" in re.findall(r"by \(([^)]*)\)", target["expr"])[0] for target in panel["targets"])
+
+
+def test_provisioning_names_the_data_source_that_the_panels_ask() -> None:
+    (source,) = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yaml").read_text())["datasources"]
+    assert (source["type"], source["uid"]) == (SOURCE.type_val, SOURCE.uid)
+    (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "switchyard.yaml").read_text())["providers"]
+    assert provider["type"] == "file"
