@@ -10,6 +10,7 @@ Spark starts only where vectors are missing, so plain `python` runs this job as 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -31,11 +32,15 @@ from spark_jobs.session import spark_session, translated
 from spark_jobs.tables import Tables
 
 USAGE = "build_index.py <chunk_table> [--version N] [--vectors]"
+FILTERS = "metadata/1"
+"""What `filters_of` makes of metadata: raise it when that changes."""
+MOST_CHARACTERS = 200
+"""Longer values are texts, and nothing to filter on."""
 
 
 def specification(with_vectors: bool) -> dict[str, Any]:
     """What an index is made with: indexes of equal specifications answer alike."""
-    return {"words": ANALYSIS, "vectors": embeddings.MODEL if with_vectors else None}
+    return {"words": ANALYSIS, "vectors": embeddings.MODEL if with_vectors else None, "filters": FILTERS}
 
 
 def build(store: ObjectStore, table: str, version: int | None, with_vectors: bool) -> dict[str, Any]:
@@ -93,16 +98,16 @@ def _chunk_rows(at: Tables, version: int, with_vectors: bool) -> Iterator[dict[s
             "SELECT chunks.*, vectors.vector FROM chunks JOIN vectors ON chunks.chunk_id = vectors.chunk_id "
             f"WHERE vectors.model = '{embeddings.MODEL}'"
         )
+    before = None
     for batch in batches(f'{query} ORDER BY chunks.source_document_id, chunks."index", chunks.chunk_id', opened):
-        yield from batch.to_pylist()
+        for row in batch.to_pylist():
+            if row["chunk_id"] != before:  # a vector may be kept twice, where two builders met without a lease
+                yield row
+            before = row["chunk_id"]
 
 
 def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A chunk as the index keeps it; metadata that is text, and the language, may be filtered on."""
-    metadata = orjson.loads(row["metadata"] or "{}")
-    filters = {key: value for key, value in metadata.items() if type(value) is str and len(value) <= 200}
-    if row["language"]:
-        filters["language"] = row["language"]
+    """A chunk as the index keeps it."""
     return {
         "chunk_id": row["chunk_id"],
         "document_id": row["source_document_id"],
@@ -110,8 +115,34 @@ def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "text": row["text_content"],
         "start": row["start"],
         "end": row["end"],
-        "filters": filters,
+        "filters": filters_of(orjson.loads(row["metadata"] or "{}"), row["language"]),
     }
+
+
+def filters_of(metadata: Mapping[str, Any], language: str | None) -> dict[str, str | list[str]]:
+    """What a search may filter on: metadata that is text, a number, true or false, lists of these, and the language.
+
+    Numbers and truth are spelt as in JSON; the table's own language goes before a field of that name.
+    """
+    told = {**metadata, "language": language} if language else metadata
+    found: dict[str, str | list[str]] = {}
+    for key, value in told.items():
+        if isinstance(value, list):
+            found[key] = [text for each in value if (text := _filter_value(each))]
+        elif text := _filter_value(value):
+            found[key] = text
+    return found
+
+
+def _filter_value(value: Any) -> str:
+    text = (
+        value
+        if isinstance(value, str)
+        else ""
+        if value is None or isinstance(value, dict | list)
+        else json.dumps(value)
+    )
+    return text if len(text) <= MOST_CHARACTERS else ""
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:

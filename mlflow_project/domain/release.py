@@ -38,11 +38,26 @@ class ProviderChoice:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How contexts are found: number of chunks, weights of words (BM25) and vectors in reciprocal rank fusion."""
+    """How contexts are found: number of chunks, weights of words (BM25) and vectors in reciprocal rank fusion.
+
+    `where` keeps only chunks whose metadata (also `document_id`, `language`) has all these values; None: all chunks.
+    """
 
     chunks: int = 5
     words_weight: float = 1.0
     vectors_weight: float = 1.0
+    where: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises:
+        InvalidData: `where` is no mapping of texts to texts.
+        """
+        if self.where is not None and not _maps_texts(self.where):
+            raise InvalidData(f"A retrieval's filter maps metadata fields to texts; {self.where!r} does not.")
+
+
+def _maps_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(part, str) and part for pair in value.items() for part in pair)
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON-ready data, without the fields that are None."""
         fields = {key: value for key, value in asdict(self).items() if value is not None}
+        if self.retrieval is not None and self.retrieval.where is None:
+            del fields["retrieval"]["where"]
         return {"schema": MANIFEST_SCHEMA, **fields}
 
     @classmethod

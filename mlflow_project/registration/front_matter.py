@@ -153,10 +153,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
 _TEXT = "a text that is not empty"
 _WEIGHT = _Rule("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
 _PRICE = _Rule("USD per million tokens, 0 or more", lambda value: _is_number(value) and value >= 0, required=True)
-_NAMED = _Rule(_TEXT, lambda value: isinstance(value, str) and bool(value), required=True)
+_NAMED = _Rule(_TEXT, _is_text, required=True)
 _PROVIDER = {
     "name": _NAMED,
     "model": _NAMED,
@@ -169,6 +173,12 @@ _RETRIEVAL = {
     ),
     "words_weight": _WEIGHT,
     "vectors_weight": _WEIGHT,
+    "where": _Rule(
+        "a mapping of metadata fields to texts, such as {language: en}",
+        lambda value: (
+            isinstance(value, dict) and bool(value) and all(_is_text(part) for pair in value.items() for part in pair)
+        ),
+    ),
 }
 _PRICES = {"version": _NAMED, "input_per_million": _PRICE, "output_per_million": _PRICE}
 

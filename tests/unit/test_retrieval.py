@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from mlflow_project.adapters.retrieval import embeddings, index_builder
 from mlflow_project.adapters.retrieval.index import Index, fuse, open_index
-from mlflow_project.domain.release import Retrieval
+from mlflow_project.domain.release import Manifest, Retrieval
 from mlflow_project.errors import InvalidData
+from spark_jobs.build_index import filters_of
 
 TEXTS = {
     "ledger": "Every record of the ledger holds the hash of the record before it.",
@@ -62,6 +63,42 @@ def test_filters_hold_for_words_and_vectors(hybrid: Index) -> None:
     assert best(hybrid, "alias", Retrieval(5, 1, 1), document_id="ledger") == ["ledger"]
     assert best(hybrid, "alias", Retrieval(5, 1, 1), language="ja") == ["tokyo"]
     assert best(hybrid, "alias", Retrieval(5, 1, 1), language="xx") == []
+
+
+def test_a_filter_of_the_release_and_one_of_the_request_hold_together(hybrid: Index) -> None:
+    pinned = Retrieval(5, 1, 1, where={"language": "en"})
+    assert "tokyo" not in best(hybrid, "which tower in Japan is tall", pinned)
+    assert best(hybrid, "alias", pinned, document_id="ledger") == ["ledger"]
+    assert best(hybrid, "alias", pinned, language="ja") == []
+
+
+def test_metadata_cannot_pass_for_another_field(tmp_path: Path) -> None:
+    forged = {"a=b": "c", "document_id": "other", "tags": ["x", "y"]}
+    row = {"chunk_id": "c", "document_id": "own", "title": "", "text": "alias", "start": 0, "end": 5, "filters": forged}
+    index_builder.build(tmp_path / "built", [(row, None)])
+    opened = open_index(tmp_path / "built", tmp_path / "scratch")
+    for where, found in (({"a": "b=c"}, 0), ({"document_id": "other"}, 0), ({"a=b": "c"}, 1), ({"tags": "y"}, 1)):
+        assert len(opened.search("alias", Retrieval(), where)) == found
+    opened.close()
+
+
+def test_texts_numbers_truth_and_lists_of_them_may_be_filtered_on() -> None:
+    metadata = {"year": 2024, "open": True, "tags": ["a", 1, None], "deep": {"x": 1}, "long": "x" * 201, "none": None}
+    wanted = {"year": "2024", "open": "true", "tags": ["a", "1"], "language": "en"}
+    assert filters_of({**metadata, "language": 7}, "en") == wanted
+
+
+def test_a_release_without_a_filter_keeps_its_digest() -> None:
+    plain = Manifest("prompt", "qa", retrieval=Retrieval(3)).to_dict()
+    assert plain["retrieval"] == {"chunks": 3, "words_weight": 1.0, "vectors_weight": 1.0}
+    pinned = Manifest("prompt", "qa", retrieval=Retrieval(3, where={"language": "en"}))
+    assert Manifest.from_dict(pinned.to_dict()) == pinned
+
+
+@pytest.mark.parametrize("wrong", ["en", {"year": 2024}, {"": "x"}, {"language": ""}])
+def test_a_filter_that_is_no_mapping_of_texts_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidData, match="filter"):
+        Retrieval(where=wrong)
 
 
 def test_a_context_is_the_chunk_with_its_place(hybrid: Index) -> None:

@@ -32,6 +32,9 @@ TITLE_BOOST = 0.5
 Ranking = list[tuple[int, float]]
 """Ordinal numbers of chunks with their scores, best first."""
 
+Filters = frozenset[tuple[str, str]]
+"""Metadata fields with the value that each must have."""
+
 
 def open_index(folder: Path, scratch: Path) -> Index:
     """Open a fetched index; `scratch` is a writable folder that gets a private copy of tantivy's files.
@@ -60,7 +63,7 @@ class Index:
         self._chunks = ChunkFile(folder)
         path = folder / VECTORS
         self._vectors: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.exists() else None
-        self._allowed: dict[tuple[tuple[str, str], ...], NDArray[np.bool_]] = {}
+        self._allowed: dict[Filters, NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -74,22 +77,24 @@ class Index:
         shutil.rmtree(self._words_folder, ignore_errors=True)
 
     def search(self, question: str, retrieval: Retrieval, where: Mapping[str, str] | None = None) -> list[Context]:
-        """The best `retrieval.chunks` contexts. `where` keeps chunks whose document id, language or other metadata
-        equal the values; an index without vectors searches words alone; nothing found is an empty list."""
+        """The best `retrieval.chunks` contexts. `where`, like the retrieval's own and besides it, keeps chunks whose
+        document id, language or other metadata have the values; an index without vectors searches words alone;
+        nothing found is an empty list."""
         if not len(self) or retrieval.chunks < 1:
             return []
+        filters = frozenset([*(retrieval.where or {}).items(), *(where or {}).items()])
         by_words = retrieval.words_weight > 0 or self._vectors is None
         by_vectors = retrieval.vectors_weight > 0 and self._vectors is not None
         depth = max(DEPTH, retrieval.chunks) if by_words and by_vectors else retrieval.chunks
         rankings: list[tuple[float, Ranking]] = []
         if by_words:
-            rankings.append((retrieval.words_weight, self._by_words(question, depth, where or {})))
+            rankings.append((retrieval.words_weight, self._by_words(question, depth, filters)))
         if by_vectors:
-            rankings.append((retrieval.vectors_weight, self._by_vectors(question, depth, where or {})))
+            rankings.append((retrieval.vectors_weight, self._by_vectors(question, depth, filters)))
         ranking = rankings[0][1] if len(rankings) == 1 else fuse(rankings)
         return [self._context(ordinal, score) for ordinal, score in ranking[: retrieval.chunks]]
 
-    def _by_words(self, question: str, limit: int, where: Mapping[str, str]) -> Ranking:
+    def _by_words(self, question: str, limit: int, where: Filters) -> Ranking:
         asked = list(dict.fromkeys(words(question)))[:MOST_WORDS]
         if not asked:
             return []
@@ -106,7 +111,7 @@ class Index:
         title = tantivy.Query.boost_query(title, TITLE_BOOST)
         return tantivy.Query.boolean_query([(tantivy.Occur.Should, text), (tantivy.Occur.Should, title)])
 
-    def _filters(self, where: Mapping[str, str]) -> list[tuple[tantivy.Occur, tantivy.Query]]:
+    def _filters(self, where: Filters) -> list[tuple[tantivy.Occur, tantivy.Query]]:
         return [
             (
                 tantivy.Occur.Must,
@@ -114,10 +119,10 @@ class Index:
                     tantivy.Query.term_query(self._index.schema, "filters", filter_term(key, value), "basic"), 0.0
                 ),
             )
-            for key, value in where.items()
+            for key, value in where
         ]
 
-    def _by_vectors(self, question: str, limit: int, where: Mapping[str, str]) -> Ranking:
+    def _by_vectors(self, question: str, limit: int, where: Filters) -> Ranking:
         assert self._vectors is not None
         asked = embeddings.embed([question])[0]
         if not asked.any():
@@ -130,9 +135,8 @@ class Index:
         best = best[np.lexsort((best, -scores[best]))]
         return [(int(ordinal), float(scores[ordinal])) for ordinal in best if np.isfinite(scores[ordinal])]
 
-    def _mask(self, where: Mapping[str, str]) -> NDArray[np.bool_]:
-        key = tuple(sorted(where.items()))
-        if key not in self._allowed:
+    def _mask(self, where: Filters) -> NDArray[np.bool_]:
+        if where not in self._allowed:
             found = self._searcher.search(
                 tantivy.Query.boolean_query(self._filters(where)), limit=len(self), count=False
             )
@@ -141,8 +145,8 @@ class Index:
             mask[ordinals] = True
             if len(self._allowed) >= 64:
                 self._allowed.clear()
-            self._allowed[key] = mask
-        return self._allowed[key]
+            self._allowed[where] = mask
+        return self._allowed[where]
 
     def _context(self, ordinal: int, score: float) -> Context:
         row = self._chunks[ordinal]

@@ -1,6 +1,7 @@
 """Chunks -> a folder that `index.open_index` can search: tantivy for words, the texts, and vectors where asked.
 
-In: chunk rows `{chunk_id, document_id, title, text, start, end, filters}`, `filters` being what a search may filter on.
+In: chunk rows `{chunk_id, document_id, title, text, start, end, filters}`; `filters` are the metadata that a search may
+filter on, a field with one value or several.
 The folder is not yet named or described: `index_store.publish` does that.
 """
 
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import tantivy
 from numpy.typing import NDArray
 
@@ -48,8 +50,8 @@ def build(folder: Path, rows: Iterable[tuple[Mapping[str, Any], Sequence[float] 
 
 
 def filter_term(key: str, value: str) -> str:
-    """How a filter is spelt inside the index."""
-    return f"{key}={value}"
+    """How a filter is spelt inside the index: two pairs never look alike."""
+    return orjson.dumps([key, value]).decode()
 
 
 def _schema() -> tantivy.Schema:
@@ -66,7 +68,8 @@ def _document(ordinal: int, row: Mapping[str, Any]) -> tantivy.Document:
     document.add_unsigned("ordinal", ordinal)
     document.add_text("text", row["text"])
     document.add_text("title", row["title"])
-    document.add_text("filters", filter_term("document_id", row["document_id"]))
-    for key, value in row.get("filters", {}).items():
-        document.add_text("filters", filter_term(key, value))
+    filters = {**row.get("filters", {}), "document_id": row["document_id"]}
+    for key, values in filters.items():
+        for value in [values] if isinstance(values, str) else values:
+            document.add_text("filters", filter_term(key, value))
     return document

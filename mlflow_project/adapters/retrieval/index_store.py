@@ -8,11 +8,14 @@ of two builds of the same thing the first one counts, since builds differ byte f
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from mlflow_project.rules.canonical import canonical, digest, digest_of
 
 INDEX_SCHEMA = "switchyard.index/v1"
 MANIFEST = "manifest.json"
+
+log = logging.getLogger(__name__)
 
 
 def publish(store: ObjectStore, folder: Path, manifest: dict[str, Any]) -> str:
@@ -41,9 +46,12 @@ def publish(store: ObjectStore, folder: Path, manifest: dict[str, Any]) -> str:
     store.put(bucket, f"{_prefix(name)}/{MANIFEST}", data, "application/json")
     pointer = canonical({"table": table, "delta_version": manifest["delta_version"], "index": name})
     key = _pointer(table, manifest["delta_version"], manifest["specification"])
-    if not store.put_new(bucket, key, pointer, "application/json"):
-        return str(json.loads(store.get(bucket, key))["index"])
-    return name
+    if store.put_new(bucket, key, pointer, "application/json"):
+        return name
+    first = str(json.loads(store.get(bucket, key))["index"])
+    if first != name:
+        _remove(store, name, whole["files"])
+    return first
 
 
 def find(store: ObjectStore, table: str, delta_version: int, specification: Mapping[str, Any]) -> str | None:
@@ -90,20 +98,18 @@ def fetch(store: ObjectStore, name: str, into: Path) -> Path:
         NotFound: no such index. InvalidData: what the store holds does not match the digest.
     """
     target = into / _hex(name)
-    if target.exists():
-        try:
-            return verify(target, name)
-        except InvalidData:
-            shutil.rmtree(target, ignore_errors=True)
     into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into) as scratch:
-        folder = Path(scratch) / "index"
-        _download(store, name, folder)
-        verify(folder, name)
-        try:
-            folder.rename(target)
-        except OSError:  # another process brought it first: then it must be whole
-            verify(target, name)
+    with _alone(into / f".{_hex(name)}.lock"):
+        if target.exists():
+            try:
+                return verify(target, name)
+            except InvalidData as damage:
+                log.warning("fetching a damaged index again", extra={"index": name, "damage": str(damage)})
+                shutil.rmtree(target, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into) as scratch:
+            folder = Path(scratch) / "index"
+            _download(store, name, folder)
+            verify(folder, name).rename(target)
     return target
 
 
@@ -119,14 +125,30 @@ def verify(folder: Path, name: str) -> Path:
         raise InvalidData(f"{folder} holds no index manifest: {error}.") from error
     found = _files(folder)
     if found != manifest["files"]:
-        wrong = [file["path"] for file in manifest["files"] if file not in found]
-        raise InvalidData(f"Index {name} in {folder} is damaged: {', '.join(wrong) or 'files too many'}.")
+        wrong = [f"{file['path']} is missing or changed" for file in manifest["files"] if file not in found]
+        named = {file["path"] for file in manifest["files"]}
+        wrong += [f"{file['path']} does not belong to it" for file in found if file["path"] not in named]
+        raise InvalidData(f"Index {name} in {folder} is damaged: {', '.join(wrong)}.")
     return folder
 
 
 def table_uri(table: str) -> str:
     """One spelling for a table: `s3a://`, no slash at the end."""
     return ("s3a://" + table[5:] if table.startswith("s3://") else table).rstrip("/")
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One process at a time of this machine brings an index; the next one finds it there."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(store: ObjectStore, name: str, files: list[dict[str, Any]]) -> None:
+    """Take away an index that nothing points at, its manifest first: what can be found is always complete."""
+    for path in (MANIFEST, *(file["path"] for file in files)):
+        store.delete(store.settings.artifacts_bucket, f"{_prefix(name)}/{path}")
 
 
 def _download(store: ObjectStore, name: str, folder: Path) -> None:
