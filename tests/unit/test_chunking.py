@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlflow_project.errors import InvalidData
@@ -24,6 +24,7 @@ splitters = st.builds(
 
 @settings(max_examples=400, deadline=None)
 @given(any_text, splitters)
+@example("\u200d- x```````word #!", Splitter(8, 2))
 def test_chunks_are_exact_slices_within_the_size_and_lose_only_white_space(text: str, splitter: Splitter) -> None:
     reached = 0
     for start, end in split(text, splitter, structure_of(text)):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -142,3 +143,23 @@ def test_the_reading_side_loads_neither_spark_nor_registry_nor_store() -> None:
     program = f"import sys, mlflow_project.adapters.retrieval.index; print({heavy} & {{*sys.modules}})"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
+
+
+def test_the_best_by_vectors_are_found_in_a_large_index_as_in_a_small_one(tmp_path: Path) -> None:
+    chance, vocabulary = np.random.default_rng(7), sorted({word for text in TEXTS.values() for word in text.split()})
+    texts = [" ".join(chance.choice(vocabulary, 12)) for _ in range(3000)]
+    vectors = embeddings.embed(texts)
+    found = {}
+    for size, read_whole in (("small", 3000), ("large", 0)):
+        index_builder.build(tmp_path / size, map(numbered, range(3000), texts, vectors), read_whole)
+        opened = open_index(tmp_path / size, tmp_path / "scratch")
+        found[size] = [best(opened, text, Retrieval(10, 0, 1), parity="even") for text in texts[:20]]
+        opened.close()
+    assert (tmp_path / "large" / index_builder.HEADS).exists()
+    assert found["large"] == found["small"]
+    assert all(int(name) % 2 == 0 for names in found["large"] for name in names)
+
+
+def numbered(number: int, text: str, vector: Any) -> tuple[dict[str, Any], Any]:
+    row = {"chunk_id": str(number), "document_id": str(number), "title": "", "text": text, "start": 0, "end": len(text)}
+    return row | {"filters": {"parity": "odd" if number % 2 else "even"}}, vector

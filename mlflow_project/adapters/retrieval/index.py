@@ -2,6 +2,8 @@
 
 In: a verified index folder (see `index_store.fetch`) and questions, which may be any text at all. Out: contexts, best
 first. Reads only; tantivy's files are copied once into a scratch folder, since tantivy wants to lock what it opens.
+In a large index the first 64 numbers of each vector choose 1,000 candidates, and whole vectors rank those: WordLlama's
+are trained so that they can be cut (Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022).
 Fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet", SIGIR 2009 (k = 60).
 """
 
@@ -19,13 +21,14 @@ from numpy.typing import NDArray
 from mlflow_project.adapters.retrieval import embeddings
 from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer, words
 from mlflow_project.adapters.retrieval.chunk_file import ChunkFile
-from mlflow_project.adapters.retrieval.index_builder import VECTORS, WORDS, filter_term
+from mlflow_project.adapters.retrieval.index_builder import HEAD, HEADS, VECTORS, WORDS, filter_term
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Retrieval
 from mlflow_project.errors import InvalidData
 
 RANK_CONSTANT = 60
 DEPTH = 100
+CANDIDATES = 1000
 MOST_WORDS = 64
 TITLE_BOOST = 0.5
 
@@ -63,6 +66,8 @@ class Index:
         self._chunks = ChunkFile(folder)
         path = folder / VECTORS
         self._vectors: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.exists() else None
+        heads = folder / HEADS
+        self._heads: NDArray[np.float32] | None = np.load(heads, mmap_mode="r") if heads.exists() else None
         self._allowed: dict[Filters, NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
@@ -98,18 +103,19 @@ class Index:
         asked = list(dict.fromkeys(words(question)))[:MOST_WORDS]
         if not asked:
             return []
-        found = tantivy.Query.boolean_query([(tantivy.Occur.Should, self._word(word)) for word in asked])
+        found = self._any_of(asked)
         if where:
             found = tantivy.Query.boolean_query([(tantivy.Occur.Must, found), *self._filters(where)])
         hits = self._searcher.search(found, limit=limit, count=False).hits
         ordinals = self._searcher.fast_field_values("ordinal", [address for _, address in hits])
         return [(int(ordinal), float(hit[0])) for ordinal, hit in zip(ordinals, hits, strict=True)]
 
-    def _word(self, word: str) -> tantivy.Query:
-        text = tantivy.Query.term_query(self._index.schema, "text", word, "freq")
-        title = tantivy.Query.term_query(self._index.schema, "title", word, "freq")
-        title = tantivy.Query.boost_query(title, TITLE_BOOST)
-        return tantivy.Query.boolean_query([(tantivy.Occur.Should, text), (tantivy.Occur.Should, title)])
+    def _any_of(self, asked: Sequence[str]) -> tantivy.Query:
+        """One flat union: nested ones cost tantivy twice the time for the same scores."""
+        term, schema = tantivy.Query.term_query, self._index.schema
+        texts = [term(schema, "text", word, "freq") for word in asked]
+        titles = [tantivy.Query.boost_query(term(schema, "title", word, "freq"), TITLE_BOOST) for word in asked]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in (*texts, *titles)])
 
     def _filters(self, where: Filters) -> list[tuple[tantivy.Occur, tantivy.Query]]:
         return [
@@ -127,13 +133,14 @@ class Index:
         asked = embeddings.embed([question])[0]
         if not asked.any():
             return []
-        scores = self._vectors @ asked
+        exact = self._heads is None
+        scores = self._vectors @ asked if self._heads is None else self._heads @ asked[:HEAD]
         if where:
             scores = np.where(self._mask(where), scores, -np.inf)
-        limit = min(limit, len(scores))
-        best = np.argpartition(-scores, limit - 1)[:limit]
-        best = best[np.lexsort((best, -scores[best]))]
-        return [(int(ordinal), float(scores[ordinal])) for ordinal in best if np.isfinite(scores[ordinal])]
+        best = _highest(scores, limit if exact else max(limit, CANDIDATES))
+        found = scores[best] if exact else self._vectors[best] @ asked
+        order = np.lexsort((best, -found))[:limit]
+        return [(int(best[place]), float(found[place])) for place in order]
 
     def _mask(self, where: Filters) -> NDArray[np.bool_]:
         if where not in self._allowed:
@@ -151,6 +158,13 @@ class Index:
     def _context(self, ordinal: int, score: float) -> Context:
         row = self._chunks[ordinal]
         return Context(row["chunk_id"], row["document_id"], row["title"], row["text"], row["start"], row["end"], score)
+
+
+def _highest(scores: NDArray[np.float32], limit: int) -> NDArray[np.intp]:
+    """The places of the highest scores, in no order, without those that a filter took out."""
+    limit = min(limit, len(scores))
+    best: NDArray[np.intp] = np.argpartition(scores, len(scores) - limit)[len(scores) - limit :]
+    return best[np.isfinite(scores[best])]
 
 
 def fuse(rankings: Sequence[tuple[float, Ranking]]) -> Ranking:

@@ -21,12 +21,19 @@ from mlflow_project.adapters.retrieval.chunk_file import ChunkWriter
 
 WORDS = "words"
 VECTORS = "vectors.npy"
+HEADS = "vector_heads.npy"
+HEAD = 64
+"""How many of a vector's first numbers choose candidates in a large index."""
+READ_WHOLE = 20_000
+"""Chunks. Up to here, reading all vectors whole costs about a millisecond."""
 
 
-def build(folder: Path, rows: Iterable[tuple[Mapping[str, Any], Sequence[float] | None]]) -> int:
+def build(
+    folder: Path, rows: Iterable[tuple[Mapping[str, Any], Sequence[float] | None]], read_whole: int = READ_WHOLE
+) -> int:
     """Write an index into an empty folder, of rows each with its vector (all have one, or none has).
 
-    Returns the number of chunks.
+    With more than `read_whole` chunks, searches read the heads of vectors first. Returns the number of chunks.
     """
     words = folder / WORDS
     words.mkdir(parents=True)
@@ -46,6 +53,8 @@ def build(folder: Path, rows: Iterable[tuple[Mapping[str, Any], Sequence[float] 
         lock.unlink()
     if vectors:
         np.save(folder / VECTORS, np.stack(vectors))
+    if len(vectors) > read_whole:
+        np.save(folder / HEADS, np.stack([vector[:HEAD] for vector in vectors]))
     return chunks.count
 
 

@@ -7,6 +7,7 @@ ends with white space; between the spans nothing but white space is lost; equal 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ BYTES_PER_TOKEN = 4
 """Tokens are estimated: one for every four bytes of UTF-8, the rule of thumb that providers publish."""
 
 _SENTENCES = (". ", "! ", "? ", ".\n", "!\n", "?\n")
+_RARE = re.compile("[。！？｡．।॥؟۔։።។။]")
 _SENTENCES_BEYOND_ASCII = (*_SENTENCES, *"。！？｡．…।॥؟۔։።។။")
+_NO_SPACE = re.compile(r"\S")
 _CLOSING = "\"'”’」』）)】》»"
 
 Span = tuple[int, int]
@@ -62,7 +65,7 @@ class _Cutter:
         self.blocks = structure.blocks
         self.block_starts = [start for start, _ in structure.blocks]
         self.structured = bool(self.headings or self.blocks)
-        marks = _SENTENCES if text.isascii() else _SENTENCES_BEYOND_ASCII
+        marks = _SENTENCES_BEYOND_ASCII if _RARE.search(text) else (*_SENTENCES, "…")
         self.sentences = [mark for mark in marks if mark in text]  # one fast look at all saves many at each cut
         self.paragraphs = ("\n\n", "\r\n\r\n") if "\r" in text else ("\n\n",)
 
@@ -177,7 +180,7 @@ class _Cutter:
         if best < end and not text[best:end].isspace():
             return best
         space = text.find(" ", low, end)
-        return space + 1 if space >= 0 else self._whole_character(low - 16, low)
+        return space + 1 if space >= 0 else self._whole_character(max(low - 16, 0), low)
 
     def _begins_structure(self, place: int) -> bool:
         """Whether the line of `place` begins a heading or a block."""
@@ -191,7 +194,7 @@ class _Cutter:
         return False
 
     def _skip_space(self, place: int) -> int:
-        text, length = self.text, self.length
-        while place < length and text[place].isspace():
-            place += 1
+        if place < self.length and self.text[place].isspace():
+            found = _NO_SPACE.search(self.text, place)
+            return found.start() if found else self.length
         return place
