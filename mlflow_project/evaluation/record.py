@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mlflow_project.adapters.experiments import Experiments, Run
@@ -16,11 +17,14 @@ from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.asking import Outcome
 from mlflow_project.evaluation.scoring import Scored
+from mlflow_project.rules.masking import Masker
 
 SCORES_SCHEMA = "switchyard.scores/v1"
 SCORES_FILE, TABLE_FILE = "scores.json", "cases.json"
 DIGEST_TAG, CASES_TAG, SCORERS_TAG = "switchyard.digest", "switchyard.cases", "switchyard.scorers"
 COMPLETE_TAG, VERSION_TAG = "switchyard.complete", "switchyard.version"
+
+_MASKER = Masker()
 
 
 def experiment_name(name: str) -> str:
@@ -125,18 +129,24 @@ def _table(outcomes: Sequence[Outcome], scored: Scored) -> bytes:
         rows.append(
             [
                 case.id,
-                case.question,
-                " | ".join(case.expected),
-                answer.text if answer else None,
+                _masked(case.question),
+                _masked(" | ".join(case.expected)),
+                _masked(answer.text) if answer and answer.text is not None else None,
                 answer.refused if answer else None,
-                outcome.error,
-                [chunk.text for chunk in answer.contexts] if answer else [],
+                _masked(outcome.error),
+                [_masked(chunk.text) for chunk in answer.contexts] if answer else [],
                 list(case.tags),
                 *(score.value for score in of_case.values()),
-                {name: score.reason for name, score in of_case.items() if score.reason},
+                {name: _masked(score.reason) for name, score in of_case.items() if score.reason},
             ]
         )
     return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False).encode()
+
+
+@lru_cache(maxsize=4096)
+def _masked(text: str) -> str:
+    """Without personal data and secrets: a run is read by many, and the same chunks stand in it again and again."""
+    return _MASKER.mask(text).text
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mlflow_project.domain.answer import Case
 from mlflow_project.errors import Unavailable
 from mlflow_project.evaluation.answers import answer_from
 from mlflow_project.evaluation.asking import Outcome
+from mlflow_project.rules.masking import Masker
 from mlflow_project.rules.scorers import Scorer, ScoringContext
 from mlflow_project.rules.scorers.context import Similarity
 
@@ -58,12 +59,13 @@ def log_traces(
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Answered outcomes as MLflow's evaluation data: inputs, outputs, expectations."""
+    """Answered outcomes as MLflow's evaluation data, masked: inputs, outputs, expectations."""
+    plain = Masker()
     return [
         {
-            "inputs": {"question": outcome.case.question, "id": outcome.case.id},
-            "outputs": asdict(outcome.answer),
-            "expectations": {"case": asdict(outcome.case)},
+            "inputs": {"question": plain.mask(outcome.case.question).text, "id": outcome.case.id},
+            "outputs": plain.mask_data(asdict(outcome.answer)),
+            "expectations": {"case": plain.mask_data(asdict(outcome.case))},
         }
         for outcome in outcomes
         if outcome.answer is not None

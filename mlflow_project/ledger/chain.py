@@ -12,8 +12,10 @@ import orjson
 from mlflow_project.domain.record import GENESIS, LedgerRecord, RecordType
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import canonical, digest
+from mlflow_project.rules.masking import Masker
 
 PREFIX = "records/"
+_MASKER = Masker()
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,15 @@ def key_of(serial: int) -> str:
 
 
 def placed(draft: Draft, before: Link | None) -> tuple[Link, bytes]:
-    """The record that follows `before` (None: the first), and its bytes. Times never run backwards along the chain."""
+    """The record that follows `before` (None: the first), and its bytes. Times never run backwards along the chain; a
+    reason, which a person typed, is masked, since nothing can be taken out of a ledger again."""
     now = utc_now()
     record = LedgerRecord(
         serial=1 if before is None else before.record.serial + 1,
         previous=GENESIS if before is None else before.digest,
         nonce=secrets.token_hex(16),
         time=now if before is None else max(now, before.record.time),
-        **vars(draft),
+        **{**vars(draft), "why": _MASKER.mask(draft.why).text},
     )
     data = canonical(record.to_dict())
     return Link(record, digest(data)), data

@@ -44,11 +44,12 @@ _SEPARATED_DIGITS = r"(?<![\w.])\d(?:[ \-.]?\d){%s}(?![\w]|\.\d)"
 @dataclass(frozen=True)
 class Pattern:
     """One kind. `holds` is asked whether what matched, or the longest beginning of it that ends with a word, really is
-    one; None: the match is enough."""
+    one; None: the match is enough. A text without `hint` is spared the search, where that is dear."""
 
     kind: str
     regex: re.Pattern[str]
     holds: Callable[[str], bool] | None = None
+    hint: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,11 @@ PATTERNS: tuple[Pattern, ...] = (
         r"\b(?:api[_-]?key|secret|token|passw(?:or)?d|pwd)\b[\"']?\s*[:=]\s*[\"']?[^\s\"',;&}]{6,}",
         flags=re.IGNORECASE,
     ),
-    _pattern("email", rf"[\w.+%'-]{{1,64}}{_AT}[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{1,6}}", flags=re.IGNORECASE),
+    Pattern(
+        "email",
+        re.compile(rf"[\w.+%'-]{{1,64}}{_AT}[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{1,6}}", re.IGNORECASE),
+        hint=re.compile(_AT, re.IGNORECASE),
+    ),
     _pattern("iban", r"\b[A-Za-z]{2}\d{2}(?:[ \-.]?[A-Za-z0-9]){11,30}\b", iban),
     _pattern(
         "national_id",
@@ -166,6 +171,20 @@ _SPACES = dict.fromkeys(map(ord, "\u00a0\u202f\u2007\u2009"), " ")
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 _SPELLINGS = {**_FULL_WIDTH, **_INVISIBLE, **_SPACES, **_DASHES}
 
+_ESCAPE = re.compile(r"\\+(?:u(?![dD][89a-fA-F])([0-9a-fA-F]{4})|([nrt\"/]))")
+
+
+def _unescaped(text: str) -> str:
+    """JSON's escapes as what they stand for, or a letter of one would pass for the beginning of a number's word."""
+    while "\\" in text and (plain := _ESCAPE.sub(_meant, text)) != text:
+        text = plain
+    return text
+
+
+def _meant(match: re.Match[str]) -> str:
+    """A line break or tab is a space here."""
+    return chr(int(match[1], 16)) if match[1] else match[2] if match[2] in '"/' else " "
+
 
 class Masker:
     """The built-in patterns and a site's own (kind -> regular expression)."""
@@ -176,10 +195,10 @@ class Masker:
     def mask(self, text: str) -> Masked:
         """Replace all that is found. Other spellings (full-width digits, no-break spaces) are made plain on the way."""
         found: Counter[str] = Counter()
-        text = text.translate(_SPELLINGS)
+        text = _unescaped(text).translate(_SPELLINGS)
         digits = _DIGIT.search(text) is not None
         for pattern in self._patterns:
-            if pattern.kind in _NUMBERS and not digits:
+            if (pattern.kind in _NUMBERS and not digits) or (pattern.hint and not pattern.hint.search(text)):
                 continue
             text = pattern.regex.sub(partial(_replaced, pattern, found), text)
         return Masked(text, dict(found))
