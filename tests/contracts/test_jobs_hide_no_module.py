@@ -1,4 +1,4 @@
-"""`spark-submit spark_jobs/x.py` puts the jobs' folder first on the path: no file there may hide one of Python's own."""
+"""`spark-submit spark_jobs/x.py` puts the jobs' folder first on the path: no file there may hide Python's own."""
 
 import sys
 from pathlib import Path
