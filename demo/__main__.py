@@ -96,7 +96,7 @@ def second_release(version: int) -> None:
 
 def release(version: int) -> None:
     """Evaluate, gate (which seals) and promote one version."""
-    run("switchyard", "evaluate", "qa", "--version", str(version), "--against", "Production")
+    run("switchyard", "evaluate", "qa", "--version", str(version), "--against", "Production", "--plain")
     run("switchyard", "gate", "qa", "--version", str(version))
     run("switchyard", "promote", "qa", "--version", str(version), "--to", "Production")
 
@@ -106,7 +106,7 @@ def third_is_refused(live: int) -> None:
     step(6, STEPS, "A worse version is refused, and not served even when the alias is moved to it")
     run("switchyard", "register", "prompts/qa", "--template", "v3.md")
     worse = read("switchyard", "register", "prompts/qa", "--template", "v3.md")[0]["version"]
-    run("switchyard", "evaluate", "qa", "--version", str(worse), "--against", "Production")
+    run("switchyard", "evaluate", "qa", "--version", str(worse), "--against", "Production", "--plain")
     run("switchyard", "gate", "qa", "--version", str(worse), expect=4)
     move_alias_by_hand(worse)
     run("switchyard", "ask", "qa", QUESTION)

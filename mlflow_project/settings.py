@@ -54,6 +54,12 @@ class RegistrySettings(_Settings):
     registry_timeout: float = Field(default=5.0, gt=0)
 
 
+class EvaluationSettings(_Settings):
+    """Whether an evaluation also logs traces and the `evaluate` library's metrics, which take seconds to import."""
+
+    evaluation_extras: bool = True
+
+
 class SealSettings(_Settings):
     """Where the gate's signing key lies (with the gate only), and the folder of public keys that are trusted."""
 
@@ -145,6 +151,7 @@ class LogSettings(_Settings):
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     StoreSettings,
     RegistrySettings,
+    EvaluationSettings,
     SealSettings,
     PromotionSettings,
     FollowerSettings,

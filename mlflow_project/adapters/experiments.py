@@ -79,13 +79,16 @@ class Experiments:
             params, labels = params[_PARAMETERS_AT_ONCE:], labels[_PARAMETERS_AT_ONCE:]
             values = values[_METRICS_AT_ONCE:]
 
-    def log_dataset(self, run: Run, *, name: str, digest: str, source: str, rows: int) -> None:
-        """Tie the run to the data that it was made on. MLflow takes 36 characters of a digest."""
+    def log_dataset(self, run: Run, *, digest: str, source: str, rows: int) -> None:
+        """Tie the run to the data that it was made on, so that the UI shows and compares it.
+
+        `source` is a file, `s3a://table@version` or `dataset:NAME`. MLflow takes 36 characters of a digest.
+        """
         dataset = {
-            "name": name,
+            "name": source.rpartition(":")[2].strip("/") or "cases",
             "digest": digest.removeprefix("sha256:")[:36],
-            "source_type": "local",
-            "source": json.dumps({"uri": source}),
+            "source_type": _source_type(source),
+            "source": json.dumps({"uri": source, "digest": digest}),
             "profile": json.dumps({"num_rows": rows}),
         }
         tags = [{"key": "mlflow.data.context", "value": "evaluation"}]
@@ -169,6 +172,13 @@ def _run(data: Mapping[str, Any]) -> Run:
     return Run(
         info["run_id"], info["experiment_id"], info["artifact_uri"], info["status"], tags, int(info["start_time"])
     )
+
+
+def _source_type(source: str) -> str:
+    """MLflow's own names for where data came from."""
+    if source.startswith("dataset:"):
+        return "mlflow_evaluation_dataset"
+    return "delta_table" if source.startswith(("s3a://", "s3://")) else "local"
 
 
 def _text(value: Any) -> str:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
+from mlflow_project.commands.progress import asking
 from mlflow_project.errors import Refused
 
 if TYPE_CHECKING:
+    from mlflow_project.domain.answer import Case
     from mlflow_project.domain.record import LedgerRecord
     from mlflow_project.domain.release import Release
     from mlflow_project.evaluation.compare import Judged
-    from mlflow_project.evaluation.workplace import Evaluated
+    from mlflow_project.evaluation.run import Bench
+    from mlflow_project.evaluation.workplace import Evaluated, Workplace
     from mlflow_project.rules.gate.policy import Policy
 
 Name = Annotated[str, typer.Argument(help="The prompt's name, as in `qa`.")]
 Version = Annotated[int, typer.Option(help="The version to judge.")]
 Cases = Annotated[
-    str | None, typer.Option(help="File, s3a://table@version or dataset:NAME. Default: prompts/NAME/cases.jsonl.")
+    str | None,
+    typer.Option(help="File, Delta table (s3a://table@version), dataset:NAME. Default: prompts/NAME/cases.jsonl."),
 ]
 GateCases = Annotated[
     str | None,
@@ -38,7 +40,10 @@ AtOnce = Annotated[int, typer.Option(min=1, help="Cases asked at once.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Default: prompts/NAME/policy.yaml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, and record nothing.")]
 Traces = Annotated[int, typer.Option(min=0, help="Answers that also go through mlflow.genai.evaluate, as traces.")]
-Library = Annotated[list[str] | None, typer.Option(help="A metric folder for the `evaluate` library; repeatable.")]
+Library = Annotated[
+    list[str] | None, typer.Option(help="A metric folder for the `evaluate` library; repeatable. Default: all.")
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Scores alone: no traces, no metrics of the `evaluate` library.")]
 JudgedBy = Annotated[str | None, typer.Option(help="A prompt version that judges by its rubric, as in judge/3.")]
 Again = Annotated[bool, typer.Option("--again", help="A new run even where a complete one is there.")]
 
@@ -56,31 +61,38 @@ def evaluate(
     cases: Cases = None,
     at_once: AtOnce = 16,
     budget: Budget = None,
-    traces: Traces = 0,
+    traces: Traces = 10,
     metric: Library = None,
+    plain: Plain = False,
     judge: JudgedBy = None,
     again: Again = False,
     json: Json = False,
 ) -> None:
     """Ask a version and the champion the same questions, score the answers, keep both as MLflow runs."""
-    from mlflow_project.evaluation.asking import Plan
+    from mlflow_project.evaluation.asking import Plan, Purse
     from mlflow_project.evaluation.cases import load_cases
     from mlflow_project.evaluation.workplace import workplace
+    from mlflow_project.settings import EvaluationSettings, load
 
-    place = workplace(against)
-    candidate = place.release(name, version)
-    asked = load_cases(cases or f"prompts/{name}/cases.jsonl")
+    plain = plain or not load(EvaluationSettings).evaluation_extras
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a task that is stopped ends as after Ctrl-C
+    place, source = workplace(against), cases or f"prompts/{name}/cases.jsonl"
+    candidate, asked = place.release(name, version), load_cases(source)
     champion = place.champion_of(candidate)
-    bench = place.bench(Plan(at_once, budget_usd=budget), traces=traces, library=metric or (), judge=judge)
-    done: list[Evaluated] = []
-    for release in filter(None, (candidate, champion)):
-        with _progress(release.label) as report:
-            anew = again and release is candidate
-            done.append(place.evaluated(release, asked, replace(bench, progress=report), again=anew))
-    runs = [place.experiments.get(item.scores.run or "") for item in done]
-    address = place.experiments.comparison(runs) if champion else place.experiments.address(runs[0])
+    with place.extras(0 if plain else traces, () if plain else metric) as extras:
+        bench = place.bench(Plan(at_once, purse=Purse(budget)), source, extras, judge)
+        done = [_evaluated(place, candidate, asked, bench, again)]
+        done += [_evaluated(place, champion, asked, bench)] if champion else []
+        address = place.pictured([item.scores for item in done])
     data = {"cases": {"digest": done[0].scores.cases_digest, "count": len(asked)}, "comparison": address}
     emit(data | {"releases": [_plain(item) for item in done]}, json, lambda console: _show(console, done, address))
+
+
+def _evaluated(
+    place: Workplace, release: Release, cases: Sequence[Case], bench: Bench, again: bool = False
+) -> Evaluated:
+    with asking(release.label) as report:
+        return place.evaluated(release, cases, replace(bench, progress=report), again=again)
 
 
 def gate(
@@ -93,7 +105,7 @@ def gate(
     json: Json = False,
 ) -> None:
     """Judge a version by the evaluation runs. Accepted: it is sealed. Else it is recorded, with exit code 4."""
-    from mlflow_project.evaluation.compare import judge
+    from mlflow_project.evaluation.compare import judge, keep_verdict
     from mlflow_project.evaluation.policies import load_policy
     from mlflow_project.evaluation.workplace import workplace
 
@@ -102,7 +114,10 @@ def gate(
     candidate, source = place.release(name, version), _cases_that_count(name, cases)
     champion, counted = place.champion_of(candidate), _digest_of(source)
     judged = judge(candidate, champion, rules, place.experiments, counted)
-    record = None if dry_run else _recorded(candidate, champion, judged, rules)
+    record = None
+    if not dry_run:
+        keep_verdict(judged, place.experiments)
+        record = _recorded(candidate, champion, judged, rules)
     data = {
         **judged.verdict.to_dict(),
         "name": name,
@@ -157,21 +172,6 @@ def _recorded(candidate: Release, champion: Release | None, judged: Judged, poli
     )
 
 
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int, float], None]]:
-    """A bar on stderr: cases done, rate, cost so far."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[extra]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=progress, transient=True) as bar:
-        task = bar.add_task(f"{label}: questions", total=None, extra="")
-        started = time.monotonic()
-
-        def report(done: int, total: int, cost: float) -> None:
-            rate = f"{done / max(time.monotonic() - started, 1e-6):.0f}/s"
-            bar.update(task, completed=done, total=total, extra=rate + (f", {cost:.4f} USD" if cost else ""))
-
-        yield report
-
-
 def _plain(item: Evaluated) -> dict[str, Any]:
     from mlflow_project.evaluation.record import means
 
@@ -205,6 +205,8 @@ def _show(console: Console, done: Sequence[Evaluated], address: str) -> None:
 
 
 def _explain(console: Console, judged: Judged, label: str, record: LedgerRecord | None) -> None:
+    from mlflow_project.rules.gate.reasons import detectable
+
     verdict = judged.verdict
     against = f" against {judged.champion.label}" if judged.champion else ", no champion: floors and caps decide"
     style = "bold green" if verdict.accepted else "bold red"
@@ -212,6 +214,8 @@ def _explain(console: Console, judged: Judged, label: str, record: LedgerRecord 
     console.print(f"{label} {verdict.outcome} on {verdict.cases} questions ({of}){against}", style=style)
     for reason in verdict.reasons:
         console.print(f"  - {reason}", markup=False)
+    if shown := detectable(verdict.checks, verdict.cases):
+        console.print(shown, markup=False, soft_wrap=True)
     if record is not None:
         what = "sealed" if verdict.accepted else "refused, and recorded"
         console.print(f"{what}: record {record.serial} of the ledger")

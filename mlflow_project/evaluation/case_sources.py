@@ -1,6 +1,7 @@
 """Cases from elsewhere than a file: a Delta table at a version, or an MLflow dataset. Rows as `cases_from` reads them.
 
-`s3a://bucket/table@7` is version 7 of a Delta table (without `@7` its newest), with a case's fields as columns.
+`s3a://bucket/table@7` is version 7 of a Delta table (without `@7` its newest), with a case's fields as columns; a
+folder with a Delta log works too.
 `dataset:NAME` is an MLflow evaluation dataset: of `inputs` the question (and id, context), of `expectations` the rest;
 `expected_response`, MLflow's own name, is understood as `expected`.
 """
@@ -8,12 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mlflow_project.errors import InvalidData, NotFound, Unavailable
 from mlflow_project.settings import RegistrySettings, load
 
 DATASET = "dataset:"
+
+
+def is_delta(source: str) -> bool:
+    """Whether a source names a Delta table."""
+    return source.startswith(("s3a://", "s3://")) or Path(source.partition("@")[0], "_delta_log").is_dir()
 
 
 def delta_rows(address: str) -> Iterator[tuple[int, Any]]:
@@ -30,7 +37,7 @@ def delta_rows(address: str) -> Iterator[tuple[int, Any]]:
     table = open_table(path, int(version) if version else None)
     rows = sorted(table.to_pyarrow_table().to_pylist(), key=lambda row: str(row.get("id")))
     for number, row in enumerate(rows, start=1):
-        yield number, {key: value for key, value in row.items() if value is not None}
+        yield number, {key: _unmapped(key, value) for key, value in row.items() if value is not None}
 
 
 def dataset_rows(name: str) -> Iterator[tuple[int, Any]]:
@@ -50,8 +57,13 @@ def dataset_rows(name: str) -> Iterator[tuple[int, Any]]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise NotFound(f"MLflow at {uri} has no dataset {name!r}.") from error
         raise Unavailable(f"MLflow at {uri} did not give dataset {name!r}: {error}") from error
-    for number, record in enumerate(records, start=1):
-        yield number, _row(record)
+    rows = sorted(map(_row, records), key=lambda row: str(row["id"]))  # MLflow keeps no order either
+    yield from enumerate(rows, start=1)
+
+
+def _unmapped(key: str, value: Any) -> Any:
+    """A column of type map comes as pairs."""
+    return dict(value) if key == "variables" and isinstance(value, list) else value
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mlflow_project.domain.answer import Case
 from mlflow_project.errors import InvalidData, NotFound
-from mlflow_project.evaluation.case_sources import DATASET, dataset_rows, delta_rows
+from mlflow_project.evaluation.case_sources import DATASET, dataset_rows, delta_rows, is_delta
 from mlflow_project.rules.canonical import digest_of
 
 _TEXTS = ("context", "document_id", "quote")
@@ -32,7 +32,7 @@ def load_cases(source: str | Path) -> tuple[Case, ...]:
         NotFound: there is no such file, table or dataset.
         InvalidData: one or more lines are wrong; the message has a line for each.
     """
-    if str(source).startswith(("s3a://", "s3://")):
+    if is_delta(str(source)):
         return cases_from(delta_rows(str(source)), str(source))
     if str(source).startswith(DATASET):
         return cases_from(dataset_rows(str(source).removeprefix(DATASET)), str(source))

@@ -2,7 +2,7 @@
 anew.
 
 In: two releases whose runs are in MLflow, and the policy. Out: the gate's verdict, the runs, where a person compares
-them; pictures of the comparison are kept with the candidate's run.
+them. `picture` and `keep_verdict` write for people, into the candidate's run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from mlflow_project.evaluation.pictures import differences, wins_and_losses
 from mlflow_project.evaluation.record import CASES_TAG, SCORERS_TAG, find_run, scores_of
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import Policy
+
+_PICTURED = "correct"
+"""The metric whose wins and losses are counted by tag: the one that judges every case."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,7 @@ def judge(
         return Judged(decide(scores, None, policy), scores, None, experiments.address(ours))
     theirs = _run(experiments, champion, {tag: ours.tags[tag] for tag in (CASES_TAG, SCORERS_TAG)})
     other = scores_of(experiments, theirs)
-    judged = Judged(decide(scores, other, policy), scores, other, experiments.comparison([ours, theirs]))
-    _keep(experiments, ours, judged, policy)
-    return judged
+    return Judged(decide(scores, other, policy), scores, other, experiments.comparison([ours, theirs]))
 
 
 def _run(experiments: Experiments, release: Release, tags: Mapping[str, str]) -> Run:
@@ -68,14 +69,17 @@ def _run(experiments: Experiments, release: Release, tags: Mapping[str, str]) ->
     )
 
 
-def _keep(experiments: Experiments, run: Run, judged: Judged, policy: Policy) -> None:
-    """Verdict and pictures go with the candidate's run, for people."""
-    assert judged.champion is not None
-    champion = judged.champion
+def keep_verdict(judged: Judged, experiments: Experiments) -> None:
+    """The verdict goes with the candidate's run, for people."""
+    run = experiments.get(judged.candidate.run or "")
     experiments.write(run, "verdict.json", json.dumps(judged.verdict.to_dict(), indent=2, ensure_ascii=False).encode())
-    picture = differences(judged.verdict.checks, judged.candidate.label, champion.label)
-    experiments.write(run, "differences.png", picture)
-    first = next(rule.metric for rule in policy.metrics if rule.direction == "higher")
-    if first in judged.candidate.metrics and first in champion.metrics:
-        experiments.write(run, "wins_and_losses.png", wins_and_losses(judged.candidate, champion, first))
     experiments.log(run, tags={"switchyard.verdict": judged.verdict.outcome})
+
+
+def picture(candidate: Scores, champion: Scores, experiments: Experiments) -> str:
+    """Two pictures of the comparison, kept with the candidate's run. Where a person sees the runs side by side."""
+    ours, theirs = (experiments.get(scores.run or "") for scores in (candidate, champion))
+    experiments.write(ours, "differences.png", differences(candidate, champion))
+    if drawn := wins_and_losses(candidate, champion, _PICTURED):
+        experiments.write(ours, "wins_and_losses.png", drawn)
+    return experiments.comparison([ours, theirs])

@@ -1,11 +1,12 @@
-"""Metrics of the `evaluate` library, from the metric folders of this package: `library_metrics(names, outcomes, home)`.
+"""Metrics of the `evaluate` library, from the metric folders of this package: `library_metrics(names, outcomes)`.
 
 In: names of folders in `mlflow_project/metrics/`, answered cases. Out: one number a metric, over the cases that have an
-answer. The library is imported only when a metric is asked for; it writes its cache below `home`, and asks no network.
+answer. `import_library` comes first: the library writes its cache where that says, and asks no network.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,20 +18,16 @@ from mlflow_project.evaluation.asking import Outcome
 _FOLDER = Path(metrics.__path__[0])
 
 
-def library_metrics(names: Sequence[str], outcomes: Sequence[Outcome], home: Path) -> dict[str, float]:
-    """Per name the metric's value over the answered, answerable cases.
+def library_metrics(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Per name, with `library.` before it, the metric's value over the answered, answerable cases.
 
     Raises:
         NotFound: there is no metric folder of that name.
     """
-    for name in names:
-        if not (_FOLDER / name / f"{name}.py").is_file():
-            raise NotFound(f"There is no metric {name!r}: known are {', '.join(known_metrics())}.")
+    check_known(names)
     answered = [outcome for outcome in outcomes if outcome.answer is not None and outcome.case.expected]
     if not names or not answered:
         return {}
-    home.mkdir(parents=True, exist_ok=True)
-    os.environ.update(HF_HOME=str(home), HF_EVALUATE_OFFLINE="1", HF_HUB_OFFLINE="1")
     import evaluate
 
     predictions = [outcome.answer.text or "" for outcome in answered if outcome.answer is not None]
@@ -39,6 +36,25 @@ def library_metrics(names: Sequence[str], outcomes: Sequence[Outcome], home: Pat
     for name in names:
         values |= evaluate.load(str(_FOLDER / name)).compute(predictions=predictions, references=references)
     return {f"library.{name}": value for name, value in values.items()}
+
+
+def import_library(home: Path) -> None:
+    """Import the library, once a process and before anybody else does: it reads where its cache lies, and that it may
+    not ask the network, when it is imported."""
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.update(HF_HOME=str(home), HF_EVALUATE_OFFLINE="1", HF_HUB_OFFLINE="1")
+    importlib.import_module("evaluate")
+
+
+def check_known(names: Sequence[str]) -> None:
+    """Whether each has a folder.
+
+    Raises:
+        NotFound: one has not.
+    """
+    for name in names:
+        if name not in known_metrics():
+            raise NotFound(f"There is no metric {name!r}: known are {', '.join(known_metrics())}.")
 
 
 def known_metrics() -> list[str]:

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
 from typing import Any
 
-from mlflow_project.domain.verdict import Check, Scores
+from mlflow_project.domain.verdict import Scores
+from mlflow_project.rules.gate.comparison import Comparison, compare, pairs
 
-_BETTER, _WORSE, _UNDECIDED = "#2a7f62", "#b3413b", "#8a8a8a"
+CONFIDENCE = 0.95
+_BETTER, _WORSE, _SHIFTED, _SAME = "#2a7f62", "#b3413b", "#1f5f99", "#8a8a8a"
 
 
-def differences(checks: Sequence[Check], candidate: str, champion: str) -> bytes:
-    """One bar with bounds for each metric that was tested against the champion."""
-    tested = [check for check in checks if check.lower is not None and check.upper is not None]
-    figure, axes = _figure(len(tested))
-    for row, check in enumerate(reversed(tested)):
-        colour = {True: _BETTER, False: _WORSE, None: _UNDECIDED}[check.holds]
-        axes.plot([check.lower, check.upper], [row, row], color=colour, linewidth=3)
-        axes.plot([((check.lower or 0.0) + (check.upper or 0.0)) / 2], [row], "o", color=colour)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(tested)), [f"{check.metric}\n({check.rule})" for check in reversed(tested)])
-    axes.set_xlabel("difference in favour of the candidate, with one-sided bounds")
-    axes.set_title(f"{candidate} against {champion}")
+def differences(candidate: Scores, champion: Scores) -> bytes:
+    """For each metric that both were scored on, the mean difference with its bounds, on a scale of its own."""
+    found = _compared(candidate, champion)
+    figure, axes = _figure(len(found), len(found))
+    for (metric, row), ax in zip(found, axes, strict=False):
+        ax.set_yticks([0], [f"{metric} ({row.pairs})"])
+        colour = _SAME if row.lower <= 0 <= row.upper else _SHIFTED
+        ax.plot([row.lower, row.upper], [0, 0], color=colour, linewidth=3)
+        ax.plot([row.difference], [0], "o", color=colour)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.tick_params(axis="x", labelsize=7)
+    figure.suptitle(f"{candidate.label} minus {champion.label}: paired difference, {CONFIDENCE:.0%} one-sided bounds")
     return _png(figure)
 
 
-def wins_and_losses(candidate: Scores, champion: Scores, metric: str) -> bytes:
-    """For each tag, how many cases the candidate wins and loses on a metric (higher is better)."""
+def wins_and_losses(candidate: Scores, champion: Scores, metric: str) -> bytes | None:
+    """For each tag, how many cases the candidate wins and loses on a metric (higher is better); None without pairs."""
     counts = _counts(candidate, champion, metric)
-    figure, axes = _figure(len(counts))
+    if not counts:
+        return None
+    figure, (axes,) = _figure(1, len(counts))
     for row, (_, (won, lost)) in enumerate(reversed(counts)):
         axes.barh(row, won, color=_BETTER)
         axes.barh(row, -lost, color=_WORSE)
@@ -40,21 +44,33 @@ def wins_and_losses(candidate: Scores, champion: Scores, metric: str) -> bytes:
     return _png(figure)
 
 
+def _compared(candidate: Scores, champion: Scores) -> list[tuple[str, Comparison]]:
+    """The metrics with at least two pairs of finite values, each compared."""
+    found = []
+    for metric in candidate.metrics:
+        ours, theirs = pairs(candidate, champion, metric)
+        if len(ours) > 1 and all(map(math.isfinite, ours + theirs)):
+            found.append((metric, compare(ours, theirs, None, CONFIDENCE)))
+    return found
+
+
 def _counts(candidate: Scores, champion: Scores, metric: str) -> list[tuple[str, tuple[int, int]]]:
-    counts: dict[str, tuple[int, int]] = {}
-    for ours, theirs, tags in zip(candidate.metrics[metric], champion.metrics[metric], candidate.tags, strict=True):
-        if ours is not None and theirs is not None:
-            for tag in ("all", *tags):
-                won, lost = counts.get(tag, (0, 0))
-                counts[tag] = (won + (ours > theirs), lost + (ours < theirs))
-    return [("all", counts.pop("all")), *sorted(counts.items())] if counts else []
+    tags = sorted({tag for of_case in candidate.tags for tag in of_case})
+    counts = []
+    for tag in (None, *tags):
+        ours, theirs = pairs(candidate, champion, metric, tag)
+        won, lost = (sum(a > b for a, b in zip(x, y, strict=True)) for x, y in ((ours, theirs), (theirs, ours)))
+        if ours:
+            counts.append((tag or "all", (won, lost)))
+    return counts
 
 
-def _figure(rows: int) -> tuple[Any, Any]:
+def _figure(panels: int, rows: int) -> tuple[Any, list[Any]]:
+    """A figure with panels one below the other, high enough for rows of text."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.6 + 0.45 * max(rows, 1)), layout="constrained")
-    return figure, figure.subplots()
+    figure = Figure(figsize=(8, 1.2 + 0.45 * max(rows, 1)), layout="constrained")
+    return figure, list(figure.subplots(max(panels, 1), squeeze=False)[:, 0])
 
 
 def _png(figure: Any) -> bytes:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.rules.gate.policy import Policy, policy_from
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML's own loader lets the last of two equal keys win, and so a rule vanish unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def load_policy(path: Path) -> Policy:
@@ -18,7 +29,7 @@ def load_policy(path: Path) -> Policy:
         InvalidData: it is no YAML, or no policy; the message has a line for each mistake.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
     except FileNotFoundError as error:
         raise NotFound(f"There is no policy {path}: write one, or name another with --policy.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

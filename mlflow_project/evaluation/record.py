@@ -7,6 +7,7 @@ table of cases `cases.json`, and `scores.json`, from which the gate reads. `scor
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -58,19 +59,15 @@ def fill_run(
     outcomes: Sequence[Outcome],
     scored: Scored,
     scores: Scores,
-    reported: Mapping[str, float],
 ) -> None:
-    """Write all that was found; `scores.json` comes last, and then the word that the run is complete.
-
-    `reported` are metrics of the whole, which have no value for a single case.
-    """
+    """Write all that was found; `scores.json` comes last, and then the word that the run is complete."""
     parameters = {**_flat(release.manifest.to_dict()), "cases.digest": scores.cases_digest, "cases": len(outcomes)}
     complete = not scores.errors and all(outcome.answer is not None for outcome in outcomes)
     experiments.write(run, TABLE_FILE, _table(outcomes, scored))
     experiments.write(run, SCORES_FILE, json.dumps(_plain(scores), ensure_ascii=False).encode())
     tables = json.dumps([{"path": TABLE_FILE, "type": "table"}])
     tags = {"mlflow.loggedArtifacts": tables, COMPLETE_TAG: "yes" if complete else "no"}
-    experiments.log(run, parameters=parameters, metrics={**means(scores), **reported}, tags=tags)
+    experiments.log(run, parameters=parameters, metrics=means(scores), tags=tags)
 
 
 def scores_of(experiments: Experiments, run: Run) -> Scores:
@@ -100,9 +97,10 @@ def scores_of(experiments: Experiments, run: Run) -> Scores:
 
 
 def means(scores: Scores) -> dict[str, float]:
-    """Per metric the mean of the scored cases; a metric that none was scored on is left out."""
+    """Per metric the mean of the scored cases; a metric that none was scored on, or that is not finite, is left out."""
     scored = {name: [v for v in values if v is not None] for name, values in scores.metrics.items()}
-    return {name: sum(values) / len(values) for name, values in scored.items() if values}
+    found = {name: sum(values) / len(values) for name, values in scored.items() if values}
+    return {name: mean for name, mean in found.items() if math.isfinite(mean)}
 
 
 def _plain(scores: Scores) -> dict[str, Any]:

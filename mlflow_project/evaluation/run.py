@@ -21,8 +21,8 @@ from mlflow_project.domain.verdict import Scores
 from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_all
 from mlflow_project.evaluation.cases import cases_digest
+from mlflow_project.evaluation.extras import Extras
 from mlflow_project.evaluation.judge import METRIC, Judge, judge_all
-from mlflow_project.evaluation.library_metrics import library_metrics
 from mlflow_project.evaluation.record import (
     CASES_TAG,
     COMPLETE_TAG,
@@ -33,7 +33,6 @@ from mlflow_project.evaluation.record import (
     start_run,
 )
 from mlflow_project.evaluation.scoring import Scored, score_all
-from mlflow_project.evaluation.traces import log_traces, sample
 from mlflow_project.rules import scorers as scorers_package
 from mlflow_project.rules.scorers import SCORERS, Scorer
 from mlflow_project.rules.scorers.context import Similarity
@@ -45,8 +44,8 @@ Opened = Callable[[], AbstractAsyncContextManager[Ask]]
 class Bench:
     """What an evaluation needs besides release and cases: where runs go, where answers are kept, how to score.
 
-    `traces` is how many answers also go through `mlflow.genai.evaluate`, for MLflow's own pages; `library` names
-    metrics of the `evaluate` library, which are reported and decide nothing; `judge` is an LLM with a rubric.
+    `source` is where the cases came from; `judge` is an LLM with a rubric; `extras` are done beside it and decide
+    nothing.
     """
 
     experiments: Experiments
@@ -54,8 +53,8 @@ class Bench:
     plan: Plan = field(default_factory=Plan)
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: dict(SCORERS))
     similarity: Similarity | None = None
-    traces: int = 0
-    library: tuple[str, ...] = ()
+    source: str = ""
+    extras: Extras | None = None
     judge: Judge | None = None
     progress: Progress = lambda done, total, cost: None
 
@@ -79,28 +78,30 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
     """
     digest = cases_digest(cases)
     run = start_run(bench.experiments, release, digest, scorers_digest(bench))
+    bench.experiments.log_dataset(run, digest=digest, source=bench.source, rows=len(cases))
+    if bench.extras:
+        bench.extras.start()
     finished = "FAILED"
     try:
         outcomes = asyncio.run(_asked(release, cases, opened, bench))
         scored = _scored(release, outcomes, bench)
         scores = _scores(release, digest, cases, scored, run.id)
-        reported = library_metrics(bench.library, outcomes, bench.answers.parent / "huggingface")
-        fill_run(bench.experiments, run, release, outcomes, scored, scores, reported)
-        if shown := sample(outcomes, bench.traces, digest):
-            schema = release.manifest.response_schema
-            log_traces(bench.experiments.uri, run, shown, bench.scorers, schema, bench.similarity)
+        fill_run(bench.experiments, run, release, outcomes, scored, scores)
         finished = "FINISHED"
+        if bench.extras:
+            bench.extras.add(run, outcomes, release.manifest.response_schema, bench.similarity)
     finally:
         bench.experiments.finish(run, status=finished)
     return scores
 
 
 def scorers_digest(bench: Bench) -> str:
-    """Names the scorers: their names, the code of the package that holds them, and the judge."""
+    """Names the scorers: their names, the code of the package that holds them, the judge, the library's metrics."""
     digest = hashlib.sha256("\n".join(sorted(bench.scorers)).encode())
     for file in sorted(Path(scorers_package.__path__[0]).glob("*.py")):
         digest.update(file.read_bytes())
     digest.update(bench.judge.release.digest.encode() if bench.judge else b"")
+    digest.update(" ".join(bench.extras.library).encode() if bench.extras else b"")
     return "sha256:" + digest.hexdigest()
 
 

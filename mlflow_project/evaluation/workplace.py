@@ -19,7 +19,10 @@ from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.asking import Plan
 from mlflow_project.evaluation.champion import champion, check_known
+from mlflow_project.evaluation.compare import picture
+from mlflow_project.evaluation.extras import Extras
 from mlflow_project.evaluation.judge import Judge
+from mlflow_project.evaluation.library_metrics import known_metrics
 from mlflow_project.evaluation.opening import opening
 from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
 from mlflow_project.ledger.ledger import Ledger
@@ -67,8 +70,8 @@ class Workplace:
         itself = found is not None and (found.version, found.digest) == (candidate.version, candidate.digest)
         return None if itself else found
 
-    def bench(self, plan: Plan, *, traces: int = 0, library: Sequence[str] = (), judge: str | None = None) -> Bench:
-        """What to evaluate with. `judge` is a prompt version, as in `judge/3`.
+    def bench(self, plan: Plan, source: str, extras: Extras, judge: str | None = None) -> Bench:
+        """What to evaluate with. `source` is where the cases come from; `judge` is a prompt version, as in `judge/3`.
 
         Raises:
             InvalidData: the judge is not named by name and number. NotFound: there is no such version.
@@ -79,18 +82,30 @@ class Workplace:
             if not version.isdigit():
                 raise InvalidData(f"A judge is named by prompt and version, as in judge/3, not {judge!r}.")
             release = self.release(name, int(version))
+            _check_priced(release, plan)
             judging = Judge(release, self._opening(release))
         answers = self.folder / "answers"
         return Bench(
-            self.experiments, answers, plan, similarity=similarity, traces=traces, library=tuple(library), judge=judging
+            self.experiments, answers, plan, similarity=similarity, source=source, extras=extras, judge=judging
         )
+
+    def extras(self, traces: int, library: Sequence[str] | None) -> Extras:
+        """What is done beside the asking; of the library None means every metric folder."""
+        return Extras(traces, known_metrics() if library is None else library, self.folder / "huggingface")
 
     def evaluated(self, release: Release, cases: Sequence[Case], bench: Bench, *, again: bool = False) -> Evaluated:
         """The release's scores on these cases: those of a complete run, or new ones."""
+        _check_priced(release, bench.plan)
         known = None if again else known_scores(release, cases, bench)
         if known is not None:
             return Evaluated(release, known, reused=True)
         return Evaluated(release, evaluate(release, cases, self._opening(release), bench), reused=False)
+
+    def pictured(self, scores: Sequence[Scores]) -> str:
+        """Where a person sees a candidate's run, or compares it with the champion's; then with pictures of that."""
+        if len(scores) > 1:
+            return picture(scores[0], scores[1], self.experiments)
+        return self.experiments.address(self.experiments.get(scores[0].run or ""))
 
     def _opening(self, release: Release) -> Opened:
         return opening(release, self.store, self.folder / "indexes", self.providers)
@@ -113,3 +128,18 @@ def workplace(alias: str = "Production") -> Workplace:
         alias,
         state_folder() / "evaluation",
     )
+
+
+def _check_priced(release: Release, plan: Plan) -> None:
+    """A budget stops only what can be counted.
+
+    Raises:
+        InvalidData: the release asks a provider that wants money, and pins no prices.
+    """
+    manifest = release.manifest
+    free = manifest.provider is None or manifest.provider.name == "extractive"
+    if plan.purse.budget is not None and manifest.prices is None and not free:
+        raise InvalidData(
+            f"{release.label} pins no prices, so that nobody can tell when the budget is spent: give its template "
+            "`prices`, and register it anew, or leave --budget out."
+        )

@@ -25,6 +25,7 @@ def airflow_python() -> Path:
 def airflow(stack: Any, airflow_python: Path) -> Iterator[RunningAirflow]:
     """Airflow beside the test's stack, on a free port, stopped at the end."""
     os.environ["SWITCHYARD_AIRFLOW_PORT"] = str(free_port())
+    os.environ["SWITCHYARD_EVALUATION_EXTRAS"] = "false"  # they have a test of their own, and take seconds a run
     manage("up")
     try:
         yield RunningAirflow(stack.state / "airflow")

@@ -14,7 +14,7 @@ from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Rel
 from mlflow_project.domain.verdict import Score
 from mlflow_project.errors import InvalidAnswer, ProviderError, Refused
 from mlflow_project.evaluation.answers import AnswerCache
-from mlflow_project.evaluation.asking import Ask, Outcome, Plan, ask_all
+from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Purse, ask_all
 from mlflow_project.evaluation.judge import Judge, judge_all
 from mlflow_project.evaluation.scoring import score_all
 from mlflow_project.rules.scorers import FAILED, SCORERS, ScoringContext
@@ -108,11 +108,41 @@ def test_an_answer_that_breaks_the_schema_is_the_releases_fault(tmp_path: Path) 
 
 
 def test_a_budget_stops_cleanly_and_the_rest_is_asked_later(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="raise --budget"):
-        outcomes_of(Answerer(), tmp_path, plan=Plan(at_once=1, budget_usd=0.05))
+    purse = Purse(0.055)
+    with pytest.raises(Refused, match="ends after 5 of 20 cases"):
+        outcomes_of(Answerer(), tmp_path, plan=Plan(at_once=1, purse=purse))
+    assert purse.spent == pytest.approx(0.05)
     again = Answerer()
     outcomes_of(again, tmp_path)
     assert len(again.asked) == 15
+
+
+def test_what_was_asked_when_the_budget_ended_is_waited_for_and_kept(tmp_path: Path) -> None:
+    answerer = Answerer()
+    with pytest.raises(Refused):
+        outcomes_of(answerer, tmp_path, plan=Plan(at_once=4, purse=Purse(0.085)))
+    assert len(answerer.asked) == 8, "four at once, twice, and not the whole budget overdrawn"
+    again = Answerer()
+    outcomes_of(again, tmp_path)
+    assert len(again.asked) == 12
+
+
+def test_one_purse_pays_for_candidate_and_champion(tmp_path: Path) -> None:
+    plan = Plan(at_once=1, purse=Purse(0.255))
+    outcomes_of(Answerer(), tmp_path / "candidate", plan=plan)
+    with pytest.raises(Refused, match="ends after 5 of 20 cases"):
+        outcomes_of(Answerer(), tmp_path / "champion", plan=plan)
+
+
+def test_what_is_kept_costs_nothing_even_where_the_budget_is_spent(tmp_path: Path) -> None:
+    outcomes_of(Answerer(), tmp_path)
+    assert all(outcome.kept for outcome in outcomes_of(Answerer(), tmp_path, plan=Plan(purse=Purse(0.0))))
+
+
+def test_a_request_that_is_wrong_is_not_sent_again(tmp_path: Path) -> None:
+    answerer = Answerer(ProviderError("no such model", kind="http_error", status=404))
+    (outcome,) = outcomes_of(answerer, tmp_path, CASES[:1])
+    assert (outcome.answer, outcome.error, answerer.asked) == (None, "no such model", ["0"])
 
 
 def test_a_scorer_that_raises_makes_its_metric_incomplete_and_no_other() -> None:

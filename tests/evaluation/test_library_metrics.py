@@ -9,7 +9,7 @@ import pytest
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.errors import NotFound
 from mlflow_project.evaluation.asking import Outcome
-from mlflow_project.evaluation.library_metrics import known_metrics, library_metrics
+from mlflow_project.evaluation.library_metrics import import_library, known_metrics, library_metrics
 
 OUTCOMES = [
     Outcome(Case("1", "How long?", ("365 days",)), Answer("Retention is 365 days.")),
@@ -20,10 +20,11 @@ OUTCOMES = [
 
 
 def test_every_metric_folder_loads_and_agrees_with_its_scorer(tmp_path: Path) -> None:
-    values = library_metrics(known_metrics(), OUTCOMES, tmp_path)
+    import_library(tmp_path)
+    values = library_metrics(known_metrics(), OUTCOMES)
     assert values == pytest.approx({"library.contains": 1.0, "library.token_f1": (2 / 3 + 1) / 2})
 
 
-def test_an_unknown_metric_names_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_metric_names_the_known_ones() -> None:
     with pytest.raises(NotFound, match="contains, token_f1"):
-        library_metrics(["bleu"], OUTCOMES, tmp_path)
+        library_metrics(["bleu"], OUTCOMES)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from mlflow_project.adapters.experiments import Experiments
@@ -18,8 +21,10 @@ from mlflow_project.domain.verdict import Score, Scores
 from mlflow_project.errors import InvalidData, NotFound, Unavailable
 from mlflow_project.evaluation.asking import Ask
 from mlflow_project.evaluation.cases import cases_digest
-from mlflow_project.evaluation.compare import judge
-from mlflow_project.evaluation.record import find_run, scores_of
+from mlflow_project.evaluation.compare import judge, keep_verdict, picture
+from mlflow_project.evaluation.extras import Extras
+from mlflow_project.evaluation.library_metrics import known_metrics
+from mlflow_project.evaluation.record import find_run, means, scores_of
 from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.gate.policy import policy_from
@@ -68,6 +73,12 @@ def name() -> str:
     return f"tried-{uuid4().hex[:8]}"
 
 
+def run_data(bench: Bench, run: str) -> dict[str, Any]:
+    found = httpx.get(f"{bench.experiments.uri}/api/2.0/mlflow/runs/get", params={"run_id": run}).json()
+    data: dict[str, Any] = found["run"]["data"]
+    return data
+
+
 def test_the_gate_reads_exactly_what_the_evaluation_wrote(bench: Bench, name: str) -> None:
     written = evaluate(release(name, 1), CASES, knows(0.8), bench)
     run = find_run(bench.experiments, release(name, 1))
@@ -95,10 +106,45 @@ def test_a_better_version_is_accepted_a_worse_one_refused_and_the_pictures_are_k
     better = judge(release(name, 2), release(name, 1), POLICY, bench.experiments)
     worse = judge(release(name, 3), release(name, 2), POLICY, bench.experiments)
     assert [item.verdict.outcome for item in (first, better, worse)] == ["accepted", "accepted", "rejected"]
-    assert "compare-runs" in better.comparison
+    assert better.champion is not None
+    assert picture(better.candidate, better.champion, bench.experiments) == better.comparison
+    keep_verdict(better, bench.experiments)
     run = bench.experiments.get(better.candidate.run or "")
-    for picture in ("differences.png", "wins_and_losses.png"):
-        assert bench.experiments.read(run, picture).startswith(b"\x89PNG")
+    for drawn in ("differences.png", "wins_and_losses.png"):
+        assert bench.experiments.read(run, drawn).startswith(b"\x89PNG")
+    assert json.loads(bench.experiments.read(run, "verdict.json"))["accepted"]
+    assert run.tags["switchyard.verdict"] == "accepted"
+
+
+def test_a_run_is_tied_to_its_cases_so_that_the_ui_shows_them(bench: Bench, name: str) -> None:
+    scores = evaluate(release(name, 1), CASES, knows(1), replace(bench, source="prompts/tried/cases.jsonl"))
+    inputs = httpx.get(f"{bench.experiments.uri}/api/2.0/mlflow/runs/get", params={"run_id": scores.run}).json()
+    (tied,) = inputs["run"]["inputs"]["dataset_inputs"]
+    assert tied["dataset"]["name"] == "prompts/tried/cases.jsonl"
+    assert tied["dataset"]["digest"] == scores.cases_digest.removeprefix("sha256:")[:36]
+
+
+def test_a_sample_goes_through_mlflows_own_evaluation_and_the_librarys_metrics_stand_beside(
+    bench: Bench, name: str, tmp_path: Path
+) -> None:
+    with Extras(3, known_metrics(), tmp_path) as extras:
+        scores = evaluate(release(name, 1), CASES, knows(0.8), replace(bench, extras=extras))
+    run = bench.experiments.get(scores.run or "")
+    logged = {row["key"]: row["value"] for row in run_data(bench, run.id)["metrics"]}
+    assert logged["library.contains"] == logged["contains"] == pytest.approx(0.8)
+    (child,) = bench.experiments.find(run.experiment, {"mlflow.parentRunId": run.id})
+    sampled = {row["key"] for row in run_data(bench, child.id)["metrics"]}
+    assert {"correct/mean", "token_f1/mean"} <= sampled
+    body = {"locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": run.experiment}}]}
+    found = httpx.post(f"{bench.experiments.uri}/api/3.0/mlflow/traces/search", json=body).json()["traces"]
+    assert len(found) == 3
+    assert {each["assessment_name"] for each in found[0]["assessments"]} >= {"correct", "token_f1", "latency_ms"}
+
+
+def test_a_score_that_is_no_number_is_no_defect_and_the_gate_refuses(bench: Bench, name: str) -> None:
+    odd = replace(bench, scorers={**SCORERS, "correct": lambda context: Score(math.nan)})
+    assert "correct" not in means(evaluate(release(name, 1), CASES, knows(1), odd))
+    assert "not finite" in judge(release(name, 1), None, POLICY, bench.experiments).verdict.reasons[0]
 
 
 def test_a_broken_scorer_leaves_a_run_that_is_not_reused_and_that_the_gate_refuses(bench: Bench, name: str) -> None:

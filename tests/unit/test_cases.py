@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from mlflow_project.domain.answer import Case
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.evaluation.cases import cases_digest, load_cases, question_digest
+
+TEXTS = pa.list_(pa.string())
+CASES_SCHEMA = pa.schema([("id", "string"), ("question", "string"), ("expected", TEXTS), ("tags", TEXTS)])
 
 
 def written(folder: Path, *rows: object) -> Path:
@@ -70,3 +75,14 @@ def test_the_digest_names_content_and_order() -> None:
 def test_a_changed_expectation_asks_nothing_anew() -> None:
     assert question_digest(Case("1", "Why?", ("so",))) == question_digest(Case("2", "Why?"))
     assert question_digest(Case("1", "Why?")) != question_digest(Case("1", "Why?", context="Because."))
+
+
+def test_a_delta_table_holds_cases_at_each_of_its_versions(tmp_path: Path) -> None:
+    table = str(tmp_path / "cases")
+    first = [{"id": "2", "question": "What?"}, {"id": "1", "question": "Why?", "expected": ["so"], "tags": ["t"]}]
+    write_deltalake(table, pa.Table.from_pylist(first, CASES_SCHEMA))
+    write_deltalake(table, pa.Table.from_pylist([{"id": "3", "question": "Who?"}], CASES_SCHEMA), mode="append")
+    assert load_cases(f"{table}@0") == (Case("1", "Why?", ("so",), tags=("t",)), Case("2", "What?"))
+    assert [case.id for case in load_cases(table)] == ["1", "2", "3"]
+    with pytest.raises(InvalidData, match="the number of a Delta version, not 'newest'"):
+        load_cases(f"{table}@newest")

@@ -12,6 +12,7 @@ from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.rules.gate.reasons import detectable
 
 N = 200
 NON_INFERIOR = {"correct": {"direction": "higher", "floor": 0.5, "rule": "non_inferior", "margin": 0.05}}
@@ -142,6 +143,22 @@ def test_a_reported_metric_that_nothing_was_scored_on_is_no_obstacle() -> None:
     assert judged(scored(**values), scored("qa/1", **values), metrics).accepted
 
 
+@pytest.mark.parametrize("values", [{}, {"cost_usd": [float("inf")] * N}])
+def test_a_reported_metric_that_nobody_computed_or_that_is_not_finite_refuses(values: dict[str, Any]) -> None:
+    metrics = {**NON_INFERIOR, "cost_usd": {"direction": "lower", "rule": "report"}}
+    both = {"correct": right(150), **values}
+    assert judged(scored(**both), scored("qa/1", **both), metrics).outcome == "rejected"
+
+
+def test_cases_without_an_answer_refuse_unless_the_policy_allows_for_them() -> None:
+    lost = [None] * 3 + right(150)[3:]
+    candidate = scored(correct=lost, failed=[1.0] * 3 + [0.0] * (N - 3))
+    verdict = judged(candidate, None, NON_INFERIOR)
+    assert verdict.outcome == "rejected"
+    assert "3 of 200 cases got no answer" in verdict.reasons[0]
+    assert judged(candidate, None, NON_INFERIOR, caps={"failed": {"mean": 0.02}}).accepted
+
+
 def test_unscored_cases_are_left_out_and_never_count_as_zero() -> None:
     half = [1.0 if number % 2 else None for number in range(N)]
     verdict = judged(scored(correct=half), scored("qa/1", correct=[1.0] * N), NON_INFERIOR)
@@ -206,3 +223,10 @@ def test_one_scored_case_decides_nothing_by_the_bootstrap() -> None:
     metrics = {"token_f1": {"direction": "higher", "floor": 0.1, "rule": "non_inferior", "margin": 0.05}}
     verdict = judged(scored(token_f1=[0.5]), scored("qa/1", token_f1=[0.4]), metrics, min_cases=1)
     assert verdict.outcome == "inconclusive"
+
+
+def test_every_test_states_the_smallest_effect_that_its_cases_show() -> None:
+    verdict = judged(scored(correct=right(150)), scored("qa/1", correct=right(140)), NON_INFERIOR)
+    shown = detectable(verdict.checks, verdict.cases)
+    assert shown.startswith("The smallest effect that 200 cases show at 80 % power: correct 0.0")
+    assert detectable(judged(scored(correct=right(150)), None, NON_INFERIOR).checks, N) == ""

@@ -53,6 +53,39 @@ def test_tango_without_discordant_pairs_is_as_wide_as_wilsons_interval_of_none()
     assert lower == pytest.approx(-upper)
 
 
+@pytest.mark.parametrize(
+    ("gained", "lost", "n", "confidence", "published"),
+    [
+        # Airway hyper-responsiveness of 21 children (Bentur et al. 2009), by Tango's score interval, as in Fagerland,
+        # Lydersen and Laake (2014), Statistics in Medicine 33, 2850-2875.
+        (1, 7, 21, 0.975, (-0.517, -0.026)),
+        # What R's PropCIs 0.3-0 answers: scoreci.mp(25, 28, 618, 0.9), and 41 against 48 of 549.
+        (28, 25, 618, 0.95, (-0.0148, 0.0247)),
+        (48, 41, 549, 0.95, (-0.0157, 0.0414)),
+    ],
+)
+def test_tango_bounds_are_the_published_ones(
+    gained: int, lost: int, n: int, confidence: float, published: tuple[float, float]
+) -> None:
+    digits = 5e-4 if confidence > 0.95 else 5e-5
+    assert tango_bounds(gained, lost, n, confidence) == pytest.approx(published, abs=digits)
+
+
+def test_mcnemars_exact_test_is_the_published_one() -> None:
+    assert 2 * mcnemar_p(7, 1) == pytest.approx(0.0703, abs=5e-5), "Bentur et al. 2009, two-sided"
+
+
+def test_tango_at_the_margin_errs_about_as_often_as_it_says() -> None:
+    """By counting all tables of 60 cases with a true drop of 0.1: a score interval is near its level, not below it."""
+    n, gain, loss, accepted = 60, 0.05, 0.15, 0.0
+    for gained in range(n + 1):
+        for lost in range(n + 1 - gained):
+            if (gained - lost) / n > -0.1 and tango_z(gained, lost, n, -0.1) > 1.6448536:
+                ways = math.comb(n, gained) * math.comb(n - gained, lost)
+                accepted += ways * gain**gained * loss**lost * (1 - gain - loss) ** (n - gained - lost)
+    assert 0.03 < accepted < 0.06
+
+
 def test_tango_works_on_arrays_as_on_numbers() -> None:
     lower, upper = tango_bounds(np.array([10, 0]), np.array([0, 5]), 50, 0.95)
     for index, (gained, lost) in enumerate(((10, 0), (0, 5))):

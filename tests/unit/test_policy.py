@@ -71,7 +71,10 @@ def test_all_mistakes_are_told_at_once() -> None:
         assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [None, [], "text", {"metrics": []}, {"metrics": {}}])
+@pytest.mark.parametrize(
+    "data",
+    [None, [], "text", {"metrics": []}, {"metrics": {}}, {**GOOD, "guards": 5}, {**GOOD, "caps": {1: {"mean": 2}}}],
+)
 def test_what_is_no_policy_is_refused_in_words(data: Any) -> None:
     with pytest.raises(InvalidData):
         policy_from(data)
@@ -100,3 +103,9 @@ def test_the_policies_of_the_repository_name_only_metrics_that_exist() -> None:
         load_policy(file)
         data = yaml.safe_load(file.read_text())
         assert {*data["metrics"], *data["caps"]} <= {*SCORERS, FAILED}
+
+
+def test_a_metric_that_stands_twice_is_a_mistake_and_not_overruled_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("metrics:\n  a: {rule: superior}\n  a: {rule: report}\n")
+    with pytest.raises(InvalidData, match="a stands twice"):
+        load_policy(tmp_path / "policy.yaml")

@@ -11,9 +11,10 @@ import numpy as np
 
 from mlflow_project.domain.verdict import Check, Scores
 from mlflow_project.rules.gate import reasons
-from mlflow_project.rules.gate.comparison import Comparison, compare
+from mlflow_project.rules.gate.comparison import Comparison, compare, pairs
 from mlflow_project.rules.gate.means import cases_needed
 from mlflow_project.rules.gate.policy import Cap, Guard, MetricRule, Policy
+from mlflow_project.rules.scorers import FAILED
 
 
 def check_floor(scores: Scores, rule: MetricRule, policy: Policy) -> Check:
@@ -26,6 +27,14 @@ def check_floor(scores: Scores, rule: MetricRule, policy: Policy) -> Check:
         reason = reasons.too_few(rule.metric, len(values), policy.min_cases)
         return Check(rule.metric, "floor", None, reason, mean, cases_needed=policy.min_cases)
     return Check(rule.metric, "floor", mean >= floor, reasons.floor(rule.metric, mean, floor), mean)
+
+
+def check_answered(scores: Scores) -> Check:
+    """Every case got an answer: what a policy that caps no failures asks for. A metric that leaves out the cases
+    without an answer would hide them.
+    """
+    missing = sum(value != 0 for value in scores.metrics[FAILED])
+    return Check(FAILED, "answered", missing == 0, reasons.unanswered(FAILED, missing, len(scores.case_ids)))
 
 
 def check_cap(scores: Scores, cap: Cap) -> Check:
@@ -43,9 +52,9 @@ def check_rule(candidate: Scores, champion: Scores, rule: MetricRule, policy: Po
     """Superior, non-inferior within the margin, or only reported."""
     trouble = _trouble(candidate, rule.metric) or _trouble(champion, rule.metric)
     if trouble:
-        harmless = rule.rule == "report" and not (candidate.errors.get(rule.metric) or champion.errors.get(rule.metric))
+        harmless = rule.rule == "report" and _has_nothing_to_say(candidate, champion, rule.metric)
         return Check(rule.metric, rule.rule, harmless, trouble)
-    ours, theirs = _pairs(candidate, champion, rule.metric)
+    ours, theirs = pairs(candidate, champion, rule.metric)
     if rule.rule == "report":
         mean, other = _mean(candidate, rule.metric), _mean(champion, rule.metric)
         return Check(rule.metric, "report", True, reasons.report(rule.metric, mean, other), mean, other)
@@ -60,7 +69,7 @@ def check_guard(candidate: Scores, champion: Scores, guard: Guard, policy: Polic
     """No tag loses more than its guard allows, unless chance explains it: an alarm, not a proof of equality."""
     rule, name = policy.rule_of(guard.metric), f"guard {guard.tag}"
     trouble = _trouble(candidate, guard.metric) or _trouble(champion, guard.metric)
-    ours, theirs = _pairs(candidate, champion, guard.metric, guard.tag)
+    ours, theirs = pairs(candidate, champion, guard.metric, guard.tag)
     if trouble or not ours:
         return Check(guard.metric, name, False, trouble or f"no case of tag {guard.tag} was scored on {guard.metric}")
     loss = compare(_turned(theirs, rule), _turned(ours, rule), None, policy.confidence)
@@ -115,24 +124,20 @@ def _trouble(scores: Scores, metric: str) -> str:
     return ""
 
 
+def _has_nothing_to_say(candidate: Scores, champion: Scores, metric: str) -> bool:
+    """Whether its scorer ran on both without a fault and left a release unscored, as the cost of one without prices."""
+    both = (candidate, champion)
+    ran = all(scores.metrics.get(metric) and not scores.errors.get(metric) for scores in both)
+    values = [value for scores in both for value in scores.metrics.get(metric, ()) if value is not None]
+    return ran and all(math.isfinite(value) for value in values)
+
+
 def _scored(scores: Scores, metric: str) -> list[float]:
     return [value for value in scores.metrics[metric] if value is not None]
 
 
 def _mean(scores: Scores, metric: str) -> float:
     return float(np.mean(_scored(scores, metric)))
-
-
-def _pairs(candidate: Scores, champion: Scores, metric: str, tag: str | None = None) -> tuple[list[float], list[float]]:
-    """The values of both, on the cases (of the tag) where both were scored."""
-    rows = zip(
-        candidate.metrics.get(metric, ()),
-        champion.metrics.get(metric, ()),
-        candidate.tags or [()] * len(candidate.case_ids),
-        strict=False,
-    )
-    kept = [(a, b) for a, b, tags in rows if a is not None and b is not None and (tag is None or tag in tags)]
-    return [a for a, _ in kept], [b for _, b in kept]
 
 
 def _turned(values: list[float], rule: MetricRule) -> list[float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlflow_project.domain.verdict import Scores
 from mlflow_project.rules.gate import means, paired
 
 
@@ -30,6 +31,18 @@ class Comparison:
     non_inferior: bool
     p_value: float | None = None
     detectable: float | None = None
+
+
+def pairs(candidate: Scores, champion: Scores, metric: str, tag: str | None = None) -> tuple[list[float], list[float]]:
+    """The values of both, on the cases (of the tag) where both were scored."""
+    rows = zip(
+        candidate.metrics.get(metric, ()),
+        champion.metrics.get(metric, ()),
+        candidate.tags or [()] * len(candidate.case_ids),
+        strict=False,
+    )
+    kept = [(a, b) for a, b, tags in rows if a is not None and b is not None and (tag is None or tag in tags)]
+    return [a for a, _ in kept], [b for _, b in kept]
 
 
 def compare(candidate: list[float], champion: list[float], margin: float | None, confidence: float) -> Comparison:

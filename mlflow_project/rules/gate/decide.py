@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from mlflow_project.domain.verdict import Check, Scores, Verdict
 from mlflow_project.errors import InvalidData
-from mlflow_project.rules.gate.checks import check_cap, check_floor, check_guard, check_rule
+from mlflow_project.rules.gate.checks import check_answered, check_cap, check_floor, check_guard, check_rule
 from mlflow_project.rules.gate.policy import Policy
+from mlflow_project.rules.scorers import FAILED
 
 
 def decide(candidate: Scores, champion: Scores | None, policy: Policy) -> Verdict:
@@ -37,6 +38,8 @@ def decide(candidate: Scores, champion: Scores | None, policy: Policy) -> Verdic
 def _checks(candidate: Scores, champion: Scores | None, policy: Policy) -> tuple[Check, ...]:
     checks = [check_floor(candidate, rule, policy) for rule in policy.metrics if rule.floor is not None]
     checks += [check_cap(candidate, cap) for cap in policy.caps]
+    if FAILED in candidate.metrics and not any(cap.metric == FAILED for cap in policy.caps):
+        checks.append(check_answered(candidate))
     if champion is not None:
         checks += [check_rule(candidate, champion, rule, policy) for rule in policy.metrics]
         checks += [check_guard(candidate, champion, guard, policy) for guard in policy.guards]

@@ -91,7 +91,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     mistakes += [f"{key!r} is no key of a policy" for key in data if key not in _KEYS]
     metrics = [_metric(name, entry, mistakes) for name, entry in _mapping(data, "metrics", mistakes).items()]
     caps = [cap for name, entry in _mapping(data, "caps", mistakes).items() for cap in _caps(name, entry, mistakes)]
-    guards = [_guard(entry, number, metrics, mistakes) for number, entry in enumerate(data.get("guards") or [], 1)]
+    guards = [_guard(entry, number, metrics, mistakes) for number, entry in enumerate(_guards(data, mistakes), 1)]
     confidence = _number(data, "confidence", mistakes, "the policy", default=0.95)
     if not 0.5 < confidence < 1:
         mistakes.append("confidence must lie between 0.5 and 1, as in 0.95")
@@ -138,7 +138,17 @@ def _guard(entry: Any, number: int, metrics: list[MetricRule], mistakes: list[st
     if not isinstance(entry.get("tag"), str):
         mistakes.append(f"{where}: it needs a tag")
     drop = _number(entry, "drop", mistakes, where)
+    if drop < 0:
+        mistakes.append(f"{where}: drop says how much the tag may lose, and cannot be negative")
     return Guard(str(entry.get("tag")), str(entry.get("metric")), drop)
+
+
+def _guards(data: Mapping[str, Any], mistakes: list[str]) -> list[Any]:
+    value = data.get("guards") or []
+    if not isinstance(value, list):
+        mistakes.append("guards must be a list, an entry a tag")
+        return []
+    return value
 
 
 def _mapping(data: Mapping[str, Any], key: str, mistakes: list[str]) -> Mapping[str, Any]:
@@ -146,6 +156,7 @@ def _mapping(data: Mapping[str, Any], key: str, mistakes: list[str]) -> Mapping[
     if not isinstance(value, Mapping):
         mistakes.append(f"{key} must be a mapping from metric to rule")
         return {}
+    mistakes += [f"{key}: {name!r} is no metric's name; names are texts" for name in value if not isinstance(name, str)]
     return value
 
 

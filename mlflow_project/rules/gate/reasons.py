@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from mlflow_project.domain.verdict import Check
 from mlflow_project.rules.gate.comparison import Comparison
 from mlflow_project.rules.gate.policy import Cap, Guard, MetricRule
 
@@ -28,6 +31,13 @@ def cap(rule: Cap, value: float) -> str:
     """A statistic against its cap."""
     relation = "stays within" if value <= rule.at_most else "is above"
     return f"{rule.metric} ({rule.statistic}) {number(value)} {relation} its cap {number(rule.at_most)}"
+
+
+def unanswered(metric: str, missing: int, cases: int) -> str:
+    """How many cases got no answer, and how a policy would allow for them."""
+    if not missing:
+        return f"every one of the {cases} cases got an answer"
+    return f"{missing} of {cases} cases got no answer; evaluate again, or allow for it by a cap on `{metric}`"
 
 
 def report(metric: str, mean: float, other: float) -> str:
@@ -58,6 +68,12 @@ def rule(
     change = f"{mean - other:+.3f}, {100 * confidence:g} % bounds {number(edges[0])} and {number(edges[1])}"
     numbers = f"{of.metric} {number(mean)} against the champion's {number(other)} ({change})"
     return f"{numbers}: {_asked(of, holds)}{_more(found, holds, needed)}"
+
+
+def detectable(checks: Sequence[Check], cases: int) -> str:
+    """The smallest effect that these cases could show, for each metric that was tested; empty where none was."""
+    shown = [f"{check.metric} {number(check.detectable)}" for check in checks if check.detectable is not None]
+    return f"The smallest effect that {cases} cases show at 80 % power: {', '.join(shown)}" if shown else ""
 
 
 def _asked(of: MetricRule, holds: bool | None) -> str:
