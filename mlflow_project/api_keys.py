@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ KEYS_SCHEMA = "switchyard.keys/v1"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is kept of a key. `revoked` is when, or None while it is valid."""
+    """What is kept of a key. `revoked` is when, or None while it is valid; `limits` are its own (see `allowances`), by
+    kind, where they differ from the server's."""
 
     id: str
     owner: str
@@ -33,6 +34,7 @@ class ApiKey:
     hash: str
     created: str
     revoked: str | None = None
+    limits: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def may(self, role: str) -> bool:
         """An admin may everything."""
@@ -59,12 +61,12 @@ class KeyFile:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InvalidData(f"The key file {self.path} cannot be read: {error}.") from error
 
-    def create(self, owner: str, roles: tuple[str, ...]) -> tuple[str, ApiKey]:
+    def create(self, owner: str, roles: tuple[str, ...], limits: Mapping[str, str] | None = None) -> tuple[str, ApiKey]:
         """A new key: the token, which nobody can show again, and what is kept of it."""
         unknown = [role for role in roles if role not in ROLES]
         if unknown or not roles:
             raise InvalidData(f"There is no role {', '.join(unknown) or '(none given)'}. Roles: {', '.join(ROLES)}.")
-        made = ApiKey(secrets.token_hex(4), owner, roles, "", _now())
+        made = ApiKey(secrets.token_hex(4), owner, roles, "", _now(), limits=dict(limits or {}))
         token = f"sy_{made.id}_{secrets.token_urlsafe(32)}"
         kept = ApiKey(**{**asdict(made), "hash": _hash(token)})
         self._write((*self.all(), kept))

@@ -38,6 +38,14 @@ class Unavailable(WorkspaceError):
     exit_code = 3
 
 
+class Exhausted(Unavailable):
+    """A caller's rate limit or budget is used up; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Refused(WorkspaceError):
     """A rule says no: a rejected verdict, too many rejected rows, a protected name without approval."""
 

@@ -94,13 +94,25 @@ class ServerSettings(_Settings):
 
 
 class GuardSettings(_Settings):
-    """What one worker of the server lets in. Bytes and seconds."""
+    """What the server lets in: bytes, characters, seconds; places for one worker, limits for each caller."""
 
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     body_seconds: float = Field(default=10.0, gt=0)
     max_concurrent: int = Field(default=256, ge=1)
     max_queued: int = Field(default=256, ge=0)
     queue_seconds: float = Field(default=2.0, gt=0)
+    max_text_chars: int = Field(default=200_000, ge=1)
+    max_output_chars: int = Field(default=1_000_000, ge=1)
+    limit_requests: str = ""
+    limit_tokens: str = ""
+    limit_usd: str = ""
+    reserve_tokens: int = Field(default=1_024, ge=0)
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """By kind, as `allowances` reads them; a kind without a limit is left out."""
+        found = {"requests": self.limit_requests, "tokens": self.limit_tokens, "usd": self.limit_usd}
+        return {kind: text for kind, text in found.items() if text}
 
 
 class KeySettings(_Settings):

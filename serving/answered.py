@@ -16,11 +16,14 @@ from fastapi import Depends, Header, HTTPException, Request
 from mlflow_project import answering
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Message, Release
+from mlflow_project.errors import InvalidAnswer
 from mlflow_project.telemetry.tracing import span
 from serving.access import allow_alias
 from serving.observe import Observer
+from serving.problems import TooLarge
 from serving.request_context import note_release
 from serving.shelf import Live
+from serving.spending import Spending
 from serving.worker import Worker
 
 Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which alias answers.", examples=["Staging"])]
@@ -62,7 +65,10 @@ async def resolved(request: Request, name: str, alias: str) -> AsyncIterator[Liv
                 asked = worker.contact is not None and worker.contact.fresh
             live = await held.enter_async_context(worker.shelf.using(name, alias))
         note_release(request, worker, live, asked=asked)
-        yield live
+        state = request.scope["state"]
+        spending: Spending = request.app.state.spending
+        with spending.reserved(state.get("caller"), live.placed.release, _length(request)) as state["reservation"]:
+            yield live
 
 
 async def answered(
@@ -75,16 +81,52 @@ async def answered(
     history: Sequence[Message] = (),
 ) -> tuple[Answer, Release]:
     """Resolve, answer, and name the release in the response's headers."""
+    check_texts(request, {**variables, "context": context or ""})
     async with resolved(request, name, alias) as live:
         release = live.placed.release
         try:
             asked = answering.answer(live.held.warm, variables, context=context, history=history)
             answer = await unless_left(request, asked)
+            note_answer(request, answer)
         except BaseException as error:
             observer_of(request).failed(request, release, error)
             raise
         observer_of(request).answered(request, release, variables, answer)
         return answer, release
+
+
+def check_texts(request: Request, texts: Mapping[str, str]) -> None:
+    """Each text by its name within the size that is set.
+
+    Raises:
+        TooLarge: one is longer.
+    """
+    limit: int = request.app.state.guard.max_text_chars
+    for name, text in texts.items():
+        if len(text) > limit:
+            raise TooLarge(f"`{name}` holds {len(text)} characters; at most {limit} are taken here.")
+
+
+def note_answer(request: Request, answer: Answer) -> None:
+    """From here on this is what the request used up; and it is within the size that is set.
+
+    Raises:
+        InvalidAnswer: it is longer.
+    """
+    request.scope["state"]["reservation"].answer = answer
+    check_output(request, len(answer.text or ""))
+
+
+def check_output(request: Request, characters: int) -> None:
+    """Raises InvalidAnswer when so much text is more than is handed on here."""
+    limit: int = request.app.state.guard.max_output_chars
+    if characters > limit:
+        raise InvalidAnswer(f"The provider's answer is longer than the {limit} characters that are handed on here.")
+
+
+def _length(request: Request) -> int:
+    length = request.headers.get("content-length", "0")
+    return int(length) if length.isdigit() else 0
 
 
 async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:

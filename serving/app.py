@@ -28,10 +28,12 @@ from mlflow_project.telemetry.sending import start
 from mlflow_project.telemetry.traces import traces_for
 from serving import problems
 from serving.access import Access, is_loopback
+from serving.counts import SharedCounts
 from serving.guard import Guard, Places
 from serving.observe import Observer
 from serving.request_context import RequestContext
 from serving.routes import chat, llm_query, prompts, releases
+from serving.spending import Spending
 from serving.strict import StrictResolver
 from serving.vitals import Vitals
 from serving.worker import Worker
@@ -61,10 +63,16 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         telemetry = load(TelemetrySettings)
         sender = start(telemetry, SERVICE, worker.name)
         observer = app.state.observer = _observer(telemetry, worker.name)
+        counts = SharedCounts(settings.serving_folder / "usage", worker.name)
+        counts.start()
+        app.state.spending = Spending(counts, guard.limits, guard.reserve_tokens)
         await worker.start()
-        vitals = asyncio.create_task(Vitals(worker, observer, places).run())
+        vitals = Vitals(worker, observer, places)
+        beside = [asyncio.create_task(vitals.run()), asyncio.create_task(counts.share())]
         yield
-        vitals.cancel()
+        for task in beside:
+            task.cancel()
+        counts.exchange()
         await worker.stop()
         if strict is not None:
             await strict.close()
@@ -79,6 +87,7 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.guard = guard
     app.add_middleware(Guard, settings=guard, places=places)
     keys = KeyFile(load(KeySettings).api_keys_file)
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))

@@ -12,6 +12,7 @@ from collections import deque
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlflow_project.errors import Exhausted
 from mlflow_project.settings import GuardSettings
 from serving.problems import refusal
 from serving.protocol import MAX_HEADER_BYTES
@@ -89,6 +90,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         try:
+            self._admit(scope)
             body = await self._body(scope, receive)
             await self._places.take()
         except TurnedAway as no:
@@ -99,6 +101,12 @@ class Guard:
             await self._app(scope, _replay(body, receive), send)
         finally:
             self._places.leave()
+
+    def _admit(self, scope: Scope) -> None:
+        try:
+            scope["app"].state.spending.admit(scope["state"].get("caller"))
+        except Exhausted as error:
+            raise TurnedAway(429, str(error), {"Retry-After": f"{error.retry_after:.0f}"}) from error
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         limit = self._settings.max_body_bytes

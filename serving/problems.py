@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mlflow_project.errors import (
+    Exhausted,
     InvalidAnswer,
     InvalidData,
     NotFound,
@@ -34,6 +35,7 @@ _STATUS: tuple[tuple[type[WorkspaceError], int], ...] = (
     (InvalidData, 422),
     (NotFound, 404),
     (Refused, 403),
+    (Exhausted, 429),
     (Unavailable, 503),
 )
 _PROVIDER_STATUS = {"timeout": 504, "circuit_open": 503}
@@ -57,7 +59,7 @@ _DOCUMENTED = {
     404: "No such release is live",
     413: "The body is too large",
     422: "Wrong form, or wrong variables",
-    429: "The provider's limit",
+    429: "A limit of the caller's, or the provider's",
     502: "The provider failed",
     503: "Nothing is served yet, or too busy",
     504: "The provider took too long",
@@ -74,14 +76,18 @@ PLAIN: dict[int | str, dict[str, Any]] = {
 """The same for `/llm-query/`."""
 
 
+class TooLarge(InvalidData):
+    """A text longer than this server takes: 413."""
+
+
 class BadRequest(InvalidData):
     """A request that asks for what this route does not do: 400, not 422."""
 
 
 def status_of(error: WorkspaceError) -> int:
     """The HTTP status that an error of ours answers with."""
-    if isinstance(error, BadRequest):
-        return 400
+    if isinstance(error, BadRequest | TooLarge):
+        return 400 if isinstance(error, BadRequest) else 413
     if isinstance(error, ProviderError):
         return 429 if error.status == 429 else _PROVIDER_STATUS.get(error.kind, 502)
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

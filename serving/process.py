@@ -6,10 +6,11 @@ import sys
 
 import uvicorn
 
+from mlflow_project.allowances import windows
 from mlflow_project.api_keys import KeyFile, by_id
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
-from mlflow_project.settings import KeySettings, ServerSettings, load
+from mlflow_project.settings import GuardSettings, KeySettings, ServerSettings, load
 from serving.access import is_loopback
 from serving.protocol import PatientHttp
 
@@ -24,6 +25,7 @@ def main() -> int:
     try:
         settings = load(ServerSettings)
         check_exposure(settings)
+        windows(load(GuardSettings).limits)
     except (ConfigError, InvalidData) as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -50,10 +50,18 @@ def ask(
 def create_key(
     owner: Annotated[str, typer.Argument(help="Whose key it is; records name this.")],
     role: Annotated[list[str] | None, typer.Option(help="call, choose-alias or admin; may be given twice.")] = None,
+    requests: Annotated[str | None, typer.Option(help="Its own rate limit: 60/minute; 10/second; …")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Its own budget of tokens: 200000/day; …")] = None,
+    usd: Annotated[str | None, typer.Option(help="Its own budget of US dollars: 2.50/day; …")] = None,
     json: Json = False,
 ) -> None:
     """Create an API key. It is shown once; only its hash is kept."""
-    token, key = _key_file().create(owner, tuple(role or ["call"]))
+    from mlflow_project.allowances import windows
+
+    given = {"requests": requests, "tokens": tokens, "usd": usd}
+    limits = {kind: text for kind, text in given.items() if text is not None}
+    windows(limits)
+    token, key = _key_file().create(owner, tuple(role or ["call"]), limits)
     emit({"key": token, **shown(key)}, json, lambda console: _show_key(console, token, key))
 
 
@@ -61,8 +69,11 @@ def create_key(
 def list_keys(json: Json = False) -> None:
     """List all API keys, revoked ones included."""
     keys = [shown(key) for key in _key_file().all()]
-    rows = [[key["id"], key["owner"], ", ".join(key["roles"]), key["created"], key["revoked"]] for key in keys]
-    emit(keys, json, lambda console: console.print(table(["id", "owner", "roles", "created", "revoked"], rows)))
+    rows = [
+        [key["id"], key["owner"], ", ".join(key["roles"]), _limits(key), key["created"], key["revoked"]] for key in keys
+    ]
+    heads = ["id", "owner", "roles", "limits", "created", "revoked"]
+    emit(keys, json, lambda console: console.print(table(heads, rows)))
 
 
 @reports_errors
@@ -74,6 +85,10 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="As `keys list` shows 
 
 def _key_file() -> KeyFile:
     return KeyFile(load(KeySettings).api_keys_file)
+
+
+def _limits(key: dict[str, Any]) -> str:
+    return ", ".join(f"{text} {kind}" for kind, text in key["limits"].items())
 
 
 def _show_key(console: Console, token: str, key: ApiKey) -> None:

@@ -21,7 +21,16 @@ from mlflow_project import answering
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import InvalidAnswer, WorkspaceError
-from serving.answered import Alias, TheWorker, observer_of, resolved, unless_left
+from serving.answered import (
+    Alias,
+    TheWorker,
+    check_output,
+    check_texts,
+    note_answer,
+    observer_of,
+    resolved,
+    unless_left,
+)
 from serving.problems import BadRequest, openai_error, status_of
 from serving.routes.chat_request import ChatRequest, conversation, variables_for
 from serving.shelf import Live, Shelf
@@ -47,6 +56,7 @@ async def models(worker: TheWorker) -> dict[str, Any]:
 async def chat(body: ChatRequest, request: Request, worker: TheWorker, x_alias: Alias = "Production") -> Response:
     """Answers whole, or as server-sent events with `stream`."""
     name, alias = _which(worker.shelf, body.model, x_alias)
+    check_texts(request, body.texts)
     async with AsyncExitStack() as stack:
         live = await stack.enter_async_context(resolved(request, name, alias))
         chatting = _Chat(body, request, live)
@@ -88,6 +98,7 @@ class _Chat:
         history: tuple[Message, ...] = self._history
         try:
             answer = await answering.answer(self._warm, self._variables, history=history)
+            note_answer(self._request, answer)
             self._check_schema(answer)
         except BaseException as error:
             observer_of(self._request).failed(self._request, self._release, error)
@@ -119,10 +130,13 @@ class _Chat:
         async with held, aclosing(pieces):
             try:
                 yield self._event({"role": "assistant", "content": ""})
-                piece: str | Answer = first
+                piece, said = first, 0
                 while isinstance(piece, str):
+                    said += len(piece)
+                    check_output(self._request, said)
                     yield self._event({"content": piece})
                     piece = await anext(pieces)
+                note_answer(self._request, piece)
                 self._check_schema(piece)
             except WorkspaceError as error:
                 observer_of(self._request).failed(self._request, self._release, error)

@@ -72,6 +72,12 @@ class ChatRequest(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
+    def texts(self) -> dict[str, str]:
+        """Every text of the caller's, by where it stands."""
+        turns = {f"messages[{place}]": turn.text for place, turn in enumerate(self.messages)}
+        return {**turns, **{f"metadata.{name}": text for name, text in (self.metadata or {}).items()}}
+
+    @property
     def asks_for_json(self) -> bool:
         return self.response_format is not None and self.response_format.type != "text"
 

@@ -42,6 +42,8 @@ def host(
         SWITCHYARD_MAX_QUEUED="4",
         SWITCHYARD_MAX_BODY_BYTES="5000",
         SWITCHYARD_BODY_SECONDS="1",
+        SWITCHYARD_MAX_TEXT_CHARS="2000",
+        SWITCHYARD_MAX_OUTPUT_CHARS="2000",
     ).start()
     running.serves("guarded", 1)
     yield running
@@ -90,6 +92,37 @@ def test_another_alias_needs_the_role_for_it(host: Host, keys: KeyFile) -> None:
     staging = {"X-Alias": "Staging"}
     assert host.ask("guarded", Authorization=f"Bearer {caller}", **staging).status_code == 403
     assert host.ask("guarded", Authorization=f"Bearer {chooser}", **staging).status_code == 200
+
+
+def test_a_key_that_used_up_its_limit_is_told_when_to_come_back(host: Host, keys: KeyFile) -> None:
+    limited, _ = keys.create("anna", ("call",), {"requests": "2/year"})
+    budgeted, _ = keys.create("bert", ("call",), {"tokens": "10/year"})
+    until(lambda: host.ask("guarded").status_code == 401, "a key is asked for")
+    answers = [host.ask("guarded", Authorization=f"Bearer {limited}") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert answers[-1].headers["content-type"] == "application/problem+json"
+    assert "2 requests per 1 year" in answers[-1].json()["detail"]
+    assert host.ask("guarded", Authorization=f"Bearer {budgeted}").status_code == 200  # the provider reports 17 tokens
+    assert "10 tokens" in host.ask("guarded", Authorization=f"Bearer {budgeted}").json()["detail"]
+
+
+def test_a_text_too_long_is_413_and_an_answer_too_long_is_502(host: Host, provider_server: Simulated) -> None:
+    long = host.ask("guarded", "x" * 2001)
+    assert (long.status_code, "`question` holds 2001 characters" in long.json()["detail"]) == (413, True)
+    provider_server.will(always=Behaviour(text="x" * 2001))
+    assert host.ask("guarded").status_code == 502
+    body = {"model": "guarded", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+    events = host.http.post("/v1/chat/completions", json=body).text
+    assert "longer than the 2000 characters" in events
+    assert "[DONE]" not in events
+
+
+def test_a_limit_that_nobody_can_read_stops_the_start(host: Host) -> None:
+    env = {**host.env, "SWITCHYARD_LIMIT_REQUESTS": "many"}
+    ended = subprocess.run([sys.executable, "-m", "serving"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "60/minute" in ended.stderr
 
 
 def test_a_body_too_large_is_413(host: Host) -> None:
