@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,10 +14,12 @@ import pytest
 from pydantic import BaseModel
 
 from mlflow_project.domain.release import Message, ProviderChoice
-from tests.conftest import RunningStack
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
-from tests.serving.conftest import Host, Releases, until
+from tests.serving.conftest import Host, until
+from tests.serving.snapshots import Snapshots, released
+
+__all__ = ["released"]
 
 SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 4.0})
 SCHEMA = {
@@ -30,12 +31,7 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def host(
-    registry_server: RunningStack,
-    released: Releases,
-    provider_process: Simulated,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Host]:
+def host(released: Snapshots, provider_process: Simulated) -> Iterator[Host]:
     released.seal("chat", "Be brief.", provider=SIMULATED)
     template = (Message("system", "Say which."), Message("user", "{{text}}"))
     released.seal("mood", provider=SIMULATED, response_schema=SCHEMA, template=template)
@@ -47,8 +43,8 @@ def host(
         "SWITCHYARD_DEFAULT_PROMPT": "chat",
         "SWITCHYARD_LOG_TEXTS": "true",
     }
-    running = Host(tmp_path_factory.mktemp("host"), **settings).start()
-    until(lambda: {"chat", "mood"} <= {live["name"] for live in running.releases()["releases"]}, "both are live")
+    running = released.host(**settings)
+    running.start_server()
     yield running
     running.stop()
 
@@ -214,7 +210,9 @@ def test_a_version_is_asked_by_its_number(client: openai.OpenAI, provider_server
         client.chat.completions.create(model="chat/99", messages=[{"role": "user", "content": "x"}])
 
 
-def test_a_stream_ends_on_the_release_it_began_with(host: Host, released: Releases, provider_server: Simulated) -> None:
+def test_a_stream_ends_on_the_release_it_began_with(
+    host: Host, released: Snapshots, provider_server: Simulated
+) -> None:
     released.seal("midway", "one", provider=SIMULATED)
     released.seal("midway", "two", provider=SIMULATED)
     released.point("midway", 1)
@@ -257,17 +255,20 @@ def test_the_request_id_and_security_headers_are_on_every_answer(host: Host) -> 
 
 
 def test_a_running_request_is_finished_when_the_server_is_told_to_stop(
-    provider_server: Simulated, host: Host, new_host: Callable[..., Host]
+    provider_server: Simulated, host: Host, released: Snapshots
 ) -> None:
-    other = new_host(**{name: host.env[name] for name in ("LLM_API_URL", "SWITCHYARD_DEFAULT_PROMPT")}).start()
-    other.serves("chat", 1)
-    provider_server.will(always=Behaviour(latency_ms=800))
-    answers: list[int] = []
-    asking = threading.Thread(target=lambda: answers.append(query(other).status_code))
-    asking.start()
-    time.sleep(0.4)
-    assert other.server is not None
-    other.server.terminate()
-    asking.join()
-    assert answers == [200]
-    assert other.server.wait(10) in {0, -signal.SIGTERM}
+    other = released.host(**{name: host.env[name] for name in ("LLM_API_URL", "SWITCHYARD_DEFAULT_PROMPT")})
+    other.start_server()
+    try:
+        provider_server.will(always=Behaviour(latency_ms=800))
+        answers: list[int] = []
+        asking = threading.Thread(target=lambda: answers.append(query(other).status_code))
+        asking.start()
+        until(lambda: provider_server.script.running == 1, "the provider was asked")
+        assert other.server is not None
+        other.server.terminate()
+        asking.join()
+        assert answers == [200]
+        assert other.server.wait(10) in {0, -signal.SIGTERM}
+    finally:
+        other.stop()

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.serving.conftest import Host, Releases
+from tests.serving.conftest import Host
+from tests.serving.snapshots import Snapshots, host, released
+
+__all__ = ["host", "released"]
 
 
 def switchyard(host: Host, *words: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +24,7 @@ def switchyard(host: Host, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
-def test_ask_says_the_answer_and_the_release(host: Host, released: Releases) -> None:
+def test_ask_says_the_answer_and_the_release(host: Host, released: Snapshots) -> None:
     released.seal("asked", "one")
     released.point("asked", 1)
     host.serves("asked", 1)
@@ -33,7 +36,7 @@ def test_ask_says_the_answer_and_the_release(host: Host, released: Releases) -> 
     assert answer["citations"][0]["end"] == len(context)
 
 
-def test_ask_ends_with_the_exit_code_of_its_error(host: Host, released: Releases) -> None:
+def test_ask_ends_with_the_exit_code_of_its_error(host: Host, released: Snapshots) -> None:
     assert switchyard(host, "ask", "nobody", "why?").returncode == 2
     gone = switchyard(Host(host.folder), "ask", "asked", "why?")
     assert gone.returncode == 3

@@ -14,38 +14,34 @@ import pytest
 
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.domain.release import ProviderChoice
-from tests.conftest import ROOT, RunningStack
+from tests.conftest import ROOT
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
-from tests.serving.conftest import Host, Releases, until
+from tests.serving.conftest import Host, until
+from tests.serving.snapshots import Snapshots, released
+
+__all__ = ["released"]
 
 FORBIDDEN = ("boto3", "botocore", "mlflow", "pyspark", "airflow", "sklearn", "pandas", "scipy")
 
 
 @pytest.fixture(scope="module")
-def host(
-    registry_server: RunningStack,
-    released: Releases,
-    provider_process: Simulated,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Host]:
+def host(released: Snapshots, provider_process: Simulated) -> Iterator[Host]:
     released.seal("guarded", provider=ProviderChoice("openai", "simulated-1", {"tries": 1}))
     released.point("guarded", 1)
     released.point("guarded", 1, "Staging")
-    folder = tmp_path_factory.mktemp("host")
-    running = Host(
-        folder,
+    running = released.host(
         LLM_API_URL=provider_process.openai_url,
         SWITCHYARD_DEFAULT_PROMPT="guarded",
-        SWITCHYARD_API_KEYS_FILE=str(folder / "keys.json"),
+        SWITCHYARD_API_KEYS_FILE=str(released.path / "keys.json"),
         SWITCHYARD_MAX_CONCURRENT="4",
         SWITCHYARD_MAX_QUEUED="4",
         SWITCHYARD_MAX_BODY_BYTES="5000",
         SWITCHYARD_BODY_SECONDS="1",
         SWITCHYARD_MAX_TEXT_CHARS="2000",
         SWITCHYARD_MAX_OUTPUT_CHARS="2000",
-    ).start()
-    running.serves("guarded", 1)
+    )
+    running.start_server()
     yield running
     running.stop()
 

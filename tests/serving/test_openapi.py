@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.serving.conftest import Host, Releases
+from tests.serving.conftest import Host
+from tests.serving.snapshots import Snapshots, host, released
+
+__all__ = ["host", "released"]
 
 
-def test_no_generated_request_makes_the_server_fail(host: Host, released: Releases, tmp_path: Path) -> None:
+def test_no_generated_request_makes_the_server_fail(host: Host, released: Snapshots, tmp_path: Path) -> None:
     released.seal("qa", "for whatever is asked")
-    released.point("qa", released.registry.versions("qa")[-1].version)
-    host.serves("qa", released.registry.versions("qa")[-1].version)
+    released.point("qa", 1)
+    host.serves("qa", 1)
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{host.port}/openapi.json"]
     checks = "not_a_server_error,content_type_conformance,response_schema_conformance"
     options = ["--max-examples", "15", "--phases", "examples,fuzzing", "--checks", checks]
