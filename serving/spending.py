@@ -21,6 +21,8 @@ from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Release
 from mlflow_project.errors import Exhausted, InvalidAnswer, WorkspaceError
+from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
+from mlflow_project.telemetry.meters import METERS
 from serving.counts import SharedCounts
 
 Windows = Mapping[str, tuple[RateLimitItem, ...]]
@@ -74,7 +76,10 @@ class Spending:
             raise
         finally:
             if kept.answer is not None:
-                self._settle(kept, _used(kept.answer, characters))
+                used = _used(kept.answer, characters)
+                METERS.record(BUDGET_USED, used["tokens"], caller=_name(caller), kind="tokens")
+                METERS.record(BUDGET_USED, used["usd"] / MILLIONTHS, caller=_name(caller), kind="usd")
+                self._settle(kept, used)
 
     def _expected(self, release: Release, characters: int) -> Usage:
         pinned = release.manifest.provider.parameters if release.manifest.provider is not None else {}
@@ -112,6 +117,7 @@ class Spending:
         return self._known[key]
 
     def _exhausted(self, kind: str, window: RateLimitItem, caller: ApiKey | None) -> Exhausted:
+        METERS.record(BUDGET_REFUSED, 1, caller=_name(caller), kind=kind)
         wait = max(1, math.ceil(self._limiter.get_window_stats(window, kind, _name(caller)).reset_time - time.time()))
         amount = f"{window.amount / MILLIONTHS:g}" if kind == "usd" else f"{window.amount}"
         span = f"{window.multiples} {window.GRANULARITY.name}"

@@ -126,6 +126,12 @@ TURNED_AWAY = Metric(
 RESPONSES = Metric(
     "switchyard.http.responses_total", "counter", "response", "Every response, by route and status", ("route", "status")
 )
+BUDGET_USED = Metric(
+    "switchyard.budget.used_total", "counter", "1", "Tokens and dollars used, by key", ("caller", "kind")
+)
+BUDGET_REFUSED = Metric(
+    "switchyard.budget.refused_total", "counter", "request", "Requests beyond a limit, by key", ("caller", "kind")
+)
 MASKED = Metric("switchyard.masked_total", "counter", "item", "Personal data and secrets masked, by kind", ("kind",))
 DROPPED = Metric(
     "switchyard.telemetry.dropped_total", "counter", "item", "What a full or silent backend cost", ("signal",)

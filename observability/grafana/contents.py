@@ -141,6 +141,14 @@ COST = Board(
                 "(rate(gen_ai_client_token_usage_bucket[5m])))": "{{gen_ai_request_model}} {{gen_ai_token_type}}"
             },
         ),
+        Shown(
+            "Used by key", "short", {_rate("switchyard_budget_used_total", "caller, kind", "1h"): "{{caller}} {{kind}}"}
+        ),
+        Shown(
+            "Refused by a limit",
+            "reqps",
+            {_rate("switchyard_budget_refused_total", "caller, kind"): "{{caller}} {{kind}}"},
+        ),
         Shown("Cost by endpoint", "currencyUSD", {_rate("llm_estimated_cost_usd", "endpoint", "1h"): "{{endpoint}}"}),
     ),
 )

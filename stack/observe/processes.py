@@ -69,8 +69,9 @@ def up(state: Path, *, say: Say) -> None:
         _await(supervisor, part, url)
         say(f"{part:10} ready  {addresses(settings)[part]}")
     if _tell(state, settings):
-        say("The server starts again, to send its metrics there.")
-        stack.restart("server")
+        say("Follower and server start again, to send their metrics there.")
+        for part in ("follower", "server"):
+            stack.restart(part)
         _await_server(stack, state)
 
 
