@@ -10,6 +10,8 @@ from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.tracing import Trace
 
+ERROR_TYPES = ("http_error", "timeout", "other")
+
 
 @dataclass(frozen=True)
 class LlmCall:
@@ -32,6 +34,9 @@ class LlmCall:
 def record_llm_call(meters: Meters, call: LlmCall, trace: Trace | None = None) -> None:
     """Record one request; failures record their duration too. The trace knows how long its steps took."""
     labels: dict[str, object] = {"model_name": call.model_name, "endpoint": call.endpoint}
+    if meters.first_time("errors", call.model_name, call.endpoint):
+        for kind in ERROR_TYPES:  # from 0 on, or Prometheus would not see the first one
+            meters.record(catalogue.LLM_ERRORS, 0, **labels, success="false", error_type=kind)
     labels |= {"success": "false" if call.error_type else "true", "error_type": call.error_type}
     meters.record(catalogue.LLM_DURATION, call.duration_ms, **labels)
     if call.error_type:

@@ -27,6 +27,7 @@ class Meters:
         self._known: dict[tuple[object, ...], Series] = {}
         self._series: dict[Metric, dict[tuple[tuple[str, str], ...], Series]] = defaultdict(dict)
         self._seen: dict[str, set[str]] = defaultdict(set)
+        self._told: set[tuple[str, ...]] = set()
 
     def record(self, metric: Metric, value: float, **labels: object) -> None:
         """Add to a counter, observe into a histogram, or set a gauge. Dots in a label's name are written `__`; a label
@@ -41,6 +42,13 @@ class Meters:
                 if len(self._known) < _MOST_KNOWN:
                     self._known[key] = found
             found.add(value)
+
+    def first_time(self, *key: str) -> bool:
+        """True once for each key, for what has to be recorded once a process."""
+        new = key not in self._told and len(self._told) < _MOST_KNOWN
+        if new:
+            self._told.add(key)
+        return new
 
     def now(self) -> Mapping[Metric, list[Series]]:
         """A copy of everything as it stands; empty when nothing was measured."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mlflow_project.domain.answer import Usage
-from mlflow_project.telemetry import catalogue
+from mlflow_project.telemetry import catalogue, tracing
 from mlflow_project.telemetry.calls import LlmCall, record_llm_call
 from mlflow_project.telemetry.meters import MOST_VALUES, Meters
 
@@ -37,8 +37,23 @@ def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
 def test_a_failed_call_records_its_duration_and_its_kind_of_error(meters: Meters) -> None:
     record_llm_call(meters, LlmCall("m", "/llm-query/", 7.0, error_type="timeout"))
     found = points(meters)
-    assert found["llm.api.errors_total"][0].value == 1
+    errors = {point.labels["error_type"]: point.value for point in found["llm.api.errors_total"]}
+    assert errors == {"http_error": 0, "timeout": 1, "other": 0}
     assert found["llm.request.duration"][0].labels["error_type"] == "timeout"
+
+
+def test_a_streamed_call_records_its_first_token_its_providers_time_and_its_release(meters: Meters) -> None:
+    trace = tracing.begin("POST")
+    with tracing.span("retrieve", chunks=0), tracing.span("ask") as ask:
+        ask.first()
+    trace.end()
+    tracing.leave()
+    record_llm_call(meters, LlmCall("m", "/v1", 9.0, provider="gemini", release="qa/7", refused=True), trace)
+    found = points(meters)
+    for name in ("gen_ai.client.operation.duration", "gen_ai.server.time_to_first_token", "switchyard.answer.duration"):
+        assert sum(found[name][0].counts) == 1
+    for name in ("switchyard.retrieval.empty_total", "switchyard.answers.refused_total"):
+        assert (found[name][0].value, found[name][0].labels) == (1, {"release": "qa/7"})
 
 
 def test_ten_thousand_model_names_stay_a_bounded_number_of_series(meters: Meters) -> None:
