@@ -93,6 +93,22 @@ class ServerSettings(_Settings):
     serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
 
 
+class EventSettings(_Settings):
+    """What a host keeps of its live traffic, for drift and reviews: a share of the requests, at most so many a second
+    and worker, their texts masked and cut to so many characters, or left out. `event_days`: how long a request can
+    still get feedback. The file on disk never takes more than `event_spool_mb`; the follower ships what it holds every
+    `event_ship_ms` milliseconds.
+    """
+
+    event_share: float = Field(default=1.0, ge=0, le=1)
+    events_per_second: int = Field(default=20, ge=1)
+    event_texts: bool = True
+    event_text_chars: int = Field(default=2000, ge=1)
+    event_days: float = Field(default=30.0, gt=0)
+    event_spool_mb: int = Field(default=256, ge=1)
+    event_ship_ms: int = Field(default=5_000, ge=100)
+
+
 class GuardSettings(_Settings):
     """What the server lets in: bytes, characters, seconds; places for one worker, limits for each caller."""
 
@@ -168,6 +184,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     PromotionSettings,
     FollowerSettings,
     ServerSettings,
+    EventSettings,
     GuardSettings,
     KeySettings,
     ClientSettings,

@@ -11,7 +11,9 @@ from starlette.types import ASGIApp
 
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.logs import set_up_logs
+from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
+    EventSettings,
     GuardSettings,
     KeySettings,
     LogSettings,
@@ -23,16 +25,19 @@ from mlflow_project.settings import (
     load,
 )
 from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.snapshot.spool import Spool
 from mlflow_project.telemetry.meters import METERS
 from mlflow_project.telemetry.sending import start
 from mlflow_project.telemetry.traces import traces_for
 from serving import problems
 from serving.access import Access, is_loopback
 from serving.counts import SharedCounts
+from serving.events import EventRecorder
+from serving.feedback import FeedbackDesk
 from serving.guard import Guard, Places
 from serving.observe import Observer
 from serving.request_context import RequestContext
-from serving.routes import chat, llm_query, prompts, releases
+from serving.routes import chat, feedback, llm_query, prompts, releases
 from serving.spending import Spending
 from serving.strict import StrictResolver
 from serving.vitals import Vitals
@@ -62,7 +67,10 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         app.state.strict = strict
         telemetry = load(TelemetrySettings)
         sender = start(telemetry, SERVICE, worker.name)
-        observer = app.state.observer = _observer(telemetry, worker.name)
+        spool, masker = _spool(folder), Masker(load(LogSettings).mask_patterns)
+        events = EventRecorder(load(EventSettings), spool, masker)
+        observer = app.state.observer = _observer(telemetry, worker.name, events)
+        app.state.feedback = FeedbackDesk(spool, masker, observer.meters)
         counts = SharedCounts(settings.serving_folder / "usage", worker.name)
         counts.start()
         app.state.spending = Spending(counts, guard.limits, guard.reserve_tokens)
@@ -93,12 +101,16 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
     problems.add_to(app)
     app.include_router(llm_query.router, responses=problems.PLAIN)
-    for room in (prompts, chat, releases):
+    for room in (prompts, chat, feedback, releases):
         app.include_router(room.router, responses=problems.PROBLEMS)
     return app
 
 
-def _observer(settings: TelemetrySettings, worker: str) -> Observer:
+def _spool(folder: ServingFolder) -> Spool:
+    return Spool(folder.spool_file, load(EventSettings).event_spool_mb * 1_000_000)
+
+
+def _observer(settings: TelemetrySettings, worker: str, events: EventRecorder) -> Observer:
     """What this worker is seen by. Its meters are the process's, so that a seal's check is counted wherever it is."""
     traces = traces_for(settings, load(RegistrySettings).mlflow_uri, SERVICE, worker)
-    return Observer(load(LogSettings), settings, METERS, traces)
+    return Observer(load(LogSettings), settings, METERS, traces, events)

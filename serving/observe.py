@@ -26,6 +26,7 @@ from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.traces import Traces
 from mlflow_project.telemetry.tracing import Trace, span
+from serving.events import EventRecorder
 from serving.quality import Quality
 
 logger = logging.getLogger(__name__)
@@ -34,9 +35,11 @@ logger = logging.getLogger(__name__)
 class Observer:
     """One for each worker."""
 
-    def __init__(self, logs: LogSettings, telemetry: TelemetrySettings, meters: Meters, traces: Traces) -> None:
+    def __init__(
+        self, logs: LogSettings, telemetry: TelemetrySettings, meters: Meters, traces: Traces, events: EventRecorder
+    ) -> None:
         self._settings = logs
-        self.meters, self.traces = meters, traces
+        self.meters, self.traces, self._events = meters, traces, events
         self.quality = Quality(telemetry.quality_share if meters.listening else 0.0, meters)
         self.listening = meters.listening or bool(traces.outboxes)
         self._trace_texts = telemetry.trace_texts and bool(traces.outboxes)
@@ -60,6 +63,7 @@ class Observer:
         spent = {"usage": answer.usage, "cost_usd": answer.cost_usd}
         self._measure(request, release, trace, text=answer.text, refused=answer.refused, **spent)
         self.quality.offer(release, variables, answer)
+        self._events.answered(request, release, variables, answer)
 
     def failed(self, request: Request, release: Release, error: BaseException) -> None:
         """A request that got an error instead. What a caller did wrong is no failure of the release's."""
@@ -70,6 +74,7 @@ class Observer:
         if trace is not None:
             trace.root.error = type(error).__name__
         self._measure(request, release, trace, error_type=_error_type(error))
+        self._events.failed(request, release, error)
 
     def turned_away(self, status: int) -> None:
         """A request that met no route: the guard did not let it in."""
@@ -91,10 +96,11 @@ class Observer:
     def outboxes(self) -> tuple[Outbox[Any], ...]:
         """What waits to be sent or scored."""
         quality = self.quality.outbox
-        return (*self.traces.outboxes, *([quality] if quality is not None else []))
+        return (*self.traces.outboxes, self._events.outbox, *([quality] if quality is not None else []))
 
     def close(self) -> None:
         """Send what is left."""
+        self._events.close()
         self.quality.close()
         self.traces.close()
 

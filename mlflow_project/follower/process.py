@@ -1,6 +1,7 @@
-"""The follower as a process: settings in, two threads, out on SIGTERM.
+"""The follower as a process: settings in, three threads, out on SIGTERM.
 
-The main thread looks at registry and ledger; the other keeps this host's presence, so that neither waits for the other.
+The main thread looks at registry and ledger; the second keeps this host's presence, the third ships its
+events, so that none waits for another.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import socket
 import threading
 import time
 
+from mlflow_project.adapters.assessments import Assessments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.follower.presence import PresenceKeeper
 from mlflow_project.follower.sealed import Fetcher
+from mlflow_project.follower.shipping import Shipper
 from mlflow_project.follower.watch import Watcher
 from mlflow_project.ledger import Ledger
 from mlflow_project.settings import (
+    EventSettings,
     FollowerSettings,
     RegistrySettings,
     SealSettings,
@@ -26,6 +30,7 @@ from mlflow_project.settings import (
     load,
 )
 from mlflow_project.snapshot.folder import ServingFolder, stamp
+from mlflow_project.snapshot.spool import Spool
 from mlflow_project.telemetry.sending import start
 
 logger = logging.getLogger(__name__)
@@ -46,13 +51,18 @@ def follow() -> None:
     watcher = _watcher(settings, folder)
     watcher.start()
     sender = start(load(TelemetrySettings), "switchyard-follower")
-    presence = threading.Thread(target=keeper.run, args=(stop,), name="presence")
-    presence.start()
+    others = [
+        threading.Thread(target=keeper.run, args=(stop,), name="presence"),
+        threading.Thread(target=_shipper(settings, folder).run, args=(stop,), name="events"),
+    ]
+    for thread in others:
+        thread.start()
     while not stop.is_set():
         began = time.monotonic()
         watcher.look()
         _sleep(stop, folder, began + settings.poll_ms / 1000)
-    presence.join()
+    for thread in others:
+        thread.join()
     if sender is not None:
         sender.close()
 
@@ -69,6 +79,12 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
         settings.poll_ms,
         f"follower:{_host(settings)}",
     )
+
+
+def _shipper(settings: FollowerSettings, folder: ServingFolder) -> Shipper:
+    events = load(EventSettings)
+    spool = Spool(folder.spool_file, events.event_spool_mb * 1_000_000)
+    return Shipper(_store(), spool, Assessments(load(RegistrySettings)), events, host=_host(settings))
 
 
 def _host(settings: FollowerSettings) -> str:

@@ -2,7 +2,7 @@
 
 `snapshot.json` and the one before it, `contact.json` (when the registry last answered), `workers/<worker>.json` (a
 worker's heartbeat and receipts), `wake` (touched by who wants the follower to look now), `indexes/<hex>/`.
-Every file is replaced by rename, so a reader sees a whole old file or a whole new one.
+Every file is replaced by rename, so a reader sees a whole old file or a whole new one. `events.sqlite` is `spool`'s.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class ServingFolder:
         self.indexes = path / "indexes"
         self.scratch = path / "scratch"
         self.wake_file = path / "wake"
+        self.spool_file = path / "events.sqlite"
 
     def prepare(self) -> None:
         """Make the folders."""

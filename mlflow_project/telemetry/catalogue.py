@@ -142,6 +142,9 @@ QUARANTINE_SHARE = Metric(
 PREPARED = Metric(
     "switchyard.prepared.records", "gauge", "record", "Records of the newest run, by outcome", ("table", "outcome")
 )
+FEEDBACK = Metric(
+    "switchyard.feedback.received_total", "counter", "judgement", "Judgements of answers, new or changed", ("release",)
+)
 DRIFT_SCORE = Metric(
     "switchyard.drift.score",
     "gauge",

@@ -1,0 +1,85 @@
+"""What live traffic leaves behind: an answer that was given, and what somebody thought of it.
+
+Texts in here are masked already; None where there is none, or where masking broke. Times are UTC in ISO 8601, so that
+they sort as text. `to_dict` gives one JSON-ready row, `kind` and `schema` included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+EVENT_SCHEMA = "switchyard.event/v1"
+
+
+@dataclass(frozen=True)
+class AnswerEvent:
+    """One answered or failed request. Lengths are in characters, of the texts as they were before masking.
+
+    `groundedness` is the evaluation's own scorer, None where it has nothing to say. `key_id` is None where no key was
+    asked for; `error_type` is None where an answer came; `trace_id` is OpenTelemetry's, in hex.
+    """
+
+    kind: ClassVar[str] = "answer"
+
+    event_id: str
+    at: str
+    request_id: str
+    key_id: str | None
+    name: str
+    release: str
+    digest: str
+    question: str | None
+    answer: str | None
+    question_chars: int
+    answer_chars: int | None
+    keywords: int | None
+    refused: bool
+    schema_failed: bool
+    error_type: str | None
+    tokens: int | None
+    cost_usd: float | None
+    latency_ms: float
+    groundedness: float | None
+    trace_id: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"schema": EVENT_SCHEMA, "kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class FeedbackEvent:
+    """One judgement of one answer. Those with the same `feedback_id` say the same thing anew: the newest counts.
+
+    `source` is `caller`, `admin` or `review`; `author` the id of the key, or who reviewed; None where no key was asked
+    for. `score`: the higher, the better.
+    """
+
+    kind: ClassVar[str] = "feedback"
+
+    event_id: str
+    at: str
+    feedback_id: str
+    request_id: str
+    answer_event: str | None
+    name: str
+    release: str
+    digest: str
+    source: str
+    author: str | None
+    score: float | None
+    label: str | None
+    comment: str | None
+    corrected_answer: str | None
+    trace_id: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"schema": EVENT_SCHEMA, "kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FeedbackEvent:
+        """Read what `to_dict` wrote."""
+        return cls(**{key: value for key, value in data.items() if key not in ("schema", "kind")})

@@ -1,0 +1,179 @@
+"""What this host's workers have to say of live traffic, until the follower has shipped it: one SQLite file.
+
+Workers note requests and add events; the follower takes events in batches and lets go of what was shipped. A batch
+keeps its name and its rows until then, so that a follower that died in between ships the same object again.
+Bounded: what would make the file larger than `most_bytes` is not taken. Several processes may use the file at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mlflow_project.domain.event import AnswerEvent, FeedbackEvent
+from mlflow_project.errors import Unavailable
+
+_BUSY_SECONDS = 2.0
+_TABLES = """
+CREATE TABLE IF NOT EXISTS asked (
+  request_id TEXT, key_id TEXT, at TEXT, name TEXT, "release" TEXT, digest TEXT, event_id TEXT, trace_id TEXT,
+  PRIMARY KEY (request_id, key_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS asked_at ON asked (at);
+CREATE TABLE IF NOT EXISTS events (
+  seq INTEGER PRIMARY KEY, kind TEXT, at TEXT, subject TEXT, said TEXT, body BLOB, batch TEXT, done INTEGER DEFAULT 0,
+  told INTEGER DEFAULT 1);
+CREATE INDEX IF NOT EXISTS events_batch ON events (done, batch);
+CREATE INDEX IF NOT EXISTS events_untold ON events (told) WHERE told = 0;
+CREATE INDEX IF NOT EXISTS events_subject ON events (subject);
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that was answered here. `key_id` is "" where no key was asked for; `event_id` None: not sampled."""
+
+    request_id: str
+    key_id: str
+    at: str
+    name: str
+    release: str
+    digest: str
+    event_id: str | None
+    trace_id: str | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events to ship together; `rows` are JSON documents. The same name always has the same rows."""
+
+    name: str
+    rows: tuple[bytes, ...]
+
+
+class Spool:
+    """One host's file. Every call may raise `Unavailable`: the disk does not take it, or the file is full."""
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self._path = path
+        self._most_bytes = most_bytes
+        self._local = threading.local()
+
+    def add(self, asked: Sequence[Asked], events: Sequence[AnswerEvent]) -> None:
+        """Note requests, and take the events of those that were sampled."""
+        rows = [(event.kind, event.at, "", "", orjson.dumps(event.to_dict())) for event in events]
+        with self._writing() as connection:
+            self._check_room(connection)
+            connection.executemany("INSERT OR REPLACE INTO asked VALUES (?,?,?,?,?,?,?,?)", map(astuple, asked))
+            connection.executemany("INSERT INTO events (kind, at, subject, said, body) VALUES (?,?,?,?,?)", rows)
+
+    def asked(self, request_id: str) -> tuple[Asked, ...]:
+        """The requests of this id, the newest first: callers choose ids, and two may choose the same."""
+        with self._open() as connection:
+            found = connection.execute("SELECT * FROM asked WHERE request_id = ? ORDER BY at DESC", (request_id,))
+            return tuple(Asked(*row) for row in found)
+
+    def note_feedback(self, event: FeedbackEvent, said: str) -> bool:
+        """Take a judgement; False where the last one of its `feedback_id` said the same (`said` is its digest)."""
+        with self._writing() as connection:
+            last = "SELECT said FROM events WHERE subject = ? ORDER BY seq DESC LIMIT 1"
+            if connection.execute(last, (event.feedback_id,)).fetchone() == (said,):
+                return False
+            self._check_room(connection)
+            told = event.trace_id is None
+            row = (event.kind, event.at, event.feedback_id, said, orjson.dumps(event.to_dict()), told)
+            connection.execute("INSERT INTO events (kind, at, subject, said, body, told) VALUES (?,?,?,?,?,?)", row)
+            return True
+
+    def untold(self) -> tuple[FeedbackEvent, ...]:
+        """The judgements of traced answers that MLflow has not been told of, the oldest first."""
+        with self._open() as connection:
+            found = connection.execute("SELECT body FROM events WHERE told = 0 ORDER BY seq LIMIT 100")
+            return tuple(FeedbackEvent.from_dict(orjson.loads(row[0])) for row in found)
+
+    def told(self, event: FeedbackEvent) -> None:
+        """MLflow was told of a judgement, or need not be."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE events SET told = 1 WHERE subject = ? AND at <= ?", (event.feedback_id, event.at)
+            )
+
+    def batch(self, name: str, most: int) -> Batch | None:
+        """What is to be shipped next: a batch that was begun before, or a new one of this name; None: nothing is."""
+        with self._writing() as connection:
+            begun = connection.execute(
+                "SELECT batch FROM events WHERE done = 0 AND batch IS NOT NULL LIMIT 1"
+            ).fetchone()
+            if begun is None:
+                chosen = "SELECT seq FROM events WHERE done = 0 AND batch IS NULL ORDER BY seq LIMIT ?"
+                connection.execute(f"UPDATE events SET batch = ? WHERE seq IN ({chosen})", (name, most))
+            taken = begun[0] if begun is not None else name
+            rows = connection.execute("SELECT body FROM events WHERE done = 0 AND batch = ? ORDER BY seq", (taken,))
+            bodies = tuple(bytes(row[0]) for row in rows)
+        return Batch(taken, bodies) if bodies else None
+
+    def shipped(self, batch: str) -> None:
+        """Let go of a batch. Judgements stay, so that the same one is known when it comes again."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM events WHERE batch = ? AND kind = ?", (batch, AnswerEvent.kind))
+            connection.execute("UPDATE events SET done = 1 WHERE batch = ?", (batch,))
+
+    def trim(self, before: str) -> None:
+        """Forget what is older than a time and shipped, and the oldest requests where the file is nearly full."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM asked WHERE at < ?", (before,))
+            connection.execute("DELETE FROM events WHERE done = 1 AND at < ?", (before,))
+            if _used(connection) > 0.8 * self._most_bytes:
+                connection.execute(
+                    "DELETE FROM asked WHERE at <= (SELECT at FROM asked ORDER BY at LIMIT 1 OFFSET "
+                    "(SELECT count(*) / 4 FROM asked))"
+                )
+
+    def _check_room(self, connection: sqlite3.Connection) -> None:
+        if _used(connection) > self._most_bytes:
+            raise Unavailable(
+                f"{self._path} is full ({self._most_bytes:,} bytes): does the follower run, and is the object store up?"
+            )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection, made on its first call; made anew after an error."""
+        try:
+            if getattr(self._local, "connection", None) is None:
+                self._local.connection = self._connect()
+            yield self._local.connection
+        except sqlite3.Error as error:
+            self._local.connection = None
+            raise Unavailable(f"The events of this host cannot be kept in {self._path}: {error}.") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        self._path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(_TABLES)
+        return connection
+
+
+def _used(connection: sqlite3.Connection) -> int:
+    def ask(what: str) -> Any:
+        return connection.execute(f"PRAGMA {what}").fetchone()[0]
+
+    return int((ask("page_count") - ask("freelist_count")) * ask("page_size"))

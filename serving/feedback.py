@@ -1,0 +1,99 @@
+"""Taking a judgement of an answer that this host gave: whose it may be, and what is kept of it.
+
+In: what a caller says. Out: one event in the spool, on disk before the caller hears of it. The same judgement said
+again changes nothing; another one of the same answer by the same caller takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow_project.api_keys import ApiKey
+from mlflow_project.domain.event import FeedbackEvent
+from mlflow_project.errors import NotFound, Refused, Unavailable
+from mlflow_project.rules.canonical import digest_of
+from mlflow_project.rules.masking import Masker
+from mlflow_project.snapshot.spool import Asked, Spool
+from mlflow_project.telemetry.catalogue import FEEDBACK
+from mlflow_project.telemetry.meters import Meters
+from serving.events import FLUSH_SECONDS
+
+_TEXTS = ("label", "comment", "corrected_answer")
+_TRIES = 4
+
+
+class FeedbackDesk:
+    """One for each worker; any worker of a host knows the requests of all."""
+
+    def __init__(self, spool: Spool, masker: Masker, meters: Meters) -> None:
+        self._spool = spool
+        self._masker = masker
+        self._meters = meters
+
+    async def take(self, request_id: str, judgement: Mapping[str, Any], caller: ApiKey | None) -> tuple[Asked, bool]:
+        """Keep a judgement (`score`, `label`, `comment`, `corrected_answer`). False: it was there already.
+
+        Raises:
+            NotFound: this host knows no such request. Refused: somebody else's key asked it.
+            Unavailable: the judgement cannot be kept, or cannot be masked.
+        """
+        asked = _of_caller(request_id, await self._asked(request_id), caller)
+        event = self._event(asked, judgement, caller)
+        said = digest_of([event.score, event.label, event.comment, event.corrected_answer])
+        new = await asyncio.to_thread(self._spool.note_feedback, event, said)
+        if new:
+            self._meters.record(FEEDBACK, 1, release=asked.release)
+        return asked, new
+
+    async def _asked(self, request_id: str) -> tuple[Asked, ...]:
+        """The requests of this id; one just answered, by another worker perhaps, is on its way to the disk."""
+        for _ in range(_TRIES):
+            found = await asyncio.to_thread(self._spool.asked, request_id)
+            if found:
+                return found
+            await asyncio.sleep(FLUSH_SECONDS)
+        raise NotFound(
+            f"No request {request_id!r} was answered on this host lately: the header X-Request-Id of the answer names "
+            "it, and SWITCHYARD_EVENT_DAYS says how long it is known."
+        )
+
+    def _event(self, asked: Asked, judgement: Mapping[str, Any], caller: ApiKey | None) -> FeedbackEvent:
+        author = caller.id if caller is not None else None
+        texts = {name: self._masked(judgement.get(name)) for name in _TEXTS}
+        return FeedbackEvent(
+            event_id=uuid.uuid4().hex,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            feedback_id=digest_of([asked.request_id, asked.key_id, asked.at, author])[7:39],
+            request_id=asked.request_id,
+            answer_event=asked.event_id,
+            name=asked.name,
+            release=asked.release,
+            digest=asked.digest,
+            source="caller" if (author or "") == asked.key_id else "admin",
+            author=author,
+            score=judgement.get("score"),
+            trace_id=asked.trace_id,
+            **texts,
+        )
+
+    def _masked(self, text: str | None) -> str | None:
+        masked = self._masker.record_safe(text, len(text or "") * 2)
+        if text is not None and masked is None:
+            raise Unavailable("This feedback holds a text that cannot be masked, so nothing of it was kept.")
+        return masked.text if masked is not None else None
+
+
+def _of_caller(request_id: str, found: tuple[Asked, ...], caller: ApiKey | None) -> Asked:
+    """The caller's own request of this id; for an admin, and where no keys are asked for, the newest of them."""
+    if caller is None:
+        return found[0]
+    own = [asked for asked in found if asked.key_id == caller.id]
+    if own:
+        return own[0]
+    if caller.may("admin"):
+        return found[0]
+    raise Refused(f"The request {request_id!r} was not asked with this API key: that key may judge it, or an admin's.")

@@ -1,0 +1,59 @@
+"""`POST /feedback`: what a caller thinks of an answer. Idempotent: the same words again change nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from serving.feedback import FeedbackDesk
+
+router = APIRouter(tags=["Feedback"])
+
+
+def _is_text(text: str) -> str:
+    """JSON can spell half a surrogate pair, which no file can hold."""
+    if not text.isprintable() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise ValueError("holds half of a surrogate pair, which is no character: send whole ones")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_is_text)]
+
+
+class Feedback(BaseModel):
+    """At least one of the four. `score`: the higher, the better; a site keeps to one scale, as 0 to 1."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"request_id": "5e1f…", "score": 1, "label": "correct", "comment": "Thanks!"}]},
+    )
+    request_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")
+    score: float | None = Field(default=None, ge=-1000, le=1000, allow_inf_nan=False, strict=True)
+    label: Text | None = Field(default=None, min_length=1, max_length=64)
+    comment: Text | None = Field(default=None, min_length=1, max_length=10_000)
+    corrected_answer: Text | None = Field(default=None, min_length=1, max_length=20_000)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Feedback:
+        if all(value is None for value in (self.score, self.label, self.comment, self.corrected_answer)):
+            raise ValueError("give a score, a label, a comment or a corrected_answer")
+        return self
+
+
+class Taken(BaseModel):
+    """`status` is `unchanged` where the same had been said before."""
+
+    request_id: str
+    release: str
+    status: Literal["recorded", "unchanged"]
+
+
+@router.post("/feedback", summary="Judge an answer")
+async def feedback(body: Feedback, request: Request) -> Taken:
+    """May be sent with the key that asked, or an admin's. It is on disk when the answer comes."""
+    desk: FeedbackDesk = request.app.state.feedback
+    caller = request.scope["state"].get("caller")
+    asked, new = await desk.take(body.request_id, body.model_dump(exclude={"request_id"}), caller)
+    return Taken(request_id=asked.request_id, release=asked.release, status="recorded" if new else "unchanged")

@@ -1,0 +1,129 @@
+"""Events of live traffic -> Delta tables of answers and of feedback, each event exactly once.
+
+    spark-submit spark_jobs/collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]
+
+In: JSON lines that followers shipped, `s3a://raw-data-bucket/events/day=…/*.jsonl`. Out: `<output>_answers` and
+`<output>_feedback`, appended to; `source_file` says which object a row came from, and what a table has rows of already
+is not read into it again. One commit a table and run, so a run that was cut short is made up for by the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+from pyspark.sql.types import BooleanType, DoubleType, LongType, StringType, StructField, StructType
+
+from mlflow_project.domain.event import EVENT_SCHEMA, AnswerEvent, FeedbackEvent
+from mlflow_project.errors import InvalidData
+from spark_jobs import delta_log, tables
+from spark_jobs.lease import one_writer
+from spark_jobs.program import Arguments, run
+from spark_jobs.session import spark_session, translated
+
+USAGE = "collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]"
+EVENTS = "s3a://raw-data-bucket/events"
+OUTPUT = "s3a://curated-data-bucket/live"
+
+_TYPES = {"str": StringType(), "float": DoubleType(), "int": LongType(), "bool": BooleanType()}
+
+
+def columns(kind: type[AnswerEvent] | type[FeedbackEvent]) -> StructType:
+    """The columns of a kind of event, as its dataclass has them."""
+    fields = kind.__dataclass_fields__.values()
+    return StructType([StructField(one.name, _TYPES[str(one.type).removesuffix(" | None")]) for one in fields])
+
+
+def collect(spark: SparkSession, events: str, output: str, since: str | None = None) -> dict[str, Any]:
+    """Append what is new to both tables; the counts.
+
+    Raises:
+        InvalidData: an object holds a line that is no event. Refused: somebody else writes one of the tables.
+    """
+    lines = _lines(spark, events, since)
+    done: dict[str, Any] = {}
+    for kind, name in ((AnswerEvent, "answers"), (FeedbackEvent, "feedback")):
+        table = f"{tables.address(output)}_{name}"
+        done[name] = 0 if lines is None else _append(spark, lines, kind, table)
+        done[f"{name}_version"] = delta_log.newest(spark, table)
+    return done
+
+
+def _lines(spark: SparkSession, events: str, since: str | None) -> DataFrame | None:
+    """Every line with its object, `day` from a day on; None where nobody has shipped anything."""
+    place = spark._jvm.org.apache.hadoop.fs.Path(events)
+    if not place.getFileSystem(spark._jsc.hadoopConfiguration()).exists(place):
+        return None
+    found = spark.read.text(events).withColumn(
+        "source_file", f.regexp_replace("_metadata.file_path", "^.*/events/", "")
+    )
+    return found if since is None else found.where(f.col("day") >= f.lit(since).cast("date"))
+
+
+def _append(spark: SparkSession, lines: DataFrame, kind: type[AnswerEvent] | type[FeedbackEvent], table: str) -> int:
+    with one_writer(table) as still_ours:
+        there = delta_log.newest(spark, table) is not None
+        if there:
+            known = tables.read(spark, table).select("source_file").distinct()
+            lines = lines.join(f.broadcast(known), "source_file", "left_anti")
+        rows = parsed(lines, kind).cache()
+        try:
+            count = int(rows.count())
+            _check(rows)
+            if count or not there:
+                still_ours()
+                tables.writer(rows.drop("schema", "value")).partitionBy("day").mode("append").save(table)
+            return count
+        finally:
+            rows.unpersist()
+
+
+def parsed(lines: DataFrame, kind: type[AnswerEvent] | type[FeedbackEvent]) -> DataFrame:
+    """The events of one kind, one row an `event_id`; lines that are no events come along with `schema` null."""
+    envelope = StructType([StructField("schema", StringType()), StructField("kind", StringType()), *columns(kind)])
+    event = lines.select("value", "source_file", f.from_json("value", envelope).alias("event"))
+    flat = event.select("value", "source_file", "event.*")
+    wanted = flat.where((f.col("kind") == kind.kind) | f.col("kind").isNull())
+    day = f.to_date(f.substring("at", 1, 10))
+    return wanted.drop("kind").dropDuplicates(["event_id"]).withColumn("day", day)
+
+
+def _check(rows: DataFrame) -> None:
+    broken = rows.where(f.col("schema").isNull() | (f.col("schema") != EVENT_SCHEMA) | f.col("day").isNull()).first()
+    if broken is not None:
+        raise InvalidData(
+            f"{broken['source_file']} holds a line that is no event of {EVENT_SCHEMA}: look at it, and move the object "
+            "elsewhere if it does not belong there. The tables are as they were."
+        )
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line; anything wrong ends with the usage line and exit code 2."""
+    parser = Arguments(USAGE, __doc__ or "")
+    parser.add_argument("events", nargs="?", default=EVENTS)
+    parser.add_argument("output", nargs="?", default=OUTPUT)
+    parser.add_argument("--since", metavar="YYYY-MM-DD", help="look at objects shipped from this day on")
+    return parser.parse_args(argv)
+
+
+def job(options: argparse.Namespace) -> dict[str, Any]:
+    """Collect; the counts as JSON-ready data."""
+    spark = spark_session("collect_feedback")
+    try:
+        with translated(f"Collecting {options.events}"):
+            return collect(spark, options.events, options.output, options.since)
+    finally:
+        spark.stop()
+
+
+def main(argv: list[str]) -> int:
+    """The program; returns the exit code."""
+    options = arguments(argv)
+    return run(job, options, f"{options.events} -> {options.output}_answers, {options.output}_feedback")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
