@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -33,8 +34,7 @@ _TYPES = {"str": StringType(), "float": DoubleType(), "int": LongType(), "bool":
 
 def columns(kind: type[AnswerEvent] | type[FeedbackEvent]) -> StructType:
     """The columns of a kind of event, as its dataclass has them."""
-    fields = kind.__dataclass_fields__.values()
-    return StructType([StructField(one.name, _TYPES[str(one.type).removesuffix(" | None")]) for one in fields])
+    return StructType([StructField(one.name, _TYPES[str(one.type).removesuffix(" | None")]) for one in fields(kind)])
 
 
 def collect(spark: SparkSession, events: str, output: str, since: str | None = None) -> dict[str, Any]:

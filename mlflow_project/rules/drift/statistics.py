@@ -100,6 +100,21 @@ def classifier_two_sample(vectors: NDArray[np.float32]) -> Statistic:
     return Statistic(measure, lambda window, rest: 0.29 * np.sqrt(1 / window + 1 / rest))
 
 
+def mean_discrepancy(vectors: NDArray[np.float32]) -> Statistic:
+    """The squared maximum mean discrepancy under a Gaussian kernel (Gretton and others 2012): it sees a shift that is too
+    thin for a classifier to learn from one window."""
+    squared = (vectors * vectors).sum(axis=1)
+    kernel = np.exp(2 * vectors @ vectors.T - squared[:, None] - squared[None, :])
+
+    def measure(divisions: Divisions) -> Distances:
+        inside, outside = divisions.sum(1, keepdims=True), (~divisions).sum(1, keepdims=True)
+        weights = (divisions / inside - ~divisions / outside).astype(np.float32)
+        found: Distances = np.einsum("ij,ij->i", weights @ kernel, weights).astype(np.float64)
+        return found
+
+    return Statistic(measure, lambda window, rest: 0.01 / window)
+
+
 def area_under_curve(scores: NDArray[Any], positive: Divisions) -> Distances:
     """The chance that a row of the window scores higher than one of the rest (Mann and Whitney's U by its range)."""
     ranks = rankdata(scores, axis=1)

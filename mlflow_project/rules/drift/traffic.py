@@ -22,13 +22,14 @@ from mlflow_project.rules.drift.statistics import (
     difference_of_shares,
     jensen_shannon,
     kolmogorov_smirnov,
+    mean_discrepancy,
     new_terms,
     one_hot,
 )
 from mlflow_project.rules.quality.languages import UNKNOWN, language_of
 from mlflow_project.rules.scorers.words import content_words
 
-TOPICS = 8
+TOPICS = 32
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,14 @@ def checks_of(pool: Traffic, topics: Topics) -> dict[str, Statistic]:
         "question words": jensen_shannon(counts),
         "question language": jensen_shannon(one_hot(pool.languages)),
         "question topics": jensen_shannon(one_hot(topics.numbers(pool.question_vectors))),
-        "question meaning": classifier_two_sample(pool.question_vectors),
+        "question meaning": mean_discrepancy(pool.question_vectors),
+        "question classifier": classifier_two_sample(pool.question_vectors),
     }
     found |= {n: kolmogorov_smirnov(values) for n, values in pool.numbers.items() if not np.isnan(values).all()}
     found |= {name: difference_of_shares(holds) for name, holds in pool.shares.items()}
     if pool.answer_vectors is not None:
-        found["answer meaning"] = classifier_two_sample(pool.answer_vectors)
+        found["answer meaning"] = mean_discrepancy(pool.answer_vectors)
+        found["answer classifier"] = classifier_two_sample(pool.answer_vectors)
     return found
 
 
