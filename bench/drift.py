@@ -1,9 +1,9 @@
 """How often drift cries wolf, and how fast it sees a real change: months of windows from BANKING77's questions.
 
 `python -m bench.drift [--months N]`. A release's reference is 2,000 questions, a day's window 500. Quiet months draw
-every day from the same mix of 77 intents. In the others something changes on day 10: ten intents are asked for five times
-as often, at once or a tenth of that more each day; or one intent that there was not becomes a tenth of the questions. Casagrande and others' data,
-CC-BY 4.0, in `../shared/data/banking77`.
+every day from the same mix of 77 intents. In the others something changes on day 10: ten intents are asked for five
+times as often, at once or a tenth of that more each day; or one intent that there was not becomes a tenth of all.
+Casanueva and others' data (2020), CC-BY 4.0, in `../shared/data/banking77`.
 """
 
 from __future__ import annotations

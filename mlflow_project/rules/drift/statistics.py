@@ -101,8 +101,8 @@ def classifier_two_sample(vectors: NDArray[np.float32]) -> Statistic:
 
 
 def mean_discrepancy(vectors: NDArray[np.float32]) -> Statistic:
-    """The squared maximum mean discrepancy under a Gaussian kernel (Gretton and others 2012): it sees a shift that is too
-    thin for a classifier to learn from one window."""
+    """The squared maximum mean discrepancy under a Gaussian kernel (Gretton and others 2012): it sees a shift that is
+    too thin for a classifier to learn from one window."""
     squared = (vectors * vectors).sum(axis=1)
     kernel = np.exp(2 * vectors @ vectors.T - squared[:, None] - squared[None, :])
 
