@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import beta
+from scipy.stats import t as student
 
 from bench.report import Measure, report
 from mlflow_project.domain.verdict import Scores
@@ -132,6 +133,7 @@ def _bounds(differences: Any) -> Any:
     squares = counts @ (centred**2).T / n
     errors = np.sqrt(np.maximum(squares - means**2, 0) / (n - 1))
     high = np.quantile(means / np.maximum(errors, 1e-12), CONFIDENCE, axis=0)
+    high = np.maximum(high, student.ppf(CONFIDENCE, n - 1))
     return np.clip(mean - high * error, differences.min(axis=-1), differences.max(axis=-1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_project.adapters.airflow import Airflow, airflow_settings
+from mlflow_project.errors import Unavailable
 
 ROOT = Path(__file__).parents[2]
 ENDED = ("success", "failed")
@@ -42,6 +44,15 @@ class RunningAirflow:
         found = self.rest.get(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in found}
 
+    def ask_again(self, dag: str, run: str, task: str) -> None:
+        """Clear a task and what comes after it, as by a click on *Clear*."""
+        body = {"dag_run_id": run, "task_ids": [task], "include_downstream": True, "only_failed": False}
+        self.rest.post(f"dags/{dag}/clearTaskInstances", {**body, "reset_dag_runs": True, "dry_run": False})
+
+    def stop(self, dag: str, run: str) -> None:
+        """End a run that has shown what it was to show."""
+        self.rest.patch(f"dags/{dag}/dagRuns/{run}", {"state": "failed"})
+
     def result(self, dag: str, run: str, task: str) -> Any:
         """What a task returned."""
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
@@ -69,10 +80,12 @@ def manage(command: str) -> None:
 
 
 def until(holds: Callable[[], Any], seconds: float, describe: Callable[[], str]) -> Any:
-    """The first true value; fails with a description when there is none in time."""
+    """The first true value; fails with a description when there is none in time. On a busy machine Airflow may take
+    longer over an answer than its caller waits: it is asked again."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if value := holds():
-            return value
+        with contextlib.suppress(Unavailable):
+            if value := holds():
+                return value
         time.sleep(0.5)
     raise AssertionError(f"Not within {seconds:.0f} s: {describe()}")

@@ -21,10 +21,12 @@ def bootstrap_bounds(differences: Any, confidence: float, resamples: int = RESAM
     """Lower and upper bound of the mean, each one-sided at `confidence`, along the last axis.
 
     The studentised bootstrap (Efron and Tibshirani 1993, chapter 12.5): scipy resamples the t statistic. Of scipy's own
-    intervals BCa comes nearest, and accepts too often below 200 skewed cases (`bench/gate.py`). Bounds stay within the
+    intervals BCa comes nearest, and accepts too often below 200 skewed cases (`bench/gate.py`). It is never narrower
+    than Student's interval: alone it accepts 5.2 to 5.4 % instead of 5 on 100 to 150 cases. Bounds stay within the
     range of the data; where all differences are equal, both bounds are that difference.
     """
     from scipy.stats import bootstrap
+    from scipy.stats import t as student
 
     values = np.asarray(differences, dtype=float)
     mean, error = values.mean(axis=-1), _error(values, -1)
@@ -40,6 +42,8 @@ def bootstrap_bounds(differences: Any, confidence: float, resamples: int = RESAM
         rng=np.random.default_rng(SEED),
     )
     low, high = resampled.confidence_interval
+    least_width = student.ppf(confidence, values.shape[-1] - 1)
+    low, high = np.minimum(low, -least_width), np.maximum(high, least_width)
     least, most = values.min(axis=-1), values.max(axis=-1)
     return np.clip(mean - high * error, least, most), np.clip(mean - low * error, least, most)
 
