@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -80,6 +83,37 @@ def test_a_line_that_a_crash_cut_short_is_asked_again(tmp_path: Path) -> None:
     third = Answerer()
     outcomes_of(third, tmp_path, CASES[:2])
     assert third.asked == []
+
+
+SLOW = """
+import asyncio, sys
+from pathlib import Path
+from mlflow_project.evaluation.answers import AnswerCache
+from mlflow_project.evaluation.asking import Plan, ask_all
+from tests.evaluation.test_asking import CASES, FULL
+
+async def ask(case):
+    await asyncio.sleep(0.05)
+    return FULL
+
+asyncio.run(ask_all(CASES, ask, AnswerCache(Path(sys.argv[1]), "sha256:abc"), Plan(1), lambda *counts: None))
+"""
+
+
+def test_what_was_answered_before_a_kill_is_not_asked_again(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SLOW, tmp_path], cwd=Path(__file__).parents[2])
+    file = tmp_path / "abc.jsonl"
+    while not file.exists() or file.read_text().count("\n{") < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    answered = file.read_text().count("}\n")
+    again = Answerer()
+    outcomes = outcomes_of(again, tmp_path)
+    assert 3 <= answered < len(CASES)
+    assert len(again.asked) == len(CASES) - answered
+    assert all(outcome.answer == FULL for outcome in outcomes)
 
 
 def test_an_outage_is_tried_again(tmp_path: Path) -> None:

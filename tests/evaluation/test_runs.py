@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,7 +21,7 @@ from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Score, Scores
 from mlflow_project.errors import InvalidData, NotFound, Unavailable
-from mlflow_project.evaluation.asking import Ask
+from mlflow_project.evaluation.asking import Ask, Plan
 from mlflow_project.evaluation.cases import cases_digest
 from mlflow_project.evaluation.compare import judge, keep_verdict, picture
 from mlflow_project.evaluation.extras import Extras
@@ -139,6 +141,31 @@ def test_a_sample_goes_through_mlflows_own_evaluation_and_the_librarys_metrics_s
     found = httpx.post(f"{bench.experiments.uri}/api/3.0/mlflow/traces/search", json=body).json()["traces"]
     assert len(found) == 3
     assert {each["assessment_name"] for each in found[0]["assessments"]} >= {"correct", "token_f1", "latency_ms"}
+
+
+def test_after_ctrl_c_the_run_is_marked_and_only_the_rest_is_asked(bench: Bench, name: str) -> None:
+    asked: list[str] = []
+
+    def answering(interrupted_at: int) -> Opened:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Ask]:
+            async def ask(case: Case) -> Answer:
+                asked.append(case.id)
+                if len(asked) == interrupted_at:
+                    signal.raise_signal(signal.SIGINT)
+                    await asyncio.sleep(5)
+                return Answer("It is blue.", latency_ms=1.0)
+
+            yield ask
+
+        return opened
+
+    one_by_one = replace(bench, plan=Plan(at_once=1))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(release(name, 1), CASES, answering(21), one_by_one)
+    assert find_run(bench.experiments, release(name, 1)) is None, "the interrupted run does not count"
+    evaluate(release(name, 1), CASES, answering(0), one_by_one)
+    assert len(asked) == 21 + 40
 
 
 def test_a_score_that_is_no_number_is_no_defect_and_the_gate_refuses(bench: Bench, name: str) -> None:
