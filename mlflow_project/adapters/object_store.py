@@ -16,9 +16,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
+from mlflow_project.errors import ConfigError, InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.settings import StoreSettings
 
+_LOCK_DAYS = 365
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404"}
 _CONDITION_FAILED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 
@@ -98,10 +99,13 @@ class ObjectStore:
                         item["Key"], item["Size"], item["ETag"], modified=item["LastModified"].timestamp()
                     )
 
-    def versions(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
-        """Every version and delete marker below a prefix, a key's newest first."""
+    def versions(self, bucket: str, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
+        """Every version below a prefix, a key's newest first, and every delete marker; beginning after a key."""
         with self._translated(bucket, prefix):
-            for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+            pages = self._client.get_paginator("list_object_versions").paginate(
+                Bucket=bucket, Prefix=prefix, **({"KeyMarker": start_after} if start_after else {})
+            )
+            for page in pages:
                 rows = [(item, False) for item in page.get("Versions", ())]
                 rows += [(item, True) for item in page.get("DeleteMarkers", ())]
                 for item, deleted in rows:
@@ -126,23 +130,66 @@ class ObjectStore:
             self._client.download_file(bucket, key, str(path))
 
     def ensure_bucket(self, bucket: str, *, versioned: bool = True, locked: bool = False) -> bool:
-        """Create the bucket unless it is there; True if it was created. `locked`: object lock, COMPLIANCE mode."""
+        """Create the bucket unless it is there, and set what it lacks; True if it was created.
+
+        Args:
+            locked: object lock in COMPLIANCE mode, for a year unless the bucket says longer.
+
+        Raises:
+            ConfigError: the bucket was made without object lock, the store cannot add it, and it holds something.
+        """
         with self._translated(bucket, ""):
-            try:
-                self._client.head_bucket(Bucket=bucket)
-                return False
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in _MISSING:
-                    raise
-            self._client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=locked)
-            if versioned and not locked:
+            created = self._created(bucket, locked)
+            status = self._client.get_bucket_versioning(Bucket=bucket).get("Status")
+            if (versioned or locked) and status != "Enabled":
                 self._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-            if locked:
-                rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 365}}
-                self._client.put_object_lock_configuration(
-                    Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
-                )
+            elif not versioned and not locked and status == "Enabled":
+                self._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+            if locked and not self._keeps_a_year(bucket):
+                self._lock(bucket)
+        return created
+
+    def _created(self, bucket: str, locked: bool) -> bool:
+        try:
+            self._client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _MISSING:
+                raise
+            self._client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=locked)
             return True
+        return False
+
+    def _can_be_locked(self, bucket: str) -> bool:
+        try:
+            self._client.get_object_lock_configuration(Bucket=bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ObjectLockConfigurationNotFoundError":
+                raise
+            return False
+        return True
+
+    def _keeps_a_year(self, bucket: str) -> bool:
+        if not self._can_be_locked(bucket):
+            return False
+        found = self._client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
+        rule = found.get("Rule", {}).get("DefaultRetention", {})
+        days = rule.get("Days", 0) + _LOCK_DAYS * rule.get("Years", 0)
+        return bool(rule.get("Mode") == "COMPLIANCE" and days >= _LOCK_DAYS)
+
+    def _lock(self, bucket: str) -> None:
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": _LOCK_DAYS}}
+        wanted = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+        try:
+            if not self._can_be_locked(bucket):
+                self._client.delete_bucket(Bucket=bucket)  # refused unless it is empty
+                self._client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+            self._client.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=wanted)
+        except ClientError as error:
+            raise ConfigError(
+                f"The bucket {bucket} at {self.settings.s3_endpoint} has no object lock and cannot be given one "
+                f"({error.response['Error']['Code']}), so its records could be deleted: make a new bucket with object "
+                "lock, copy the records there in order, and name it in SWITCHYARD_LEDGER_BUCKET."
+            ) from error
 
     def _conditional(self, bucket: str, key: str, data: bytes, content_type: str, **condition: str) -> str | None:
         try:

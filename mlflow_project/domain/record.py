@@ -26,6 +26,7 @@ RecordType = Literal[
     "observed_flip",  # an alias moved by hand, and followed
     "observed_violation",  # an alias moved by hand, and not followed
     "reconciled",  # such an alias put back
+    "unreadable",  # never written: what stands for an object in a record's place that is none
 ]
 
 
@@ -57,12 +58,29 @@ class LedgerRecord:
     def from_dict(cls, data: Mapping[str, Any]) -> LedgerRecord:
         """Read a record.
 
+        A type that this version of Switchyard does not know is read all the same: who replays it passes it over.
+
         Raises:
-            InvalidData: not of this schema, or a field is missing or unknown.
+            InvalidData: not of this schema, or a field is missing, unknown, or of the wrong kind.
         """
+        if not isinstance(data, Mapping):
+            raise InvalidData(f"A ledger record is a JSON object; this one is a {type(data).__name__}.")
         if data.get("schema") != RECORD_SCHEMA:
             raise InvalidData(f"A ledger record says schema {RECORD_SCHEMA!r}; this one says {data.get('schema')!r}.")
         try:
-            return cls(**{key: value for key, value in data.items() if key != "schema"})
+            record = cls(**{key: value for key, value in data.items() if key != "schema"})
         except TypeError as error:
             raise InvalidData(f"Ledger record {data.get('serial')!r} cannot be read: {error}.") from error
+        wrong = [key for key, kind in _KINDS.items() if not isinstance(getattr(record, key), kind)]
+        if wrong:
+            raise InvalidData(f"Ledger record {record.serial!r} cannot be read: wrong values in {', '.join(wrong)}.")
+        return record
+
+
+_KINDS: Mapping[str, Any] = {
+    "serial": int,
+    **dict.fromkeys(("previous", "nonce", "time", "type", "kind", "name", "who", "why"), str),
+    **dict.fromkeys(("version", "from_version", "intent"), int | None),
+    **dict.fromkeys(("digest", "alias"), str | None),
+    "evidence": Mapping,
+}

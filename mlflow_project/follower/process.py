@@ -57,10 +57,11 @@ def follow() -> None:
     ]
     for thread in others:
         thread.start()
+    woken = False
     while not stop.is_set():
         began = time.monotonic()
-        watcher.look()
-        _sleep(stop, folder, began + settings.poll_ms / 1000)
+        watcher.look(hurry=woken)
+        woken = _sleep(stop, folder, began + settings.poll_ms / 1000)
     for thread in others:
         thread.join()
     if sender is not None:
@@ -95,9 +96,10 @@ def _store() -> ObjectStore:
     return ObjectStore(load(StoreSettings), connect_timeout=1.0, read_timeout=STORE_SECONDS)
 
 
-def _sleep(stop: threading.Event, folder: ServingFolder, until: float) -> None:
-    """Until the next look is due, or somebody touches the wake file."""
+def _sleep(stop: threading.Event, folder: ServingFolder, until: float) -> bool:
+    """Until the next look is due, or somebody touches the wake file: True then."""
     seen = stamp(folder.wake_file)
     while time.monotonic() < until and not stop.wait(WAKE_SECONDS):
         if stamp(folder.wake_file) != seen:
-            return
+            return True
+    return False

@@ -10,13 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlflow_project.adapters.object_store import ObjectStore
-from mlflow_project.adapters.registry import Registry
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.adapters.retrieval import index_store
-from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.ledger import Seal
-from mlflow_project.rules.canonical import manifest_digest
-from mlflow_project.rules.content import manifest_of
 from mlflow_project.snapshot.content import Placed
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.snapshot.verify import verify
@@ -28,7 +24,7 @@ class Fetcher:
     def __init__(self, store: ObjectStore, folder: ServingFolder, trusted: Path) -> None:
         self._store = store
         self._folder = folder
-        self._trusted = trusted
+        self.trusted = trusted
         self._indexes: set[str] = set()
         self._placed: dict[tuple[str, int, str], Placed] = {}
 
@@ -42,7 +38,7 @@ class Fetcher:
         if key not in self._placed:
             manifest = read_manifest(self._store, seal.digest)
             placed = Placed("", seal.version, seal.digest, manifest, seal.envelope, seal.recorded)
-            verify(placed, self._trusted)
+            verify(placed, self.trusted)
             if manifest.knowledge_base is not None:
                 self._fetch_index(manifest.knowledge_base.index)
             self._placed[key] = placed
@@ -53,15 +49,3 @@ class Fetcher:
         if digest not in self._indexes:
             index_store.fetch(self._store, digest, self._folder.indexes)
             self._indexes.add(digest)
-
-
-def present_digest(registry: Registry, name: str, version: int) -> str | None:
-    """The digest of a version's present content in MLflow; None when it was deleted or cannot be read.
-
-    Raises:
-        Unavailable: the registry does not say.
-    """
-    try:
-        return manifest_digest(manifest_of(registry.version(name, version)))
-    except (NotFound, InvalidData):
-        return None

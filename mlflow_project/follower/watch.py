@@ -7,27 +7,31 @@ In: aliases, seals, open intents, the versions' present content. Out: `snapshot.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
-from mlflow_project.errors import NotFound, Refused, WorkspaceError
-from mlflow_project.follower.sealed import Fetcher, present_digest
+from mlflow_project.errors import InvalidData, NotFound, Refused, WorkspaceError
+from mlflow_project.follower.contents import Contents
+from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.vitals import tell_open_flips
 from mlflow_project.ledger import Ledger, NameState, Seal, State
 from mlflow_project.ledger.observe import Judgement, judge, record_observed
+from mlflow_project.seal.keys import load_trusted
 from mlflow_project.snapshot.contact import Contact, read_contact, write_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.snapshot.verify import load_verified
 
 logger = logging.getLogger(__name__)
 
 NOT_FOLLOWED = frozenset({"Candidate"})
 """Aliases that mark a version and serve nobody."""
-RECHECK_SECONDS = 1.0
+PAUSE = 2.0
+"""Names without a flip under way are asked for again after so many times what the asking took: however many names
+there are, MLflow spends at most a third of its time on one follower."""
 
 
 @dataclass
@@ -42,44 +46,80 @@ class Watcher:
     identity: str
     current: Snapshot = field(default_factory=Snapshot)
     _state: State | None = None
-    _pointed: dict[tuple[str, str], int | None] = field(default_factory=dict)
-    _contents: dict[tuple[str, int], tuple[float, str | None]] = field(default_factory=dict)
+    _pointed: dict[tuple[str, str], int] = field(default_factory=dict)
+    _entries: dict[str, RegistryEntry | None] = field(default_factory=dict)
+    _asked_at: int = -1
+    _rest_until: float = 0.0
     _contact: Contact | None = None
+    _said: str = ""
+
+    def __post_init__(self) -> None:
+        self._contents = Contents(self.registry)
 
     def start(self) -> None:
-        """Take over what an earlier follower left: it is the last known good."""
+        """Take over what an earlier follower left, each release verified again: it is the last known good.
+
+        Raises:
+            SealBroken: no trusted key is there, so that nothing can be verified; what is on disk stays as it is.
+        """
+        load_trusted(self.fetcher.trusted)
         self.folder.prepare()
         self._contact = read_contact(self.folder.contact_file)
-        for read in (self.folder.read_snapshot, self.folder.read_previous):
-            try:
-                self.current = read()
-                return
-            except NotFound:
-                continue
-            except WorkspaceError as error:
-                logger.error("a snapshot on disk is damaged", extra={"error": str(error)})
+        try:
+            self.current = load_verified(self.folder, self.fetcher.trusted)
+        except NotFound:
+            return
+        except InvalidData as error:
+            logger.error("no snapshot on disk can be read", extra={"error": str(error)})
 
-    def look(self) -> None:
-        """Ask, decide, write. Never raises for what it read: refuses, reports, and keeps what is live."""
+    def look(self, *, hurry: bool = False) -> None:
+        """Ask, decide, write. Never raises for what it read: refuses, reports, and keeps what is live.
+
+        Args:
+            hurry: somebody waits for this look, so every name is asked for.
+        """
+        self._read_ledger()
         try:
-            self._state = self.ledger.state()
-            tell_open_flips(self._state)
-        except WorkspaceError as error:
-            logger.warning("the ledger cannot be read on", extra={"error": str(error)})
-        try:
-            names = self._state.names if self._state is not None else {}
-            entries = {name: self.registry.entry(name) for name, known in names.items() if known.seals}
-            if not entries:
-                self.registry.entry("-")
-            self._note_contact(True)
+            entries = self._asked(self._state or State(), hurry)
             if self._state is not None:
                 self._write(self._decide(self._state, entries))
-        except (WorkspaceError, LookupError, TypeError, ValueError) as error:
+        except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
             # Whatever shape an answer had: nothing moves, and the next look is a new one.
             logger.warning("the registry cannot be asked", extra={"error": repr(error)})
             self._note_contact(False)
 
+    def _read_ledger(self) -> None:
+        """The newest state that can be read; what is odd is said once, not ten times a second."""
+        try:
+            self._state = self.ledger.state()
+            tell_open_flips(self._state)
+            odd = "; ".join(f"record {each.serial}, {each.type}: {each.why}" for each in self._state.strange)
+        except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
+            odd = str(error) or repr(error)
+        if odd and odd != self._said:
+            logger.error("the ledger holds what cannot be read; what is live stays", extra={"error": odd})
+        self._said = odd
+
+    def _asked(self, state: State, hurry: bool) -> dict[str, RegistryEntry | None]:
+        """Every sealed name as the registry has it, never older than the ledger that it is held against: asked for now
+        when the ledger has moved or the names are due; in between only those with a flip under way.
+        """
+        known, began = {name for name, each in state.names.items() if each.seals}, time.monotonic()
+        every = hurry or state.serial != self._asked_at or began >= self._rest_until
+        wanted = known if every else {name for name in known if state.names[name].intent is not None}
+        asked = self.registry.entries(wanted)
+        if not known:
+            self.registry.entry("-")
+        if every:
+            self._asked_at, self._entries = state.serial, asked
+            self._rest_until = time.monotonic() + PAUSE * (time.monotonic() - began)
+        if every or wanted:
+            self._note_contact(True)
+        self._entries |= asked
+        return self._entries
+
     def _decide(self, state: State, entries: Mapping[str, RegistryEntry | None]) -> Snapshot:
+        self._look_at_contents(entries)
         before = {placed.key: placed for placed in self.current.live}
         live: list[Placed] = [placed for key, placed in before.items() if key[0] not in entries]
         refused: list[RefusedRelease] = []
@@ -96,9 +136,7 @@ class Watcher:
 
     def _judged(self, state: State, known: NameState, alias: str, pointed: int | None) -> Judgement:
         """What the record says of an alias as it is now; a move by hand is recorded, once."""
-        moved = self._pointed.get((known.name, alias)) != pointed
-        self._pointed[known.name, alias] = pointed
-        content = self._content(known.name, pointed, 0.0 if moved else RECHECK_SECONDS) if pointed else None
+        content = self._contents.digest(known.name, pointed) if pointed is not None else None
         judgement = judge(known, alias, pointed, content)
         if judgement.record is not None:
             try:
@@ -118,13 +156,17 @@ class Watcher:
         except WorkspaceError as error:
             return was, str(error)
 
-    def _content(self, name: str, version: int, at_most_old: float) -> str | None:
-        """The digest of a version's present content, as of at most so many seconds ago."""
-        asked_at, digest = self._contents.get((name, version), (-math.inf, None))
-        if time.monotonic() - asked_at >= at_most_old:
-            digest = present_digest(self.registry, name, version)
-            self._contents[name, version] = (time.monotonic(), digest)
-        return digest
+    def _look_at_contents(self, entries: Mapping[str, RegistryEntry | None]) -> None:
+        """The present content of every version that an alias names; at once where the alias has moved."""
+        pointed = {
+            (name, alias): version
+            for name, entry in entries.items()
+            for alias, version in (entry.aliases.items() if entry is not None else ())
+            if alias not in NOT_FOLLOWED
+        }
+        moved = {(key[0], version) for key, version in pointed.items() if self._pointed.get(key) != version}
+        self._contents.refresh({(key[0], version) for key, version in pointed.items()}, moved)
+        self._pointed = pointed
 
     def _to_warm(self, state: State) -> tuple[Placed, ...]:
         """The releases that flips under way are about to make live."""

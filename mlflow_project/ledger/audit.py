@@ -7,23 +7,20 @@ anything above it is a finding.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import orjson
-
 from mlflow_project.adapters.object_store import ObjectStore, StoredObject
 from mlflow_project.domain.record import GENESIS, LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound, Unavailable
-from mlflow_project.ledger.chain import PREFIX, key_of
+from mlflow_project.ledger.chain import key_of, read_record, serial_of
+from mlflow_project.ledger.state import KNOWN_TYPES
 from mlflow_project.rules.canonical import digest
 
 _READERS = 16
-_KEY = re.compile(re.escape(PREFIX) + r"(\d{12})\.json")
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,11 @@ def _by_serial(store: ObjectStore) -> tuple[dict[int, list[StoredObject]], list[
     versions: dict[int, list[StoredObject]] = defaultdict(list)
     strangers = []
     for item in store.versions(store.settings.ledger_bucket):
-        match = _KEY.fullmatch(item.key)
-        if match is None:
+        serial = serial_of(item.key)
+        if serial is None:
             strangers.append(item.key)
         else:
-            versions[int(match.group(1))].append(item)
+            versions[serial].append(item)
     for found in versions.values():
         found.sort(key=lambda item: item.modified, reverse=True)
     return versions, sorted(set(strangers))
@@ -104,6 +101,7 @@ def _bytes(store: ObjectStore, item: StoredObject) -> bytes | None:
 
 def _chain(data: dict[int, bytes | None]) -> Iterator[Finding]:
     previous: str | None = GENESIS
+    time = ""
     for serial, content in data.items():
         record = _record(content)
         if record is None:
@@ -116,13 +114,17 @@ def _chain(data: dict[int, bytes | None]) -> Iterator[Finding]:
             yield Finding(
                 serial, "broken chain", f"it follows {record.previous}, but record {serial - 1} is {previous}"
             )
-        previous = digest(content or b"")
+        if record.time < time:
+            yield Finding(serial, "backdated", f"it says {record.time}, but the record before it {time}")
+        if record.type not in KNOWN_TYPES:
+            yield Finding(serial, "unknown type", f"its type {record.type!r} says nothing here, and changes nothing")
+        previous, time = digest(content or b""), max(time, record.time)
 
 
 def _record(content: bytes | None) -> LedgerRecord | None:
     if content is None:
         return None
     try:
-        return LedgerRecord.from_dict(orjson.loads(content))
-    except (InvalidData, ValueError, AttributeError):
+        return read_record(content)
+    except InvalidData:
         return None

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from mlflow_project.errors import InvalidData
@@ -46,7 +47,10 @@ class Cache:
         return links
 
     def add(self, fresh: Sequence[tuple[Link, bytes]]) -> None:
-        """Keep further records. They follow what is kept, or begin anew with the first."""
+        """Keep further records. They follow what is kept, or begin anew with the first. What is no record, and all
+        after it, is read from the store every time.
+        """
+        fresh = list(takewhile(lambda each: each[0].record.type != "unreadable", fresh))
         lines = [data + b"\n" for _, data in fresh]
         if not fresh:
             return

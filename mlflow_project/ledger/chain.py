@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from mlflow_project.rules.masking import Masker
 
 PREFIX = "records/"
 _MASKER = Masker()
+_KEY = re.compile(re.escape(PREFIX) + r"(\d{12})\.json")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ def key_of(serial: int) -> str:
     return f"{PREFIX}{serial:012d}.json"
 
 
+def serial_of(key: str) -> int | None:
+    """The serial in a key; None for what is no record's, which only `ledger verify` minds."""
+    match = _KEY.fullmatch(key)
+    return int(match.group(1)) if match is not None else None
+
+
 def placed(draft: Draft, before: Link | None) -> tuple[Link, bytes]:
     """The record that follows `before` (None: the first), and its bytes. Times never run backwards along the chain; a
     reason, which a person typed, is masked, since nothing can be taken out of a ledger again."""
@@ -67,13 +75,10 @@ def read_link(data: bytes, before: Link | None) -> Link:
     """The record in these bytes, which must follow `before`.
 
     Raises:
-        InvalidData: no record, or not the one that follows.
+        InvalidData: no record, or not the one that follows, or one from before it.
     """
     wanted = 1 if before is None else before.record.serial + 1
-    try:
-        record = LedgerRecord.from_dict(orjson.loads(data))
-    except (ValueError, AttributeError) as error:
-        raise InvalidData(f"Ledger record {wanted} is not JSON: {error}.") from error
+    record = read_record(data)
     previous = GENESIS if before is None else before.digest
     if record.serial != wanted:
         raise InvalidData(f"In the place of ledger record {wanted} lies number {record.serial!r}.")
@@ -82,7 +87,45 @@ def read_link(data: bytes, before: Link | None) -> Link:
             f"Ledger record {wanted} does not follow record {wanted - 1}: it names {record.previous} as the digest of "
             f"the record before, which is {previous}."
         )
+    if before is not None and record.time < before.record.time:
+        raise InvalidData(
+            f"Ledger record {wanted} says {record.time}, which is earlier than record {wanted - 1}: times never run "
+            "backwards, so that nobody can date a seal to when its key was still valid."
+        )
     return Link(record, digest(data))
+
+
+def link_over(data: bytes, before: Link | None) -> Link:
+    """The record in these bytes; where they are no record at all, a stand-in that says so and changes nothing.
+
+    What somebody else has put in a record's place must not stop the ledger for ever (nobody can take it away again):
+    the next record follows its bytes, and `ledger verify` names it. A record that does not follow the one before it is
+    another matter: one of the two was tampered with, and nothing tells which.
+
+    Raises:
+        InvalidData: a record, but not the one that follows.
+    """
+    try:
+        read_record(data)
+    except InvalidData as error:
+        serial, previous, time = (
+            (1, GENESIS, "") if before is None else (before.record.serial + 1, before.digest, before.record.time)
+        )
+        record = LedgerRecord(serial, previous, "", time, "unreadable", "", "", "", why=str(error))
+        return Link(record, digest(data))
+    return read_link(data, before)
+
+
+def read_record(data: bytes) -> LedgerRecord:
+    """The record in these bytes, wherever it belongs.
+
+    Raises:
+        InvalidData: there is none in them.
+    """
+    try:
+        return LedgerRecord.from_dict(orjson.loads(data))
+    except ValueError as error:
+        raise InvalidData(f"This is no ledger record, for it is not JSON: {error}.") from error
 
 
 def utc_now() -> str:

@@ -1,9 +1,8 @@
 """Read the ledger, and append to it. One object a record; the next free serial is the lock of every flip.
 
 In: drafts. Out: records, each holding the digest of the one before. Records are immutable, so what was read once is
-kept in memory and, where a cache folder is given, on disk; each look asks the store only for what is newer, and
-checks that the newest kept record is still there byte for byte. A record that was overwritten or deleted is read in
-its oldest version: object lock keeps that.
+kept in memory and, where a cache folder is given, on disk; each look asks the store only for what is newer. Every
+record is read in its oldest version, whatever was written or deleted over it since: object lock keeps that.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import GENESIS, LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Unavailable
 from mlflow_project.ledger.cache import Cache
-from mlflow_project.ledger.chain import PREFIX, Draft, Link, key_of, placed, read_link
+from mlflow_project.ledger.chain import PREFIX, Draft, Link, key_of, link_over, placed, serial_of
 from mlflow_project.ledger.state import State, replay
 from mlflow_project.rules.canonical import digest
 
 _READERS = 16
 _PATIENCE_SECONDS = 60.0
+_BEYOND = "the ledger cannot be read on; `switchyard ledger verify` tells all that is wrong."
 
 __all__ = ["Draft", "Ledger"]
 
@@ -102,19 +102,31 @@ class Ledger:
 
     def _holds(self, serial: int, nonce: str) -> bool:
         try:
-            return nonce.encode() in self._store.get(self._bucket, key_of(serial))
-        except NotFound:
-            return False
+            return nonce.encode() in self._read(serial)
+        except InvalidData:
+            return False  # nothing is there
 
     def _catch_up(self) -> None:
         self._load()
-        listed = self._store.list(self._bucket, PREFIX, key_of(len(self._links)))
-        newest = max((_serial(item.key) for item in listed), default=0)
-        if newest <= len(self._links):
+        oldest = self._oldest_versions(key_of(len(self._links)))
+        if not oldest:
             return
-        wanted = range(len(self._links) + 1, newest + 1)
+        wanted = range(len(self._links) + 1, max(oldest) + 1)
+        for serial in wanted:
+            if serial not in oldest:  # written while the list was made; or gone
+                oldest[serial] = self._oldest_version(serial)
         with ThreadPoolExecutor(min(_READERS, len(wanted))) as pool:
-            self._extend(zip(wanted, pool.map(self._read, wanted), strict=True))
+            found = pool.map(lambda serial: self._read(serial, oldest[serial]), wanted)
+            self._keep(_chained(found, self._links[-1] if self._links else None))
+
+    def _oldest_versions(self, after: str) -> dict[int, str | None]:
+        """Serial and oldest version of every record after a key; a key's oldest version is listed last."""
+        listed = self._store.versions(self._bucket, PREFIX, after)
+        return {
+            serial: item.version_id
+            for item in listed
+            if not item.deleted and (serial := serial_of(item.key)) is not None
+        }
 
     def _load(self) -> None:
         """Once: take what the disk has kept, if its newest record is still what the store holds."""
@@ -131,48 +143,29 @@ class Ledger:
         except (NotFound, InvalidData):
             return False
 
-    def _extend(self, found: Iterable[tuple[int, bytes]]) -> None:
-        try:
-            fresh = _chained(found, self._links[-1] if self._links else None)
-        except InvalidData:
-            self._links, fresh = [], _chained(self._all_oldest(), None)
-        self._keep(fresh)
-
     def _keep(self, fresh: list[tuple[Link, bytes]]) -> None:
         self._links += [link for link, _ in fresh]
         if self._cache is not None:
             self._cache.add(fresh)
 
-    def _read(self, serial: int) -> bytes:
-        try:
-            return self._store.get(self._bucket, key_of(serial))
-        except NotFound:
-            return self._oldest(serial)
+    def _read(self, serial: int, version_id: str | None = None) -> bytes:
+        """A record's oldest version, which is looked up unless it is given."""
+        return self._store.get(self._bucket, key_of(serial), version_id or self._oldest_version(serial))
 
-    def _oldest(self, serial: int) -> bytes:
-        versions = [item for item in self._store.versions(self._bucket, key_of(serial)) if not item.deleted]
+    def _oldest_version(self, serial: int) -> str | None:
+        listed = self._store.versions(self._bucket, key_of(serial))
+        versions = [item.version_id for item in listed if not item.deleted]
         if not versions:
-            raise InvalidData(
-                f"Ledger record {serial} is missing; `switchyard ledger verify` tells what else is wrong."
-            )
-        return self._store.get(self._bucket, key_of(serial), versions[-1].version_id)
-
-    def _all_oldest(self) -> Iterable[tuple[int, bytes]]:
-        """The whole ledger in its oldest versions: what is read when a record does not fit."""
-        serials = sorted({_serial(item.key) for item in self._store.versions(self._bucket, PREFIX)} - {0})
-        with ThreadPoolExecutor(_READERS) as pool:
-            return list(zip(serials, pool.map(self._oldest, serials), strict=True))
+            raise InvalidData(f"Ledger record {serial} is missing: {_BEYOND}")
+        return versions[-1]
 
 
-def _chained(found: Iterable[tuple[int, bytes]], before: Link | None) -> list[tuple[Link, bytes]]:
+def _chained(found: Iterable[bytes], before: Link | None) -> list[tuple[Link, bytes]]:
     fresh: list[tuple[Link, bytes]] = []
-    for _, data in found:
-        before = read_link(data, before)
-        fresh.append((before, data))
+    try:
+        for data in found:
+            before = link_over(data, before)
+            fresh.append((before, data))
+    except InvalidData as error:
+        raise InvalidData(f"{error} So {_BEYOND}") from error
     return fresh
-
-
-def _serial(key: str) -> int:
-    """The serial in a key; 0 for what is no record, which only `ledger verify` minds."""
-    name = key.removeprefix(PREFIX).removesuffix(".json")
-    return int(name) if name.isdecimal() else 0

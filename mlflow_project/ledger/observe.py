@@ -67,6 +67,9 @@ def _moved(state: NameState, alias: str, pointed: int, content: str | None, stay
         return _refuse(alias, stay, _changed(state, pointed, content))
     if state.intent is not None and state.intent.alias == alias:
         return Judgement(seal if state.intent.version == pointed else stay)
+    if (intent := state.stalled.get((alias, pointed))) is not None:
+        why = f"{label} was to become live by a flip that was undone (record {intent}), whose promoter wrote late."
+        return _refuse(alias, stay, f"{why} `switchyard reconcile {state.name}` puts {alias} back, or promote it anew.")
     if state.protected and alias in SERVED_ALIASES:
         why = f"{state.name} is protected and follows the ledger: {alias} was moved to {label} by hand."
         return _refuse(alias, stay, f"{why} `switchyard reconcile {state.name}` puts it back.")

@@ -15,6 +15,8 @@ from mlflow_project.domain.record import GENESIS, LedgerRecord
 
 PRODUCTION = "Production"
 SERVED_ALIASES = (PRODUCTION, "Staging")
+STALLED = "stalled"
+"""What the evidence of an undone intent says of its writer, unless it is known to be dead."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Seal:
 class NameState:
     """One name. `seals` holds each version's newest seal; `production` what was live there and was not rolled back
     from, oldest first; `was` what Production was before; `violations` the unfollowed target of an alias, None:
-    deleted."""
+    deleted; `stalled` the intents, by alias and version, that were undone while their writers may still have lived."""
 
     kind: str
     name: str
@@ -59,6 +61,7 @@ class NameState:
     rolled_back: set[int] = field(default_factory=set)
     intent: LedgerRecord | None = None
     violations: dict[str, int | None] = field(default_factory=dict)
+    stalled: dict[tuple[str, int], int] = field(default_factory=dict)
     was: Standing | None = None
 
     @property
@@ -86,12 +89,14 @@ class NameState:
 
 @dataclass
 class State:
-    """All names after record `serial`, whose digest is `head`."""
+    """All names after record `serial`, whose digest is `head`. `strange` are the records that say nothing to this
+    version of Switchyard: of a type that it does not know, or no records at all."""
 
     serial: int = 0
     head: str = GENESIS
     time: str = ""
     names: dict[str, NameState] = field(default_factory=dict)
+    strange: list[LedgerRecord] = field(default_factory=list)
 
     def of(self, name: str, kind: str = "prompt") -> NameState:
         """A name's state; an empty one where the ledger does not know the name."""
@@ -103,6 +108,9 @@ def replay(records: Iterable[LedgerRecord]) -> State:
     state = State()
     for record in records:
         state.serial, state.time = record.serial, record.time
+        if record.type not in _APPLY:
+            state.strange.append(record)
+            continue
         name = state.names.setdefault(record.name, NameState(record.kind, record.name))
         _APPLY[record.type](name, record)
     return state
@@ -150,7 +158,8 @@ def _rollback(name: NameState, record: LedgerRecord) -> None:
 
 
 def _aborted(name: NameState, record: LedgerRecord) -> None:
-    _answers(name, record)
+    if _answers(name, record) and record.evidence.get("writer") == STALLED:
+        name.stalled[record.alias or "", _version(record)] = record.intent or 0
 
 
 def _observed_flip(name: NameState, record: LedgerRecord) -> None:
@@ -180,6 +189,7 @@ def _stand(name: NameState, record: LedgerRecord) -> None:
         _version(record), record.digest or "", record.time, record.who, record.why, record.type, record.serial
     )
     name.violations.pop(alias, None)
+    name.stalled.pop((alias, standing.version), None)
     before = name.live.get(alias)
     name.live[alias] = standing
     if alias != PRODUCTION:
@@ -207,3 +217,5 @@ _APPLY = {
     "observed_violation": _observed_violation,
     "reconciled": _reconciled,
 }
+KNOWN_TYPES = frozenset(_APPLY)
+"""The types of record that say something."""

@@ -16,8 +16,8 @@ from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import PromotionConflict, Refused, Unavailable, WorkspaceError
 from mlflow_project.ledger import Draft, NameState, Standing, State
 from mlflow_project.ledger.observe import PREVIOUS
-from mlflow_project.ledger.state import PRODUCTION
-from mlflow_project.promotion.intent import answer, is_open, is_under_way, writer_evidence
+from mlflow_project.ledger.state import PRODUCTION, STALLED
+from mlflow_project.promotion.intent import answer, is_dead, is_open, is_under_way, writer_evidence
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers, presences
 from mlflow_project.telemetry.catalogue import FLIP_DURATION
@@ -123,7 +123,7 @@ def settle(parts: Parts, state: NameState, who: str) -> LedgerRecord | None:
             f"(record {intent.serial}). If that process is gone, wait until {intent.evidence.get('expires')} and run "
             "`switchyard repair`."
         )
-    return _end(parts, intent, who)
+    return _end(parts, intent, who, None if is_dead(intent) else STALLED)
 
 
 def _intend(parts: Parts, state: State, move: Move) -> LedgerRecord:
@@ -190,8 +190,11 @@ def _put_back(parts: Parts, move: Move) -> None:
     name = parts.ledger.state().of(move.name)
     live, entry = name.live.get(move.alias), parts.registry.entry(move.name)
     ours = entry is not None and entry.aliases.get(move.alias) == move.version
-    if ours and name.intent is None and live is not None and live.version != move.version:
-        parts.registry.set_alias(move.name, move.alias, live.version)
+    if not ours or name.intent is not None or (live is not None and live.version == move.version):
+        return
+    parts.registry.point(move.name, move.alias, live.version if live is not None else None)
+    if move.alias == PRODUCTION:
+        parts.registry.point(move.name, PREVIOUS, name.was.version if name.was is not None else None)
 
 
 def _end_after(parts: Parts, intent: LedgerRecord, error: Exception) -> None:
@@ -205,14 +208,14 @@ def _end_after(parts: Parts, intent: LedgerRecord, error: Exception) -> None:
         ) from error
 
 
-def _end(parts: Parts, intent: LedgerRecord, who: str) -> LedgerRecord:
+def _end(parts: Parts, intent: LedgerRecord, who: str, writer: str | None = None) -> LedgerRecord:
     entry = parts.registry.entry(intent.name)
     aliases = entry.aliases if entry is not None else {}
     moved = aliases.get(intent.alias or "") == intent.version
     if intent.alias == PRODUCTION:
         _set_previous(parts, intent, moved, aliases.get(PREVIOUS))
     draft = Draft(
-        intent.evidence.get("how", "flip") if moved else "aborted",
+        ("rollback" if intent.evidence.get("how") == "rollback" else "flip") if moved else "aborted",
         intent.kind,
         intent.name,
         intent.who,
@@ -221,7 +224,7 @@ def _end(parts: Parts, intent: LedgerRecord, who: str) -> LedgerRecord:
         digest=intent.digest,
         alias=intent.alias,
         from_version=intent.from_version,
-        evidence={"settled_by": who},
+        evidence={"settled_by": who, **({"writer": writer} if writer else {})},
     )
     return answer(parts.ledger, intent, draft)
 

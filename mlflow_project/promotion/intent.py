@@ -7,6 +7,7 @@ open. A promoter that stalled finds its intent answered, and moves nothing more.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,15 +34,18 @@ def writer_evidence(seconds: float) -> dict[str, Any]:
 
 def is_under_way(intent: LedgerRecord) -> bool:
     """Whether the intent's writer may still be at work: in time, and, if on this host, alive."""
-    writer, expires = intent.evidence.get("writer", {}), str(intent.evidence.get("expires", ""))
-    if utc_now() > expires:
+    writer, expires = intent.evidence.get("writer"), str(intent.evidence.get("expires", ""))
+    if utc_now() > expires or not isinstance(writer, Mapping):
         return False
     if writer.get("host") != socket.gethostname():
         return True
-    try:
-        return bool(psutil.Process(writer["pid"]).create_time() == writer["started"])
-    except (psutil.Error, KeyError):
-        return False
+    return _lives(writer)
+
+
+def is_dead(intent: LedgerRecord) -> bool:
+    """Whether the intent's writer is known to be gone: it ran on this host, and does no more."""
+    writer = intent.evidence.get("writer")
+    return isinstance(writer, Mapping) and writer.get("host") == socket.gethostname() and not _lives(writer)
 
 
 def is_open(ledger: Ledger, intent: LedgerRecord) -> bool:
@@ -72,3 +76,11 @@ def answer(ledger: Ledger, intent: LedgerRecord, outcome: Draft) -> LedgerRecord
 def _is_open(state: State, intent: LedgerRecord) -> bool:
     still = state.of(intent.name).intent
     return still is not None and still.serial == intent.serial
+
+
+def _lives(writer: Mapping[str, Any]) -> bool:
+    """Whether this process of this host is still there."""
+    try:
+        return bool(psutil.Process(writer["pid"]).create_time() == writer["started"])
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False

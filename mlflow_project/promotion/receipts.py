@@ -105,6 +105,8 @@ def await_receipts(
 def _presence(store: ObjectStore, key: str) -> Presence | None:
     """One host's record; None when it is gone, or is none."""
     try:
-        return Presence.from_dict(json.loads(store.get(store.settings.coordination_bucket, key)))
-    except (NotFound, ValueError, KeyError, TypeError):
+        found = Presence.from_dict(json.loads(store.get(store.settings.coordination_bucket, key)))
+    except (NotFound, ValueError, KeyError, TypeError, AttributeError):
         return None
+    said = isinstance(found.expires, int | float) and all(isinstance(worker, str) for worker in found.workers)
+    return found if said else None

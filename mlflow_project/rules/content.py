@@ -165,7 +165,7 @@ def _template(reader: _Tags, text: str | None) -> tuple[Message, ...]:
         raise InvalidData(f"Prompt {reader.label} is of type {kind!r}; known are text and chat (tag {PROMPT_TYPE}).")
     try:
         turns = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidData(f"The chat template of {reader.label} is not JSON: {error}.") from error
     if not isinstance(turns, list) or not turns or not all(_is_message(turn) for turn in turns):
         raise InvalidData(
@@ -179,8 +179,8 @@ def _is_message(turn: Any) -> bool:
     return (
         isinstance(turn, dict)
         and set(turn) == {"role", "content"}
+        and all(isinstance(value, str) for value in turn.values())
         and turn["role"] in _ROLES
-        and isinstance(turn["content"], str)
     )
 
 
@@ -200,7 +200,7 @@ class _Tags:
             return None
         try:
             return json.loads(self.tags[tag])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidData(f"Tag {tag} of {self.label} is not JSON: {error}.") from error
 
     def mapping(self, tag: str) -> Any:

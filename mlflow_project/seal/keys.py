@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,21 @@ class TrustedKeys:
     """Public keys by key id, and since when a retired one is retired."""
 
     keys: Mapping[str, Ed25519PublicKey]
-    retired: Mapping[str, str]
+    retired: Mapping[str, datetime]
 
     def valid_at(self, recorded: str | None) -> dict[str, Ed25519PublicKey]:
-        """The keys whose seals count when the ledger recorded them at this time; None: retirement does not matter."""
+        """The keys whose seals count when the ledger recorded them at this time; None: retirement does not matter.
+
+        Raises:
+            SealBroken: that is no time, and a key was retired.
+        """
+        if recorded is None or not self.retired:
+            return dict(self.keys)
+        moment = _moment(recorded, "The time at which this seal was recorded")
         return {
             key_id: key
             for key_id, key in self.keys.items()
-            if recorded is None or key_id not in self.retired or recorded < self.retired[key_id]
+            if key_id not in self.retired or moment < self.retired[key_id]
         }
 
 
@@ -92,19 +100,28 @@ def load_trusted(folder: Path) -> TrustedKeys:
     """The keys in a folder.
 
     Raises:
-        SealBroken: there is none, or one of them is no public key.
+        SealBroken: there is none, or one of them is no public key, or its note of retirement no time.
     """
     keys, retired = {}, {}
     for path in sorted(folder.glob("*.pem")):
         keys[path.stem] = _public_key(path)
         note = path.with_suffix(".retired")
         if note.exists():
-            retired[path.stem] = note.read_text().strip()
+            retired[path.stem] = _moment(note.read_text().strip(), f"What {note} says")
     if not keys:
         raise SealBroken(
             f"No trusted key lies in {folder}, so no seal can be checked: put the gate's public key there."
         )
     return TrustedKeys(keys, retired)
+
+
+def _moment(text: str, what: str) -> datetime:
+    """A time in ISO 8601; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SealBroken(f"{what}, {text!r}, is no time: write it like 2026-11-23T14:03:07Z.") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:

@@ -90,8 +90,13 @@ def test_a_deleted_record_is_named_and_still_read(five: ObjectStore, serial: int
 
 
 def test_a_record_cut_off_the_end_and_written_anew_is_named(five: ObjectStore) -> None:
+    before = Ledger(five).records()
     five.delete(five.settings.ledger_bucket, key_of(5))
-    Ledger(five).append(draft("forged"))
+    assert Ledger(five).records() == before
+    five.put_new(
+        five.settings.ledger_bucket, key_of(5), placed(draft("forged"), Link(before[3], before[4].previous))[1]
+    )
+    assert Ledger(five).records() == before
     assert {problem for serial, problem in problems(five) if serial == 5} == {"deleted", "overwritten"}
 
 
@@ -130,6 +135,24 @@ def test_a_cache_of_another_ledger_is_dropped(five: ObjectStore, tmp_path: Path)
     for path in tmp_path.iterdir():
         path.write_bytes(kept.read_bytes())
     assert [record.why for record in Ledger(five, tmp_path).records()] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_foreign_object_in_a_records_place_is_named_and_stops_nobody(five: ObjectStore, tmp_path: Path) -> None:
+    ledger, bucket = Ledger(five, tmp_path), five.settings.ledger_bucket
+    ledger.head()
+    five.put_new(bucket, key_of(6), b'{"from": "somebody else"}')
+    assert ledger.append(draft("after")).serial == 7
+    assert [record.why for record in Ledger(five, tmp_path).records(7)] == ["after"]
+    assert problems(five) == [(6, "unreadable")]
+
+
+def test_a_record_rewritten_with_all_that_follow_it_is_still_read_as_it_was(five: ObjectStore) -> None:
+    before = Ledger(five).records()
+    link = None
+    for number, record in enumerate(before):
+        link, data = placed(draft(f"forged {number}"), link)
+        five.put(five.settings.ledger_bucket, key_of(record.serial), data)
+    assert Ledger(five).records() == before
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import InvalidData
-from mlflow_project.ledger.chain import Draft, Link, placed, read_link
+from mlflow_project.ledger.chain import Draft, Link, link_over, placed, read_link
 from mlflow_project.ledger.observe import judge
 from mlflow_project.ledger.state import NameState, replay
-from mlflow_project.rules.canonical import digest
+from mlflow_project.rules.canonical import canonical, digest
 
 
 class Story:
@@ -233,3 +233,38 @@ def test_times_never_run_backwards_along_the_chain() -> None:
     link, _ = chain(1)[0]
     ahead = Link(LedgerRecord(**{**vars(link.record), "time": "2999-01-01T00:00:00.000Z"}), link.digest)
     assert placed(Draft("approval", "prompt", "qa", "anna"), ahead)[0].record.time == "2999-01-01T00:00:00.000Z"
+
+
+FIRST, FIRST_BYTES = placed(Draft("approval", "prompt", "qa", "anna", version=1), None)
+FIELDS = FIRST.record.to_dict() | {"serial": 2, "previous": FIRST.digest}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [b"", b"hello", b"[]", b"7", b'{"hello": "world"}', b"\xff", b"[" * 100_000]
+    + [
+        canonical(FIELDS | odd)
+        for odd in ({"version": "one"}, {"time": None}, {"name": 7}, {"evidence": []}, {"more": 1}, {"serial": "2"})
+    ]
+    + [canonical({key: value for key, value in FIELDS.items() if key != "who"})],
+)
+def test_what_is_no_record_in_a_records_place_is_passed_over_and_followed(foreign: bytes) -> None:
+    stranger = link_over(foreign, FIRST)
+    after, data = placed(Draft("approval", "prompt", "qa", "bert", version=1), stranger)
+    assert link_over(data, stranger) == after
+    state = replay([FIRST.record, stranger.record, after.record])
+    assert [record.who for record in state.of("qa").approvals] == ["anna", "bert"]
+    assert [record.serial for record in state.strange] == [2]
+    assert list(state.names) == ["qa"]
+
+
+def test_a_record_of_a_type_from_another_time_changes_nothing() -> None:
+    later = link_over(canonical(FIELDS | {"type": "canary", "version": 9}), FIRST)
+    state = replay([FIRST.record, later.record])
+    assert (state.serial, [record.type for record in state.strange]) == (2, ["canary"])
+
+
+@pytest.mark.parametrize("odd", [{"previous": "sha256:0"}, {"serial": 3}, {"time": "2000-01-01T00:00:00.000Z"}])
+def test_a_record_that_does_not_follow_or_is_dated_back_stops_the_reading(odd: dict[str, Any]) -> None:
+    with pytest.raises(InvalidData):
+        link_over(canonical(FIELDS | odd), FIRST)

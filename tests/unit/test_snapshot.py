@@ -8,16 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.receipt import Receipt
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.errors import InvalidData, NotFound, SealBroken
+from mlflow_project.follower.sealed import Fetcher
+from mlflow_project.follower.watch import Watcher
+from mlflow_project.ledger import Ledger
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.seal.keys import ensure_key, signing_key
 from mlflow_project.seal.seal import sign
 from mlflow_project.seal.statement import statement_for
-from mlflow_project.settings import SealSettings
+from mlflow_project.settings import RegistrySettings, SealSettings, StoreSettings
 from mlflow_project.snapshot.contact import Contact, read_contact, write_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
@@ -131,3 +137,31 @@ def test_a_worker_counts_while_it_beats_and_its_process_is_there(folder: Serving
     assert list(live_workers(folder.workers)) == [alive]
     sweep_reports(folder.workers)
     assert {path.stem for path in folder.workers.glob("*.json")} == {"w1", "w2"}
+
+
+def watcher(folder: ServingFolder, trusted: Path) -> Watcher:
+    """A follower that has not looked yet; its registry and store are nowhere."""
+    store = ObjectStore(StoreSettings(s3_access_key=SecretStr("-"), s3_secret_key=SecretStr("-")))
+    return Watcher(
+        Registry(RegistrySettings(mlflow_uri="http://127.0.0.1:9")),
+        Ledger(store),
+        Fetcher(store, folder, trusted),
+        folder,
+        100,
+        "follower:test",
+    )
+
+
+def test_a_follower_takes_over_only_what_it_can_verify(folder: ServingFolder, keys: SealSettings) -> None:
+    forged = replace(placed(keys, 2), manifest=placed(keys, 2, "Be rude.").manifest)
+    folder.write_snapshot(Snapshot((placed(keys),)))
+    folder.write_snapshot(Snapshot((forged,)))
+    follower = watcher(folder, keys.trusted_keys)
+    follower.start()
+    assert [item.version for item in follower.current.live] == [1]
+    assert "was changed" in follower.current.refused[0].reason
+
+
+def test_a_follower_without_a_trusted_key_leaves_the_disk_alone(folder: ServingFolder, tmp_path: Path) -> None:
+    with pytest.raises(SealBroken, match="No trusted key"):
+        watcher(folder, tmp_path / "nowhere").start()

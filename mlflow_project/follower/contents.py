@@ -1,0 +1,45 @@
+"""What versions hold in MLflow now, as digests, asked again in turn.
+
+In: versions that are pointed at. Out: the digest of each one's present content. A version whose alias has just moved
+is asked for at once; of the others one a look, whichever was asked longest ago, so that what a look costs does not
+grow with the number of names.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from mlflow_project.adapters.registry import Registry
+from mlflow_project.adapters.releases import present_digest
+
+RECHECK_SECONDS = 1.0
+
+_Key = tuple[str, int]
+
+
+@dataclass
+class Contents:
+    """The digests of versions by name and number; None: deleted, or it cannot be read."""
+
+    registry: Registry
+    _known: dict[_Key, tuple[float, str | None]] = field(default_factory=dict)
+
+    def refresh(self, wanted: Collection[_Key], moved: Collection[_Key]) -> None:
+        """Ask for what is not known, what has just been moved to, and what is due; forget what nobody wants.
+
+        Raises:
+            Unavailable: the registry does not say.
+        """
+        self._known = {key: known for key, known in self._known.items() if key in wanted}
+        now = time.monotonic()
+        asked = {key: self._known.get(key, (-math.inf, None))[0] for key in wanted}
+        due = sorted((key for key in wanted if now - asked[key] >= RECHECK_SECONDS), key=asked.__getitem__)
+        for key in {*moved, *due[:1], *(key for key in wanted if key not in self._known)}:
+            self._known[key] = (time.monotonic(), present_digest(self.registry, *key))
+
+    def digest(self, name: str, version: int) -> str | None:
+        """The digest of a version that was wanted."""
+        return self._known[name, version][1]
