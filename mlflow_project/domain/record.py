@@ -26,7 +26,6 @@ RecordType = Literal[
     "observed_flip",  # an alias moved by hand, and followed
     "observed_violation",  # an alias moved by hand, and not followed
     "reconciled",  # such an alias put back
-    "unreadable",  # never written: what stands for an object in a record's place that is none
 ]
 
 

@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from mlflow_project.errors import InvalidData
-from mlflow_project.ledger.chain import Link, read_link
+from mlflow_project.ledger.chain import UNREADABLE, Link, read_link
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Cache:
         """Keep further records. They follow what is kept, or begin anew with the first. What is no record, and all
         after it, is read from the store every time.
         """
-        fresh = list(takewhile(lambda each: each[0].record.type != "unreadable", fresh))
+        fresh = list(takewhile(lambda each: each[0].record.type != UNREADABLE, fresh))
         lines = [data + b"\n" for _, data in fresh]
         if not fresh:
             return

@@ -16,6 +16,8 @@ from mlflow_project.rules.canonical import canonical, digest
 from mlflow_project.rules.masking import Masker
 
 PREFIX = "records/"
+UNREADABLE: Any = "unreadable"
+"""The type of what stands for an object in a record's place that is none; it is never written."""
 _MASKER = Masker()
 _KEY = re.compile(re.escape(PREFIX) + r"(\d{12})\.json")
 
@@ -111,7 +113,7 @@ def link_over(data: bytes, before: Link | None) -> Link:
         serial, previous, time = (
             (1, GENESIS, "") if before is None else (before.record.serial + 1, before.digest, before.record.time)
         )
-        record = LedgerRecord(serial, previous, "", time, "unreadable", "", "", "", why=str(error))
+        record = LedgerRecord(serial, previous, "", time, UNREADABLE, "", "", "", why=str(error))
         return Link(record, digest(data))
     return read_link(data, before)
 
