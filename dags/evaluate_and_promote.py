@@ -141,8 +141,10 @@ def roll_back() -> None:
     before = flip["from_version"]
     if before is None:
         raise AirflowFailException(f"{name}/{version} fails its smoke questions, and nothing was live before it.")
-    switchyard("rollback", name, "--to", before, "--reason", f"{name}/{version} failed its smoke questions")
-    raise AirflowFailException(f"{name}/{version} failed its smoke questions; {name}/{before} is live again.")
+    to = ("--to", before) if flip["moved"] else ()  # tried again, it found its own flip made: the ledger knows better
+    failed = f"{name}/{version} failed its smoke questions"
+    back = switchyard("rollback", name, *to, "--reason", failed)
+    raise AirflowFailException(f"{failed}; {name}/{back['version']} is live again.")
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)

@@ -26,8 +26,6 @@ from mlflow_project.rules.scorers import SCORERS
 from mlflow_project.rules.scorers.context import Similarity
 from mlflow_project.settings import RegistrySettings, load
 
-_LAST_WORDS = 2000
-
 
 @dataclass(frozen=True)
 class Job:
@@ -82,7 +80,7 @@ class Extras:
             return
         said, log = process.communicate(pickle.dumps(self._jobs))
         if process.returncode != 0:
-            why = said.decode().strip() or log.decode(errors="replace")[-_LAST_WORDS:]
+            why = said.decode().strip() or log.decode(errors="replace").strip().rpartition("\n")[2]
             raise Unavailable(f"The scores are kept, their traces are not: {why} `--again` makes new runs.")
 
 
