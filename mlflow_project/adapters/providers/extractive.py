@@ -17,6 +17,7 @@ from mlflow_project.adapters.retrieval import analysis, embeddings
 from mlflow_project.domain.answer import Completion, Context
 from mlflow_project.domain.release import Message
 from mlflow_project.rules.quoting import I_DO_NOT_KNOW, Quote, Sentence, Weights, rank, sentences_of
+from mlflow_project.telemetry.tracing import span
 
 FLOOR = 0.4
 MOST_ASKED = 2_000
@@ -55,7 +56,8 @@ class Extractive:
     ) -> Completion:
         """The best sentences, in the order of their documents; or that it does not know."""
         question = str(parameters.get(QUESTION) or messages[-1].content)[:MOST_ASKED]
-        quotes = self._ranked(question, sentences_of(contexts))
+        with span("try", provider="extractive"):
+            quotes = self._ranked(question, sentences_of(contexts))
         chosen = [quote.sentence for quote in quotes[: self.most] if quote.confidence >= self.floor]
         if not chosen:
             return Completion(I_DO_NOT_KNOW, finish_reason="stop")

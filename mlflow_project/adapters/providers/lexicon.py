@@ -15,6 +15,7 @@ from mlflow_project.adapters.providers.protocol import QUESTION, Delta
 from mlflow_project.domain.answer import Completion, Context
 from mlflow_project.domain.release import Message
 from mlflow_project.rules.sentiment import sentiment_of
+from mlflow_project.telemetry.tracing import span
 
 
 class Lexicon:
@@ -34,7 +35,8 @@ class Lexicon:
         self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
     ) -> Completion:
         """The verdict as JSON."""
-        found = sentiment_of(str(parameters.get(QUESTION) or messages[-1].content))
+        with span("try", provider="lexicon"):
+            found = sentiment_of(str(parameters.get(QUESTION) or messages[-1].content))
         said = {"label": found.label, "confidence": found.confidence, "reason": found.reason}
         return Completion(json.dumps(said, ensure_ascii=False), finish_reason="stop")
 
