@@ -242,6 +242,7 @@ QUALITY = Board(
             "reqps",
             {_rate("switchyard_retrieval_empty_total", "release"): "{{release}}"},
         ),
+        Shown("Judgements", "reqps", {_rate("switchyard_feedback_received_total", "release", "1h"): "{{release}}"}),
         Shown("Masked, by kind", "short", {_rate("switchyard_masked_total", "kind"): "{{kind}}"}),
         Shown(
             "Drift: statistic over its threshold",
