@@ -16,7 +16,7 @@ from typing import Any
 from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from spark_jobs.preparation import Request, prepare
-from spark_jobs.program import Arguments, run
+from spark_jobs.program import Arguments, run, share
 from spark_jobs.session import spark_session, translated
 
 USAGE = "llm_data_prep.py <input_raw_text_path> <output_delta_path>"
@@ -35,7 +35,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=700, help="the most that a chunk holds (default 700)")
     parser.add_argument("--overlap", type=int, default=100, help="what neighbours share at most (default 100)")
     parser.add_argument("--unit", choices=("characters", "tokens"), default="characters")
-    parser.add_argument("--max-rejected", type=float, metavar="SHARE", help="refuse (exit 4) above this")
+    parser.add_argument("--max-rejected", type=share, metavar="SHARE", help="refuse (exit 4) above this, 0 to 1")
     return parser.parse_args(argv)
 
 

@@ -22,6 +22,7 @@ from mlflow_project.telemetry.meters import METERS
 from spark_jobs import changes, delta_log, tables, upkeep
 from spark_jobs.examination import Examiner, examine, number
 from spark_jobs.lease import one_writer
+from spark_jobs.places import check_output
 from spark_jobs.raw import Form, Raw, read_raw
 from spark_jobs.tables import Tables
 from spark_jobs.upkeep import Change, MayCommit, Standing
@@ -70,8 +71,9 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
     """
     started = time.monotonic()
     at = Tables(tables.address(request.output))
-    raw = read_raw(spark, request.source, request.form)
     with one_writer(at.chunks) as still_ours:
+        raw = read_raw(spark, request.source, request.form, request.fields.id)
+        check_output(spark, at)
         before = upkeep.standing(spark, at, request.splitter.name)
         say(f"Reading {request.source} ({raw.form}); {len(before.known):,} documents are prepared already.")
         counts = _prepared(spark, request, raw, at, before, _both(may_commit, still_ours))

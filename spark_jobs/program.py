@@ -28,6 +28,21 @@ class Arguments(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def share(text: str) -> float:
+    """The type of an option that is a share.
+
+    Raises:
+        ArgumentTypeError: it is no number from 0 to 1.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: a number from 0 to 1 is wanted")
+    return value
+
+
 def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argparse.Namespace, title: str) -> int:
     """Run a job, print its result as a table or as JSON, and return the exit code."""
     set_up_logs()

@@ -40,7 +40,7 @@ class Raw(NamedTuple):
     base: str
 
 
-def read_raw(spark: SparkSession, path: str, form: Form | None = None) -> Raw:
+def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field: str = "id") -> Raw:
     """Find out what lies at a path, and read it.
 
     Raises:
@@ -54,7 +54,8 @@ def read_raw(spark: SparkSession, path: str, form: Form | None = None) -> Raw:
         form = "delta" if files.exists(_hadoop_path(spark, f"{path}/_delta_log")) else _form(path, _names(files, place))
     base = files.getFileStatus(place)
     qualified = base.getPath() if base.isDirectory() else base.getPath().getParent()
-    return Raw(_READERS[form](spark, path), form, str(qualified))
+    rows = _as_json(spark.read.format(form).load(path), id_field) if form in _TYPED else _READERS[form](spark, path)
+    return Raw(rows, form, str(qualified))
 
 
 def _lines(spark: SparkSession, path: str) -> DataFrame:
@@ -69,22 +70,15 @@ def _files(spark: SparkSession, path: str) -> DataFrame:
     )
 
 
-def _parquet(spark: SparkSession, path: str) -> DataFrame:
-    return _as_json(spark.read.parquet(path))
+_READERS = {"lines": _lines, "files": _files}
+_TYPED = ("parquet", "delta")
 
 
-def _delta(spark: SparkSession, path: str) -> DataFrame:
-    return _as_json(spark.read.format("delta").load(path))
-
-
-_READERS = {"lines": _lines, "files": _files, "parquet": _parquet, "delta": _delta}
-
-
-def _as_json(table: DataFrame) -> DataFrame:
+def _as_json(table: DataFrame, id_field: str) -> DataFrame:
     """Typed rows as JSON; a numeric key is text here, since the table's type leaves no doubt about it."""
     columns = [
         f.col(f"`{field.name}`").cast("string").alias(field.name)
-        if field.name == "id" and field.dataType.typeName() in ("long", "integer", "short")
+        if field.name == id_field and field.dataType.typeName() in ("long", "integer", "short")
         else f.col(f"`{field.name}`")
         for field in table.schema.fields
     ]

@@ -5,14 +5,19 @@ Settings given on the command line or in spark-defaults win over ours: only what
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pyspark import SparkConf
-from pyspark.errors import PySparkException
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
 
 from mlflow_project.errors import ConfigError, InvalidData, NotFound, Refused, Unavailable, WorkspaceError
+
+logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)  # it prints stack traces; we say a sentence
 
 _DEFAULTS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -22,7 +27,6 @@ _DEFAULTS = {
     "spark.sql.files.maxPartitionBytes": "32m",  # small tasks write small files: a small change touches few of them
     "spark.sql.ansi.enabled": "true",
     "spark.databricks.delta.snapshotPartitions": "2",
-    "spark.ui.showConsoleProgress": "true",
 }
 
 
@@ -32,16 +36,19 @@ def spark_session(name: str) -> SparkSession:
     Raises:
         ConfigError: Spark has no Delta Lake.
     """
+    SparkContext._ensure_initialized()  # only a running JVM knows what spark-submit and spark-defaults were told
     given = SparkConf()
-    builder = SparkSession.builder.appName(name)
-    for key, value in _DEFAULTS.items():
+    ours = {**_DEFAULTS, "spark.app.name": name, "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower()}
+    builder = SparkSession.builder
+    for key, value in ours.items():
         if not given.contains(key):
             builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with translated("Starting Spark"):
+        spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     try:
         spark._jvm.Thread.currentThread().getContextClassLoader().loadClass("io.delta.tables.DeltaTable")
-    except Exception as error:
+    except Py4JError as error:
         raise ConfigError(
             "Spark has no Delta Lake: run `make up`, which writes spark-defaults with its jars, or give spark-submit "
             "`--packages io.delta:delta-spark_4.2_2.13:4.4.0`."
@@ -51,24 +58,23 @@ def spark_session(name: str) -> SparkSession:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Spark's errors as ours: one sentence, the right exit code, the cause kept for the log."""
+    """Spark's errors as ours: one sentence, the right exit code, the cause kept for the log.
+
+    What our own code raised in a Python worker stays a defect.
+    """
     try:
         yield
-    except WorkspaceError:
+    except PythonException:
         raise
-    except PySparkException as error:
-        raise _ours(doing, str(error)) from error
-    except Exception as error:
-        if type(error).__module__.startswith("py4j"):
-            raise _ours(doing, str(error)) from error
-        raise
+    except (PySparkException, Py4JError) as error:
+        raise _ours(doing, str(error), _root(error)) from error
 
 
 _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
     (
         ("ConnectException", "ConnectTimeout", "UnknownHost", "Connection refused", "SdkClientException"),
         Unavailable,
-        "the object store does not answer: is it up? `make status` tells, `make up` starts it",
+        "the store does not answer: is it up? `make status` tells, `make up` starts it",
     ),
     (("NoSuchBucket", "bucket does not exist"), NotFound, "the bucket does not exist"),
     (
@@ -82,12 +88,27 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
         "somebody else wrote to the table at the same moment; run the same command again",
     ),
     (("No space left on device",), Unavailable, "the disk is full"),
+    (
+        ("OutOfMemoryError", "worker exited unexpectedly", "ExecutorLostFailure"),
+        Unavailable,
+        "Spark lost a worker, most likely for want of memory; give `--driver-memory` or `--executor-memory`",
+    ),
 )
 
 
-def _ours(doing: str, said: str) -> WorkspaceError:
+def _ours(doing: str, said: str, root: str) -> WorkspaceError:
     for signs, kind, sentence in _SIGNS:
         if any(sign in said for sign in signs):
             return kind(f"{doing}: {sentence}.")
-    first = next((line.strip() for line in said.splitlines() if line.strip()), "no message")
+    first = next((line.strip() for line in root.splitlines() if line.strip()), "nothing")
     return InvalidData(f"{doing}: Spark says: {first[:500]}")
+
+
+def _root(error: PySparkException | Py4JError) -> str:
+    """What the innermost of Java's errors says; the outer ones only say that a call failed."""
+    inner = getattr(error, "java_exception", None)
+    if inner is None:
+        return str(error)
+    while inner.getCause() is not None:
+        inner = inner.getCause()
+    return f"{inner.getClass().getSimpleName()}: {inner.getMessage()}"

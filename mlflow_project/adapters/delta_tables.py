@@ -45,7 +45,10 @@ def ask(query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         _TABLE.sub(lambda match: names[match[1]], query), {name: open_table(at) for at, name in names.items()}
     )
     columns = list(found.schema.names)
-    rows = [tuple(_plain(row[name]) for name in columns) for batch in found for row in batch.to_pylist()]
+    try:
+        rows = [tuple(_plain(row[name]) for name in columns) for batch in found for row in batch.to_pylist()]
+    except (pa.ArrowException, OSError) as error:  # some mistakes show only in the rows: a division by zero
+        raise _translated("The query", error) from error
     return columns, rows
 
 
@@ -85,4 +88,4 @@ def _translated(what: str, error: Exception) -> WorkspaceError:
     said = str(error)
     if "error sending request" in said or "Connection refused" in said:
         return Unavailable(f"{what}: the object store does not answer: is it up? `make status` tells.")
-    return InvalidData(f"{what} cannot be read: {said.splitlines()[0][:400] if said else type(error).__name__}")
+    return InvalidData(f"{what} cannot be read: {' '.join(said.split())[:400] or type(error).__name__}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -122,7 +123,10 @@ class ObjectStore:
     def upload(self, bucket: str, key: str, path: Path) -> None:
         """Write a file, in parts where it is large."""
         with self._translated(bucket, key):
-            self._client.upload_file(str(path), bucket, key)
+            try:
+                self._client.upload_file(str(path), bucket, key)
+            except S3UploadFailedError as error:  # boto3 hides what happened behind an error of its own
+                raise error.__context__ or error from error
 
     def download(self, bucket: str, key: str, path: Path) -> None:
         """Read into a file."""

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from mlflow_project.adapters.delta_tables import batches
+from mlflow_project.adapters.delta_tables import ask, batches
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
 from spark_jobs.preparation import Counts, Request, prepare
@@ -152,6 +152,31 @@ def test_another_splitter_on_a_table_is_refused(prepared: Prepared) -> None:
 def test_missing_input_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no input at"):
         prepare(spark, Request(str(tmp_path / "nothing"), str(tmp_path / "chunks")))
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(spark: SparkSession, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "raw.jsonl", [document(1)])
+    strangers, other = tmp_path / "strangers", tmp_path / "other"
+    strangers.mkdir()
+    (strangers / "thesis.doc").write_text("mine")
+    spark.range(1).write.format("delta").save(str(other))
+    refusals = {
+        source: "is a file",
+        f"{source}/below": "Writing to",
+        str(strangers): "thesis.doc",
+        str(other): "chunk_id",
+    }
+    for output, sentence in refusals.items():
+        with pytest.raises(InvalidData, match=sentence):
+            prepare(spark, Request(source, output))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "raw.jsonl", "strangers"]
+
+
+def test_a_mistake_in_a_query_is_a_sentence(prepared: Prepared, tmp_path: Path) -> None:
+    prepared([document(1)])
+    for query in (f'SELECT 1 / "start" FROM delta.`{tmp_path}/chunks`', "SELECT 1 / 0", "SELECT CAST('a' AS INT)"):
+        with pytest.raises(InvalidData, match="The query cannot be read"):
+            ask(query)
 
 
 def test_all_kinds_of_input_give_the_same_documents(spark: SparkSession, tmp_path: Path) -> None:
