@@ -30,8 +30,8 @@ class Measure:
     met: bool | None = None
 
 
-def report(subject: str, measures: Sequence[Measure], title: str = "") -> None:
-    """Print the measures and keep them."""
+def report(subject: str, measures: Sequence[Measure], title: str = "", *, part: bool = False) -> None:
+    """Print the measures and keep them; `part`: other measures of the subject, of earlier runs, stay beside them."""
     shown = Table("measure", "value", "unit", "against", "ratio", "goal", "met", title=title or subject)
     for row in measures:
         met = {True: "yes", False: "MISSED", None: ""}[row.met]
@@ -39,5 +39,9 @@ def report(subject: str, measures: Sequence[Measure], title: str = "") -> None:
         shown.add_row(row.measure, f"{row.value:.4g}", row.unit, row.against, ratio, row.goal, met)
     Console(width=None if sys.stdout.isatty() else 160).print(shown)
     RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{subject}.json"
     rows = [asdict(row) for row in measures]
-    (RESULTS / f"{subject}.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    if part and file.exists():
+        told = {row.measure for row in measures}
+        rows = [row for row in json.loads(file.read_text()) if row["measure"] not in told] + rows
+    file.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")

@@ -1,110 +1,146 @@
-"""Retrieval measured: speed over 100,000 chunks in process, and how often XQuAD's answers are found.
+"""Text preparation and retrieval measured, each beside what it is held against, in one run.
 
-    python -m bench.text_preparation [--xquad FOLDER]
+    python -m bench.text_preparation [--megabytes 700] [--part speed|change|retrieval] [--xquad FOLDER]
 
-In: XQuAD's documents and questions. Out: a table, and `bench/results/text_preparation.json`. Words alone and hybrid run
-in one go over the same index. What bounds them: words, tantivy's posting lists; hybrid, reading all vectors once.
+In: the texts of this machine (`bench.corpus`), XQuAD. Out: a table, and `bench/results/text_preparation.json`; a part
+leaves the rows of other parts as they were. Data lies below the state folder (about six times the corpus) and is taken
+away at the end. What bounds the figures stands in `docs/operations/text-preparation.md`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import tempfile
-import time
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+
+from bench import retrieval
+from bench.corpus import (
+    LARGE_BYTES,
+    link,
+    texts_of_this_machine,
+    write_changed,
+    write_corpus,
+    write_large_document,
+)
+from bench.preparation_runs import LangChain, Runs, watched_workers
 from bench.report import Measure, report
-from mlflow_project.adapters.retrieval import embeddings, index_builder
-from mlflow_project.adapters.retrieval.index import Index, open_index
-from mlflow_project.domain.release import Retrieval
-from mlflow_project.rules.chunking.chunks import chunks_of
-from mlflow_project.rules.chunking.splitter import Splitter
+from mlflow_project.settings import state_folder
 
-CHUNKS = 100_000
-WORDS, HYBRID = Retrieval(5, 1.0, 0.0), Retrieval(5, 1.0, 0.2)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """JSON lines."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def rows(documents: list[dict[str, Any]], copies: int) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Chunks with vectors; copies have ids of their own, and the vectors are computed once."""
-    found = [(each, chunk) for each in documents for chunk in chunks_of(each["id"], each["text"], Splitter())]
-    vectors = embeddings.embed([chunk.text for _, chunk in found])
-    for copy in range(copies):
-        for (each, chunk), vector in zip(found, vectors, strict=True):
-            name = {"chunk_id": f"{chunk.chunk_id}/{copy}", "document_id": each["id"], "title": each["title"]}
-            yield {**name, "text": chunk.text, "start": chunk.start, "end": chunk.end}, vector
-
-
-def p50(index: Index, questions: list[dict[str, Any]], retrieval: Retrieval) -> float:
-    """Median milliseconds a question."""
-    index.search(questions[0]["question"], retrieval)
-    times = []
-    for each in questions:
-        started = time.perf_counter()
-        index.search(each["question"], retrieval)
-        times.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(times)
-
-
-def hits(index: Index, questions: list[dict[str, Any]], retrieval: Retrieval, at: int) -> float:
-    """Share of questions with an answer of theirs, in its own document, among the first `at` chunks."""
-    found = 0
-    for each in questions:
-        contexts = index.search(each["question"], retrieval)[:at]
-        found += any(
-            context.document_id == each["document_id"] and any(answer in context.text for answer in each["answers"])
-            for context in contexts
-        )
-    return found / len(questions)
-
-
-def measure(xquad: Path) -> list[Measure]:
-    """Quality over XQuAD's own chunks, then speed over copies of them."""
-    documents, questions = read(xquad / "documents.jsonl"), read(xquad / "questions.jsonl")
-    with tempfile.TemporaryDirectory() as scratch:
-        small = built(Path(scratch) / "small", documents, 1)
-        large = built(Path(scratch) / "large", documents, -(-CHUNKS // len(small)))
-        return [*_quality(small, questions), *_speed(large, questions[:200])]
-
-
-def built(folder: Path, documents: list[dict[str, Any]], copies: int) -> Index:
-    """An open index of the documents' chunks."""
-    index_builder.build(folder / "built", rows(documents, copies))
-    return open_index(folder / "built", folder / "open")
-
-
-def _quality(index: Index, questions: list[dict[str, Any]]) -> list[Measure]:
-    found = []
-    for at, goal in ((1, 0.0), (5, 0.975)):
-        words, hybrid = hits(index, questions, WORDS, at), hits(index, questions, HYBRID, at)
-        asked = f"not below words, >= {goal}" if goal else "not below words"
-        met = hybrid >= max(words, goal)
-        against = f"words alone, {words:.4f}"
-        found.append(Measure(f"XQuAD hit@{at}, hybrid", hybrid, "share", against, hybrid / words, asked, met))
-    return found
-
-
-def _speed(index: Index, questions: list[dict[str, Any]]) -> list[Measure]:
-    words, hybrid = p50(index, questions, WORDS), p50(index, questions, HYBRID)
-    return [
-        Measure(f"words over {len(index):,} chunks, p50", words, "ms", goal="<= 1", met=words <= 1),
-        Measure(f"hybrid over {len(index):,} chunks, p50", hybrid, "ms", goal="<= 8", met=hybrid <= 8),
-    ]
+SHARES = (0.01, 0.05, 0.2)
+MOST_WORKER_BYTES = 0.5e9
+PARTS = ("speed", "change", "retrieval")
 
 
 def main() -> None:
-    """Measure and report."""
+    """Measure what is asked for, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=700, help="size of the corpus (default 700)")
+    parser.add_argument("--chunks", type=int, default=100_000, help="chunks to search in (default 100,000)")
+    parser.add_argument("--part", choices=PARTS, help="one part only; each stays below ten minutes")
     parser.add_argument("--xquad", type=Path, default=Path("../shared/data/xquad"))
-    report("text_preparation", measure(parser.parse_args().xquad), "Retrieval")
+    given = parser.parse_args()
+    texts = texts_of_this_machine(given.xquad)
+    folder = state_folder() / "bench"
+    shutil.rmtree(folder, ignore_errors=True)
+    measured: dict[str, Callable[[], list[Measure]]] = {
+        "speed": lambda: _with_spark(folder, texts, given.megabytes, speed),
+        "change": lambda: _with_spark(folder, texts, given.megabytes, change),
+        "retrieval": lambda: retrieval.measures(given.xquad, texts, given.chunks),
+    }
+    rows = [row for part in PARTS if given.part in (None, part) for row in measured[part]()]
+    report("text_preparation", rows, f"Text preparation, {given.megabytes} MB", part=given.part is not None)
+
+
+def _with_spark(
+    folder: Path, texts: list[str], megabytes: int, part: Callable[[Runs, Path, list[Path]], Iterator[Measure]]
+) -> list[Measure]:
+    try:
+        write_large_document(folder / "large" / "large.jsonl", texts)
+        files = write_corpus(folder / "corpus", texts, megabytes - LARGE_BYTES // 1_000_000)
+        runs = Runs(folder / "spark")
+        try:
+            return list(part(runs, folder, files))
+        finally:
+            runs.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def speed(runs: Runs, folder: Path, files: list[Path]) -> Iterator[Measure]:
+    """How fast, against a copy and another splitter; how it grows; how much memory a worker takes."""
+    large = folder / "large" / "large.jsonl"
+    small = link(files[:1], folder / "small")
+    with_large = link([*files[:1], large], folder / "small-and-large")
+    whole = link([*files, large], folder / "whole")
+    for warm_up in (runs.copy, runs.chunking, runs.preparation):
+        warm_up(small)
+    copied, chunked, other = runs.copy(whole), runs.chunking(whole), runs.chunking(whole, LangChain)
+    with watched_workers() as largest:
+        prepared, counts = runs.preparation(whole)
+    size = _megabytes(whole)
+    rate = "MB/s"
+    yield _against("one pass, chunks to Delta", size / chunked, rate, "copy by Spark", size / copied, 0.65)
+    yield _against("whole preparation", size / prepared, rate, "copy by Spark", size / copied, 0.65)
+    yield _against("one pass, our splitter", size / chunked, rate, "with LangChain's", size / other, 1.4)
+    yield Measure("documents; chunks", counts.documents, "", f"{counts.chunks:,} chunks")
+    yield Measure(
+        "memory of the largest Python worker",
+        largest() / 1e9,
+        "GB",
+        goal=f"<= {MOST_WORKER_BYTES / 1e9}",
+        met=largest() <= MOST_WORKER_BYTES,
+    )
+    alone, both = (min(runs.preparation(each)[0] for _ in range(2)) for each in (small, with_large))
+    growth = (prepared / size) / (alone / _megabytes(small))
+    name = f"seconds a MB, {_megabytes(small):.0f} -> {size:.0f} MB"
+    yield Measure(name, prepared / size, "s/MB", f"{alone / _megabytes(small):.3g}", growth, "<= 1.1", growth <= 1.1)
+    share = alone * _megabytes(large.parent) / _megabytes(small)
+    times = (both - alone) / share
+    yield Measure("the 20 MB document", both - alone, "s", f"its share, {share:.3g} s", times, "<= 2", times <= 2)
+
+
+def change(runs: Runs, folder: Path, files: list[Path]) -> Iterator[Measure]:
+    """What it costs to run again: nothing changed, then 1, 5 and 20 % of the documents."""
+    corpus, table = folder / "corpus", folder / "table"
+    runs.preparation(link(files[:1], folder / "small"))
+    full, counts = runs.preparation(corpus, table)
+    hashed = runs.hashing(corpus, table)
+    unchanged, _ = runs.preparation(corpus, table)
+    yield _against("unchanged corpus", 1 / unchanged, "runs/s", "reading and hashing", 1 / hashed, 0.7)
+    changed, seconds = [], []
+    for share in SHARES:
+        again = folder / f"changed-{share}"
+        write_changed(files, again, share)
+        took, found = runs.preparation(again, table)
+        shutil.rmtree(again)
+        changed.append(found.changed)
+        seconds.append(took)
+        yield Measure(f"{share:.0%} changed", took, "s", f"{found.changed:,} documents")
+    slope, fixed = np.polyfit(changed, seconds, 1)
+    each = full / counts.documents
+    yield Measure("fixed cost of a change", float(fixed), "s", f"full run, {full:.3g} s", float(fixed) / full)
+    ratio = float(slope) / each
+    yield Measure(
+        "each changed document",
+        float(slope) * 1e3,
+        "ms",
+        f"full run, {each * 1e3:.3g} ms",
+        ratio,
+        "<= 1.5",
+        ratio <= 1.5,
+    )
+
+
+def _against(name: str, ours: float, unit: str, other: str, theirs: float, goal: float) -> Measure:
+    ratio = ours / theirs
+    return Measure(name, ours, unit, f"{other}, {theirs:.4g} {unit}", ratio, f">= {goal}", ratio >= goal)
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
 
 
 if __name__ == "__main__":

@@ -59,6 +59,13 @@ class Examiner:
         """One row as a document or a rejection."""
         return read_file(value, file, self.base) if self.whole_files else read_line(value, self.fields)
 
+    def chunks(self, document: Document) -> list[Chunk]:
+        """The chunks of a document; those of a conversation say which turns they hold."""
+        found = chunks_of(document.document_id, document.text, self.splitter, document.blocks)
+        if not document.blocks:
+            return found
+        return [each._replace(metadata=chunk_metadata(document, each.start, each.end)) for each in found]
+
 
 def examine(rows: DataFrame, examiner: Examiner, known: Broadcast[NDArray[np.uint64]]) -> DataFrame:
     """Examine all rows; documents whose hash is in `known` come back without text and chunks."""
@@ -99,7 +106,7 @@ def _examine(
         fresh = _fresh(found, seen)
         yield _batch(
             [
-                _row(place, value, result, is_fresh, examiner.splitter)
+                _row(place, value, result, is_fresh, examiner)
                 for place, value, result, is_fresh in zip(places, values, found, fresh, strict=True)
             ]
         )
@@ -115,17 +122,14 @@ def _fresh(found: list[Document | Rejected], seen: NDArray[np.uint64]) -> list[b
 
 
 def _row(
-    place: tuple[str, int, int], value: bytes, found: Document | Rejected, fresh: bool, splitter: Splitter
+    place: tuple[str, int, int], value: bytes, found: Document | Rejected, fresh: bool, examiner: Examiner
 ) -> tuple[Any, ...]:
     if isinstance(found, Rejected):
         return (*place, found.reason.value, found.sentence, value, None, None, False, None, None, None, None, None)
     named = (*place, None, None, None, found.document_id, found.document_hash, fresh)
     if not fresh:
         return (*named, None, None, None, None, None)
-    chunks = chunks_of(found.document_id, found.text, splitter, found.blocks)
-    if found.blocks:
-        chunks = [each._replace(metadata=chunk_metadata(found, each.start, each.end)) for each in chunks]
-    return (*named, found.title, found.text, found.language, found.metadata, chunks)
+    return (*named, found.title, found.text, found.language, found.metadata, examiner.chunks(found))
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

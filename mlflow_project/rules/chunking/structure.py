@@ -13,8 +13,6 @@ from typing import NamedTuple
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
 _HEADING = re.compile(r"^ {0,3}(#{1,6})(?:[ \t]+([^\n]*))?$", re.MULTILINE)
 _DELIMITER = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t\r]*$", re.MULTILINE)
-_ROW = re.compile(r"\n {0,3}\|?[ \t]*:?-")
-"""How a delimiter row begins. A pattern that starts with a letter of its own is searched several times faster."""
 
 
 class Heading(NamedTuple):
@@ -68,15 +66,25 @@ def _headings(text: str, fences: tuple[tuple[int, int], ...]) -> Iterator[Headin
 
 def _tables(text: str, fences: tuple[tuple[int, int], ...]) -> Iterator[tuple[int, int]]:
     reached = 0
-    for candidate in _ROW.finditer(text):
-        match = _DELIMITER.match(text, candidate.start() + 1)
-        if not match or "|" not in match[0] or match.start() < reached or _inside(match.start(), fences):
+    for match in _delimiters(text):
+        if match.start() < max(reached, 1) or _inside(match.start(), fences):
             continue
         head = text.rfind("\n", 0, match.start() - 1) + 1
         if head < reached or "|" not in text[head : match.start()]:
             continue
         reached = _table_end(text, match.end())
         yield head, reached
+
+
+def _delimiters(text: str) -> Iterator[re.Match[str]]:
+    """The rows below table heads: of the lines that hold a bar, and no other line is looked at."""
+    bar = text.find("|")
+    while bar >= 0:
+        match = _DELIMITER.match(text, text.rfind("\n", 0, bar) + 1)
+        if match:
+            yield match
+        line_end = text.find("\n", bar)
+        bar = text.find("|", line_end) if line_end >= 0 else -1
 
 
 def _table_end(text: str, end: int) -> int:
