@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,11 +63,17 @@ def _with_spark(
         files = write_corpus(folder / "corpus", texts, megabytes - LARGE_BYTES // 1_000_000)
         runs = Runs(folder / "spark")
         try:
-            return list(part(runs, folder, files))
+            return [_told(row) for row in part(runs, folder, files)]
         finally:
             runs.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _told(row: Measure) -> Measure:
+    """Said at once: a run that is cut short has told what it found."""
+    sys.stderr.write(f"{row.measure}: {row.value:.4g} {row.unit} ({row.against}; {row.ratio})\n")
+    return row
 
 
 def speed(runs: Runs, folder: Path, files: list[Path]) -> Iterator[Measure]:
