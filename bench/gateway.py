@@ -1,151 +1,165 @@
 """Requests a second, latency and CPU of the server beside other ways to reach a provider, all in one run.
 
-`python -m bench.gateway [--seconds 5] [--latency-ms 50]`, over the running stack (`make up`) and with Go. Sides: the
-provider directly, the floor for Python, FastAPI with httpx, FastAPI with httpx over aiohttp, and Switchyard with
-everything on. One worker each. LiteLLM and `mlflow gateway` are not among the sides yet.
+`python -m bench.gateway [--seconds 4] [--rounds 5]`, over the running stack (`make up`) and with Go. Sides: the
+provider directly, the floor for Python, FastAPI with httpx, FastAPI with httpx over aiohttp, LiteLLM's proxy, `mlflow
+gateway`, and Switchyard with everything on. One worker each; the provider takes 50 ms. Windows of all sides in turn;
+each figure is the median of its rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
+import statistics
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 
+from bench import gateway_sides as sides
+from bench.loading import Loaded, Side, load, rounds
 from bench.report import Measure, report
-from mlflow_project.domain.release import ProviderChoice
-from stack.ports import free_port
-from tests.serving.conftest import ROOT, Host, Releases, until
 
-NAME = "bench-gateway"
-CHAT = {"model": NAME, "messages": [{"role": "user", "content": "Why?"}]}
+LATENCY_MS = 50.0
+OURS, FLOOR, PLAIN = "switchyard", "floor", "FastAPI + httpx-aiohttp"
+GENTLE = ("-rate", 50)
+FIRST_TOKEN = '"content":"A"'
 
 
-@dataclass(frozen=True)
-class Side:
-    """One way to the provider."""
+@dataclass
+class Bench:
+    """What all rows are measured with."""
 
-    name: str
-    url: str
-    pid: int
+    seconds: float
+    count: int
+    provider: Side
+    others: list[Side]
+    switchyard: sides.Switchyard
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def rounds(self, chosen: list[Side], *options: object) -> dict[str, Loaded]:
+        return rounds(chosen, self.provider.pid, self.seconds, self.count, *options)
 
 
 def main() -> None:
     """Start all sides, load each in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--latency-ms", type=float, default=50)
-    parser.add_argument("--callers", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without-peers", action="store_true", help="while developing: their goals are not measured")
     given = parser.parse_args()
     with ExitStack() as running:
-        load = _load_generator(Path(running.enter_context(tempfile.TemporaryDirectory())))
-        sides = list(_sides(running, given.latency_ms))
-        measures = []
-        for callers in given.callers:
-            found = {side.name: _loaded(load, side, callers, given.seconds) for side in sides}
-            measures += list(_measures(callers, found))
-    report("gateway", measures, f"Gateways, provider at {given.latency_ms:g} ms")
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        measures = list(_measured(running, folder, given))
+    report("gateway", measures, f"Gateways, provider at {LATENCY_MS:g} ms")
 
 
-def _sides(running: ExitStack, latency_ms: float) -> Iterator[Side]:
-    port = free_port()
-    command = ["-m", "tests.provider", "--port", str(port), "--latency-ms", str(latency_ms)]
-    provider = running.enter_context(_process(command))
-    to = f"http://127.0.0.1:{port}/v1/chat/completions"
-    _await(to)
-    yield Side("provider", to, provider.pid)
-    for relay in ("floor", "fastapi_httpx", "fastapi_aiohttp"):
-        port = free_port()
-        options = ["--port", str(port), "--loop", "uvloop", "--no-access-log", "--log-level", "warning"]
-        process = running.enter_context(_process(["-m", "uvicorn", f"bench.relays:{relay}", *options], RELAY_TO=to))
-        _await(f"http://127.0.0.1:{port}/")
-        yield Side(relay, f"http://127.0.0.1:{port}/", process.pid)
-    yield _switchyard(running, to)
+def _measured(running: ExitStack, folder: Path, given: argparse.Namespace) -> Iterator[Measure]:
+    provider = sides.provider(running, folder, LATENCY_MS)
+    missing: dict[str, str] = {}
+    others = [provider, *sides.relays(running, folder, provider.url)]
+    others += [] if given.without_peers else sides.peers(running, folder, provider.url, missing)
+    switchyard = sides.Switchyard(running, folder, provider.url)
+    bench = Bench(given.seconds, given.rounds, provider, others, switchyard, missing)
+    host, ready = switchyard.host("snapshot")
+    yield Measure("start to ready", ready, "s", goal="<= 3", met=ready <= 3)
+    ours = switchyard.side(host)
+    yield from _closed_loop(bench, ours)
+    yield from _open_loop(bench, ours)
+    yield from _streaming(bench, switchyard.side(host, stream=True))
+    yield from _memory(sides.memory_mb(ours.pid), "prompts and an index")
+    yield from _retrieval(bench, [switchyard.side(host, prompt) for prompt in sides.PROMPTS])
+    strict, _ = switchyard.host("strict", SWITCHYARD_RESOLVE="strict")
+    yield from _strict(bench, ours, switchyard.side(strict))
 
 
-def _switchyard(running: ExitStack, to: str) -> Side:
-    releases = Releases()
-    release = releases.seal(NAME, provider=ProviderChoice("openai", "simulated-1", {"tries": 1}))
-    releases.point(NAME, release.version)
-    folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-    host = Host(folder / "bench", LLM_API_URL=to, SWITCHYARD_LOG_TEXTS="true")
-    running.callback(host.stop)
-    host.start()
-    host.serves(NAME, release.version)
-    return Side("switchyard", f"http://127.0.0.1:{host.port}/v1/chat/completions", host.workers()[0])
+def _closed_loop(bench: Bench, ours: Side) -> Iterator[Measure]:
+    found = bench.rounds([*bench.others, ours], "-callers", 64)
+    yield from (row for name, side in found.items() for row in _figures(f"64 callers, {name}", side))
+    mine = found[OURS]
+    for against, least in (("litellm", 10.0), ("mlflow gateway", 1.3), (FLOOR, 0.7)):
+        if against in found:
+            ratio = mine.rate / found[against].rate if found[against].rate else float("inf")
+            goal = f">= {least:g}x"
+            yield Measure("64 callers, requests/s", mine.rate, "requests/s", against, ratio, goal, ratio >= least)
+        else:
+            why = bench.missing.get(against, "it was left out")
+            yield Measure("64 callers, requests/s", mine.rate, "requests/s", f"{against}: {why}", None, ">=", False)
+    for against, most in ((FLOOR, 2.2), (PLAIN, 1.3)):
+        ratio = mine.cpu / found[against].cpu
+        yield Measure("server CPU", mine.cpu, "ms/request", against, ratio, f"<= {most:g}x", ratio <= most)
+    yield Measure("load generator", mine.generator, "of a core", goal="<= 0.5", met=mine.generator <= 0.5)
+    yield Measure("provider", mine.provider, "of a core", goal="<= 0.5", met=mine.provider <= 0.5)
 
 
-def _loaded(load: Path, side: Side, callers: int, seconds: float) -> dict[str, float]:
-    """The generator's figures, and the server's CPU milliseconds a request."""
-    options = ["-url", side.url, "-body", json.dumps(CHAT), "-callers", str(callers)]
-    subprocess.run([load, *options, "-seconds", "1"], check=True, capture_output=True)
-    before = _cpu(side.pid)
-    ended = subprocess.run([load, *options, "-seconds", str(seconds)], check=True, capture_output=True)
-    found: dict[str, float] = json.loads(ended.stdout)
-    found["rate"] = found["requests"] / found["seconds"]
-    found["server_cpu"] = 1000 * (_cpu(side.pid) - before) / max(1.0, found["requests"])
-    return found
+def _open_loop(bench: Bench, ours: Side) -> Iterator[Measure]:
+    """A rate that no side is near its limit at, in requests that come whether or not earlier ones are answered."""
+    floor = next(side for side in bench.others if side.name == FLOOR)
+    saturated = load(floor, bench.provider.pid, bench.seconds, "-callers", 256)
+    rate = 0.4 * saturated.rate
+    found = bench.rounds([floor, ours], "-rate", rate)
+    yield Measure("saturation of the floor, 256 callers", saturated.rate, "requests/s")
+    for name, most in (("p50", 1.5), ("p99", 8.0)):
+        added = getattr(found[OURS], name) - getattr(found[FLOOR], name)
+        what = f"open loop at {rate:.0f} requests/s, {name} above the floor's"
+        yield Measure(what, added, "ms", FLOOR, goal=f"<= {most:g} ms", met=added <= most)
+    yield Measure("open loop, failed", found[OURS].failed, "requests", goal="0", met=found[OURS].failed == 0)
 
 
-def _measures(callers: int, found: dict[str, dict[str, float]]) -> Iterator[Measure]:
-    ours, floor, aio = found["switchyard"], found["floor"], found["fastapi_aiohttp"]
-    for name, side in found.items():
-        yield Measure(f"{callers} callers, {name}", side["rate"], "requests/s")
-        yield Measure(f"{callers} callers, {name}: p50", side["p50"], "ms")
-        yield Measure(f"{callers} callers, {name}: p99", side["p99"], "ms")
-        yield Measure(f"{callers} callers, {name}: server CPU", side["server_cpu"], "ms/request")
-        yield Measure(f"{callers} callers, {name}: failed", side["failed"], "requests")
-    ratio = ours["rate"] / floor["rate"]
-    yield Measure(
-        f"{callers} callers, against the floor", ours["rate"], "requests/s", "floor", ratio, ">= 0.7", ratio >= 0.7
-    )
-    ratio = ours["server_cpu"] / floor["server_cpu"]
-    yield Measure(f"{callers} callers, CPU", ours["server_cpu"], "ms", "floor", ratio, "<= 2.2", ratio <= 2.2)
-    ratio = ours["server_cpu"] / aio["server_cpu"]
-    yield Measure(f"{callers} callers, CPU", ours["server_cpu"], "ms", "FastAPI+aiohttp", ratio, "<= 1.3", ratio <= 1.3)
-    share = ours["cpu"] / ours["seconds"]
-    yield Measure(f"{callers} callers, load generator", share, "of a core")
+def _streaming(bench: Bench, ours: Side) -> Iterator[Measure]:
+    body = {**bench.provider.body, "stream": True}
+    direct = Side("provider", bench.provider.url, bench.provider.pid, body)
+    found = bench.rounds([direct, ours], "-callers", 16, "-until", FIRST_TOKEN)
+    added = found[OURS].p50 - found["provider"].p50
+    yield Measure("16 streams, first token above direct, p50", added, "ms", "provider", None, "<= 4 ms", added <= 4)
 
 
-def _load_generator(folder: Path) -> Path:
-    source = Path(__file__).parent / "load"
-    subprocess.run(["go", "build", "-o", folder / "load", "."], cwd=source, check=True)
-    return folder / "load"
+def _retrieval(bench: Bench, prompts: list[Side]) -> Iterator[Measure]:
+    named = [Side(str(side.body["model"]), side.url, side.pid, side.body, side.key) for side in prompts]
+    plain, *others = (found := bench.rounds(named, *GENTLE))
+    for name, most in zip(others, (1.5, 9.0), strict=True):
+        added = found[name].p50 - found[plain].p50
+        yield Measure(f"{name}: added p50", added, "ms", plain, goal=f"<= {most:g} ms", met=added <= most)
 
 
-def _cpu(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+def _strict(bench: Bench, ours: Side, strict: Side) -> Iterator[Measure]:
+    """The reads are timed alone, before: while strict callers ask, the registry answers others later."""
+    read = _alias_read_ms(bench.switchyard.registry_uri)
+    named = Side("strict", strict.url, strict.pid, strict.body, strict.key)
+    found = bench.rounds([ours, named], "-callers", 16)
+    added, most = found["strict"].p50 - found[OURS].p50, 2 * read + 2
+    yield Measure("one alias read, p50", read, "ms")
+    goal = "<= 2 alias reads + 2 ms"
+    yield Measure("strict, 16 callers: added p50", added, "ms", f"{most:.1f} ms", added / most, goal, added <= most)
 
 
-@contextmanager
-def _process(command: list[str], **env: str) -> Iterator[subprocess.Popen[Any]]:
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env={**os.environ, **env})
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(10)
+def _alias_read_ms(uri: str) -> float:
+    times = []
+    with httpx.Client(base_url=uri) as http:
+        for _ in range(50):
+            began = time.perf_counter()
+            asked = {"name": "bench-plain", "alias": "Production"}
+            http.get("/api/2.0/mlflow/registered-models/alias", params=asked).raise_for_status()
+            times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)
 
 
-def _await(url: str) -> None:
-    def answers() -> bool:
-        try:
-            return httpx.post(url, json=CHAT, timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
+def _memory(megabytes: float, what: str) -> Iterator[Measure]:
+    yield Measure(f"memory of a worker, {what}", megabytes, "MB", goal="<= 150", met=megabytes <= 150)
 
-    until(answers, f"{url} answers", 120)
+
+def _figures(what: str, side: Loaded) -> Iterator[Measure]:
+    rows: Mapping[str, tuple[float, str]] = {
+        "": (side.rate, "requests/s"),
+        ": p50": (side.p50, "ms"),
+        ": p99": (side.p99, "ms"),
+        ": server CPU": (side.cpu, "ms/request"),
+        ": failed": (side.failed, "requests"),
+    }
+    yield from (Measure(what + name, value, unit) for name, (value, unit) in rows.items())
 
 
 if __name__ == "__main__":

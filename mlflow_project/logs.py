@@ -4,13 +4,14 @@ file in the state folder, not at a person."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 import time
 import traceback
 from typing import Any
+
+import orjson
 
 from mlflow_project.settings import state_folder
 from mlflow_project.telemetry.tracing import current
@@ -37,7 +38,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             event["trace"] = self.formatException(record.exc_info)
-        return json.dumps(event, ensure_ascii=False, default=str)
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 class Readable(logging.Formatter):

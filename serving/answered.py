@@ -6,12 +6,11 @@ when the caller leaves, the provider is told to stop.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from fastapi import Depends, Header, HTTPException, Request
+from fastapi import Depends, Header, Request
 
 from mlflow_project import answering
 from mlflow_project.domain.answer import Answer
@@ -19,6 +18,7 @@ from mlflow_project.domain.release import Message, Release
 from mlflow_project.errors import InvalidAnswer
 from mlflow_project.telemetry.tracing import span
 from serving.access import allow_alias
+from serving.leaving import unless_left
 from serving.observe import Observer
 from serving.problems import TooLarge
 from serving.request_context import note_release
@@ -27,9 +27,6 @@ from serving.spending import Spending
 from serving.worker import Worker
 
 Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which alias answers.", examples=["Staging"])]
-CALLER_LEFT = 499
-
-T = TypeVar("T")
 
 
 def worker_of(request: Request) -> Worker:
@@ -127,22 +124,3 @@ def check_output(request: Request, characters: int) -> None:
 def _length(request: Request) -> int:
     length = request.headers.get("content-length", "0")
     return int(length) if length.isdigit() else 0
-
-
-async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work; when the caller leaves first, the work is cancelled."""
-    task = asyncio.create_task(work)
-    left = asyncio.create_task(_disconnected(request))
-    try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise HTTPException(CALLER_LEFT, "The caller left before the answer came.")
-    finally:
-        task.cancel()
-        left.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

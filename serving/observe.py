@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import Request
@@ -50,7 +49,7 @@ class Observer:
     def answered(self, request: Request, release: Release, variables: Mapping[str, str], answer: Answer) -> None:
         """A request that got its answer."""
         trace = tracing.current()
-        usage = {name: count for name, count in asdict(answer.usage).items() if count is not None}
+        usage = {name: count for name, count in vars(answer.usage).items() if count is not None}
         more = {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused, **usage}
         if self._settings.log_texts or self._trace_texts:
             texts = self._safe(" ".join(variables.values())), self._safe(answer.text)

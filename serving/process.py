@@ -38,6 +38,7 @@ def main() -> int:
         loop="uvloop",
         http=PatientHttp,
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may grow.
+"""uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may grow, and with a word to the
+request when its caller leaves: `state["left"]` is set, and `state["when_left"]`, where a request put it, is called.
 
 uvicorn waits for ever for the first request of a connection; a thousand callers that send a byte a minute would hold a
 thousand connections. Bodies are the guard's matter.
@@ -27,6 +28,10 @@ class PatientHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
+        if self.cycle is not None and not self.cycle.response_complete:
+            state: dict[str, Any] = self.cycle.scope["state"]
+            state["left"] = True
+            state.get("when_left", _nothing)()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -55,3 +60,7 @@ class PatientHttp(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()
+
+
+def _nothing() -> None:
+    """What happens when the caller of a request leaves that has not begun its work."""

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
@@ -23,12 +22,12 @@ from serving.worker import Worker
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _READ = {b"x-request-id", b"traceparent", b"tracestate"}
-_SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
 
 
 class RequestContext:
@@ -49,11 +48,13 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = state["request_id"]
-                headers.update(state["release_headers"])
-                for name, value in _SECURITY.items():
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in _SECURITY if header[0] not in given),
+                    (b"x-request-id", state["request_id"].encode()),
+                    *state["release_headers"],
+                ]
             await send(message)
 
         try:
@@ -66,15 +67,16 @@ class RequestContext:
 
 def note_release(request: Request, worker: Worker, live: Live, *, asked: bool) -> None:
     """From here on the response names this release, and how stale it is where the registry could not be `asked`."""
-    headers = request.scope["state"]["release_headers"]
-    headers["X-Release"] = live.placed.release.label
-    headers["X-Release-Digest"] = live.placed.digest
-    trace, contact = tracing.current(), worker.contact
+    placed, trace = live.placed, tracing.current()
+    label = placed.release.label
     if trace is not None:
-        trace.release = live.placed.release.label
-        trace.root.note(switchyard__alias=live.placed.alias, switchyard__digest=live.placed.digest)
+        trace.release = label
+        trace.root.note(switchyard__alias=placed.alias, switchyard__digest=placed.digest)
+    headers = [(b"x-release", label.encode()), (b"x-release-digest", placed.digest.encode())]
     if not asked:
-        headers["X-Release-Stale"] = f"{contact.age_ms() / 1000:.1f}" if contact else "unknown"
+        age = f"{worker.contact.age_ms() / 1000:.1f}" if worker.contact else "unknown"
+        headers.append((b"x-release-stale", age.encode()))
+    request.scope["state"]["release_headers"] = headers
 
 
 def _begun(scope: Scope, listening: bool) -> Trace:
@@ -88,5 +90,5 @@ def _begun(scope: Scope, listening: bool) -> Trace:
     state["request_id"] = trace.root.attributes["switchyard.request_id"] = (
         own if _ID.fullmatch(own) else f"{trace.trace_id:032x}"
     )
-    state["release_headers"] = {}
+    state["release_headers"] = ()
     return trace

@@ -1,4 +1,5 @@
 // A load generator: one POST body, over and over, from N callers in a closed loop, or at a fixed rate.
+// With -until TEXT a request's time ends when TEXT has arrived (the first token of a stream); the rest is read anyway.
 // Prints one JSON document: requests, failed, seconds, milliseconds at p50 and p99, and its own CPU seconds.
 package main
 
@@ -21,6 +22,8 @@ func main() {
 	callers := flag.Int("callers", 16, "closed loop: how many at once")
 	rate := flag.Float64("rate", 0, "open loop: requests a second; 0 is a closed loop")
 	seconds := flag.Float64("seconds", 5, "how long")
+	key := flag.String("key", "", "API key")
+	until := flag.String("until", "", "stop the clock at this text")
 	flag.Parse()
 	client := &http.Client{
 		Timeout:   30 * time.Second,
@@ -30,8 +33,8 @@ func main() {
 	var times []float64
 	failed := 0
 	call := func(due time.Time) {
-		ok := post(client, *url, *body)
-		took := float64(time.Since(due).Microseconds()) / 1000
+		at, ok := post(client, *url, *body, *key, *until)
+		took := float64(at.Sub(due).Microseconds()) / 1000
 		lock.Lock()
 		defer lock.Unlock()
 		if ok {
@@ -65,14 +68,45 @@ func main() {
 	report(times, failed, time.Since(began).Seconds())
 }
 
-func post(client *http.Client, url, body string) bool {
-	response, err := client.Post(url, "application/json", bytes.NewReader([]byte(body)))
+// When the answer had arrived, or its part that is waited for; and whether it was a good one.
+func post(client *http.Client, url, body, key, until string) (time.Time, bool) {
+	request, err := http.NewRequest("POST", url, bytes.NewReader([]byte(body)))
 	if err != nil {
-		return false
+		return time.Now(), false
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		request.Header.Set("Authorization", "Bearer "+key)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return time.Now(), false
 	}
 	defer response.Body.Close()
+	seen, begun := time.Now(), until == ""
+	if !begun {
+		seen, begun = await(response.Body, until)
+	}
 	_, err = io.Copy(io.Discard, response.Body)
-	return err == nil && response.StatusCode == 200
+	if until == "" {
+		seen = time.Now()
+	}
+	return seen, err == nil && begun && response.StatusCode == 200
+}
+
+func await(stream io.Reader, text string) (time.Time, bool) {
+	var received []byte
+	piece := make([]byte, 4096)
+	for {
+		size, err := stream.Read(piece)
+		received = append(received, piece[:size]...)
+		if bytes.Contains(received, []byte(text)) {
+			return time.Now(), true
+		}
+		if err != nil {
+			return time.Now(), false
+		}
+	}
 }
 
 func report(times []float64, failed int, seconds float64) {

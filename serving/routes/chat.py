@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from jsonschema import Draft202012Validator
 
 from mlflow_project import answering
@@ -29,8 +29,9 @@ from serving.answered import (
     note_answer,
     observer_of,
     resolved,
-    unless_left,
+    worker_of,
 )
+from serving.leaving import EventStream, unless_left
 from serving.problems import BadRequest, openai_error, status_of
 from serving.routes.chat_request import ChatRequest, conversation, variables_for
 from serving.shelf import Live, Shelf
@@ -53,9 +54,9 @@ async def models(worker: TheWorker) -> dict[str, Any]:
 
 
 @router.post("/chat/completions", summary="Chat with a prompt", response_model=None)
-async def chat(body: ChatRequest, request: Request, worker: TheWorker, x_alias: Alias = "Production") -> Response:
+async def chat(body: ChatRequest, request: Request, x_alias: Alias = "Production") -> Response:
     """Answers whole, or as server-sent events with `stream`."""
-    name, alias = _which(worker.shelf, body.model, x_alias)
+    name, alias = _which(worker_of(request).shelf, body.model, x_alias)
     check_texts(request, body.texts)
     async with AsyncExitStack() as stack:
         live = await stack.enter_async_context(resolved(request, name, alias))
@@ -65,9 +66,7 @@ async def chat(body: ChatRequest, request: Request, worker: TheWorker, x_alias: 
             return Response(orjson.dumps(whole), media_type="application/json")
         pieces = chatting.pieces()
         first = await unless_left(request, chatting.first(pieces))
-        return StreamingResponse(
-            chatting.events(first, pieces, stack.pop_all()), media_type="text/event-stream; charset=utf-8"
-        )
+        return EventStream(request, chatting.events(first, pieces, stack.pop_all()))
 
 
 def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:

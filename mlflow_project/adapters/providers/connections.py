@@ -1,12 +1,17 @@
-"""The process's one pool of connections to providers, shared by all releases: httpx's interface over aiohttp's pool.
+"""The process's one pool of connections to providers, shared by all releases: httpx's transport over aiohttp's pool.
 
-httpx's own pool looks through every connection for each request and slows down from a few dozen on. A client belongs to
-the event loop that it was opened in, so there is one a loop; it is closed with the last release that holds the pool.
+httpx's own pool looks through every connection for each request and slows down from a few dozen on; its client adds
+cookies, redirects and authentication, which no provider wants, at twice the cost of the request itself. So requests go
+straight to a transport. One belongs to the event loop that it was opened in, and to the proxy that leads to the
+address; it is closed with the last release that holds the pool.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+from dataclasses import dataclass
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -20,11 +25,31 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.StreamEr
 """What a broken connection raises; a time-out is a `TimeoutError`, itself or as the cause of one of these."""
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where a provider is asked, and the proxy on the way there, as the environment has it (`HTTPS_PROXY`, …)."""
+
+    url: httpx.URL
+    proxy: str | None
+
+    @property
+    def origin(self) -> str:
+        return f"{self.url.scheme}://{self.url.netloc.decode()}"
+
+
+@functools.cache
+def address(url: str) -> Address:
+    """Read once: looking for proxies costs more than a request."""
+    parsed = httpx.URL(url)
+    return Address(parsed, None if proxy_bypass(parsed.host) else getproxies().get(parsed.scheme))
+
+
 class Connections:
-    """`hold` once a release, `release` when it is closed; `client` is for the running event loop."""
+    """`hold` once a release, `release` when it is closed; `transport` is for the running event loop."""
 
     def __init__(self) -> None:
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._transports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, AiohttpTransport]]
+        self._transports = WeakKeyDictionary()
         self._holders = 0
 
     def hold(self) -> None:
@@ -32,20 +57,18 @@ class Connections:
         self._holders += 1
 
     async def release(self) -> None:
-        """The last one closes the running loop's client."""
+        """The last one closes the running loop's transports."""
         self._holders -= 1
-        if self._holders == 0 and (client := self._clients.pop(asyncio.get_running_loop(), None)) is not None:
-            await client.aclose()
+        if self._holders == 0:
+            for transport in self._transports.pop(asyncio.get_running_loop(), {}).values():
+                await transport.aclose()
 
-    def client(self) -> httpx.AsyncClient:
-        """The running loop's client."""
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            client = self._clients[loop] = httpx.AsyncClient(
-                transport=AiohttpTransport(client=_session), timeout=None, follow_redirects=False
-            )
-        return client
+    def transport(self, proxy: str | None) -> AiohttpTransport:
+        """The running loop's way through this proxy, or through none."""
+        ways = self._transports.setdefault(asyncio.get_running_loop(), {})
+        if proxy not in ways:
+            ways[proxy] = AiohttpTransport(client=_session, proxy=httpx.Proxy(proxy) if proxy else None)
+        return ways[proxy]
 
 
 def timed_out(error: Exception) -> bool:
@@ -55,7 +78,7 @@ def timed_out(error: Exception) -> bool:
 
 def _session() -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 CONNECTIONS = Connections()

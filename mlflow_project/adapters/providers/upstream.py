@@ -7,8 +7,8 @@ cancelling the caller, closes the connection, which is how a provider learns to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import httpx
 import orjson
 
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
-from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, timed_out
+from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, Address, address, timed_out
 from mlflow_project.adapters.providers.health import health_of
 from mlflow_project.adapters.providers.patience import Patience, Tries
 from mlflow_project.adapters.providers.sse import events
@@ -53,7 +53,7 @@ class Upstream:
         tries = self._tries(url)
         while True:
             try:
-                async with aclosing(self._post(url, body, messages, tries)) as chunks:
+                async with self._answer(url, body, messages, tries) as chunks:
                     return _object(b"".join([chunk async for chunk in chunks]))
             except ProviderError as error:
                 await tries.pause(error)
@@ -68,10 +68,7 @@ class Upstream:
         while True:
             begun = False
             try:
-                async with (
-                    aclosing(self._post(url, body, messages, tries)) as chunks,
-                    aclosing(events(chunks)) as found,
-                ):
+                async with self._answer(url, body, messages, tries) as chunks, aclosing(events(chunks)) as found:
                     async for piece in found:
                         begun = True
                         yield piece
@@ -87,40 +84,40 @@ class Upstream:
         return ProviderError(said, kind="http_error", status=status, retry_after=retry_after(wait))
 
     def _tries(self, url: str) -> Tries:
-        parts = httpx.URL(url)
-        return Tries(self.patience, health_of(f"{parts.scheme}://{parts.netloc.decode()}"))
+        return Tries(self.patience, health_of(address(url).origin))
 
-    async def _post(self, url: str, body: Any, messages: Sequence[Message], tries: Tries) -> AsyncGenerator[bytes]:
+    @asynccontextmanager
+    async def _answer(
+        self, url: str, body: Any, messages: Sequence[Message], tries: Tries
+    ) -> AsyncIterator[AsyncGenerator[bytes]]:
         """One try: the body of a successful answer, piece by piece."""
         tries.health.admit(self.name)
         with span("try", provider=self.name) as step:
             try:
-                response = await self._sent(url, body, tries, step.headers())
+                response = await self._sent(address(url), orjson.dumps(body), tries, step.headers())
                 try:
                     if not response.is_success:
                         raise await self._refused(response, messages, tries)
                     tries.health.succeeded()
-                    async with aclosing(_chunks(response, tries)) as chunks:
-                        async for chunk in chunks:
-                            step.first()
-                            yield chunk
+                    async with aclosing(_chunks(response, tries, step.first)) as chunks:
+                        yield chunks
                 finally:
                     await response.aclose()
             except TRANSPORT_ERRORS as error:
                 tries.health.failed()
                 raise self._broken(error) from error
 
-    async def _sent(self, url: str, body: Any, tries: Tries, context: Mapping[str, str]) -> httpx.Response:
-        client = CONNECTIONS.client()
-        request = client.build_request(
-            "POST",
-            url,
-            content=orjson.dumps(body),
-            headers={"Content-Type": "application/json", **context, **self.headers},
-            timeout=httpx.Timeout(None, connect=tries.left(self.patience.connect_seconds)),
-        )
+    async def _sent(self, to: Address, content: bytes, tries: Tries, context: Mapping[str, str]) -> httpx.Response:
+        timeouts = {"connect": tries.left(self.patience.connect_seconds)}
+        # Given as a stream, a request spends no time on headers that the transport adds itself.
+        stream = httpx.ByteStream(content)
+        headers = {"Content-Type": "application/json", **context, **self.headers}
+        request = httpx.Request("POST", to.url, headers=headers, stream=stream, extensions={"timeout": timeouts})
+        request.read()
         async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):
-            return await client.send(request, stream=True)
+            response = await CONNECTIONS.transport(to.proxy).handle_async_request(request)
+        response.request = request
+        return response
 
     async def _refused(self, response: httpx.Response, messages: Sequence[Message], tries: Tries) -> ProviderError:
         body = b""
@@ -142,15 +139,22 @@ class Upstream:
         return ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
 
 
-async def _chunks(response: httpx.Response, tries: Tries) -> AsyncGenerator[bytes]:
-    """The body, each piece within its time. The timer is never running while the reader of this generator works."""
-    received = response.aiter_bytes()
+async def _chunks(
+    response: httpx.Response, tries: Tries, arrived: Callable[[], None] | None = None
+) -> AsyncGenerator[bytes]:
+    """The body, each piece within its time; `arrived` is called for each. The timer never runs while the reader of this
+    generator works."""
+    received: AsyncIterator[bytes] = response.aiter_bytes()
+    if "content-encoding" not in response.headers and isinstance(response.stream, httpx.AsyncByteStream):
+        received = aiter(response.stream)
     size = 0
     while True:
         async with asyncio.timeout(tries.left(tries.patience.between_bytes_seconds)):
             chunk = await anext(received, None)
         if chunk is None:
             return
+        if arrived is not None:
+            arrived()
         size += len(chunk)
         if size > MOST_BYTES:
             raise ProviderError("The provider sent more than 32 MiB.", kind="invalid_json")

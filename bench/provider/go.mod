@@ -1,0 +1,3 @@
+module switchyard/bench/provider
+
+go 1.24
