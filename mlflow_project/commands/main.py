@@ -11,7 +11,7 @@ import typer
 from mlflow_project.logs import set_up_logs
 from mlflow_project.telemetry.sending import send_once
 
-_ROOMS = ("knowledge", "registration", "evaluation", "promotion", "record", "serving", "doctor")
+_ROOMS = ("knowledge", "registration", "evaluation", "promotion", "drift", "feedback", "record", "serving", "doctor")
 
 
 def build() -> typer.Typer:

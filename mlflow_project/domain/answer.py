@@ -70,7 +70,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Case:
-    """One evaluation case. `expected` empty means unanswerable: the right answer is to say so."""
+    """One evaluation case. `expected` empty means unanswerable: the right answer is to say so. `origin` says where a
+    case that nobody wrote comes from."""
 
     id: str
     question: str
@@ -80,3 +81,4 @@ class Case:
     quote: str | None = None
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    origin: str | None = None

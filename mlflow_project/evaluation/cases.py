@@ -2,8 +2,8 @@
 
 A source is a file of JSON lines, a Delta table (`s3a://bucket/table@7`) or an MLflow dataset (`dataset:NAME`).
 
-A line is {"id", "question", "expected": [...], "context"?, "document_id"?, "quote"?, "tags"?: [...], "variables"?:
-{...}}; `expected` empty or absent means unanswerable. All mistakes come in one message, each with its line.
+A line is {"id", "question", "expected": [...], "context"?, "document_id"?, "quote"?, "origin"?, "tags"?: [...],
+"variables"?: {...}}; `expected` empty or absent means unanswerable. All mistakes come in one message, each with its line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.evaluation.case_sources import DATASET, dataset_rows, delta_rows, is_delta
 from mlflow_project.rules.canonical import digest_of
 
-_TEXTS = ("context", "document_id", "quote")
+_TEXTS = ("context", "document_id", "quote", "origin")
 _LISTS = ("expected", "tags")
 _FIELDS = {"id", "question", "variables", *_TEXTS, *_LISTS}
 _SHOWN = 20

@@ -1,0 +1,128 @@
+"""`switchyard review` and `switchyard cases from-feedback`: people judge live answers, and judgements become cases."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlflow_project.commands.output import Json, emit, reports_errors
+from mlflow_project.errors import InvalidData, NotFound
+
+if TYPE_CHECKING:
+    from mlflow_project.adapters.object_store import ObjectStore
+
+Collect = Annotated[bool, typer.Option(help="Bring the tables of live traffic up to date first.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    app.command()(reports_errors(review))
+    cases = typer.Typer(name="cases", help="Evaluation cases from what happened.", no_args_is_help=True)
+    cases.callback()(_cases)
+    cases.command("from-feedback")(reports_errors(from_feedback))
+    app.add_typer(cases)
+
+
+def review(
+    n: Annotated[int, typer.Option("--n", min=1, help="How many answers.")] = 50,
+    strategy: Annotated[str, typer.Option(help="random, low-groundedness or disagreement.")] = "random",
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: in the state folder.")] = None,
+    judged: Annotated[Path | None, typer.Option(help="Read a file's judgements back, and write none.")] = None,
+    collect: Collect = True,
+    json: Json = False,
+) -> None:
+    """Write a sample of masked answers for a person to judge; with --judged, read the judgements back."""
+    from mlflow_project.feedback import live
+    from mlflow_project.feedback.review import STRATEGIES, sample, write_sample
+
+    if judged is not None:
+        _hand_in(judged, json)
+        return
+    if strategy not in STRATEGIES:
+        raise InvalidData(f"There is no strategy {strategy!r}: one of {', '.join(STRATEGIES)}.")
+    store = _store(collect)
+    rows = sample(live.every_answer(store.settings), live.feedback(store.settings), n, strategy)
+    if not rows:
+        raise NotFound(f"No answer is left to review by the strategy {strategy}: ask something first, or take another.")
+    path = out or _folder() / f"review-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
+    write_sample(rows, path)
+    say = f"{len(rows)} answers in {path}: fill in judgement (good or bad), then `switchyard review --judged {path}`."
+    emit(
+        {"file": str(path), "answers": len(rows), "strategy": strategy},
+        json,
+        lambda console: console.print(say, soft_wrap=True),
+    )
+
+
+def from_feedback(
+    out: Annotated[Path | None, typer.Option(help="A folder; default: in the state folder.")] = None,
+    good: Annotated[float, typer.Option(help="The score from which on an answer counts as right.")] = 0.5,
+    collect: Collect = True,
+    json: Json = False,
+) -> None:
+    """Make cases of corrected and approved answers, one a question; a file a prompt."""
+    from mlflow_project.evaluation.cases import load_cases
+    from mlflow_project.feedback import live
+    from mlflow_project.feedback.cases import cases_from_feedback
+
+    store = _store(collect)
+    judged: dict[str, list[Any]] = defaultdict(list)
+    for row in live.feedback(store.settings):
+        judged[row["name"]].append(row)
+    written: dict[str, Any] = {}
+    for name, rows in sorted(judged.items()):
+        file = Path("prompts") / name / "cases.jsonl"
+        known = [case.question for case in load_cases(file)] if file.exists() else []
+        cases = cases_from_feedback(live.answers(store.settings, name), rows, known, good)
+        if cases:
+            path = (out or _folder()) / f"{name}-from-feedback.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(jsonlib.dumps(case, ensure_ascii=False) + "\n" for case in cases), encoding="utf-8")
+            written[name] = {"file": str(path), "cases": len(cases)}
+    if not written:
+        raise NotFound(
+            "No judgement makes a new case: none corrects an answer or finds it right, or all are cases already."
+        )
+    told = [f"{one['cases']} cases of {name} in {one['file']}" for name, one in written.items()]
+    emit(written, json, lambda console: console.print("\n".join(told), markup=False, soft_wrap=True))
+
+
+def _cases() -> None:
+    """Evaluation cases from what happened."""
+
+
+def _hand_in(path: Path, json: bool) -> None:
+    from mlflow_project.feedback.review import hand_in, read_judgements
+    from mlflow_project.identity import current_identity
+    from mlflow_project.rules.masking import Masker
+    from mlflow_project.settings import ClientSettings, LogSettings, load
+
+    author = current_identity(load(ClientSettings))
+    events = read_judgements(path, author, Masker(load(LogSettings).mask_patterns))
+    if not events:
+        raise InvalidData(f"Nobody filled in a judgement in {path}.")
+    new = hand_in(_store(collect=False), events)
+    said = f"{len(events)} judgements handed in." if new else f"{len(events)} judgements, handed in before."
+    emit({"judgements": len(events), "new": new}, json, lambda console: console.print(said))
+
+
+def _store(collect: bool) -> ObjectStore:
+    from mlflow_project.adapters.object_store import ObjectStore
+    from mlflow_project.commands.collecting import collect as bring_up_to_date
+    from mlflow_project.settings import StoreSettings, load
+
+    store = ObjectStore(load(StoreSettings))
+    if collect:
+        bring_up_to_date(store)
+    return store
+
+
+def _folder() -> Path:
+    from mlflow_project.settings import state_folder
+
+    return state_folder() / "feedback"

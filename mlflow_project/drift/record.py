@@ -1,0 +1,98 @@
+"""What a look at live traffic leaves: an MLflow run with pictures, rows of a Delta table, metrics, an Airflow event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mlflow_project.adapters.airflow import Airflow, AirflowSettings
+from mlflow_project.adapters.drift_table import append
+from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.drift.pictures import projection, scores
+from mlflow_project.drift.watch import Drawn, Watched, kind_of
+from mlflow_project.telemetry import catalogue
+from mlflow_project.telemetry.meters import METERS
+
+DRIFT_ASSETS = {"data": "question_drift", "output": "answer_drift", "embeddings": "answer_drift"}
+"""`question_drift` can start `prepare_knowledge`, `answer_drift` can start `evaluate_and_promote`."""
+
+
+def plain(watched: Watched) -> dict[str, Any]:
+    """JSON-ready, without the drawing."""
+    data = {key: value for key, value in asdict(watched).items() if key != "drawn"}
+    found = [{**asdict(one), "alarm": one.alarm, "kind": kind_of(one.check)} for one in watched.found]
+    return {**data, "found": found, "kinds": watched.kinds, "explanation": watched.explanation}
+
+
+def keep_run(experiments: Experiments, watched: Watched) -> str:
+    """One run; returns where a person sees it."""
+    tags = {"switchyard.digest": watched.digest, "switchyard.drift": watched.status}
+    run = experiments.start(experiments.experiment(f"drift-{watched.name}"), watched.release, tags)
+    finished = "FAILED"
+    try:
+        about = {key: getattr(watched, key) for key in ("since", "until", "rows", "reference", "release", "digest")}
+        metrics = {f"{one.check}".replace(" ", "_"): one.score for one in watched.found}
+        experiments.log(run, parameters=about, metrics={**metrics, "alarm": float(watched.status == "drift")})
+        experiments.write(run, "drift.json", json.dumps(plain(watched), ensure_ascii=False).encode())
+        if watched.drawn is not None:
+            _draw(experiments, run, watched, watched.drawn)
+        finished = "FINISHED"
+    finally:
+        experiments.finish(run, status=finished)
+    return experiments.address(run)
+
+
+def keep_rows(store: ObjectStore, all_watched: Sequence[Watched]) -> int | None:
+    """A row a check, appended to `s3a://<curated>/drift`; returns the Delta version, None where there was none."""
+    rows = [
+        {
+            **{
+                key: getattr(watched, key)
+                for key in ("name", "release", "digest", "since", "until", "rows", "reference")
+            },
+            **asdict(one),
+            "kind": kind_of(one.check),
+            "alarm": one.alarm,
+        }
+        for watched in all_watched
+        for one in watched.found
+    ]
+    return append(store, f"s3a://{store.settings.curated_bucket}/drift", rows) if rows else None
+
+
+def tell_meters(all_watched: Sequence[Watched]) -> None:
+    """The gauges, by prompt: where several releases answered, the furthest of them."""
+    for watched in sorted((one for one in all_watched if one.found), key=lambda one: one.found[0].score):
+        for one in watched.found:
+            labels = {"name": watched.name, "kind": kind_of(one.check), "measure": one.check}
+            METERS.record(catalogue.DRIFT_SCORE, one.score, **labels)
+        for number, share in enumerate(watched.drawn.topics if watched.drawn else ()):
+            METERS.record(catalogue.DRIFT_CLUSTER_SHARE, share, name=watched.name, cluster=number)
+    for kind in {kind for watched in all_watched for kind in watched.kinds}:
+        alarm = any(watched.kinds.get(kind, False) for watched in all_watched)
+        METERS.record(catalogue.DRIFT_ALARM, int(alarm), name=all_watched[0].name, kind=kind)
+
+
+def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[str]:
+    """Tell Airflow of what drifted; the assets told. None where no Airflow is configured, or inside Airflow itself.
+
+    Raises:
+        Unavailable: it is configured and does not answer. All else stands.
+    """
+    drifted = {DRIFT_ASSETS[kind] for one in all_watched for kind, alarm in one.kinds.items() if alarm}
+    if settings.airflow_url is None or not settings.announce_candidates or not drifted:
+        return []
+    airflow = Airflow(settings)
+    for asset in sorted(drifted):
+        said = {"name": all_watched[0].name, "releases": [one.release for one in all_watched if one.status == "drift"]}
+        airflow.asset_event(asset, said)
+    return sorted(drifted)
+
+
+def _draw(experiments: Experiments, run: Any, watched: Watched, drawn: Drawn) -> None:
+    experiments.write(run, "projection.json", json.dumps(asdict(drawn)).encode())
+    experiments.write(run, "projection.png", projection(drawn, watched.release))
+    experiments.write(run, "scores.png", scores(watched.found, watched.release))

@@ -1,0 +1,41 @@
+"""The reference of a release: its first window of traffic, pinned once and never changed.
+
+In: the release's rows. Out: the pinned rows, `drift/<name>/<digest>.jsonl` in the artifacts bucket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.errors import NotFound
+from mlflow_project.feedback.live import Row
+from mlflow_project.rules.drift.windows import LEAST_REFERENCE
+
+
+def pinned(store: ObjectStore, name: str, digest: str) -> list[Row]:
+    """The pinned rows; none where nothing was pinned yet."""
+    try:
+        data = store.get(store.settings.artifacts_bucket, _key(name, digest))
+    except NotFound:
+        return []
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def pin(
+    store: ObjectStore, name: str, digest: str, rows: Sequence[Row], window: timedelta, now: datetime, early: bool
+) -> list[Row]:
+    """Pin the rows of the release's first window, once that is over (`early`: what there is); none while it is not."""
+    end = datetime.fromisoformat(rows[0]["at"]) + window
+    first = [row for row in rows if datetime.fromisoformat(row["at"]) < end]
+    if len(first) < LEAST_REFERENCE or (now < end and not early):
+        return []
+    lines = (json.dumps({key: row[key] for key in row if key != "day"}, ensure_ascii=False) + "\n" for row in first)
+    store.put_new(store.settings.artifacts_bucket, _key(name, digest), "".join(lines).encode())
+    return pinned(store, name, digest)
+
+
+def _key(name: str, digest: str) -> str:
+    return f"drift/{name}/{digest.removeprefix('sha256:')}.jsonl"
