@@ -6,9 +6,9 @@ accepted version is sealed) → `accepted` → `promote_to_staging` → `smoke_i
 policy says so → `promote_to_production` → `smoke_in_production`, and `roll_back` if that fails.
 
 **When.** Daily at 05:00 UTC; on an event of the asset `knowledge_base` (the prompts are registered anew, pinned to it);
-on an event of `switchyard_candidate`, which `switchyard register` sends; by hand with a name, and a version if you mean
-another than those that no gate has judged. Of several candidates each gets a run of its own, one after the other, so
-that each is measured against what is live by then.
+on an event of `switchyard_candidate`, which `switchyard register` sends, or of `answer_drift`, which `drift_watch`
+sends; by hand with a name, and a version if you mean another than those that no gate has judged. Of several candidates
+each gets a run of its own, one after the other, so that each is measured against what is live by then.
 
 **A refused verdict is a success.** The run stops at `accepted`, whose log says why; so does the result of `gate`, and
 `switchyard history NAME`. A candidate that was judged is not judged again unless you name its version.
@@ -34,7 +34,16 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from switchyard_commands import CANDIDATE, KNOWLEDGE_BASE, NOT_FOUND, REFUSED, first_questions, prompts, switchyard
+from switchyard_commands import (
+    ANSWER_DRIFT,
+    CANDIDATE,
+    KNOWLEDGE_BASE,
+    NOT_FOUND,
+    REFUSED,
+    first_questions,
+    prompts,
+    switchyard,
+)
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +187,7 @@ DAILY = CronTriggerTimetable(
 @dag(
     dag_id="evaluate_and_promote",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(timetable=DAILY, assets=KNOWLEDGE_BASE | CANDIDATE),
+    schedule=AssetOrTimeSchedule(timetable=DAILY, assets=KNOWLEDGE_BASE | CANDIDATE | ANSWER_DRIFT),
     catchup=False,
     max_active_runs=8,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=20), "execution_timeout": timedelta(minutes=10)},

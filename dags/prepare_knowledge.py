@@ -6,7 +6,7 @@ exactly that Delta version (`index`). The event of the asset `knowledge_base` ca
 `evaluate_and_promote`.
 
 **When.** Daily at 02:00 UTC; on an event of the asset `raw_documents`, by whoever wrote new ones
-(`POST /api/v2/assets/events`); by hand, with other addresses if you like.
+(`POST /api/v2/assets/events`), or of `question_drift`, by `drift_watch`; by hand, with other addresses if you like.
 
 **It can be repeated.** An unchanged corpus commits no Delta version and gets no second index: `index` is then skipped,
 no event is sent, and the run is a success.
@@ -28,7 +28,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.providers.common.compat.lineage.entities import File
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
-from switchyard_commands import KNOWLEDGE_BASE, RAW_DOCUMENTS, ROOT, switchyard
+from switchyard_commands import KNOWLEDGE_BASE, QUESTION_DRIFT, RAW_DOCUMENTS, ROOT, switchyard
 
 
 def say_lineage(context: Any) -> None:
@@ -58,7 +58,7 @@ DAILY = CronTriggerTimetable(
 @dag(
     dag_id="prepare_knowledge",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(timetable=DAILY, assets=RAW_DOCUMENTS),
+    schedule=AssetOrTimeSchedule(timetable=DAILY, assets=RAW_DOCUMENTS | QUESTION_DRIFT),
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},

@@ -32,6 +32,16 @@ CANDIDATE = Asset(
     uri="switchyard://candidate",
     extra={"meaning": "`switchyard register` made a version; the event's extra holds its name and number"},
 )
+QUESTION_DRIFT = Asset(
+    name="question_drift",
+    uri="switchyard://question-drift",
+    extra={"meaning": "live questions are not those of the release's first window any more"},
+)
+ANSWER_DRIFT = Asset(
+    name="answer_drift",
+    uri="switchyard://answer-drift",
+    extra={"meaning": "a release's answers, or what they mean, are not those of its first window any more"},
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FOUND = 2

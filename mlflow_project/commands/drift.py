@@ -35,7 +35,6 @@ def drift(
     from mlflow_project.drift import record
     from mlflow_project.drift.watch import watch
     from mlflow_project.settings import RegistrySettings, StoreSettings, load
-    from mlflow_project.telemetry.sending import send_once
 
     length = length_of(window)
     store = ObjectStore(load(StoreSettings))
@@ -46,7 +45,6 @@ def drift(
     runs = {one.release: record.keep_run(experiments, one) for one in watched if one.found}
     version = record.keep_rows(store, watched)
     record.tell_meters(watched)
-    send_once("switchyard-drift")
     try:
         told = record.announce(airflow_settings(), watched)
     except WorkspaceError as error:

@@ -3,7 +3,8 @@
 A source is a file of JSON lines, a Delta table (`s3a://bucket/table@7`) or an MLflow dataset (`dataset:NAME`).
 
 A line is {"id", "question", "expected": [...], "context"?, "document_id"?, "quote"?, "origin"?, "tags"?: [...],
-"variables"?: {...}}; `expected` empty or absent means unanswerable. All mistakes come in one message, each with its line.
+"variables"?: {...}}; `expected` empty or absent means unanswerable. All mistakes come in one message, each with its
+line.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "dags"))
 
+import drift_watch
 import evaluate_and_promote
 import prepare_knowledge
 import rollback
@@ -36,6 +37,6 @@ def bounded(task: object) -> bool:
     return any(getattr(task, limit, None) or given.get(limit) for limit in limits)
 
 
-modules = (prepare_knowledge, evaluate_and_promote, rollback)
+modules = (prepare_knowledge, evaluate_and_promote, rollback, drift_watch)
 dags = [value() for module in modules for name, value in vars(module).items() if name == module.__name__]
 json.dump({dag.dag_id: described(dag) for dag in dags}, sys.stdout)

@@ -76,7 +76,7 @@ def test_dags_import_airflow_the_standard_library_and_one_local_module() -> None
 
 
 def test_every_dag_has_a_runbook_and_does_not_catch_up(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"prepare_knowledge", "evaluate_and_promote", "rollback"}
+    assert set(dags) == {"prepare_knowledge", "evaluate_and_promote", "rollback", "drift_watch"}
     for name, dag in dags.items():
         assert "**When it fails.**" in dag["doc_md"], name
         assert not dag["catchup"], name

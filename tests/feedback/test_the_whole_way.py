@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,7 +38,7 @@ def name() -> str:
 
 
 @pytest.fixture(scope="module")
-def shipped(registry_server: RunningStack, name: str) -> Iterator[ObjectStore]:
+def shipped(registry_server: RunningStack, name: str) -> ObjectStore:
     """Three days of traffic, whose last hours ask of something else; one answer was corrected."""
     store = ObjectStore(load(StoreSettings))
     events: list[Any] = []
@@ -55,7 +54,7 @@ def shipped(registry_server: RunningStack, name: str) -> Iterator[ObjectStore]:
     events.append(judgement(f"{name}-f", 0.0, corrected_answer="The four eyes of the gate.", **said))
     body = "".join(json.dumps(event.to_dict()) + "\n" for event in events).encode()
     store.put("raw-data-bucket", f"events/day={NOW:%Y-%m-%d}/{name}.jsonl", body)
-    yield store
+    return store
 
 
 def switchyard(*words: str) -> dict[str, Any]:

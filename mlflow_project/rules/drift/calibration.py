@@ -22,6 +22,7 @@ SPLITS = 1_000
 ALARMS_A_MONTH = 0.2
 """False alarms that a quiet month of windows may have on average: it then has two in one month of fifty."""
 MONTH_HOURS = 720.0
+LEAST_THRESHOLD = 3.0
 _RESOLVED = 10
 
 
@@ -83,7 +84,14 @@ def calibrate(
 
 
 def threshold_of(largest: NDArray[np.float64], alpha: float) -> float:
-    """The quantile that a share `alpha` of the splits exceed: seen where enough do, a Gumbel tail's beyond that."""
+    """The quantile that a share `alpha` of the splits exceed: seen where enough do, a Gumbel tail's beyond that. Three
+    deviations at least: where nothing varied in the reference, the splits know too little."""
+    if float(largest.std()) < 1e-6:
+        return LEAST_THRESHOLD
+    return max(LEAST_THRESHOLD, _quantile(largest, alpha))
+
+
+def _quantile(largest: NDArray[np.float64], alpha: float) -> float:
     if alpha * len(largest) >= _RESOLVED:
         return float(np.quantile(largest, 1 - alpha))
     location, scale = gumbel_r.fit(largest)

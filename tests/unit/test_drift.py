@@ -1,0 +1,109 @@
+"""Drift's statistics: right where a library says so, quiet where nothing changed, loud where something did."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+from mlflow_project.commands.drift import length_of
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.drift.calibration import alpha_for, calibrate, observe, threshold_of
+from mlflow_project.rules.drift.splits import block_splits
+from mlflow_project.rules.drift.statistics import (
+    classifier_two_sample,
+    difference_of_shares,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    mean_discrepancy,
+    new_terms,
+    one_hot,
+)
+from mlflow_project.rules.drift.traffic import Traffic, term_counts
+from mlflow_project.rules.drift.windows import Baseline
+
+
+def random() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+def half(rows: int) -> np.ndarray:
+    return np.arange(rows)[None, :] >= rows // 2
+
+
+def test_a_split_has_exactly_the_window_s_rows_and_moves_neighbours_together() -> None:
+    splits = block_splits(1000, 200, 50, seed=1)
+    assert set(splits.sum(axis=1)) == {200}
+    changes = (splits[:, 1:] != splits[:, :-1]).sum(axis=1)
+    assert changes.max() <= 2 * 200 / 10 + 2
+    assert len({row.tobytes() for row in splits}) == 50
+
+
+def test_the_classifier_s_unseen_predictions_are_those_of_scikit_learn() -> None:
+    vectors = random().normal(size=(60, 8)).astype(np.float32)
+    inside = half(60)
+    vectors[30:] += 0.3
+    labels = inside[0].astype(float)
+    ridge = Ridge(alpha=60 / 256)
+    unseen = cross_val_predict(ridge, vectors - vectors.mean(axis=0), labels, cv=LeaveOneOut())
+    assert classifier_two_sample(vectors).measure(inside)[0] + 0.5 == pytest.approx(
+        roc_auc_score(labels, unseen), abs=0.01
+    )
+
+
+def test_new_terms_and_words_see_a_vocabulary_that_the_rest_never_used() -> None:
+    counts = term_counts([("gate", "alias")] * 50 + [("gate", "weather")] * 50)
+    assert new_terms(counts).measure(half(100))[0] == 0.5
+    assert jensen_shannon(counts).measure(half(100))[0] > 0.5
+    assert term_counts([(), ()]).shape == (2, 1)
+
+
+def test_what_has_no_value_is_left_out_and_what_is_alike_has_no_distance() -> None:
+    values = np.array([1.0, np.nan, 2.0, 1.0, 2.0, np.nan])
+    assert kolmogorov_smirnov(values).measure(half(6))[0] == pytest.approx(0.0, abs=0.6)
+    assert jensen_shannon(one_hot(["en", "de", "en", "de"])).measure(half(4))[0] == pytest.approx(0, abs=1e-6)
+    assert mean_discrepancy(np.ones((4, 3), dtype=np.float32)).measure(half(4))[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_first_failure_is_no_alarm_and_a_tenth_of_them_is() -> None:
+    def judged(failures: int) -> bool:
+        reference = {"failures": difference_of_shares(np.zeros(1000, dtype=bool))}
+        calibrated = calibrate(reference, 1000, 200, alpha_for(24), seed=1, splits=120)
+        pool = np.arange(1000) >= 1000 - failures
+        distances = observe({"failures": difference_of_shares(pool)}, np.arange(1000) >= 800)
+        return calibrated.judge(distances)[0].alarm
+
+    assert [judged(failures) for failures in (0, 1, 20)] == [False, False, True]
+
+
+def test_a_threshold_beyond_what_the_splits_resolve_goes_on_with_a_tail() -> None:
+    largest = random().gumbel(size=2000)
+    seen, beyond = threshold_of(largest, 0.01), threshold_of(largest, 0.001)
+    assert seen == pytest.approx(4.6, abs=0.5)
+    assert beyond == pytest.approx(6.9, abs=0.6)
+
+
+def traffic(rows: int, seed: int, shift: float = 0.0) -> Traffic:
+    made = np.random.default_rng(seed)
+    vectors = made.normal(size=(rows, 16)) + shift
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    words = [f"word{number % 40}" for number in made.integers(0, 40, rows)]
+    return Traffic.of([f"what is {word} and how does it work" for word in words], vectors.astype(np.float32))
+
+
+def test_a_quiet_window_is_quiet_a_shifted_one_alarms_and_the_same_gives_the_same() -> None:
+    baseline = Baseline(traffic(400, 1), splits=120)
+    quiet = [baseline.judge(traffic(100, seed), alpha_for(24))[0].alarm for seed in range(2, 5)]
+    assert sum(quiet) <= 1
+    shifted = baseline.judge(traffic(100, 9, shift=0.5), alpha_for(24))
+    assert {one.check for one in shifted if one.alarm} >= {"question meaning", "question classifier"}
+    assert baseline.judge(traffic(100, 9, shift=0.5), alpha_for(24)) == shifted
+
+
+def test_a_window_s_length_is_read_and_a_wrong_one_is_told() -> None:
+    assert length_of("24h").total_seconds() == 86_400
+    for wrong in ("24", "h", "0h", "1.5h", "-1d"):
+        with pytest.raises(InvalidData, match="A window is a number"):
+            length_of(wrong)
