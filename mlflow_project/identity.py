@@ -1,12 +1,46 @@
-"""Who is asking. One function, so that one place changes when API keys carry names."""
+"""Who is asking: the owner of the API key that was used; without a key, the operating system's user.
+
+Anybody can be any user on a machine of his own, so where a second person's word counts only keys do: see `by_key`.
+"""
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 
-from mlflow_project.settings import ClientSettings
+from mlflow_project.api_keys import KeyFile, by_id, owner_of
+from mlflow_project.errors import Refused
+from mlflow_project.settings import ClientSettings, KeySettings, load
+
+_KEY = "key:"
 
 
 def current_identity(settings: ClientSettings) -> str:
-    """The caller, as records name him: `user:<name of the operating system's user>`. API keys have no names yet."""
-    return f"user:{getpass.getuser()}"
+    """The caller, as records name him: `key:<owner>`, or `user:<name>` where no key was given.
+
+    Raises:
+        Refused: the key that was given is none of this stack's, or was revoked.
+    """
+    if settings.api_key is None:
+        return f"user:{_user()}"
+    file = KeyFile(load(KeySettings).api_keys_file)
+    key = owner_of(settings.api_key.get_secret_value(), by_id(file.all()))
+    if key is None:
+        raise Refused(
+            f"SWITCHYARD_API_KEY is no valid key of {file.path}: it was revoked, or belongs to another stack. "
+            "`switchyard keys list` shows all."
+        )
+    return f"{_KEY}{key.owner}"
+
+
+def by_key(who: str) -> bool:
+    """Whether this identity was proven by a key."""
+    return who.startswith(_KEY)
+
+
+def _user() -> str:
+    """By the process's real user, which no environment variable changes."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

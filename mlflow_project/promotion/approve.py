@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_project.domain.record import LedgerRecord
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import InvalidData, Refused
+from mlflow_project.identity import by_key
 from mlflow_project.ledger import Draft
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.rules.canonical import manifest_digest
@@ -19,11 +20,18 @@ def approve(parts: Parts, name: str, version: int, who: str, why: str = "") -> L
     """Record that `who` approves this version with its present content.
 
     Raises:
-        NotFound: no such version. InvalidData: `who` has approved it already.
+        NotFound: no such version. InvalidData: `who` has approved it already. Refused: the name is protected, and
+        `who` is not known by a key.
     """
     registered = parts.registry.version(name, version)
     digest = manifest_digest(manifest_of(registered))
-    if who in parts.ledger.state().of(name).approved_by(version, digest):
+    state = parts.ledger.state().of(name)
+    if state.protected and not by_key(who):
+        raise Refused(
+            f"{name} is protected: who approves is known by an API key, not as {who}. Set SWITCHYARD_API_KEY "
+            "(`switchyard keys create OWNER` makes one)."
+        )
+    if who in state.approved_by(version, digest):
         raise InvalidData(f"{who} has approved {name}/{version} already.")
     return parts.ledger.append(Draft("approval", registered.kind, name, who, why, version, digest))
 

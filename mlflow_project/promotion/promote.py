@@ -7,6 +7,7 @@ goes back to must still be sealed and unchanged.
 from __future__ import annotations
 
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refused
+from mlflow_project.identity import by_key
 from mlflow_project.ledger import NameState, Seal, Standing, State
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
 from mlflow_project.promotion.flip import Flip, Move, carry_out, settle
@@ -95,11 +96,18 @@ def _check_champion(of: NameState, statement: Statement) -> None:
 
 
 def _check_approval(of: NameState, seal: Seal, who: str) -> None:
-    if not of.protected or any(other != who for other in of.approved_by(seal.version, seal.digest)):
+    if not of.protected:
+        return
+    if not by_key(who):
+        raise Refused(
+            f"{of.name} is protected: who promotes it is known by an API key, not as {who}. Set SWITCHYARD_API_KEY "
+            "(`switchyard keys create OWNER` makes one)."
+        )
+    if any(by_key(other) and other != who for other in of.approved_by(seal.version, seal.digest)):
         return
     raise Refused(
         f"{of.name} is protected: somebody other than {who} has to approve this version first, by "
-        f"`switchyard approve {of.name} --version {seal.version}`."
+        f"`switchyard approve {of.name} --version {seal.version}` with an API key of their own."
     )
 
 

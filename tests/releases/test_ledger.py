@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_project.adapters.object_store import ObjectStore
-from mlflow_project.errors import PromotionConflict, Unavailable
+from mlflow_project.errors import ConfigError, PromotionConflict, Unavailable
 from mlflow_project.ledger import Draft, Ledger
 from mlflow_project.ledger import audit as ledger_audit
 from mlflow_project.ledger.chain import Link, key_of, placed
@@ -153,6 +153,16 @@ def test_a_record_rewritten_with_all_that_follow_it_is_still_read_as_it_was(five
         link, data = placed(draft(f"forged {number}"), link)
         five.put(five.settings.ledger_bucket, key_of(record.serial), data)
     assert Ledger(five).records() == before
+
+
+def test_a_bucket_made_by_hand_gets_what_it_lacks_or_says_that_it_cannot(five: ObjectStore) -> None:
+    bucket = f"{five.settings.ledger_bucket}-hand"
+    assert five.ensure_bucket(bucket, versioned=False)
+    assert not five.ensure_bucket(bucket)
+    versions = [five.put(bucket, "key", data) for data in (b"1", b"2")]
+    assert len(list(five.versions(bucket))) == len(versions)
+    with pytest.raises(ConfigError, match="no object lock"):
+        five.ensure_bucket(bucket, locked=True)
 
 
 @pytest.fixture

@@ -171,15 +171,19 @@ def test_of_eight_promoters_at_once_one_wins_and_the_rest_get_the_conflict(yard:
 def test_a_protected_prompt_needs_the_word_of_somebody_else(yard: Yard) -> None:
     version = yard.register()
     yard.seal(version, protected=True)
-    with pytest.raises(Refused, match="is protected"):
-        flip(yard, version)
-    approve(yard.parts, yard.name, version, ANNA)
-    with pytest.raises(Refused, match="is protected"):
-        flip(yard, version)
+    anna, bert = "key:anna", "key:bert"
+    for who in (ANNA, anna):
+        with pytest.raises(Refused, match="is protected"):
+            flip(yard, version, who=who)
+    with pytest.raises(Refused, match="known by an API key"):
+        approve(yard.parts, yard.name, version, BERT)
+    approve(yard.parts, yard.name, version, anna)
+    with pytest.raises(Refused, match="somebody other than"):
+        flip(yard, version, who=anna)
     with pytest.raises(InvalidData, match="approved"):
-        approve(yard.parts, yard.name, version, ANNA)
-    approve(yard.parts, yard.name, version, BERT)
-    assert flip(yard, version).version == version
+        approve(yard.parts, yard.name, version, anna)
+    approve(yard.parts, yard.name, version, bert)
+    assert flip(yard, version, who=anna).version == version
 
 
 REWRITES = {

@@ -127,6 +127,8 @@ def test_a_removed_tag_changes_the_digest(tag: str) -> None:
         ({content.RETRIEVAL: '{"chunk": 3}'}, "x", "cannot be read"),
         ({content.PROMPT_TYPE: "chat"}, "no list", "not JSON"),
         ({content.PROMPT_TYPE: "chat"}, '[{"role": "tool", "content": "x"}]', "list of messages"),
+        ({content.PROMPT_TYPE: "chat"}, '[{"role": ["user"], "content": "x"}]', "list of messages"),
+        ({content.PROMPT_TYPE: "chat"}, "[" * 50_000, "not JSON"),
         ({content.PROMPT_TYPE: "poem"}, "x", "known are text and chat"),
         ({}, None, "has no text"),
     ],

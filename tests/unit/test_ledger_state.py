@@ -268,3 +268,19 @@ def test_a_record_of_a_type_from_another_time_changes_nothing() -> None:
 def test_a_record_that_does_not_follow_or_is_dated_back_stops_the_reading(odd: dict[str, Any]) -> None:
     with pytest.raises(InvalidData):
         link_over(canonical(FIELDS | odd), FIRST)
+
+
+@pytest.mark.parametrize(("writer", "followed"), [("stalled", False), (None, True)])
+def test_what_a_stalled_promoter_writes_late_is_no_move_by_hand(
+    story: Story, writer: str | None, followed: bool
+) -> None:
+    story.flip(1)
+    intent = story.add("intent", 2)
+    story.add("aborted", 2, intent=intent.serial, evidence={"settled_by": "bert", "writer": writer})
+    judgement = judge(story.state, "Production", 2, "sha256:2")
+    assert (judgement.record, judgement.refused is None) == (
+        ("observed_flip", True) if followed else ("observed_violation", False)
+    )
+    story.flip(2)
+    story.flip(3)
+    assert judge(story.state, "Production", 2, "sha256:2").record == "observed_flip"
