@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.errors import InvalidData, WorkspaceError
+
+if TYPE_CHECKING:
+    from mlflow_project.rules.drift.calibration import Found
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -31,8 +35,10 @@ def drift(
     from mlflow_project.adapters.airflow import airflow_settings
     from mlflow_project.adapters.experiments import Experiments
     from mlflow_project.adapters.object_store import ObjectStore
+    from mlflow_project.adapters.registry import Registry
     from mlflow_project.commands.collecting import collect as bring_up_to_date
     from mlflow_project.drift import record
+    from mlflow_project.drift.corpus import corpus_drift
     from mlflow_project.drift.watch import watch
     from mlflow_project.settings import RegistrySettings, StoreSettings, load
 
@@ -44,16 +50,19 @@ def drift(
     experiments = Experiments(load(RegistrySettings))
     runs = {one.release: record.keep_run(experiments, one) for one in watched if one.found}
     version = record.keep_rows(store, watched)
+    corpus = corpus_drift(Registry(load(RegistrySettings)), name)
     record.tell_meters(watched)
+    record.tell_corpus(name, corpus)
     try:
         told = record.announce(airflow_settings(), watched)
     except WorkspaceError as error:
         told = []
         progress.print(f"Airflow was not told: {error}", style="red", markup=False)
     releases = [{**record.plain(one), "run": runs.get(one.release)} for one in watched]
-    drifted = any(one.status == "drift" for one in watched)
+    drifted = any(one.status == "drift" for one in watched) or any(one.alarm for one in corpus)
     data = {"name": name, "window": window, "drifted": drifted, "delta_version": version, "announced": told}
-    emit({**data, "releases": releases}, json, lambda console: _show(console, releases))
+    data |= {"releases": releases, "corpus": [{**vars(one), "alarm": one.alarm} for one in corpus]}
+    emit(data, json, lambda console: _show(console, releases, corpus))
 
 
 def length_of(window: str) -> timedelta:
@@ -68,7 +77,7 @@ def length_of(window: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def _show(console: Console, releases: list[dict[str, object]]) -> None:
+def _show(console: Console, releases: list[dict[str, object]], corpus: Sequence[Found]) -> None:
     for one in releases:
         found = one["found"]
         assert isinstance(found, list)
@@ -81,3 +90,8 @@ def _show(console: Console, releases: list[dict[str, object]]) -> None:
         console.print(str(one["explanation"]), markup=False)
         if one["run"]:
             console.print(f"In MLflow: {one['run']}", soft_wrap=True)
+    if corpus:
+        told = [[one.check, f"{one.distance:.3g}", f"{one.usual:.3g}", f"{one.score:.2f}"] for one in corpus]
+        console.print(
+            table(["check", "distance", "usual", "score (1 alarms)"], told, "the documents since they were pinned")
+        )

@@ -13,6 +13,7 @@ from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.drift.pictures import projection, scores
 from mlflow_project.drift.watch import Drawn, Watched, kind_of
+from mlflow_project.rules.drift.calibration import Found
 from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.meters import METERS
 
@@ -74,6 +75,14 @@ def tell_meters(all_watched: Sequence[Watched]) -> None:
     for kind in {kind for watched in all_watched for kind in watched.kinds}:
         alarm = any(watched.kinds.get(kind, False) for watched in all_watched)
         METERS.record(catalogue.DRIFT_ALARM, int(alarm), name=all_watched[0].name, kind=kind)
+
+
+def tell_corpus(name: str, found: Sequence[Found]) -> None:
+    """The gauges of the documents that the prompt answers from; nothing where there was nothing to compare."""
+    for one in found:
+        METERS.record(catalogue.DRIFT_SCORE, one.score, name=name, kind="corpus", measure=one.check)
+    if found:
+        METERS.record(catalogue.DRIFT_ALARM, int(any(one.alarm for one in found)), name=name, kind="corpus")
 
 
 def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[str]:
