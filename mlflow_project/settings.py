@@ -83,11 +83,13 @@ class FollowerSettings(_Settings):
 
 
 class ServerSettings(_Settings):
-    """The HTTP server."""
+    """The HTTP server. A worker that says nothing for `api_worker_silence` seconds is replaced; on a crowded machine
+    one takes seconds to start."""
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65535)
     api_workers: int = Field(default=1, ge=1)
+    api_worker_silence: int = Field(default=20, ge=2)
     default_prompt: str = "qa"
     resolve: Literal["snapshot", "strict"] = "snapshot"
     serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")

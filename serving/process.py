@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 
 import uvicorn
@@ -15,8 +16,6 @@ from serving.access import is_loopback
 from serving.protocol import PatientHttp
 
 SHUTDOWN_SECONDS = 30
-SILENCE_SECONDS = 20
-"""A worker that says nothing for so long is replaced; on a crowded machine one takes seconds to start."""
 
 
 def main() -> int:
@@ -29,6 +28,7 @@ def main() -> int:
     except (ConfigError, InvalidData) as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    _allow_many_connections()
     uvicorn.run(
         "serving.app:create_app",
         factory=True,
@@ -42,9 +42,15 @@ def main() -> int:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        timeout_worker_healthcheck=SILENCE_SECONDS,
+        timeout_worker_healthcheck=settings.api_worker_silence,
     )
     return 0
+
+
+def _allow_many_connections() -> None:
+    """Each connection is an open file, and the usual first limit is 1,024: use what the system allows in all."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def check_exposure(settings: ServerSettings) -> None:

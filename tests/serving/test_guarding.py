@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import subprocess
 import sys
@@ -160,8 +161,30 @@ def test_beyond_the_queue_callers_are_told_at_once_to_come_back(host: Host, prov
     assert host.ask("guarded").status_code == 200
 
 
-def test_nine_hundred_idle_connections_cost_no_request(host: Host) -> None:
-    idle = [socket.create_connection(("127.0.0.1", host.port)) for _ in range(900)]
-    assert host.ask("guarded").status_code == 200
+def test_two_thousand_idle_connections_cost_no_request(host: Host, provider_server: Simulated) -> None:
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    idle = [socket.create_connection(("127.0.0.1", host.port)) for _ in range(2000)]
+    assert [host.ask("guarded").status_code for _ in range(20)] == [200] * 20
     for connection in idle:
         connection.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+    assert host.ask("guarded").status_code == 200
+
+
+def test_a_storm_at_the_provider_is_told_as_it_is_and_disturbs_no_other_prompt(
+    host: Host, released: Snapshots, provider_server: Simulated
+) -> None:
+    released.seal("local")
+    released.point("local", 1)
+    host.serves("local", 1)
+    faults = [Behaviour(status=429, retry_after="7"), Behaviour(status=500), Behaviour(status=503)]
+    provider_server.will(*(faults * 4), *[Behaviour(fault="drop")] * 6, always=Behaviour(status=500))
+    answers = [host.ask("guarded") for _ in range(24)]
+    assert {answer.status_code for answer in answers} <= {429, 502, 503}
+    assert answers[0].headers["Retry-After"] == "7"
+    assert "left alone for a moment" in answers[-1].json()["detail"]
+    assert provider_server.script.count < 24
+    assert all(host.ask("local").status_code == 200 for _ in range(20))
+    provider_server.will()
+    until(lambda: host.ask("guarded").status_code == 200, "the provider is asked again", 15)

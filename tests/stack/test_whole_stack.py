@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 
 import httpx
 import psutil
+import pytest
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.settings import StoreSettings, load
 from stack.processes import status
+from stack.readiness import is_ready
 from stack.supervision import Supervisor
 from tests.conftest import RunningStack
 
@@ -21,6 +26,18 @@ def test_every_part_is_ready(stack: RunningStack) -> None:
         ("follower", True),
         ("server", True),
     ]
+
+
+@pytest.mark.long
+def test_a_follower_that_was_stopped_is_started_again(stack: RunningStack) -> None:
+    supervisor = Supervisor(stack.state)
+    before = supervisor.processes()["follower"]["pid"]
+    os.kill(before, signal.SIGSTOP)
+    deadline = time.monotonic() + 60
+    while supervisor.processes()["follower"]["pid"] in {0, before} or not is_ready("follower", stack.env):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert f"follower {before} said nothing" in (stack.state / "logs" / "watchdog.log").read_text()
 
 
 def test_everything_listens_on_loopback_only(stack: RunningStack) -> None:
