@@ -91,6 +91,7 @@ class ServerSettings(_Settings):
     api_workers: int = Field(default=1, ge=1)
     api_worker_silence: int = Field(default=20, ge=2)
     default_prompt: str = "qa"
+    webhook_secret: SecretStr | None = None
     resolve: Literal["snapshot", "strict"] = "snapshot"
     serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
 

@@ -17,10 +17,12 @@ from mlflow_project.api_keys import ApiKey, KeyFile, by_id, owner_of
 from mlflow_project.errors import InvalidData, Refused
 from mlflow_project.snapshot.folder import stamp
 from serving.problems import refusal
+from serving.routes import webhook
 
 logger = logging.getLogger(__name__)
 
-_OPEN = ("/health/", "/docs", "/openapi.json")
+_OPEN = ("/health/", "/docs", "/openapi.json", webhook.PATH)
+"""Without an API key. A webhook is signed instead."""
 _LOOK_SECONDS = 1.0
 
 

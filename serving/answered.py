@@ -22,6 +22,7 @@ from serving.leaving import unless_left
 from serving.observe import Observer
 from serving.problems import TooLarge
 from serving.request_context import note_release
+from serving.routes.chat_request import variables_for
 from serving.shelf import Live
 from serving.spending import Spending
 from serving.worker import Worker
@@ -72,18 +73,21 @@ async def answered(
     request: Request,
     name: str,
     alias: str,
-    variables: Mapping[str, str],
+    asked: Mapping[str, str] | str,
     *,
     context: str | None = None,
     history: Sequence[Message] = (),
 ) -> tuple[Answer, Release]:
-    """Resolve, answer, and name the release in the response's headers."""
-    check_texts(request, {**variables, "context": context or ""})
+    """Resolve, answer, and name the release in the response's headers. `asked` are all variables, or the question
+    alone, for the slot that the template has for it."""
+    given = {"text_input": asked} if isinstance(asked, str) else asked
+    check_texts(request, {**given, "context": context or ""})
     async with resolved(request, name, alias) as live:
-        release = live.placed.release
+        release, warm = live.placed.release, live.held.warm
+        variables = variables_for(warm.template.variables, asked, {}) if isinstance(asked, str) else asked
         try:
-            asked = answering.answer(live.held.warm, variables, context=context, history=history)
-            answer = await unless_left(request, asked)
+            work = answering.answer(warm, variables, context=context, history=history)
+            answer = await unless_left(request, work)
             note_answer(request, answer)
         except BaseException as error:
             observer_of(request).failed(request, release, error)

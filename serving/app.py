@@ -20,7 +20,7 @@ from serving.access import Access, is_loopback
 from serving.guard import Guard, Places
 from serving.lifetime import lifetime
 from serving.request_context import RequestContext
-from serving.routes import chat, feedback, llm_query, prompts, releases
+from serving.routes import chat, feedback, llm_query, prompts, releases, webhook
 
 
 def create_app() -> ASGIApp:
@@ -48,6 +48,6 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
     problems.add_to(app)
     app.include_router(llm_query.router, responses=problems.PLAIN)
-    for room in (prompts, chat, feedback, releases):
+    for room in (prompts, chat, feedback, releases, webhook):
         app.include_router(room.router, responses=problems.PROBLEMS)
     return app

@@ -30,7 +30,23 @@ from mlflow_project.errors import (
 
 logger = logging.getLogger(__name__)
 
+
+class Unauthorized(Refused):
+    """Nothing shows who asks: 401, not 403."""
+
+
+class TooLarge(InvalidData):
+    """A text longer than this server takes: 413."""
+
+
+class BadRequest(InvalidData):
+    """A request that asks for what this route does not do: 400, not 422."""
+
+
 _STATUS: tuple[tuple[type[WorkspaceError], int], ...] = (
+    (BadRequest, 400),
+    (Unauthorized, 401),
+    (TooLarge, 413),
     (InvalidAnswer, 502),
     (InvalidData, 422),
     (NotFound, 404),
@@ -76,18 +92,8 @@ PLAIN: dict[int | str, dict[str, Any]] = {
 """The same for `/llm-query/`."""
 
 
-class TooLarge(InvalidData):
-    """A text longer than this server takes: 413."""
-
-
-class BadRequest(InvalidData):
-    """A request that asks for what this route does not do: 400, not 422."""
-
-
 def status_of(error: WorkspaceError) -> int:
     """The HTTP status that an error of ours answers with."""
-    if isinstance(error, BadRequest | TooLarge):
-        return 400 if isinstance(error, BadRequest) else 413
     if isinstance(error, ProviderError):
         return 429 if error.status == 429 else _PROVIDER_STATUS.get(error.kind, 502)
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

@@ -74,8 +74,7 @@ def note_release(request: Request, worker: Worker, live: Live, *, asked: bool) -
         trace.root.note(switchyard__alias=placed.alias, switchyard__digest=placed.digest)
     headers = [(b"x-release", label.encode()), (b"x-release-digest", placed.digest.encode())]
     if not asked:
-        age = f"{worker.contact.age_ms() / 1000:.1f}" if worker.contact else "unknown"
-        headers.append((b"x-release-stale", age.encode()))
+        headers.append((b"x-release-stale", f"{worker.stale_seconds():.1f}".encode()))
     request.scope["state"]["release_headers"] = headers
 
 

@@ -79,6 +79,13 @@ class Worker:
         self._beaten = 0.0
         self._watch: asyncio.Task[None] | None = None
 
+    def stale_seconds(self) -> float:
+        """Seconds since the registry answered this host's follower; since the snapshot was written, where there is no
+        word of that."""
+        if self.contact is not None:
+            return self.contact.age_ms() / 1000
+        return max(0.0, time.time() - self._seen[1] / 1e9)
+
     async def start(self) -> None:
         """Serve what is on disk, then watch."""
         self._folder.prepare()

@@ -20,6 +20,8 @@ HISTORY = "history"
 
 _SLOT = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*")
+_DELIMITER = re.compile(r"<(?=\s*/?\s*(?:chunk|turn))", re.IGNORECASE)
+"""Every delimiter, in every block: a chunk cannot begin a turn, and a turn cannot end a chunk."""
 _CODE = re.compile(r"\{%.*?%\}", re.DOTALL)
 
 _Parts = tuple[str, ...]
@@ -105,7 +107,7 @@ def _fill(parts: _Parts, values: Mapping[str, str]) -> str:
 
 def _delimited(tag: str, attributes: Mapping[str, str], text: str) -> str:
     written = "".join(f' {name}="{_attribute(value)}"' for name, value in attributes.items() if value)
-    neutral = re.sub(rf"<(?=\s*/?\s*{tag})", "&lt;", text, flags=re.IGNORECASE)
+    neutral = _DELIMITER.sub("&lt;", text)
     return f"<{tag}{written}>\n{neutral}\n</{tag}>"
 
 

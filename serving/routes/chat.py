@@ -38,7 +38,9 @@ from serving.shelf import Live, Shelf
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-_FINISH = {"max_tokens": "length", "length": "length", "safety": "content_filter", "content_filter": "content_filter"}
+_FILTERED = ("safety", "content_filter", "blocklist", "prohibited_content", "recitation", "spii", "image_safety")
+_FINISH = {"max_tokens": "length", "length": "length", **dict.fromkeys(_FILTERED, "content_filter")}
+"""Gemini's and OpenAI's reasons as OpenAI's; all others are `stop`."""
 
 
 @router.get("/models", summary="Every prompt that is live")

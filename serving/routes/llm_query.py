@@ -54,7 +54,7 @@ async def llm_query(query: LLMQuery, request: Request, x_alias: Alias = "Product
     began = time.perf_counter()
     name = request.app.state.settings.default_prompt
     try:
-        answer, _ = await answered(request, name, x_alias, {"question": query.text_input}, context=query.context)
+        answer, _ = await answered(request, name, x_alias, query.text_input, context=query.context)
     except ProviderError as error:
         raise _provider_failure(error) from error
     except (InvalidData, NotFound):

@@ -73,6 +73,27 @@ def test_a_given_context_stands_before_the_question(host: Host, provider_server:
     assert provider_server.requests[0].body["messages"][-1]["content"] == "Context: Because.\n\nQuery: why?"
 
 
+def test_the_question_goes_into_the_slot_that_the_template_has_for_it(
+    host: Host, released: Snapshots, provider_server: Simulated
+) -> None:
+    other = released.host(
+        **{**{name: host.env[name] for name in ("LLM_API_URL",)}, "SWITCHYARD_DEFAULT_PROMPT": "mood"}
+    )
+    other.start_server()
+    try:
+        provider_server.will(Behaviour(text='{"label": "positive"}'))
+        assert query(other, "Lovely.").json()["generated_text"] == '{"label": "positive"}'
+        assert provider_server.requests[0].body["messages"][-1]["content"] == "Lovely."
+        provider_server.will(Behaviour(text='{"label": "purple"}'))
+        answer = query(other, "Lovely.")
+        assert answer.status_code == 500
+        assert answer.json()["detail"].startswith(
+            "An unexpected error during LLM query: The answer breaks the response"
+        )
+    finally:
+        other.stop()
+
+
 @pytest.mark.parametrize(
     ("behaviour", "status", "detail"),
     [

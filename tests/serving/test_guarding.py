@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import resource
 import socket
 import subprocess
@@ -39,6 +42,7 @@ def host(released: Snapshots, provider_process: Simulated) -> Iterator[Host]:
         SWITCHYARD_MAX_QUEUED="4",
         SWITCHYARD_MAX_BODY_BYTES="5000",
         SWITCHYARD_BODY_SECONDS="1",
+        SWITCHYARD_WEBHOOK_SECRET="webhook-secret",
         SWITCHYARD_MAX_TEXT_CHARS="2000",
         SWITCHYARD_MAX_OUTPUT_CHARS="2000",
     )
@@ -188,3 +192,22 @@ def test_a_storm_at_the_provider_is_told_as_it_is_and_disturbs_no_other_prompt(
     assert all(host.ask("local").status_code == 200 for _ in range(20))
     provider_server.will()
     until(lambda: host.ask("guarded").status_code == 200, "the provider is asked again", 15)
+
+
+def _signed(host: Host, secret: str, sent: float) -> httpx.Response:
+    body = b'{"entity": "prompt_alias", "action": "created"}'
+    made = hmac.new(secret.encode(), b"d-1.%d.%s" % (sent, body), hashlib.sha256).digest()
+    headers = {"X-MLflow-Delivery-Id": "d-1", "X-MLflow-Timestamp": f"{sent:.0f}"}
+    headers["X-MLflow-Signature"] = f"v1,{base64.b64encode(made).decode()}"
+    return host.http.post("/webhooks/mlflow", content=body, headers=headers)
+
+
+def test_a_webhook_that_mlflow_signed_wakes_the_follower_and_no_other_does(host: Host) -> None:
+    wake = host.folder / "wake"
+    now = int(time.time())
+    assert _signed(host, "another secret", now).status_code == 401
+    assert _signed(host, "webhook-secret", now - 3600).status_code == 401
+    assert host.http.post("/webhooks/mlflow", json={}).status_code == 401
+    assert not wake.exists()
+    assert _signed(host, "webhook-secret", now).status_code == 204
+    assert wake.exists()
