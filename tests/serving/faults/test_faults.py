@@ -12,13 +12,18 @@ import httpx
 import psutil
 import pytest
 
+from mlflow_project.domain.release import ProviderChoice
 from mlflow_project.errors import NotFound
 from tests.conftest import RunningStack
+from tests.provider.behaviour import Behaviour
+from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, Releases, until
 from tests.serving.faults.conftest import Load, listening_on, stopped
 from tests.serving.faults.interposed import Interposed
 
 MakeLoad = Callable[..., Load]
+POLL_SECONDS = 0.05
+"""How often the tests' follower looks."""
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +35,24 @@ def between(registry_server: RunningStack) -> Iterator[Interposed]:
 
 @pytest.fixture(scope="module")
 def host(
-    registry_server: RunningStack, released: Releases, between: Interposed, tmp_path_factory: pytest.TempPathFactory
+    registry_server: RunningStack,
+    released: Releases,
+    between: Interposed,
+    provider_process: Simulated,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Host]:
     for system in ("one", "two"):
         released.seal("faults", system)
-    released.point("faults", 1)
-    running = Host(tmp_path_factory.mktemp("host"), SWITCHYARD_MLFLOW_URI=between.url, SWITCHYARD_API_WORKERS="2")
+    released.seal("slowly", provider=ProviderChoice("openai", "simulated-1", {"tries": 1}))
+    for name in ("faults", "slowly"):
+        released.point(name, 1)
+    running = Host(
+        tmp_path_factory.mktemp("host"),
+        SWITCHYARD_MLFLOW_URI=between.url,
+        SWITCHYARD_API_WORKERS="2",
+        SWITCHYARD_API_WORKER_SILENCE="8",
+        LLM_API_URL=provider_process.openai_url,
+    )
     running.start()
     until(lambda: len(running.workers()) == 2, "both workers are up")
     running.serves("faults", 1)
@@ -53,15 +70,34 @@ def follows_again(host: Host, released: Releases) -> None:
             host.serves("faults", version)
 
 
+def kill(*pids: int) -> None:
+    for pid in pids:
+        psutil.Process(pid).kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def serving_pid(host: Host, stream: httpx.Response) -> int:
+    """The worker that holds the other end of this connection."""
+    mine = stream.extensions["network_stream"].get_extra_info("client_addr")
+    held = {pid: psutil.Process(pid).net_connections("tcp") for pid in host.workers()}
+    return next(pid for pid, found in held.items() if any(c.raddr and c.raddr == tuple(mine) for c in found))
+
+
 def is_stale(host: Host) -> bool:
     return "X-Release-Stale" in host.ask("faults").headers
 
 
-def test_mlflow_stopped_costs_no_request(host: Host, released: Releases, load: MakeLoad) -> None:
+def test_an_outage_of_a_hundred_intervals_costs_no_request(host: Host, released: Releases, load: MakeLoad) -> None:
     with load(host, "faults") as running:
         with stopped(*listening_on(os.environ["SWITCHYARD_MLFLOW_URI"])):
             until(lambda: is_stale(host), "answers say that they are stale")
-            running.through(1)
+            running.through(100 * POLL_SECONDS)
         until(lambda: not is_stale(host), "the registry is reached again")
     assert running.failures == []
     assert running.releases == {"faults/1"}
@@ -73,6 +109,44 @@ def test_minio_stopped_costs_no_request(host: Host, released: Releases, load: Ma
         running.through(4)
     assert running.failures == []
     follows_again(host, released)
+
+
+def test_a_killed_minio_costs_no_request(host: Host, released: Releases, load: MakeLoad) -> None:
+    url = os.environ["SWITCHYARD_S3_ENDPOINT"]
+    with load(host, "faults") as running:
+        kill(*listening_on(url))
+        until(lambda: answers(f"{url}/minio/health/live"), "MinIO is started again")
+        running.through(0.5)
+    assert running.failures == []
+    follows_again(host, released)
+
+
+@pytest.mark.long
+def test_a_killed_mlflow_costs_no_request(host: Host, released: Releases, load: MakeLoad) -> None:
+    url = os.environ["SWITCHYARD_MLFLOW_URI"]
+    with load(host, "faults") as running:
+        kill(*listening_on(url))
+        until(lambda: is_stale(host), "answers say that they are stale")
+        until(lambda: answers(f"{url}/health"), "MLflow is started again", 120)
+    assert running.failures == []
+    until(lambda: not is_stale(host), "the registry is reached again")
+    follows_again(host, released)
+
+
+def test_a_stream_ends_whole_whatever_falls_around_it(host: Host, provider_server: Simulated) -> None:
+    assert host.follower is not None
+    provider_server.will(always=Behaviour(text="x" * 40, pieces=40, pause_ms=50))
+    body = {"model": "slowly", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+    with (
+        stopped(host.follower.pid, *listening_on(os.environ["SWITCHYARD_MLFLOW_URI"])),
+        httpx.stream("POST", f"http://127.0.0.1:{host.port}/v1/chat/completions", json=body, timeout=10) as stream,
+    ):
+        lines = stream.iter_lines()
+        assert next(lines).startswith("data: ")
+        other = next(pid for pid in host.workers() if pid != serving_pid(host, stream))
+        kill(other)
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    until(lambda: other not in host.workers() and len(host.workers()) == 2, "a new worker took its place", 60)
 
 
 @pytest.mark.parametrize("spoilt", ["500", "html", "half", "drop", "wrong", "hang"])
@@ -111,11 +185,13 @@ def test_a_killed_follower_starts_again_where_it_was(host: Host, released: Relea
 
 def test_a_full_disk_costs_no_request_and_is_got_over(host: Host, released: Releases, load: MakeLoad) -> None:
     assert host.follower is not None
-    follower = psutil.Process(host.follower.pid)
+    writers = [psutil.Process(pid) for pid in (host.follower.pid, *host.workers())]
     with load(host, "faults") as running:
-        follower.rlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        for writer in writers:
+            writer.rlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         until(lambda: is_stale(host), "the contact can no longer be written")
-        follower.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        for writer in writers:
+            writer.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         until(lambda: not is_stale(host), "the contact is written again")
     assert running.failures == []
     follows_again(host, released)
