@@ -69,7 +69,7 @@ tests: setup-checks ## the tests alone
 test-long: setup-checks ## kills, soaks and simulations: before a release
 	@$(PYTHON) -m pytest -m long
 
-SUBJECTS := drift evaluation flips gate gateway text_preparation
+SUBJECTS := drift evaluation flips gate gateway telemetry text_preparation
 bench: setup-checks ## measurements beside their peers, and docs/scorecard.md; SUBJECT=gate for one
 	@for subject in $(or $(SUBJECT),$(SUBJECTS)); do $(PYTHON) -m bench.$$subject || exit $$?; done
 	@$(PYTHON) -m bench.scorecard

@@ -34,6 +34,6 @@ def test_a_reason_in_the_ledger_is_masked_and_nothing_else_of_the_record_is() ->
 
 
 def leaks(secret: str, text: str) -> bool:
-    """Whether a piece of it that says something stands there still."""
-    pieces = [piece for piece in secret.replace("\u200b", "").split() if len(piece) > 5 and "PRIVATE" not in piece]
-    return any(piece in text for piece in pieces)
+    """Whether a piece of it that says something stands there still; the words around a private key say nothing."""
+    pieces = [piece for piece in secret.replace("\u200b", "").split() if len(piece) > 5 and "-----" not in piece]
+    return any(piece in text for piece in pieces if piece != "PRIVATE")

@@ -1,0 +1,140 @@
+"""Planted secrets through a real server with everything recorded: questions, answers, streams whose pieces cut a secret
+in two, a provider that complains with them. Afterwards all that was written and sent is searched."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlflow_project.domain.release import ProviderChoice
+from tests.observability.planted import KINDS, planted
+from tests.observability.test_planted_secrets import leaks
+from tests.provider.behaviour import Behaviour
+from tests.provider.fixtures import GEMINI_MODEL, Simulated
+from tests.serving.conftest import Host
+from tests.serving.snapshots import Snapshots, released
+
+__all__ = ["released"]
+
+pytestmark = pytest.mark.long
+
+NAME = "leaky"
+AT_ONCE = 25
+RECORDED = {
+    "LLM_API_KEY": "not-a-key",
+    "SWITCHYARD_TELEMETRY_INTERVAL_MS": "200",
+    "SWITCHYARD_QUALITY_SHARE": "1",
+    "SWITCHYARD_TRACE_SHARE": "1",
+    "SWITCHYARD_TRACE_TEXTS": "true",
+    "SWITCHYARD_LOG_TEXTS": "true",
+    "SWITCHYARD_LOG_TEXT_CHARS": "100000",
+    "SWITCHYARD_LOG_LEVEL": "debug",
+}
+
+
+class Backend(ThreadingHTTPServer):
+    """Takes OTLP and keeps every byte of it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Keeping)
+        self.kept: list[bytes] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Keeping(BaseHTTPRequestHandler):
+    server: Backend
+
+    def do_POST(self) -> None:
+        self.server.kept.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[Backend]:
+    running = Backend()
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    yield running
+    running.shutdown()
+    thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def recording(backend: Backend, released: Snapshots, provider_process: Simulated) -> Iterator[Host]:
+    released.seal(NAME, provider=ProviderChoice("gemini", GEMINI_MODEL, {"tries": 1}))
+    released.point(NAME, 1)
+    to = {"LLM_API_URL": provider_process.gemini_url, "OTEL_EXPORTER_OTLP_ENDPOINT": backend.url}
+    host = released.host(**to, **RECORDED)
+    host.start_server()
+    yield host
+    host.stop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_planted_secret_is_written_or_sent(
+    recording: Host, backend: Backend, provider_process: Simulated, kind: str
+) -> None:
+    secrets = planted(kind)
+    for start in range(0, len(secrets), AT_ONCE):
+        text = "I am told: " + " ; and then: ".join(secrets[start : start + AT_ONCE])
+        provider_process.script.next.append(Behaviour(text))
+        recording.ask(NAME, text)
+        provider_process.script.next.append(Behaviour(status=400, message=text))
+        recording.ask(NAME, json.dumps({"inside": text}))
+        provider_process.script.next.append(Behaviour(text, pieces=len(text) // 7))
+        streamed = {"model": NAME, "stream": True, "messages": [{"role": "user", "content": text}]}
+        assert "[DONE]" in recording.http.post("/v1/chat/completions", json=streamed).text
+    written = everything_below(recording.folder)
+    sent = b"".join(backend.kept).decode(errors="replace")
+    assert "I am told" in written
+    assert "I am told" in sent
+    assert [secret for secret in secrets if leaks(secret, written) or leaks(secret, sent)] == []
+
+
+def test_ten_thousand_prompts_models_routes_and_keys_make_no_series_of_their_own(
+    recording: Host, backend: Backend
+) -> None:
+    for number in range(2500):
+        recording.ask(f"prompt-{number}")
+        recording.http.post("/v1/chat/completions", json={"model": f"model-{number}", "messages": []})
+        recording.http.get(f"/route-{number}")
+        recording.http.get("/releases", headers={"Authorization": f"Bearer sy_key{number}", "X-Alias": f"a{number}"})
+    newest = max((sent for sent in backend.kept if b"llm.request.duration" in sent), key=backend.kept.index)
+    assert not any(
+        f"{word}-{number}".encode() in newest for word in ("prompt", "model", "route") for number in range(2500)
+    )
+    assert newest.count(b"success") < 200
+
+
+def test_a_backend_that_is_down_costs_no_request_and_no_memory(provider_process: Simulated, tmp_path: Path) -> None:
+    own = Snapshots(tmp_path)
+    own.seal(NAME, provider=ProviderChoice("gemini", GEMINI_MODEL, {"tries": 1}))
+    own.point(NAME, 1)
+    to = {"LLM_API_URL": provider_process.gemini_url, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    host = own.host(**to, **RECORDED)
+    host.start_server()
+    try:
+        assert {host.ask(NAME).status_code for _ in range(1000)} == {200}
+        (pid,) = host.workers()
+        before = psutil.Process(pid).memory_info().rss
+        assert {host.ask(NAME).status_code for _ in range(3000)} == {200}
+        assert psutil.Process(pid).memory_info().rss < before + 15e6
+    finally:
+        host.stop()
+
+
+def everything_below(folder: Path) -> str:
+    return "".join(path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file())
