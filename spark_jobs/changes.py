@@ -10,12 +10,14 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as f
 
 from mlflow_project.rules.chunking.records import SENTENCES, Reason
+from spark_jobs import duplicates
 
 PLACE = ["file", "block", "line"]
 
-_TAKEN = "rows IS NOT NULL AND kinds = 1"
+DROPPED = (Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE)
+_TAKEN = "rows IS NOT NULL AND kinds = 1 AND dropped IS NULL"
 _COUNTS = {
-    "repeated": "kinds = 1 AND rows > 1",
+    "repeated": f"{_TAKEN} AND rows > 1",
     "new": f"{_TAKEN} AND fresh AND NOT held",
     "changed": f"{_TAKEN} AND fresh AND held",
     "unchanged": f"{_TAKEN} AND NOT fresh",
@@ -25,11 +27,12 @@ _COUNTS = {
 
 def light(examined: DataFrame) -> DataFrame:
     """The columns that counting needs."""
-    return examined.select(*PLACE, "reason", "document_id", "document_hash", "fresh")
+    return examined.select(*PLACE, "reason", "document_id", "document_hash", "text_hash", "signature", "fresh")
 
 
 def book(seen: DataFrame, held: DataFrame | None) -> DataFrame:
-    """One row a document id: its `rows` in the input, `kinds` of content, `first` place, `fresh`; `held` by tables."""
+    """One row a document id: its `rows` in the input, `kinds` of content, `first` place, `fresh`; `held` by tables;
+    `dropped`: why it is not kept, so far None."""
     asked = (
         seen.where("reason IS NULL")
         .groupBy("document_id")
@@ -39,6 +42,7 @@ def book(seen: DataFrame, held: DataFrame | None) -> DataFrame:
             f.min(f.struct(*PLACE)).alias("first"),
             f.max("fresh").alias("fresh"),
         )
+        .withColumn("dropped", f.lit(None).cast("string"))
     )
     if held is None:
         return asked.withColumn("held", f.lit(False))
@@ -46,12 +50,26 @@ def book(seen: DataFrame, held: DataFrame | None) -> DataFrame:
     return both.withColumn("held", f.coalesce("held", f.lit(False)))
 
 
+def without_duplicates(entries: DataFrame, seen: DataFrame, near: bool) -> DataFrame:
+    """The book with a reason in `dropped` for documents whose text repeats that of another, word for word or nearly."""
+    rows = seen.where("reason IS NULL").select("document_id", "text_hash", "signature")
+    unique = rows.join(entries.where(_TAKEN).select("document_id"), "document_id").dropDuplicates(["document_id"])
+    exact = duplicates.exact(unique, "document_id", "text_hash")
+    dropped = exact.withColumn("dropped", f.lit(Reason.EXACT_DUPLICATE.value))
+    if near:
+        rest = unique.join(exact, "document_id", "left_anti")
+        also = duplicates.near(rest, "document_id").withColumn("dropped", f.lit(Reason.NEAR_DUPLICATE.value))
+        dropped = dropped.unionByName(also)
+    return entries.drop("dropped").join(dropped, "document_id", "left")
+
+
 def count(entries: DataFrame) -> dict[str, int]:
     """How many documents are new, changed, unchanged, deleted; how many rows repeat or conflict."""
     sums = [f.count_if(f.expr(what)).alias(name) for name, what in _COUNTS.items()]
     repeated = f.sum(f.when(f.expr(_COUNTS["repeated"]), f.col("rows") - 1)).alias(Reason.REPEATED_DOCUMENT)
     conflicting = f.sum(f.when(f.col("kinds") > 1, f.col("rows"))).alias(Reason.CONFLICTING_ID)
-    found = entries.agg(*sums, repeated, conflicting).first().asDict()
+    dropped = [f.sum(f.when(f.col("dropped") == each.value, f.col("rows"))).alias(each.value) for each in DROPPED]
+    found = entries.agg(*sums, repeated, conflicting, *dropped).first().asDict()
     return {name: int(number or 0) for name, number in found.items()}
 
 
@@ -61,11 +79,12 @@ def gone(entries: DataFrame) -> DataFrame:
 
 
 def late_rejections(seen: DataFrame, entries: DataFrame) -> DataFrame:
-    """Rows that only all rows together can reject: place and reason, for repeated documents and conflicting ids."""
-    several = entries.where("rows > 1").select("document_id", "kinds", "first")
+    """Rows that only all rows together can reject: place and reason, for duplicates and conflicting ids."""
+    several = entries.where("rows > 1 OR dropped IS NOT NULL").select("document_id", "kinds", "first", "dropped")
     rows = seen.where("reason IS NULL").select(*PLACE, "document_id").join(f.broadcast(several), "document_id")
-    reason = f.when(f.col("kinds") > 1, Reason.CONFLICTING_ID.value).otherwise(Reason.REPEATED_DOCUMENT.value)
-    later = (f.col("kinds") > 1) | (f.struct(*PLACE) != f.col("first"))
+    alike = f.coalesce("dropped", f.lit(Reason.REPEATED_DOCUMENT.value))
+    reason = f.when(f.col("kinds") > 1, Reason.CONFLICTING_ID.value).otherwise(alike)
+    later = (f.col("kinds") > 1) | f.col("dropped").isNotNull() | (f.struct(*PLACE) != f.col("first"))
     return rows.where(later).select(*PLACE, reason.alias("reason"))
 
 

@@ -7,7 +7,7 @@ Runs on executors, which need `mlflow_project.rules.chunking` and orjson besides
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -21,10 +21,12 @@ from mlflow_project.rules.chunking.chunks import Chunk, chunks_of
 from mlflow_project.rules.chunking.files import read_file
 from mlflow_project.rules.chunking.records import Document, Fields, Rejected, chunk_metadata, read_line
 from mlflow_project.rules.chunking.splitter import Splitter
+from mlflow_project.rules.quality.selection import Quality, judge, marks_of
 
 EXAMINED = (
     "file string, block long, line long, reason string, sentence string, raw binary, document_id string, "
-    "document_hash string, fresh boolean, title string, text string, language string, metadata string, "
+    "document_hash string, text_hash string, signature array<int>, fresh boolean, title string, text string, "
+    "language string, metadata string, "
     "chunks array<struct<chunk_id: string, index: int, start: int, end: int, heading_path: string, text: string, "
     "metadata: string>>"
 )
@@ -40,24 +42,32 @@ _CHUNK = pa.struct(
     ]
 )
 _PLAIN = [
-    *("file", "block", "line", "reason", "sentence", "raw", "document_id", "document_hash", "fresh"),
-    *("title", "text", "language", "metadata"),
+    *("file", "block", "line", "reason", "sentence", "raw", "document_id", "document_hash"),
+    *("text_hash", "signature", "fresh", "title", "text", "language", "metadata"),
 ]
-_TYPES = {"block": pa.int64(), "line": pa.int64(), "raw": pa.binary(), "fresh": pa.bool_()}
+_TYPES = {
+    "block": pa.int64(),
+    "line": pa.int64(),
+    "raw": pa.binary(),
+    "fresh": pa.bool_(),
+    "signature": pa.list_(pa.int32()),
+}
 
 
 @dataclass(frozen=True)
 class Examiner:
-    """What the pass must know: field names, splitter, whether rows are whole files, and their base folder."""
+    """What the pass must know: field names, splitter, whether rows are whole files, their base folder, and quality."""
 
     fields: Fields
     splitter: Splitter
     whole_files: bool
     base: str
+    quality: Quality = field(default_factory=Quality)
 
     def read(self, value: bytes, file: str) -> Document | Rejected:
         """One row as a document or a rejection."""
-        return read_file(value, file, self.base) if self.whole_files else read_line(value, self.fields)
+        found = read_file(value, file, self.base) if self.whole_files else read_line(value, self.fields)
+        return judge(found, self.quality) if isinstance(found, Document) else found
 
     def chunks(self, document: Document) -> list[Chunk]:
         """The chunks of a document; those of a conversation say which turns they hold."""
@@ -125,8 +135,9 @@ def _row(
     place: tuple[str, int, int], value: bytes, found: Document | Rejected, fresh: bool, examiner: Examiner
 ) -> tuple[Any, ...]:
     if isinstance(found, Rejected):
-        return (*place, found.reason.value, found.sentence, value, None, None, False, None, None, None, None, None)
-    named = (*place, None, None, None, found.document_id, found.document_hash, fresh)
+        return (*place, found.reason.value, found.sentence, value, *[None] * 4, False, *[None] * 5)
+    marks = marks_of(found.text, examiner.quality)
+    named = (*place, None, None, None, found.document_id, found.document_hash, *marks, fresh)
     if not fresh:
         return (*named, None, None, None, None, None)
     return (*named, found.title, found.text, found.language, found.metadata, examiner.chunks(found))

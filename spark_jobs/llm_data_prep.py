@@ -15,6 +15,7 @@ from typing import Any
 
 from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
+from mlflow_project.rules.quality.selection import Quality
 from spark_jobs.preparation import Request, prepare
 from spark_jobs.program import Arguments, run, share
 from spark_jobs.session import spark_session, translated
@@ -36,7 +37,16 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--overlap", type=int, default=100, help="what neighbours share at most (default 100)")
     parser.add_argument("--unit", choices=("characters", "tokens"), default="characters")
     parser.add_argument("--max-rejected", type=share, metavar="SHARE", help="refuse (exit 4) above this, 0 to 1")
+    _add_quality(parser)
     return parser.parse_args(argv)
+
+
+def _add_quality(parser: Arguments) -> None:
+    quality = parser.add_argument_group("quality (off by default; what is dropped goes to quarantine, with its reason)")
+    quality.add_argument("--filters", action="store_true", help="published filters for running text (Gopher, C4)")
+    quality.add_argument("--detect-language", action="store_true", help="name the language where a row does not")
+    quality.add_argument("--languages", default="", metavar="CODES", help="keep only these: en,de (und: unknown)")
+    quality.add_argument("--duplicates", choices=("keep", "exact", "near"), default="keep", help="which to drop")
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
@@ -45,9 +55,10 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
         options.id_field, options.text_field, options.title_field, options.language_field, options.messages_field
     )
     splitter = Splitter(options.size, options.overlap, options.unit)
-    request = Request(
-        options.input_raw_text_path, options.output_delta_path, options.form, fields, splitter, options.max_rejected
-    )
+    codes = tuple(code.strip().lower() for code in options.languages.split(",") if code.strip())
+    quality = Quality(options.filters, options.detect_language, codes, options.duplicates)
+    places = options.input_raw_text_path, options.output_delta_path
+    request = Request(*places, options.form, fields, splitter, options.max_rejected, quality)
     spark = spark_session("llm_data_prep")
     try:
         with translated(f"Preparing {request.source}"):

@@ -17,6 +17,7 @@ from pyspark.storagelevel import StorageLevel
 from mlflow_project.errors import Refused
 from mlflow_project.rules.chunking.records import Fields, Reason
 from mlflow_project.rules.chunking.splitter import Splitter
+from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
 from mlflow_project.telemetry.meters import METERS
 from spark_jobs import changes, delta_log, tables, upkeep
@@ -27,7 +28,7 @@ from spark_jobs.raw import Form, Raw, read_raw
 from spark_jobs.tables import Tables
 from spark_jobs.upkeep import Change, MayCommit, Standing
 
-_LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID)
+_LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID, *changes.DROPPED)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Request:
     fields: Fields = field(default_factory=Fields)
     splitter: Splitter = field(default_factory=Splitter)
     max_rejected: float | None = None
+    quality: Quality = field(default_factory=Quality)
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,14 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
 def _prepared(
     spark: SparkSession, request: Request, raw: Raw, at: Tables, before: Standing, may_commit: MayCommit
 ) -> dict[str, Any]:
-    examiner = Examiner(request.fields, request.splitter, raw.form == "files", raw.base)
+    examiner = Examiner(request.fields, request.splitter, raw.form == "files", raw.base, request.quality)
     known = spark.sparkContext.broadcast(before.known)
     examined = examine(raw.rows, examiner, known).persist(StorageLevel.DISK_ONLY)
     seen = changes.light(examined).persist(StorageLevel.MEMORY_AND_DISK)
-    book = changes.book(seen, before.held).persist(StorageLevel.MEMORY_AND_DISK)
+    book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         counts = _count(seen, book)
+        say(f"{counts['read']:,} rows read: {counts['documents']:,} documents, {_rejected(counts):,} in quarantine.")
         _measure(request.output, counts)
         _guard(counts, request.max_rejected)
         late = changes.late_rejections(seen, book) if any(each in counts["quarantined"] for each in _LATE) else None
@@ -110,6 +113,13 @@ def _prepared(
     finally:
         for kept in (book, seen, examined):
             kept.unpersist()
+
+
+def _book(seen: DataFrame, before: Standing, quality: Quality) -> DataFrame:
+    entries = changes.book(seen, before.held)
+    if quality.duplicates == "keep":
+        return entries
+    return changes.without_duplicates(entries, seen, quality.duplicates == "near")
 
 
 def _both(one: MayCommit, other: MayCommit) -> MayCommit:
@@ -156,13 +166,17 @@ def _measure(output: str, counts: dict[str, Any]) -> None:
 
 
 def _guard(counts: dict[str, Any], most: float | None) -> None:
-    rejected, read = sum(counts["quarantined"].values()), counts["read"]
+    rejected, read = _rejected(counts), counts["read"]
     if most is not None and read and rejected / read > most:
         reasons = ", ".join(f"{reason} {n}" for reason, n in counts["quarantined"].items())
         raise Refused(
             f"{rejected:,} of {read:,} rows are rejected ({rejected / read:.1%}; at most {most:.1%} may be): {reasons}"
             ". The tables are as they were."
         )
+
+
+def _rejected(counts: dict[str, Any]) -> int:
+    return sum(counts["quarantined"].values())
 
 
 def say(message: str) -> None:

@@ -1,6 +1,6 @@
 """A profile of a knowledge base at one version: a row a column, kept in `<chunk_table>_profiles`.
 
-    spark-submit spark_jobs/profile_documents.py <chunk_table> [--version N]
+    spark-submit spark_jobs/profile_documents.py <chunk_table> [--version N] [--columns NAMES]
 
 In: the chunk table and its document table. Out: rows of `tables.PROFILES` for `title` and `text` of the documents and
 `text_content` of the chunks; what they say stands in `spark_jobs.profiles`. A version that was profiled is not profiled
@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from mlflow_project.errors import NotFound
+from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import delta_log, tables, upkeep
 from spark_jobs.lease import one_writer
 from spark_jobs.profiles import SPECIFICATION, profile, topics_of
@@ -26,21 +27,28 @@ from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_session, translated
 from spark_jobs.tables import Tables
 
-USAGE = "profile_documents.py <chunk_table> [--version N]"
+USAGE = "profile_documents.py <chunk_table> [--version N] [--columns NAMES]"
+COLUMNS = ("title", "text", "text_content")
 
 
-def profile_documents(spark: SparkSession, table: str, version: int | None = None) -> dict[str, Any]:
-    """Profile every column that has no profile yet.
+def profile_documents(
+    spark: SparkSession, table: str, version: int | None = None, names: Sequence[str] = COLUMNS
+) -> dict[str, Any]:
+    """Profile every column named that has no profile yet.
 
     Raises:
-        NotFound: no such table, or no run left it at this version. Refused: somebody else is writing the profiles.
+        InvalidData: a column that is not profiled. NotFound: no such table, or no run left it at this version.
+        Refused: somebody else is writing the profiles.
     """
+    unknown = sorted(set(names) - set(COLUMNS))
+    if unknown:
+        raise InvalidData(f"There is no profile of {', '.join(unknown)}: the columns are {', '.join(COLUMNS)}.")
     at = Tables(tables.address(table))
     newest = delta_log.newest(spark, at.chunks)
     if newest is None:
         raise NotFound(f"There is no Delta table at {at.chunks}.")
     corpus = newest if version is None else version
-    columns = _columns(spark, at, corpus)
+    columns = {name: rows for name, rows in _columns(spark, at, corpus).items() if name in names}
     made: list[str] = []
     with one_writer(at.profiles) as may_commit:
         kept = _kept(spark, at)
@@ -84,6 +92,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = Arguments(USAGE, __doc__ or "")
     parser.add_argument("chunk_table")
     parser.add_argument("--version", type=int, help="the Delta version of the chunk table (default: the newest)")
+    parser.add_argument(
+        "--columns", default=",".join(COLUMNS), metavar="NAMES", help="some of these alone (default %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
@@ -93,7 +104,8 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
     spark = spark_session("profile_documents")
     try:
         with translated(f"Profiling {options.chunk_table}"):
-            told = profile_documents(spark, options.chunk_table, options.version)
+            names = [name.strip() for name in options.columns.split(",") if name.strip()]
+            told = profile_documents(spark, options.chunk_table, options.version, names)
     finally:
         spark.stop()
     return {**told, "seconds": round(time.monotonic() - started, 3)}

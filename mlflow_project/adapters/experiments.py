@@ -79,10 +79,11 @@ class Experiments:
             params, labels = params[_PARAMETERS_AT_ONCE:], labels[_PARAMETERS_AT_ONCE:]
             values = values[_METRICS_AT_ONCE:]
 
-    def log_dataset(self, run: Run, *, digest: str, source: str, rows: int) -> None:
+    def log_dataset(self, run: Run, *, digest: str, source: str, rows: int, context: str = "evaluation") -> None:
         """Tie the run to the data that it was made on, so that the UI shows and compares it.
 
         `source` is a file, `s3a://table@version` or `dataset:NAME`. MLflow takes 36 characters of a digest.
+        `context` is what the data was for: evaluation, train, …
         """
         dataset = {
             "name": source.rpartition(":")[2].strip("/") or "cases",
@@ -91,7 +92,7 @@ class Experiments:
             "source": json.dumps({"uri": source, "digest": digest}),
             "profile": json.dumps({"num_rows": rows}),
         }
-        tags = [{"key": "mlflow.data.context", "value": "evaluation"}]
+        tags = [{"key": "mlflow.data.context", "value": context}]
         self._call("POST", "runs/log-inputs", json={"run_id": run.id, "datasets": [{"dataset": dataset, "tags": tags}]})
 
     def write(self, run: Run, path: str, data: bytes) -> None:

@@ -18,6 +18,8 @@ import uuid
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import NotFound, Refused, Unavailable
 
@@ -55,7 +57,7 @@ class Lease:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lease.
+        """Take the lease. Where its holder was killed on this host, wait until it runs out: not refused, but safe.
 
         Raises:
             Refused: somebody else holds it; the message says who, since when.
@@ -72,7 +74,11 @@ class Lease:
         else:
             held = json.loads(data)
             if held["expires"] > time.time():
-                raise self._taken(held)
+                if not _was_killed_here(held):
+                    raise self._taken(held)
+                time.sleep(max(0.05, held["expires"] - time.time()))
+                self.acquire()
+                return
             self.number = held["number"] + 1
             self._etag = self._store.replace(self._bucket, self._key, self._record(), etag) or ""
             if not self._etag:
@@ -114,6 +120,9 @@ class Lease:
             "schema": LEASE_SCHEMA,
             "what": self.what,
             "holder": f"{socket.gethostname()} process {os.getpid()}",
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "started": psutil.Process().create_time(),
             "since": self._since,
             "nonce": self._nonce,
             "number": self.number,
@@ -127,3 +136,13 @@ class Lease:
             f"{held['what']} is being written by {held['holder']} since {held['since']}; one writer a table. Wait for "
             f"it, or, if it died, {max(0.0, held['expires'] - time.time()):.0f} s for its lease to run out."
         )
+
+
+def _was_killed_here(held: dict[str, Any]) -> bool:
+    """Whether the holder was a process of this host that is no more; a new process with its number is another one."""
+    if held.get("host") != socket.gethostname():
+        return False
+    try:
+        return bool(abs(psutil.Process(held["process"]).create_time() - held["started"]) > 1)
+    except psutil.NoSuchProcess:
+        return True

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 
+from spark_jobs.preparation import Request, prepare
 from tests.spark.conftest import document, write_lines
 from tests.spark.test_preparation import CONTENT, rows_of
 
@@ -38,13 +39,13 @@ def finish(source: str, output: Path) -> float:
     return time.monotonic() - started
 
 
-def killed_and_run_again(tmp_path: Path, kills: int) -> None:
+def killed_and_run_again(spark: SparkSession, tmp_path: Path, kills: int) -> None:
     first = write_lines(tmp_path / "first.jsonl", [document(number) for number in range(50)])
     changed = [document(number, "Changed. " * 90) for number in range(10)]
     rows = [*changed, *(document(number) for number in range(15, 60)), b"broken"]
     second = write_lines(tmp_path / "second.jsonl", rows)
-    whole = finish(second, tmp_path / "undisturbed")
-    finish(first, tmp_path / "chunks")
+    prepare(spark, Request(second, str(tmp_path / "undisturbed")))
+    whole = finish(first, tmp_path / "chunks")
     chance = random.Random(7)
     for _ in range(kills):
         running = job(second, tmp_path / "chunks")
@@ -59,11 +60,11 @@ def killed_and_run_again(tmp_path: Path, kills: int) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_three_kills_leave_the_tables_of_an_undisturbed_run(minio: Any, tmp_path: Path) -> None:
-    killed_and_run_again(tmp_path, 3)
+def test_three_kills_leave_the_tables_of_an_undisturbed_run(spark: SparkSession, tmp_path: Path) -> None:
+    killed_and_run_again(spark, tmp_path, 3)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_twenty_kills_leave_the_tables_of_an_undisturbed_run(minio: Any, tmp_path: Path) -> None:
-    killed_and_run_again(tmp_path, 20)
+def test_twenty_kills_leave_the_tables_of_an_undisturbed_run(spark: SparkSession, tmp_path: Path) -> None:
+    killed_and_run_again(spark, tmp_path, 20)

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from mlflow_project.adapters.delta_tables import ask, batches
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
+from mlflow_project.rules.quality.selection import Quality
 from spark_jobs.preparation import Counts, Request, prepare
 from tests.spark.conftest import document, write_lines
 from tests.unit.test_chunking_records import MALFORMED
@@ -80,7 +81,9 @@ def test_an_unchanged_corpus_in_another_order_commits_nothing(prepared: Prepared
 def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> None:
     prepared([document(number) for number in range(20)])
     before = {row["chunk_id"]: row["processed_at"] for row in rows_of(tmp_path / "chunks")}
-    counts = prepared([document(0, "Changed. " * 100), *(document(number) for number in range(2, 21))])
+    malformed = {**document(1), "text": ["a document that is malformed in the second run"]}
+    counts = prepared([document(0, "Changed. " * 100), malformed, *(document(number) for number in range(2, 21))])
+    assert counts.quarantined == {"text_not_text": 1}
     assert (counts.unchanged, counts.new, counts.changed, counts.deleted) == (18, 1, 1, 1)
     rows = rows_of(tmp_path / "chunks")
     untouched = [row for row in rows if row["source_document_id"] not in ("d0", "d20")]
@@ -177,6 +180,32 @@ def test_a_mistake_in_a_query_is_a_sentence(prepared: Prepared, tmp_path: Path) 
     for query in (f'SELECT 1 / "start" FROM delta.`{tmp_path}/chunks`', "SELECT 1 / 0", "SELECT CAST('a' AS INT)"):
         with pytest.raises(InvalidData, match="The query cannot be read"):
             ask(query)
+
+
+def test_what_quality_drops_is_kept_with_its_reason_and_comes_back_without_it(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    prose = " ".join(f"The alias number {n} moves and the traffic moves with it." for n in range(30))
+    near = prose + " And a last word."
+    rows = [
+        *({"id": key, "text": text} for key, text in (("a", prose), ("b", prose), ("c", near), ("d", "Zu kurz."))),
+        {"id": "e", "text": "Der Zeiger ist nicht auf die neue Version gesetzt und der Server weiß es. " * 9},
+    ]
+    quality = Quality(filters=True, detect=True, languages=("en", "und"), duplicates="near")
+    counts = prepared(rows[::-1], quality=quality)
+    dropped = {"exact_duplicate": 1, "language_not_wanted": 1, "near_duplicate": 1, "word_count": 1}
+    assert (counts.read, counts.documents, counts.quarantined) == (5, 1, dropped)
+    kept = rows_of(tmp_path / "chunks_quarantine", "raw, reason")
+    assert {json.loads(row["raw"])["id"]: row["reason"] for row in kept} == {
+        "b": "exact_duplicate",
+        "c": "near_duplicate",
+        "d": "word_count",
+        "e": "language_not_wanted",
+    }
+    before = versions(tmp_path)
+    assert prepared(rows, quality=quality).unchanged == 1
+    assert versions(tmp_path)[:2] == before[:2]
+    assert prepared(rows).documents == 5
 
 
 def test_all_kinds_of_input_give_the_same_documents(spark: SparkSession, tmp_path: Path) -> None:

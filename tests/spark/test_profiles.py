@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from mlflow_project.errors import NotFound
+from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs.preparation import Counts
 from spark_jobs.profile_documents import profile_documents
 from spark_jobs.profiles import QUANTILES, profile, topics_of
@@ -46,25 +46,22 @@ def test_each_column_and_version_has_one_row_and_topics_stay_comparable(
     spark: SparkSession, prepared: Callable[..., Counts], tmp_path: Path
 ) -> None:
     prepared(corpus())
-    first = profile_documents(spark, str(tmp_path / "chunks"))
-    assert first["profiled"] == ["title", "text", "text_content"]
-    again = profile_documents(spark, str(tmp_path / "chunks"))
+    table = str(tmp_path / "chunks")
+    first = profile_documents(spark, table, names=["text"])
+    assert first["profiled"] == ["text"]
+    again = profile_documents(spark, table, names=["text"])
     assert (again["profiled"], again["delta_version"]) == ([], first["delta_version"])
     prepared([*corpus()[:20], {"id": "new", "text": "Something else entirely is told here."}])
-    second = profile_documents(spark, str(tmp_path / "chunks"))
+    second = profile_documents(spark, table, names=["text"])
     rows = rows_of(tmp_path / "chunks_profiles", "*", '"column", corpus_version')
-    assert [(row["column"], row["corpus_version"], row["rows"]) for row in rows if row["column"] == "text"] == [
+    assert [(row["column"], row["corpus_version"], row["rows"]) for row in rows] == [
         ("text", first["corpus_version"], 27),
         ("text", second["corpus_version"], 21),
     ]
-    old, new = (topics_of(row) for row in rows if row["column"] == "text")
+    old, new = (topics_of(row) for row in rows)
     assert old.terms == new.terms
     assert (old.centres == new.centres).all()
-
-
-def test_a_version_that_no_run_left_is_named(
-    spark: SparkSession, prepared: Callable[..., Counts], tmp_path: Path
-) -> None:
-    prepared(corpus()[:1])
     with pytest.raises(NotFound, match=r"No run left .* at version 9"):
-        profile_documents(spark, str(tmp_path / "chunks"), 9)
+        profile_documents(spark, table, 9)
+    with pytest.raises(InvalidData, match="no profile of colour"):
+        profile_documents(spark, table, names=["colour"])

@@ -39,11 +39,26 @@ class Reason(StrEnum):
     MESSAGES_NOT_VALID = "messages_not_valid"
     REPEATED_DOCUMENT = "repeated_document"
     CONFLICTING_ID = "conflicting_id"
+    # Only where a run asks for quality:
+    LANGUAGE_NOT_WANTED = "language_not_wanted"
+    EXACT_DUPLICATE = "exact_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+    FILLER_TEXT = "filler_text"
+    MOSTLY_BULLETS = "mostly_bullets"
+    MOSTLY_CUT_OFF = "mostly_cut_off"
+    REPEATED_LINES = "repeated_lines"
+    WORD_COUNT = "word_count"
+    WORD_LENGTH = "word_length"
+    MANY_SYMBOLS = "many_symbols"
+    FEW_LETTERS = "few_letters"
+    FEW_STOP_WORDS = "few_stop_words"
 
 
 SENTENCES: dict[str, str] = {
     Reason.REPEATED_DOCUMENT.value: "The same document, word for word, stands earlier in the input and was taken.",
     Reason.CONFLICTING_ID.value: "Another row has the same id and a different content, so neither was taken.",
+    Reason.EXACT_DUPLICATE.value: "A document with a smaller id has the same text, and was kept.",
+    Reason.NEAR_DUPLICATE.value: "A document with a smaller id has nearly the same text, and was kept.",
 }
 """The sentences of the reasons that only all rows together can show."""
 

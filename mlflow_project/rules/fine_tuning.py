@@ -1,0 +1,218 @@
+"""Question/answer rows and conversations as examples for fine-tuning, in the chat form of OpenAI or of Gemini.
+
+In: JSON lines. Out: examples, or rejections with a reason; lines that were checked against the provider's form.
+Forms: OpenAI, "Supervised fine-tuning" (`messages` of `role` and `content`); Google, "Supervised fine-tuning for
+Gemini" (`systemInstruction`, `contents` of `role` and `parts`, user and model in turn).
+Must not: read files, know Spark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import orjson
+from jsonschema import Draft202012Validator
+
+SPLITS = ("train", "validation", "test")
+
+
+class Unfit(StrEnum):
+    """Why a row is no example."""
+
+    NOT_JSON = "not_json"
+    MISSING_DOCUMENT = "missing_document"
+    MISSING_QUESTION = "missing_question"
+    MISSING_ANSWER = "missing_answer"
+    MESSAGES_NOT_VALID = "messages_not_valid"
+    NOT_THE_FORM = "not_the_form"
+    REPEATED_EXAMPLE = "repeated_example"
+
+
+@dataclass(frozen=True)
+class ExampleFields:
+    """The names of the fields. Rows with the same `document` stay in one part of the split; without it `id` decides."""
+
+    document: str = "document_id"
+    id: str = "id"
+    question: str = "question"
+    answer: str = "answer"
+    messages: str = "messages"
+
+
+class Turn(NamedTuple):
+    """What one side said: `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+class Example(NamedTuple):
+    """A conversation that ends with the answer to be learnt, and the document that it was made from."""
+
+    document: str
+    turns: tuple[Turn, ...]
+
+
+class Rejection(NamedTuple):
+    """A reason for machines and a sentence for people."""
+
+    reason: Unfit
+    sentence: str
+
+
+def read_example(line: bytes, fields: ExampleFields, system: str | None = None) -> Example | Rejection:
+    """A row as an example; `system` opens every conversation that has no system turn of its own."""
+    try:
+        row = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        return Rejection(Unfit.NOT_JSON, f"The row is not JSON: {error.msg.split(': line')[0]}.")
+    if type(row) is not dict:
+        return Rejection(Unfit.NOT_JSON, "The row is JSON, but no object.")
+    document = row.get(fields.document, row.get(fields.id))
+    if type(document) is not str or not document.strip():
+        return Rejection(Unfit.MISSING_DOCUMENT, f"The row has neither {fields.document!r} nor {fields.id!r} as text.")
+    found = _conversation(row[fields.messages]) if fields.messages in row else _question_and_answer(row, fields)
+    if isinstance(found, Rejection):
+        return found
+    opened = found if system is None or found[0].role == "system" else (Turn("system", system), *found)
+    return Example(document, opened)
+
+
+def _question_and_answer(row: Mapping[str, Any], fields: ExampleFields) -> tuple[Turn, ...] | Rejection:
+    question, answer = row.get(fields.question), row.get(fields.answer)
+    if type(answer) is list and answer:
+        answer = answer[0]  # several accepted answers: the first is the one to learn
+    if type(question) is not str or not question.strip():
+        return Rejection(Unfit.MISSING_QUESTION, f"The row has no {fields.question!r} as text.")
+    if type(answer) is not str or not answer.strip():
+        return Rejection(Unfit.MISSING_ANSWER, f"The row has no {fields.answer!r} as text.")
+    return Turn("user", question), Turn("assistant", answer)
+
+
+def _conversation(messages: Any) -> tuple[Turn, ...] | Rejection:
+    """What follows the last answer teaches nothing and is left out."""
+    turns = []
+    for number, message in enumerate(messages if type(messages) is list else (), start=1):
+        role, content = (message.get("role"), message.get("content")) if type(message) is dict else (None, None)
+        if role not in ("system", "user", "assistant") or type(content) is not str or not content.strip():
+            return Rejection(Unfit.MESSAGES_NOT_VALID, f"Turn {number} has no known role, or no content as text.")
+        turns.append(Turn(role, content))
+    while turns and turns[-1].role != "assistant":
+        turns.pop()
+    if not any(turn.role == "user" for turn in turns):
+        return Rejection(Unfit.MESSAGES_NOT_VALID, "The conversation holds no question with an answer after it.")
+    return tuple(turns)
+
+
+def split_of(document: str, shares: Sequence[float]) -> str:
+    """Where a document goes, by its hash alone: never by chance, nor by the rows around it."""
+    place = int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8, person=b"split/1").digest()) / 2**64
+    reached = 0.0
+    for name, share in zip(SPLITS, shares, strict=True):
+        reached += share
+        if place < reached:
+            return name
+    return max(zip(shares, SPLITS, strict=True))[1]  # shares that add up to a hair less than 1
+
+
+def key_of(example: Example) -> str:
+    """Equal for examples that say the same, whatever document they came from."""
+    said = json.dumps(example.turns, ensure_ascii=True).encode()
+    return hashlib.blake2b(said, digest_size=16).hexdigest()
+
+
+def openai_line(example: Example) -> dict[str, Any]:
+    """An example as a line of OpenAI's form."""
+    return {"messages": [{"role": turn.role, "content": turn.content} for turn in example.turns]}
+
+
+def gemini_line(example: Example) -> dict[str, Any]:
+    """An example as a line of Gemini's form; turns of one side that follow each other become one."""
+    system = [turn.content for turn in example.turns if turn.role == "system"]
+    contents: list[dict[str, Any]] = []
+    for turn in example.turns:
+        role = {"assistant": "model"}.get(turn.role, turn.role)
+        if role == "system":
+            continue
+        if contents and contents[-1]["role"] == role:
+            contents[-1]["parts"].append({"text": turn.content})
+        else:
+            contents.append({"role": role, "parts": [{"text": turn.content}]})
+    head = {"systemInstruction": {"role": "system", "parts": [{"text": text} for text in system]}} if system else {}
+    return {**head, "contents": contents}
+
+
+_TEXT = {"type": "string", "pattern": r"\S"}
+_PARTS = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "object", "properties": {"text": _TEXT}, "required": ["text"], "additionalProperties": False},
+}
+
+
+def _turns(name: str, roles: Sequence[str], said: str, saying: Mapping[str, Any]) -> dict[str, Any]:
+    turn = {"type": "object", "properties": {"role": {"enum": list(roles)}, said: saying}}
+    return {name: {"type": "array", "minItems": 2, "items": {**turn, **_exactly("role", said)}}}
+
+
+def _exactly(*names: str) -> dict[str, Any]:
+    return {"required": list(names), "additionalProperties": False}
+
+
+_OPENAI = Draft202012Validator(
+    {
+        "type": "object",
+        "properties": _turns("messages", ("system", "user", "assistant"), "content", _TEXT),
+        **_exactly("messages"),
+    }
+)
+_GEMINI = Draft202012Validator(
+    {
+        "type": "object",
+        "properties": {
+            "systemInstruction": {"type": "object", "properties": {"role": {"const": "system"}, "parts": _PARTS}},
+            **_turns("contents", ("user", "model"), "parts", _PARTS),
+        },
+        "required": ["contents"],
+        "additionalProperties": False,
+    }
+)
+
+
+def openai_mistakes(line: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a line of OpenAI's form: shape, a system turn anywhere but first, no answer at the end."""
+    wrong = [error.message for error in _OPENAI.iter_errors(line)]
+    if wrong:
+        return wrong
+    roles = [message["role"] for message in line["messages"]]
+    late = ["a system turn is not the first"] if "system" in roles[1:] else []
+    return late + ([] if roles[-1] == "assistant" else ["the last turn is not the assistant's"])
+
+
+def gemini_mistakes(line: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a line of Gemini's form: shape, and whether user and model speak in turn."""
+    wrong = [error.message for error in _GEMINI.iter_errors(line)]
+    if wrong:
+        return wrong
+    roles = [content["role"] for content in line["contents"]]
+    in_turn = roles == ["user", "model"] * (len(roles) // 2)
+    return [] if in_turn else ["user and model do not speak in turn, the user first and the model last"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A provider's form: how an example is written, and what is wrong with a line."""
+
+    write: Callable[[Example], dict[str, Any]]
+    mistakes: Callable[[Mapping[str, Any]], list[str]]
+
+
+FORMS: dict[str, Form] = {
+    "openai": Form(openai_line, openai_mistakes),
+    "gemini": Form(gemini_line, gemini_mistakes),
+}

@@ -1,0 +1,178 @@
+"""A fine-tuning set from raw rows: examined in one pass, repeated examples taken out, written in one order.
+
+In: an `Export`. Out: files, and their manifest. Every row read is an example of one file, or a line of
+`rejected.jsonl`; of examples that say the same the one of the smallest document id stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+from pyspark.storagelevel import StorageLevel
+
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.canonical import digest, digest_of
+from mlflow_project.rules.fine_tuning import (
+    FORMS,
+    SPLITS,
+    Example,
+    ExampleFields,
+    Rejection,
+    Unfit,
+    key_of,
+    read_example,
+    split_of,
+)
+from mlflow_project.rules.masking import Masker
+from spark_jobs import hadoop_files, tables
+from spark_jobs.raw import read_raw
+
+SCHEMA = "switchyard.fine-tuning/v1"
+_EXAMINED = (
+    "file string, block long, raw binary, reason string, sentence string, document string, key string, split string, "
+    "line string, masked string"
+)
+_REPEATED = "Another row says the same; one of them was taken."
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to export, and how. `shares` are those of train, validation and test."""
+
+    source: str
+    output: str
+    provider: str = "openai"
+    fields: ExampleFields = field(default_factory=ExampleFields)
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    system: str | None = None
+    mask: bool = False
+
+
+def export(spark: SparkSession, asked: Export) -> dict[str, Any]:
+    """Do it; returns the manifest, which is written last.
+
+    Raises:
+        InvalidData, NotFound: input or output are not as they must be; found before any work.
+    """
+    output = tables.address(asked.output)
+    raw = read_raw(spark, asked.source, id_field=asked.fields.id)
+    if raw.form == "files":
+        raise InvalidData(f"{asked.source} holds whole texts: rows with questions and answers, or turns, are wanted.")
+    _refuse_strangers(spark, output)
+    examined = raw.rows.mapInArrow(partial(_examine, asked=asked), _EXAMINED).persist(StorageLevel.DISK_ONLY)
+    try:
+        return _written(spark, asked, output, examined)
+    finally:
+        examined.unpersist()
+
+
+def _written(spark: SparkSession, asked: Export, output: str, examined: DataFrame) -> dict[str, Any]:
+    fit = examined.where("reason IS NULL")
+    taken = fit.groupBy("key").agg(f.min(f.struct("document", "file", "block", "raw", "split", "line")).alias("one"))
+    chosen = taken.select("key", "one.*").orderBy("split", "key").persist(StorageLevel.MEMORY_AND_DISK)
+    hadoop_files.remove(spark, f"{output}/manifest.json")  # whoever finds a manifest finds the files that it tells of
+    try:
+        splits = {name: _write_split(spark, f"{output}/{name}.jsonl", chosen, name) for name in SPLITS}
+        rejected = _write_rejected(spark, f"{output}/rejected.jsonl", examined, chosen)
+    finally:
+        chosen.unpersist()
+    masked: Counter[str] = Counter()
+    for row in fit.where("masked <> '{}'").select("masked").collect():
+        masked.update(json.loads(row[0]))
+    manifest = {
+        "schema": SCHEMA,
+        "source": asked.source,
+        "output": output,
+        "provider": asked.provider,
+        "masked": asked.mask,
+        "masked_items": dict(sorted(masked.items())),
+        "shares": list(asked.shares),
+        "read": sum(each["examples"] for each in splits.values()) + sum(rejected.values()),
+        "splits": splits,
+        "rejected": rejected,
+        "digest": digest_of({name: splits[name]["sha256"] for name in SPLITS}),
+    }
+    hadoop_files.write(spark, f"{output}/manifest.json", json.dumps(manifest, ensure_ascii=False, indent=2).encode())
+    return manifest
+
+
+def _write_split(spark: SparkSession, path: str, chosen: DataFrame, name: str) -> dict[str, Any]:
+    rows = chosen.where(f.col("split") == name).orderBy("key").select("document", "line").collect()
+    data = "".join(f"{row['line']}\n" for row in rows).encode()
+    hadoop_files.write(spark, path, data)
+    documents = len({row["document"] for row in rows})
+    return {"examples": len(rows), "documents": documents, "bytes": len(data), "sha256": digest(data)}
+
+
+def _write_rejected(spark: SparkSession, path: str, examined: DataFrame, chosen: DataFrame) -> dict[str, int]:
+    """What was left out, in order, with its reason; returns how many rows by reason."""
+    unfit = examined.where("reason IS NOT NULL").select("file", "reason", "sentence", "raw").collect()
+    fit = _raws(examined.where("reason IS NULL"))
+    fit.subtract(_raws(chosen))
+    left = [(row["file"], row["reason"], row["sentence"], bytes(row["raw"] or b"")) for row in unfit]
+    left += [(file, Unfit.REPEATED_EXAMPLE.value, _REPEATED, raw) for file, raw in fit.elements()]
+    lines = [
+        json.dumps({"file": file, "reason": reason, "sentence": sentence, "raw": raw.decode(errors="backslashreplace")})
+        for file, reason, sentence, raw in sorted(left)
+    ]
+    hadoop_files.write(spark, path, "".join(f"{line}\n" for line in lines).encode())
+    return dict(sorted(Counter(reason for _, reason, _, _ in left).items()))
+
+
+def _raws(rows: DataFrame) -> Counter[tuple[str, bytes]]:
+    return Counter((row["file"], bytes(row["raw"])) for row in rows.select("file", "raw").toLocalIterator())
+
+
+def _examine(batches: Iterator[pa.RecordBatch], asked: Export) -> Iterator[pa.RecordBatch]:
+    masker = Masker() if asked.mask else None
+    for batch in batches:
+        rows = [
+            (file, block, value, *_row(value or b"", asked, masker))
+            for value, file, block in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        ]
+        names = [part.split()[0] for part in _EXAMINED.split(", ")]
+        kinds = {"block": pa.int64(), "raw": pa.binary()}
+        columns = zip(*rows, strict=True) if rows else [()] * len(names)
+        arrays = [pa.array(column, kinds.get(name, pa.string())) for name, column in zip(names, columns, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _row(value: bytes, asked: Export, masker: Masker | None) -> tuple[str | None, ...]:
+    """`reason, sentence, document, key, split, line, masked` of one row."""
+    found = read_example(value, asked.fields, asked.system)
+    masked: Counter[str] = Counter()
+    if isinstance(found, Example) and masker is not None:
+        found = _masked(found, masker, masked)
+    if isinstance(found, Example):
+        line = FORMS[asked.provider].write(found)
+        wrong = FORMS[asked.provider].mistakes(line)
+        if not wrong:
+            part = split_of(found.document, asked.shares)
+            text = json.dumps(line, ensure_ascii=False)
+            return None, None, found.document, key_of(found), part, text, json.dumps(masked)
+        found = Rejection(Unfit.NOT_THE_FORM, f"Not {asked.provider}'s form: {wrong[0]}.")
+    return found.reason.value, found.sentence, None, None, None, None, None
+
+
+def _masked(example: Example, masker: Masker, count: Counter[str]) -> Example:
+    turns = []
+    for turn in example.turns:
+        masked = masker.mask(turn.content)
+        count.update(masked.found)
+        turns.append(turn._replace(content=masked.text))
+    return example._replace(turns=tuple(turns))
+
+
+def _refuse_strangers(spark: SparkSession, output: str) -> None:
+    ours = {*(f"{name}.jsonl" for name in (*SPLITS, "rejected")), "manifest.json"}
+    strangers = sorted(name for name in hadoop_files.names(spark, output) if name not in ours and name[0] not in "._")
+    if strangers:
+        raise InvalidData(f"{output} holds {strangers[0]!r}, which no export wrote: name an empty or new folder.")

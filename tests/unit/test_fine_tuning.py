@@ -1,0 +1,92 @@
+"""Rows as examples for fine-tuning, and the providers' forms."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_project.rules.fine_tuning import (
+    FORMS,
+    Example,
+    ExampleFields,
+    Rejection,
+    Turn,
+    Unfit,
+    read_example,
+    split_of,
+)
+
+SHARES = (0.8, 0.1, 0.1)
+said = st.text(min_size=1, max_size=20).filter(str.strip)
+turns = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), said), max_size=6)
+
+
+def row(**fields: Any) -> bytes:
+    return json.dumps({"document_id": "d", **fields}).encode()
+
+
+def test_a_question_and_its_first_answer_become_a_conversation() -> None:
+    found = read_example(row(question="Why?", answer=["So.", "Because."]), ExampleFields(), "Be brief.")
+    assert found == Example("d", (Turn("system", "Be brief."), Turn("user", "Why?"), Turn("assistant", "So.")))
+    assert FORMS["gemini"].write(found) == {
+        "systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]},
+        "contents": [{"role": "user", "parts": [{"text": "Why?"}]}, {"role": "model", "parts": [{"text": "So."}]}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{", Unfit.NOT_JSON),
+        (b"[]", Unfit.NOT_JSON),
+        (b'{"question": "q", "answer": "a"}', Unfit.MISSING_DOCUMENT),
+        (row(answer="a"), Unfit.MISSING_QUESTION),
+        (row(question="q", answer=[]), Unfit.MISSING_ANSWER),
+        (row(messages="hello"), Unfit.MESSAGES_NOT_VALID),
+        (row(messages=[{"role": "user", "content": "q"}]), Unfit.MESSAGES_NOT_VALID),
+        (row(messages=[{"role": "robot", "content": "q"}]), Unfit.MESSAGES_NOT_VALID),
+    ],
+)
+def test_a_row_that_is_no_example_says_why(line: bytes, reason: Unfit) -> None:
+    found = read_example(line, ExampleFields())
+    assert isinstance(found, Rejection)
+    assert found.reason is reason
+
+
+@given(turns)
+def test_a_conversation_in_turn_has_both_forms_and_ends_with_the_answer(said: list[tuple[str, str]]) -> None:
+    found = read_example(row(messages=[{"role": role, "content": content} for role, content in said]), ExampleFields())
+    if isinstance(found, Rejection):
+        return
+    assert FORMS["openai"].mistakes(FORMS["openai"].write(found)) == []
+    opens_with_a_question = found.turns[0].role == "user"
+    assert (FORMS["gemini"].mistakes(FORMS["gemini"].write(found)) == []) == opens_with_a_question
+
+
+@pytest.mark.parametrize(
+    ("provider", "line"),
+    [
+        ("openai", {"messages": []}),
+        ("openai", {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": " "}]}),
+        ("openai", {"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "q"}]}),
+        ("openai", {"messages": [{"role": "user", "content": "q"}, {"role": "system", "content": "s"}]}),
+        (
+            "gemini",
+            {"contents": [{"role": "model", "parts": [{"text": "a"}]}, {"role": "user", "parts": [{"text": "q"}]}]},
+        ),
+        ("gemini", {"contents": [{"role": "user", "parts": []}, {"role": "model", "parts": [{"text": "a"}]}]}),
+    ],
+)
+def test_a_line_that_breaks_its_form_is_seen(provider: str, line: dict[str, Any]) -> None:
+    assert FORMS[provider].mistakes(line)
+
+
+def test_documents_are_split_by_their_name_alone_in_the_shares_asked_for() -> None:
+    found = [split_of(f"document {number}", SHARES) for number in range(4000)]
+    assert found == [split_of(f"document {number}", SHARES) for number in range(4000)]
+    assert found.count("train") == pytest.approx(3200, abs=120)
+    assert found.count("test") == pytest.approx(400, abs=80)
