@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
-from mlflow_project.errors import InvalidData, NotFound, Refused, WorkspaceError
+from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.follower.contents import Contents
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.vitals import tell_open_flips
@@ -31,7 +32,14 @@ NOT_FOLLOWED = frozenset({"Candidate"})
 """Aliases that mark a version and serve nobody."""
 PAUSE = 2.0
 """Names without a flip under way are asked for again after so many times what the asking took: however many names
-there are, MLflow spends at most a third of its time on one follower."""
+there are, MLflow spends at most a third of its time on one follower. One slow answer alone delays nothing."""
+
+
+class _Judged(NamedTuple):
+    known: NameState
+    alias: str
+    pointed: int | None
+    judgement: Judgement
 
 
 @dataclass
@@ -46,10 +54,12 @@ class Watcher:
     identity: str
     current: Snapshot = field(default_factory=Snapshot)
     _state: State | None = None
+    _read: bool = False
     _pointed: dict[tuple[str, str], int] = field(default_factory=dict)
     _entries: dict[str, RegistryEntry | None] = field(default_factory=dict)
     _asked_at: int = -1
     _rest_until: float = 0.0
+    _took: float = 0.0
     _contact: Contact | None = None
     _said: str = ""
 
@@ -82,7 +92,9 @@ class Watcher:
         try:
             entries = self._asked(self._state or State(), hurry)
             if self._state is not None:
-                self._write(self._decide(self._state, entries))
+                snapshot, judged = self._decide(self._state, entries)
+                self._write(snapshot)
+                self._record(self._state, judged)
         except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
             # Whatever shape an answer had: nothing moves, and the next look is a new one.
             logger.warning("the registry cannot be asked", extra={"error": repr(error)})
@@ -90,8 +102,9 @@ class Watcher:
 
     def _read_ledger(self) -> None:
         """The newest state that can be read; what is odd is said once, not ten times a second."""
+        self._read = False
         try:
-            self._state = self.ledger.state()
+            self._state, self._read = self.ledger.state(), True
             tell_open_flips(self._state)
             odd = "; ".join(f"record {each.serial}, {each.type}: {each.why}" for each in self._state.strange)
         except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -112,40 +125,51 @@ class Watcher:
             self.registry.entry("-")
         if every:
             self._asked_at, self._entries = state.serial, asked
-            self._rest_until = time.monotonic() + PAUSE * (time.monotonic() - began)
+            ended = time.monotonic()
+            before, self._took = self._took, ended - began
+            self._rest_until = ended + PAUSE * min(before, self._took)
         if every or wanted:
             self._note_contact(True)
         self._entries |= asked
         return self._entries
 
-    def _decide(self, state: State, entries: Mapping[str, RegistryEntry | None]) -> Snapshot:
+    def _decide(self, state: State, entries: Mapping[str, RegistryEntry | None]) -> tuple[Snapshot, list[_Judged]]:
+        """What this host serves from now on, and the judgements that led to it."""
         self._look_at_contents(entries)
         before = {placed.key: placed for placed in self.current.live}
         live: list[Placed] = [placed for key, placed in before.items() if key[0] not in entries]
         refused: list[RefusedRelease] = []
+        judged: list[_Judged] = []
         for name, entry in entries.items():
             known, aliases = state.of(name), dict(entry.aliases) if entry is not None else {}
             for alias in sorted({*aliases, *known.live, *(alias for of, alias in before if of == name)} - NOT_FOLLOWED):
                 was, pointed = before.get((name, alias)), aliases.get(alias)
-                judgement = self._judged(state, known, alias, pointed)
+                judgement = self._judgement(known, alias, pointed)
+                judged.append(_Judged(known, alias, pointed, judgement))
                 placed, why = self._placed(name, alias, judgement.serve, was)
                 live += [placed] if placed is not None else []
                 if why := judgement.refused or why:
                     refused.append(_refusal(known, alias, pointed, placed, why))
-        return Snapshot(tuple(live), self._to_warm(state), tuple(refused))
+        return Snapshot(tuple(live), self._to_warm(state), tuple(refused)), judged
 
-    def _judged(self, state: State, known: NameState, alias: str, pointed: int | None) -> Judgement:
-        """What the record says of an alias as it is now; a move by hand is recorded, once."""
+    def _judgement(self, known: NameState, alias: str, pointed: int | None) -> Judgement:
+        """What the record says of an alias as it is now. A move by hand is followed only on a ledger that was read in
+        this look: an older one may not know of the flip that was undone, or that the name is protected by now."""
         content = self._contents.digest(known.name, pointed) if pointed is not None else None
         judgement = judge(known, alias, pointed, content)
-        if judgement.record is not None:
-            try:
-                record_observed(
-                    self.ledger, self.registry, state.serial, known, alias, pointed, judgement, self.identity
-                )
-            except Refused as error:
-                logger.warning("a move by hand could not be recorded", extra={"error": str(error)})
+        if judgement.record == "observed_flip" and not self._read:
+            label = f"{known.name}/{pointed}"
+            return Judgement(None, f"{alias} was moved to {label} by hand: that waits until the ledger can be read.")
         return judgement
+
+    def _record(self, state: State, judged: Iterable[_Judged]) -> None:
+        """Record moves by hand, each once. Written after the snapshot, so that no flip waits for the ledger: a follower
+        that ends in between, or is refused, finds the same difference at its next look."""
+        for each in judged:
+            try:
+                record_observed(self.ledger, self.registry, state.serial, *each, self.identity)
+            except WorkspaceError as error:
+                logger.warning("a move by hand could not be recorded", extra={"error": str(error)})
 
     def _placed(self, name: str, alias: str, seal: Seal | None, was: Placed | None) -> tuple[Placed | None, str | None]:
         """What is live under one alias from now on; and why it is not what belongs there, where it is not."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.watch import Watcher
@@ -17,14 +18,19 @@ from tests.releases.toll import Toll
 ANNA = "user:anna"
 
 
-def watcher(yard: Yard, folder: Path, uri: str | None = None) -> Watcher:
-    store, serving = yard.parts.store, ServingFolder(folder)
+def watcher(yard: Yard, folder: Path, uri: str | None = None, store: ObjectStore | None = None) -> Watcher:
+    store, serving = store or yard.parts.store, ServingFolder(folder)
     registry = Registry(RegistrySettings(mlflow_uri=uri or yard.parts.registry.uri))
     made = Watcher(
         registry, Ledger(store), Fetcher(store, serving, yard.parts.seal.trusted_keys), serving, 100, "follower:test"
     )
     made.start()
     return made
+
+
+def with_endpoint(yard: Yard, endpoint: str) -> ObjectStore:
+    settings = yard.parts.store.settings.model_copy(update={"s3_endpoint": endpoint})
+    return ObjectStore(settings, connect_timeout=1.0, read_timeout=2.0)
 
 
 def live(watcher: Watcher) -> dict[str, int]:
@@ -71,3 +77,37 @@ def test_odd_records_and_a_broken_chain_leave_the_follower_running(yard: Yard, t
     follower.look()
     follower.look()
     assert live(follower) == {yard.name: first}
+
+
+def test_a_hand_s_move_is_served_before_it_is_recorded_and_recorded_once(yard: Yard, tmp_path: Path) -> None:
+    first, second = yard.sealed("1"), yard.sealed("2")
+    yard.parts.registry.set_alias(yard.name, "Production", first)
+    with Toll(yard.parts.store.settings.s3_endpoint) as toll:
+        follower = watcher(yard, tmp_path, store=with_endpoint(yard, toll.address))
+        follower.look(hurry=True)
+        yard.parts.registry.set_alias(yard.name, "Production", second)
+        toll.before = lambda request, write: not write  # the record does not get through: as if killed before it
+        follower.look(hurry=True)
+        assert live(follower) == {yard.name: second} == live(watcher(yard, tmp_path))
+        assert yard.state.live["Production"].version == first
+        toll.before = lambda request, write: True
+        for _ in range(3):
+            follower.look(hurry=True)
+    assert [standing.version for standing in yard.state.production] == [first, second]
+    assert yard.alias("Previous") == first
+
+
+def test_a_hand_s_move_waits_while_the_ledger_cannot_be_read(yard: Yard, tmp_path: Path) -> None:
+    first, second = yard.sealed("1"), yard.sealed("2")
+    promote(yard.parts, yard.name, first, "Production", ANNA)
+    with Toll(yard.parts.store.settings.s3_endpoint) as toll:
+        follower = watcher(yard, tmp_path, store=with_endpoint(yard, toll.address))
+        follower.look(hurry=True)
+        yard.parts.registry.set_alias(yard.name, "Production", second)
+        toll.before = lambda request, write: False
+        follower.look(hurry=True)
+        assert live(follower) == {yard.name: first}
+        assert "waits until the ledger can be read" in follower.current.refused[0].reason
+        toll.before = lambda request, write: True
+        follower.look(hurry=True)
+        assert live(follower) == {yard.name: second}
