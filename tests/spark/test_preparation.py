@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +37,8 @@ def versions(tmp_path: Path) -> list[int]:
 
 
 def test_ten_thousand_malformed_rows_are_all_accounted_for(spark: SparkSession, tmp_path: Path) -> None:
-    bad = [(line, reason) for line, reason in MALFORMED if b"\n" not in line] * 400
-    rows = [line for line, _ in bad[:9_996]]
+    bad = [line for line, _ in MALFORMED if b"\n" not in line]
+    rows = [*bad, *[line for line in bad if len(line) < 1_000] * 400][:9_996]
     rows[17] = b'{"id": "long", "text": "' + b"x" * 1_000_000  # a line of 1 MB
     rows += [document(1), document(1), document(2), document(2, "Another text with the same id.")]
     source = write_lines(tmp_path / "raw.jsonl", rows)
@@ -91,51 +92,48 @@ def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> Non
     assert {row["source_document_id"] for row in rows} == {"d0", *(f"d{number}" for number in range(2, 21))}
 
 
-@pytest.mark.parametrize("stop", range(4))
-def test_a_run_that_stops_before_any_commit_is_finished_by_the_next(
-    stop: int, spark: SparkSession, prepared: Prepared, tmp_path: Path
-) -> None:
-    first = [document(number) for number in range(6)]
-    second = [document(0, "Changed. " * 90), *first[2:], document(9), b"broken"]
-    prepared(first)
-    commits = iter(range(100))
+class Stopped(Exception):
+    """What ends a run before one of its commits."""
 
-    class Stopped(Exception):
-        pass
 
-    def stops() -> None:
-        if next(commits) == stop:
+def run_until_commit(number: int, spark: SparkSession, source: str, output: Path) -> None:
+    """Prepare, and stop before this commit (counted from 0)."""
+    commits = iter(range(number))
+
+    def may_commit() -> None:
+        if next(commits, None) is None:
             raise Stopped
 
-    source = write_lines(tmp_path / "raw.jsonl", second)
-    request = Request(source, str(tmp_path / "chunks"))
     with pytest.raises(Stopped):
-        prepare(spark, request, stops)
-    prepare(spark, request)
-    undisturbed = Request(source, str(tmp_path / "undisturbed"))
-    prepare(spark, undisturbed)
-    assert rows_of(tmp_path / "chunks", CONTENT) == rows_of(tmp_path / "undisturbed", CONTENT)
+        prepare(spark, Request(source, str(output)), may_commit)
 
 
-def test_a_run_that_went_back_after_a_stop_ends_with_the_old_content(
+def copied_tables(tmp_path: Path, name: str) -> Path:
+    """The prepared tables as they are, elsewhere."""
+    for suffix in ("", "_documents", "_quarantine"):
+        shutil.copytree(f"{tmp_path}/chunks{suffix}", f"{tmp_path}/{name}{suffix}")
+    return tmp_path / name
+
+
+def test_a_run_that_stops_before_any_commit_is_finished_by_the_next_or_taken_back(
     spark: SparkSession, prepared: Prepared, tmp_path: Path
 ) -> None:
-    old = [document(number) for number in range(4)]
+    old = [document(number) for number in range(6)]
+    new = write_lines(tmp_path / "new.jsonl", [document(0, "Changed. " * 90), *old[2:], document(9), b"broken"])
     prepared(old)
-    wanted = rows_of(tmp_path / "chunks", CONTENT)
-    commits = iter(range(100))
-
-    def stops_before_documents() -> None:
-        if next(commits) == 2:
-            raise KeyboardInterrupt
-
-    source = write_lines(tmp_path / "raw.jsonl", [document(0, "Changed. " * 90), document(1), document(7)])
-    with pytest.raises(KeyboardInterrupt):
-        prepare(spark, Request(source, str(tmp_path / "chunks")), stops_before_documents)
-    assert rows_of(tmp_path / "chunks", CONTENT) != wanted
-    counts = prepared(old)
+    before = rows_of(tmp_path / "chunks", CONTENT)
+    undisturbed = copied_tables(tmp_path, "undisturbed")
+    prepare(spark, Request(new, str(undisturbed)))
+    wanted = rows_of(undisturbed, CONTENT)
+    for commit in (1, 2, 3, 4):
+        stopped = copied_tables(tmp_path, f"stopped-{commit}")
+        run_until_commit(commit, spark, new, stopped)
+        prepare(spark, Request(new, str(stopped)))
+        assert rows_of(stopped, CONTENT) == wanted
+    run_until_commit(3, spark, new, tmp_path / "chunks")
     assert rows_of(tmp_path / "chunks", CONTENT) == wanted
-    assert counts.documents == 4
+    assert prepared(old).documents == 6
+    assert rows_of(tmp_path / "chunks", CONTENT) == before
 
 
 def test_too_many_rejected_rows_leave_the_live_tables_untouched(prepared: Prepared, tmp_path: Path) -> None:
