@@ -50,7 +50,7 @@ Day = Callable[[int], Weights]
 def main() -> None:
     """All months."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--months", type=int, default=20)
+    parser.add_argument("--months", type=int, default=3)
     months = parser.parse_args().months
     questions = load()
     report("drift", [*quiet(questions, months), *changes(questions, months)], f"Drift on BANKING77, {months} months")
