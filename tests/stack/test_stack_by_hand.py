@@ -95,7 +95,7 @@ def test_down_leaves_no_process_no_port_and_no_socket_and_may_be_repeated(state:
 def test_down_finds_everything_after_the_supervisor_was_killed(state: Path) -> None:
     start_minio(state)
     os.kill(int((state / "supervisord.pid").read_text()), signal.SIGKILL)
-    assert [process.name() for process in Supervisor(state).marked()] == ["minio"]
+    assert "minio" in [process.name() for process in Supervisor(state).marked()]  # the watchdog ends by itself
     down(state, say=lambda _: None)
     assert Supervisor(state).marked() == []
     assert is_free(int(os.environ["SWITCHYARD_MINIO_PORT"]))
