@@ -48,12 +48,7 @@ def record_verdict(
     parts = parts or Parts.connect()
     _check_not_resealed(parts, release)
     statement = statement_for(release, verdict, policy_digest, champion, runs, cases, who, utc_now())
-    if verdict.accepted:
-        write_release(parts.store, release)
-        ensure_key(parts.seal)
-        evidence = {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected}
-    else:
-        evidence = {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "cases")}
+    evidence = _sealed(parts, release, statement, protected) if verdict.accepted else _refused(statement)
     METERS.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
     return parts.ledger.append(
         Draft(
@@ -67,6 +62,17 @@ def record_verdict(
             evidence=evidence,
         )
     )
+
+
+def _sealed(parts: Parts, release: Release, statement: Mapping[str, Any], protected: bool) -> dict[str, Any]:
+    """The manifest in the store, then the signed statement."""
+    write_release(parts.store, release)
+    ensure_key(parts.seal)
+    return {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected}
+
+
+def _refused(statement: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "cases")}
 
 
 def _check_not_resealed(parts: Parts, release: Release) -> None:
