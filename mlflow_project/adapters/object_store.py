@@ -221,7 +221,11 @@ class ObjectStore:
                     f"The object store at {self.settings.s3_endpoint} refuses these credentials for {where} ({code}): "
                     "check SWITCHYARD_S3_ACCESS_KEY and SWITCHYARD_S3_SECRET_KEY."
                 ) from error
-            raise Unavailable(f"The object store at {self.settings.s3_endpoint} failed on {where}: {code}.") from error
+            said = error.response["Error"].get("Message") or "no reason given"
+            raise Unavailable(
+                f"The object store at {self.settings.s3_endpoint} failed on {where} with {code}: {said}"
+                + (" Its disk is full: make room, then run this again." if code == "XMinioStorageFull" else "")
+            ) from error
         except BotoCoreError as error:
             raise Unavailable(
                 f"The object store at {self.settings.s3_endpoint} does not answer ({type(error).__name__}): is it up? "
