@@ -46,17 +46,18 @@ def manifest_from(
     name: str, template: TemplateFile, knowledge_base: KnowledgeBase | None, *, with_key: bool = False
 ) -> Manifest:
     """The manifest of a template, pinned to this state of its knowledge base. `with_key`: a key for the outside LLM is
-    there, so the provider that the template names for that case is pinned."""
+    there, so the provider that the template names for that case is pinned, with its own prices where it has some."""
     front = template.front
+    keyed = with_key and front.with_key is not None
     return Manifest(
         kind="prompt",
         name=name,
         template=template.messages,
-        provider=front.with_key if with_key and front.with_key else front.provider,
+        provider=front.with_key if keyed else front.provider,
         response_schema=front.response_schema,
         retrieval=front.retrieval,
         knowledge_base=knowledge_base,
-        prices=front.prices,
+        prices=(front.prices_with_key if keyed else None) or front.prices,
     )
 
 

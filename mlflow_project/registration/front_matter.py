@@ -24,10 +24,11 @@ FIELDS = ("provider", "with_key", "retrieval", "knowledge_base", "response_schem
 @dataclass(frozen=True)
 class FrontMatter:
     """What the head of a template file says. `table` is the knowledge base's table URI; `with_key` is the provider that
-    takes the place of `provider` where a key for the outside LLM is set."""
+    takes the place of `provider` where a key for the outside LLM is set, and `prices_with_key` what it costs."""
 
     provider: ProviderChoice | None = None
     with_key: ProviderChoice | None = None
+    prices_with_key: Prices | None = None
     retrieval: Retrieval | None = None
     table: str | None = None
     response_schema: Mapping[str, Any] | None = None
@@ -63,7 +64,8 @@ class _Reader:
         table = self._table()
         return FrontMatter(
             provider=self._provider(),
-            with_key=self._choice("with_key"),
+            with_key=self._section("with_key", _WITH_KEY, _choice),
+            prices_with_key=self._section("with_key.prices", _PRICES, Prices),
             retrieval=self._retrieval(table),
             table=table,
             response_schema=self._schema(),
@@ -74,11 +76,8 @@ class _Reader:
         if "provider" not in self._data:
             self._mistakes.add(2, "provider is missing: write provider: {name: extractive, model: extractive-1}")
             return None
-        return self._choice("provider")
-
-    def _choice(self, section: str) -> ProviderChoice | None:
-        chosen: ProviderChoice | None = self._section(section, _PROVIDER, ProviderChoice)
-        return chosen and ProviderChoice(chosen.name, chosen.model, chosen.parameters or {})
+        provider: ProviderChoice | None = self._section("provider", _PROVIDER, _choice)
+        return provider
 
     def _retrieval(self, table: str | None) -> Retrieval | None:
         if "retrieval" in self._data and "knowledge_base" not in self._data:
@@ -121,7 +120,9 @@ class _Reader:
             return None
 
     def _section(self, name: str, rules: Mapping[str, _Rule], build: Callable[..., Any]) -> Any:
-        value = self._data.get(name)
+        value: Any = self._data
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
         if value is None:
             return None
         if not isinstance(value, dict):
@@ -149,6 +150,13 @@ class _Rule:
     required: bool = False
 
 
+def _choice(
+    name: str, model: str, parameters: Mapping[str, Any] | None = None, prices: object = None
+) -> ProviderChoice:
+    """Who answers; what it costs is read by itself."""
+    return ProviderChoice(name, model, parameters or {})
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -166,6 +174,7 @@ _PROVIDER = {
     "model": _NAMED,
     "parameters": _Rule("a mapping", lambda value: value is None or isinstance(value, dict)),
 }
+_WITH_KEY = _PROVIDER | {"prices": _Rule("prices as in the section of that name", lambda value: value is not None)}
 _RETRIEVAL = {
     "chunks": _Rule(
         "a whole number from 1 to 100",

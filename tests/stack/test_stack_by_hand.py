@@ -135,6 +135,12 @@ def test_what_holds_credentials_can_be_read_by_its_owner_only(state: Path) -> No
     assert {stat.S_IMODE(file.stat().st_mode) for file in private} == {0o600}
 
 
+def test_what_the_parts_keep_can_be_read_by_its_owner_only(state: Path) -> None:
+    start_minio(state)
+    kept = [state / "minio" / ".minio.sys" / "format.json", state / "minio" / "raw-data-bucket"]
+    assert [stat.S_IMODE(file.stat().st_mode) & 0o077 for file in kept] == [0, 0]
+
+
 def test_no_secret_stands_on_a_command_line_or_in_a_log(state: Path) -> None:
     start_minio(state)
     values = read_environment(state)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_project.domain.release import Message, ProviderChoice, Retrieval
+from mlflow_project.domain.release import Message, Prices, ProviderChoice, Retrieval
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.registration.folder import manifest_from, read_folder
 from mlflow_project.registration.template_file import read_template
@@ -54,6 +54,22 @@ def test_with_a_key_the_provider_named_for_that_case_is_pinned(tmp_path: Path) -
     assert manifest.provider == ProviderChoice("gemini", "gemini-2.0-flash", {})
     without = manifest_from(name, templates[0], None, with_key=False)
     assert without.provider == ProviderChoice("extractive", "extractive-1", {"sentences": 2})
+
+
+def test_what_the_provider_with_a_key_costs_is_pinned_with_it(tmp_path: Path) -> None:
+    costs = "prices: {version: may, input_per_million: 0.1, output_per_million: 0.4}"
+    head = f"---\nwith_key:\n  name: gemini\n  model: gemini-2.0-flash\n  {costs}\n"
+    name, templates = read_folder(write(tmp_path, v1=GOOD.replace("---\n", head, 1)))
+    assert manifest_from(name, templates[0], None, with_key=True).prices == Prices("may", 0.1, 0.4)
+    assert manifest_from(name, templates[0], None, with_key=False).prices is None
+
+
+def test_wrong_prices_of_the_provider_with_a_key_are_named(tmp_path: Path) -> None:
+    head = "---\nwith_key: {name: gemini, model: gemini-2.0-flash, prices: {version: may, input_per_million: -1}}\n"
+    with pytest.raises(
+        InvalidData, match=r"input_per_million is -1(.|\n)*with_key\.prices\.output_per_million is missing"
+    ):
+        read_folder(write(tmp_path, v1=GOOD.replace("---\n", head, 1)))
 
 
 def test_templates_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
