@@ -54,14 +54,15 @@ def main() -> None:
     release = _release(f"bench-{uuid4().hex[:8]}")
     with tempfile.TemporaryDirectory() as folder, _provider() as address:
         experiments = Experiments(load(RegistrySettings))
-        bench = Bench(experiments, Path(folder) / "answers", Plan(AT_ONCE))
+        store = ObjectStore(load(StoreSettings))
+        bench = Bench(experiments, store, Path(folder) / "answers", Plan(AT_ONCE))
         providers = load(ProviderSettings, llm_api_url=address, llm_api_key="bench")
-        opened = opening(release, ObjectStore(load(StoreSettings)), Path(folder) / "indexes", providers)
+        opened = opening(release, store, Path(folder) / "indexes", providers)
         asked = _Clock(count)
         began = time.monotonic()
         with Extras(TRACES, known_metrics(), Path(folder) / "huggingface") as extras:
             evaluate(release, cases, opened, replace(bench, progress=asked, extras=extras))
-            judge(release, None, POLICY, experiments)
+            judge(release, None, POLICY, experiments, store)
             verdict = time.monotonic() - began
         logged = time.monotonic() - began
         alone = _mlflow_alone(release, cases[: max(1, count // 10)], bench) * 10

@@ -113,7 +113,7 @@ def gate(
     rules = load_policy(policy or Path("prompts") / name / "policy.yaml")
     candidate, source = place.release(name, version), _cases_that_count(name, cases)
     champion, counted = place.champion_of(candidate), _digest_of(source)
-    judged = judge(candidate, champion, rules, place.experiments, counted)
+    judged = judge(candidate, champion, rules, place.experiments, place.store, counted)
     record = None
     if not dry_run:
         keep_verdict(judged, place.experiments)
@@ -166,6 +166,7 @@ def _recorded(candidate: Release, champion: Release | None, judged: Judged, poli
         policy_digest=policy.digest,
         champion=champion,
         runs={"candidate": scores.run, "champion": other.run if other else None},
+        scores={"candidate": scores.file, "champion": other.file if other else None},
         cases={"digest": scores.cases_digest, "count": len(scores.case_ids)},
         who=current_identity(load(ClientSettings)),
         protected=policy.protected,

@@ -27,7 +27,8 @@ class Scores:
     """One release's scores over the same ordered cases.
 
     `metrics[name][i]` belongs to `case_ids[i]`; None is unscored. `errors` counts, per metric, the cases where its
-    scorer raised: such a metric is incomplete and a gate refuses on it. `run` is the MLflow run with the evidence.
+    scorer raised: such a metric is incomplete and a gate refuses on it. `run` is the MLflow run with the evidence,
+    `file` the digest of its `scores.json`.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Scores:
     errors: Mapping[str, int] = field(default_factory=dict)
     tags: tuple[tuple[str, ...], ...] = ()
     run: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow_project.adapters.experiments import Experiments, Run
+from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.errors import NotFound
@@ -35,7 +36,12 @@ class Judged:
 
 
 def judge(
-    candidate: Release, champion: Release | None, policy: Policy, experiments: Experiments, cases: str | None = None
+    candidate: Release,
+    champion: Release | None,
+    policy: Policy,
+    experiments: Experiments,
+    store: ObjectStore,
+    cases: str | None = None,
 ) -> Judged:
     """The verdict on the candidate's newest run, against the champion's on the same cases.
 
@@ -44,14 +50,14 @@ def judge(
 
     Raises:
         NotFound: one of them was not evaluated; the message says what to type.
-        InvalidData: a run's scores are not of what the run says.
+        InvalidData: a run's scores are not of what the run says. SealBroken: they were edited since.
     """
     ours = _run(experiments, candidate, {} if cases is None else {CASES_TAG: cases})
-    scores = scores_of(experiments, ours)
+    scores = scores_of(experiments, store, ours)
     if champion is None:
         return Judged(decide(scores, None, policy), scores, None, experiments.address(ours))
     theirs = _run(experiments, champion, {tag: ours.tags[tag] for tag in (CASES_TAG, SCORERS_TAG)})
-    other = scores_of(experiments, theirs)
+    other = scores_of(experiments, store, theirs)
     return Judged(decide(scores, other, policy), scores, other, experiments.comparison([ours, theirs]))
 
 

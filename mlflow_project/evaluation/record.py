@@ -1,7 +1,8 @@
 """What an evaluation leaves in MLflow, and how it is read again: one run a release and set of cases.
 
 In: a release, its outcomes and scores. Out: the run, with parameters (all that the release pins), metrics (means), the
-table of cases `cases.json`, and `scores.json`, from which the gate reads. `scores_of(run)` is the inverse.
+table of cases `cases.json`, and `scores.json`. `scores_of(run)` is the inverse: it believes the scores that the store
+has kept, and refuses a run whose own differ.
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from mlflow_project.adapters.evidence import keep_scores, kept_scores
 from mlflow_project.adapters.experiments import Experiments, Run
+from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import InvalidData, NotFound, SealBroken
 from mlflow_project.evaluation.asking import Outcome
 from mlflow_project.evaluation.scoring import Scored
+from mlflow_project.rules.canonical import digest
 from mlflow_project.rules.masking import Masker
 
 SCORES_SCHEMA = "switchyard.scores/v1"
 SCORES_FILE, TABLE_FILE = "scores.json", "cases.json"
 DIGEST_TAG, CASES_TAG, SCORERS_TAG = "switchyard.digest", "switchyard.cases", "switchyard.scorers"
-COMPLETE_TAG, VERSION_TAG = "switchyard.complete", "switchyard.version"
+COMPLETE_TAG, VERSION_TAG, SCORES_TAG = "switchyard.complete", "switchyard.version", "switchyard.scores"
 
 _MASKER = Masker()
 
@@ -54,32 +59,41 @@ def start_run(experiments: Experiments, release: Release, cases: str, scorers: s
 
 def fill_run(
     experiments: Experiments,
+    store: ObjectStore,
     run: Run,
     release: Release,
     outcomes: Sequence[Outcome],
     scored: Scored,
     scores: Scores,
-) -> None:
-    """Write all that was found; `scores.json` comes last, and then the word that the run is complete."""
+) -> Scores:
+    """Write all that was found; `scores.json` comes last, and then the word that the run is complete. The scores, with
+    the digest of their file.
+    """
     parameters = {**_flat(release.manifest.to_dict()), "cases.digest": scores.cases_digest, "cases": len(outcomes)}
     complete = not scores.errors and all(outcome.answer is not None for outcome in outcomes)
     experiments.write(run, TABLE_FILE, _table(outcomes, scored))
-    experiments.write(run, SCORES_FILE, json.dumps(_plain(scores), ensure_ascii=False).encode())
+    data = json.dumps({**_plain(scores), "scorers": run.tags[SCORERS_TAG]}, ensure_ascii=False).encode()
+    kept = keep_scores(store, run.id, data)
+    experiments.write(run, SCORES_FILE, data)
     tables = json.dumps([{"path": TABLE_FILE, "type": "table"}])
-    tags = {"mlflow.loggedArtifacts": tables, COMPLETE_TAG: "yes" if complete else "no"}
+    tags = {"mlflow.loggedArtifacts": tables, COMPLETE_TAG: "yes" if complete else "no", SCORES_TAG: kept}
     experiments.log(run, parameters=parameters, metrics=means(scores), tags=tags)
+    return replace(scores, file=kept)
 
 
-def scores_of(experiments: Experiments, run: Run) -> Scores:
-    """The scores that a run holds.
+def scores_of(experiments: Experiments, store: ObjectStore, run: Run) -> Scores:
+    """The scores that the evaluation gave this run.
 
     Raises:
-        InvalidData: its `scores.json` is not of this schema, or not of the release and cases that the run is of.
+        SealBroken: the run's `scores.json` was edited in MLflow since, or the evaluation kept none.
+        InvalidData: they are not of this schema, or not of the release, cases and scorers that the run says.
     """
-    data = json.loads(experiments.read(run, SCORES_FILE))
+    kept = _unedited(experiments, store, run)
+    data = json.loads(kept)
     if data.get("schema") != SCORES_SCHEMA:
         raise InvalidData(f"{SCORES_FILE} of run {run.id} says schema {data.get('schema')!r}, not {SCORES_SCHEMA!r}.")
-    if (data["digest"], data["cases_digest"]) != (run.tags.get(DIGEST_TAG), run.tags.get(CASES_TAG)):
+    said = tuple(run.tags.get(tag) for tag in (DIGEST_TAG, CASES_TAG, SCORERS_TAG))
+    if (data["digest"], data["cases_digest"], data["scorers"]) != said:
         raise InvalidData(
             f"{SCORES_FILE} of run {run.id} is of {data['label']} ({data['digest'][:19]}) on cases "
             f"{data['cases_digest'][:19]}, but the run says otherwise: evaluate it --again."
@@ -93,7 +107,24 @@ def scores_of(experiments: Experiments, run: Run) -> Scores:
         errors=data["errors"],
         tags=tuple(tuple(tags) for tags in data["tags"]),
         run=run.id,
+        file=digest(kept),
     )
+
+
+def _unedited(experiments: Experiments, store: ObjectStore, run: Run) -> bytes:
+    """What the store has kept, if the run in MLflow still shows the same."""
+    try:
+        kept = kept_scores(store, run.id)
+    except NotFound as error:
+        raise SealBroken(
+            f"Whoever made run {run.id} was no evaluation of this stack: evaluate --again. {error}"
+        ) from error
+    if experiments.read(run, SCORES_FILE) != kept:
+        raise SealBroken(
+            f"{SCORES_FILE} of run {run.id} in MLflow is not what the evaluation wrote: it was edited since. Evaluate "
+            "it --again."
+        )
+    return kept
 
 
 def means(scores: Scores) -> dict[str, float]:

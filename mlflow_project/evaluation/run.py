@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.answer import Case
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores
+from mlflow_project.errors import InvalidData, SealBroken
 from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_all
 from mlflow_project.evaluation.cases import cases_digest
@@ -42,13 +44,15 @@ Opened = Callable[[], AbstractAsyncContextManager[Ask]]
 
 @dataclass(frozen=True)
 class Bench:
-    """What an evaluation needs besides release and cases: where runs go, where answers are kept, how to score.
+    """What an evaluation needs besides release and cases: where runs and scores go, where answers are kept, how to
+    score.
 
     `source` is where the cases came from; `judge` is an LLM with a rubric; `extras` are done beside it and decide
     nothing.
     """
 
     experiments: Experiments
+    store: ObjectStore
     answers: Path
     plan: Plan = field(default_factory=Plan)
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: dict(SCORERS))
@@ -60,10 +64,13 @@ class Bench:
 
 
 def known_scores(release: Release, cases: Sequence[Case], bench: Bench) -> Scores | None:
-    """The scores of a complete run that is there already."""
+    """The scores of a complete run that is there already, and that nobody has edited."""
     tags = {CASES_TAG: cases_digest(cases), SCORERS_TAG: scorers_digest(bench), COMPLETE_TAG: "yes"}
     run = find_run(bench.experiments, release, tags)
-    return scores_of(bench.experiments, run) if run else None
+    try:
+        return scores_of(bench.experiments, bench.store, run) if run else None
+    except (InvalidData, SealBroken):
+        return None
 
 
 def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Bench) -> Scores:
@@ -86,7 +93,7 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
         outcomes = asyncio.run(_asked(release, cases, opened, bench))
         scored = _scored(release, outcomes, bench)
         scores = _scores(release, digest, cases, scored, run.id)
-        fill_run(bench.experiments, run, release, outcomes, scored, scores)
+        scores = fill_run(bench.experiments, bench.store, run, release, outcomes, scored, scores)
         finished = "FINISHED"
         if bench.extras:
             bench.extras.add(run, outcomes, release.manifest.response_schema, bench.similarity)

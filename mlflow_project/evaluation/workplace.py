@@ -86,7 +86,14 @@ class Workplace:
             judging = Judge(release, self._opening(release))
         answers = self.folder / "answers"
         return Bench(
-            self.experiments, answers, plan, similarity=similarity, source=source, extras=extras, judge=judging
+            self.experiments,
+            self.store,
+            answers,
+            plan,
+            similarity=similarity,
+            source=source,
+            extras=extras,
+            judge=judging,
         )
 
     def extras(self, traces: int, library: Sequence[str] | None) -> Extras:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
-from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
+from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.follower.contents import Contents
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.vitals import tell_open_flips
@@ -145,10 +145,11 @@ class Watcher:
             for alias in sorted({*aliases, *known.live, *(alias for of, alias in before if of == name)} - NOT_FOLLOWED):
                 was, pointed = before.get((name, alias)), aliases.get(alias)
                 judgement = self._judgement(known, alias, pointed)
+                placed, error = self._placed(name, alias, judgement.serve, was)
+                judgement = _unless_broken(judgement, error)
                 judged.append(_Judged(known, alias, pointed, judgement))
-                placed, why = self._placed(name, alias, judgement.serve, was)
                 live += [placed] if placed is not None else []
-                if why := judgement.refused or why:
+                if why := judgement.refused or (error and str(error)):
                     refused.append(_refusal(known, alias, pointed, placed, why))
         return Snapshot(tuple(live), self._to_warm(state), tuple(refused)), judged
 
@@ -171,14 +172,16 @@ class Watcher:
             except WorkspaceError as error:
                 logger.warning("a move by hand could not be recorded", extra={"error": str(error)})
 
-    def _placed(self, name: str, alias: str, seal: Seal | None, was: Placed | None) -> tuple[Placed | None, str | None]:
+    def _placed(
+        self, name: str, alias: str, seal: Seal | None, was: Placed | None
+    ) -> tuple[Placed | None, WorkspaceError | None]:
         """What is live under one alias from now on; and why it is not what belongs there, where it is not."""
         if seal is None or (was is not None and (was.version, was.digest) == (seal.version, seal.digest)):
             return was, None
         try:
             return replace(self.fetcher.fetch(name, seal, alias), since=_now()), None
         except WorkspaceError as error:
-            return was, str(error)
+            return was, error
 
     def _look_at_contents(self, entries: Mapping[str, RegistryEntry | None]) -> None:
         """The present content of every version that an alias names; at once where the alias has moved."""
@@ -229,6 +232,15 @@ class Watcher:
             write_contact(self.folder.contact_file, self._contact)
         except OSError as error:
             logger.error("the contact cannot be written", extra={"error": str(error)})
+
+
+def _unless_broken(judgement: Judgement, error: WorkspaceError | None) -> Judgement:
+    """A move by hand to a release whose seal, manifest or index does not hold is not followed; one that cannot be
+    fetched just now waits.
+    """
+    if error is None or judgement.record != "observed_flip":
+        return judgement
+    return Judgement(None, str(error), None if isinstance(error, Unavailable) else "observed_violation")
 
 
 def _refusal(known: NameState, alias: str, pointed: int | None, placed: Placed | None, why: str) -> RefusedRelease:

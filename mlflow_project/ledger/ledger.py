@@ -1,8 +1,9 @@
 """Read the ledger, and append to it. One object a record; the next free serial is the lock of every flip.
 
 In: drafts. Out: records, each holding the digest of the one before. Records are immutable, so what was read once is
-kept in memory and, where a cache folder is given, on disk; each look asks the store only for what is newer. Every
-record is read in its oldest version, whatever was written or deleted over it since: object lock keeps that.
+kept in memory and, where a cache folder is given, on disk, and whole thousands are shared as blocks; each look asks
+the store only for what is newer. Every record is read in its oldest version, whatever was written or deleted over it
+since: object lock keeps that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import GENESIS, LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Unavailable
+from mlflow_project.ledger.blocks import SIZE, Blocks
 from mlflow_project.ledger.cache import Cache
 from mlflow_project.ledger.chain import PREFIX, Draft, Link, key_of, link_over, placed, serial_of
 from mlflow_project.ledger.state import State, replay
@@ -31,8 +33,8 @@ __all__ = ["Draft", "Ledger"]
 class Ledger:
     """All calls may raise `Unavailable`, and `InvalidData` when the chain is broken beyond what can be read around."""
 
-    def __init__(self, store: ObjectStore, cache: Path | None = None) -> None:
-        self._store = store
+    def __init__(self, store: ObjectStore, cache: Path | None = None, block: int = SIZE) -> None:
+        self._store, self._blocks = store, Blocks(store, block)
         self._bucket = store.settings.ledger_bucket
         self._cache = Cache(cache, f"{store.settings.s3_endpoint}/{self._bucket}") if cache is not None else None
         self._links: list[Link] = []
@@ -129,13 +131,17 @@ class Ledger:
         }
 
     def _load(self) -> None:
-        """Once: take what the disk has kept, if its newest record is still what the store holds."""
+        """Once: take what the disk has kept, and what blocks hold beyond it, if the newest record of each is still
+        what the store holds.
+        """
         if self._loaded:
             return
         kept = self._cache.read() if self._cache is not None else []
-        if kept and not self._still_there(kept[-1]):
-            kept = []
-        self._links, self._loaded = kept, True
+        self._links = kept if kept and self._still_there(kept[-1]) else []
+        shared = self._blocks.read(self._links)
+        if shared and self._still_there(shared[-1][0]):
+            self._remember(shared)
+        self._loaded = True
 
     def _still_there(self, link: Link) -> bool:
         try:
@@ -144,6 +150,10 @@ class Ledger:
             return False
 
     def _keep(self, fresh: list[tuple[Link, bytes]]) -> None:
+        self._remember(fresh)
+        self._blocks.write(self._links, len(fresh))
+
+    def _remember(self, fresh: list[tuple[Link, bytes]]) -> None:
         self._links += [link for link, _ in fresh]
         if self._cache is not None:
             self._cache.add(fresh)

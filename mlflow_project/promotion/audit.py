@@ -1,4 +1,4 @@
-"""Recompute everything that a live release rests on: alias, seal, key, manifest, MLflow's content, index.
+"""Recompute everything that a live release rests on: alias, seal, key, scores, manifest, MLflow's content, index.
 
 In: a name, or one of its aliases. Out: one finding a check; nothing is changed, and what cannot be read is a finding
 too.
@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlflow_project.adapters.evidence import kept_scores
+from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.errors import InvalidData, NotFound, Refused, SealBroken
+from mlflow_project.evaluation.record import SCORES_FILE
 from mlflow_project.ledger import NameState, Seal, Standing
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.sealed import check_same, checked_statement
+from mlflow_project.rules.canonical import digest
 from mlflow_project.rules.content import manifest_of
+from mlflow_project.settings import RegistrySettings
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class _Audit:
             yield self._finding("seal", False, "the ledger holds no seal for it")
             return
         yield self._check("seal", lambda: self._seal_holds(seal))
+        yield self._check("scores", lambda: self._scores_hold(seal))
         yield self._check("manifest", lambda: self._manifest_holds(seal))
         yield self._check("content in MLflow", lambda: self._content_same(seal))
         yield self._check("index", lambda: self._index_there(seal))
@@ -85,6 +91,25 @@ class _Audit:
     def _seal_holds(self, seal: Seal) -> str:
         statement = checked_statement(self._parts, self._state.name, seal)
         return f"signed by a trusted key; sealed {statement.sealed_at} by {statement.sealed_by}, record {seal.serial}"
+
+    def _scores_hold(self, seal: Seal) -> str:
+        predicate = checked_statement(self._parts, self._state.name, seal).predicate
+        sealed = {role: wanted for role, wanted in predicate.get("scores", {}).items() if wanted is not None}
+        told = [self._scores_of(role, predicate["runs"][role], wanted) for role, wanted in sealed.items()]
+        return "; ".join(told) or "the seal is older than the binding of scores"
+
+    def _scores_of(self, role: str, run: str, wanted: str) -> str:
+        """The scores of one run, as they were kept and as MLflow shows them, against the digest in the seal."""
+        if digest(kept_scores(self._parts.store, run)) != wanted:
+            raise SealBroken(f"the kept scores of the {role}'s run {run} are not those that the gate judged")
+        experiments = Experiments(RegistrySettings(mlflow_uri=self._parts.registry.uri))
+        try:
+            shown = experiments.read(experiments.get(run), SCORES_FILE)
+        except NotFound:
+            return f"{role}: {wanted[:19]}, kept; its run {run} is gone from MLflow"
+        if digest(shown) != wanted:
+            raise SealBroken(f"{SCORES_FILE} of the {role}'s run {run} was edited in MLflow after the gate judged it")
+        return f"{role}: {wanted[:19]}"
 
     def _manifest_holds(self, seal: Seal) -> str:
         read_manifest(self._parts.store, seal.digest)

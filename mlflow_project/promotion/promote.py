@@ -96,7 +96,7 @@ def _check_champion(of: NameState, statement: Statement) -> None:
 
 
 def _check_approval(of: NameState, seal: Seal, who: str) -> None:
-    if not of.protected:
+    if not (of.protected or seal.protected):
         return
     if not by_key(who):
         raise Refused(

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlflow_project.adapters.releases import present_digest
-from mlflow_project.errors import NotFound
+from mlflow_project.errors import InvalidData, NotFound, SealBroken
 from mlflow_project.ledger import Draft, NameState
 from mlflow_project.ledger.observe import PREVIOUS, judge, record_observed
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import settled_state
+from mlflow_project.promotion.sealed import sealed_release
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _reconcile_alias(
         return None
     content = present_digest(parts.registry, state.name, pointed) if pointed is not None else None
     judgement = judge(state, alias, pointed, content)
-    if judgement.record == "observed_flip":
+    if judgement.record == "observed_flip" and _holds(parts, state, pointed):
         record_observed(parts.ledger, parts.registry, serial, state, alias, pointed, judgement, who)
         return Correction(state.name, alias, pointed, pointed, followed=True)
     if parts.registry.point(state.name, alias, wanted) != wanted:
@@ -70,6 +71,15 @@ def _reconcile_alias(
     draft = Draft("reconciled", state.kind, state.name, who, "", wanted, live.digest if live else None, alias, pointed)
     parts.ledger.append(draft)
     return Correction(state.name, alias, pointed, wanted)
+
+
+def _holds(parts: Parts, state: NameState, version: int | None) -> bool:
+    """Whether seal, key and manifest of the version that a hand chose hold."""
+    try:
+        sealed_release(parts, state, version or 0)
+    except (SealBroken, NotFound, InvalidData):
+        return False
+    return True
 
 
 def _reconcile_previous(parts: Parts, state: NameState, pointed: int | None) -> list[Correction]:

@@ -33,12 +33,14 @@ def record_verdict(
     runs: Mapping[str, str | None],
     cases: Mapping[str, Any],
     who: str,
+    scores: Mapping[str, str | None] | None = None,
     protected: bool = False,
     parts: Parts | None = None,
 ) -> LedgerRecord:
     """Seal the release, or record why not.
 
     Args:
+        scores: the digests of the scores that the verdict was computed from, under the names of `runs`.
         protected: what the policy says of the name: it then follows the ledger alone, and needs an approval.
 
     Raises:
@@ -47,7 +49,7 @@ def record_verdict(
     """
     parts = parts or Parts.connect()
     _check_not_resealed(parts, release)
-    statement = statement_for(release, verdict, policy_digest, champion, runs, cases, who, utc_now())
+    statement = statement_for(release, verdict, policy_digest, champion, runs, cases, who, utc_now(), scores, protected)
     evidence = _sealed(parts, release, statement, protected) if verdict.accepted else _refused(statement)
     METERS.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
     return parts.ledger.append(
@@ -72,7 +74,7 @@ def _sealed(parts: Parts, release: Release, statement: Mapping[str, Any], protec
 
 
 def _refused(statement: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "cases")}
+    return {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "scores", "cases")}
 
 
 def _check_not_resealed(parts: Parts, release: Release) -> None:

@@ -54,6 +54,8 @@ def checked_statement(parts: Parts, name: str, seal: Seal) -> Statement:
             f"The seal that the ledger holds for {name}/{seal.version} is for {statement.name}/{statement.version}, "
             f"digest {statement.digest}."
         )
+    if statement.predicate["policy"].get("protected", seal.protected) != seal.protected:
+        raise SealBroken(f"The ledger says of {name}/{seal.version} another protection than its seal does.")
     return statement
 
 

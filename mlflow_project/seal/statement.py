@@ -42,9 +42,11 @@ def statement_for(
     cases: Mapping[str, Any],
     who: str,
     when: str,
+    scores: Mapping[str, str | None] | None = None,
+    protected: bool = False,
 ) -> dict[str, Any]:
-    """The statement to be signed. `runs`: MLflow run ids of `candidate` and `champion`; `cases`: `digest` and
-    `count`.
+    """The statement to be signed. `runs`: MLflow run ids of `candidate` and `champion`; `scores`: the digests
+    of their scores; `cases`: `digest` and `count`.
     """
     return {
         "_type": STATEMENT_TYPE,
@@ -55,9 +57,10 @@ def statement_for(
             "name": release.name,
             "version": release.version,
             "verdict": verdict.to_dict(),
-            "policy": {"digest": policy_digest},
+            "policy": {"digest": policy_digest, "protected": protected},
             "champion": None if champion is None else {"version": champion.version, "digest": champion.digest},
             "runs": dict(runs),
+            "scores": dict(scores or {}),
             "cases": dict(cases),
             "sealed_at": when,
             "sealed_by": who,

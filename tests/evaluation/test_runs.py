@@ -17,10 +17,11 @@ import httpx
 import pytest
 
 from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Score, Scores
-from mlflow_project.errors import InvalidData, NotFound, Unavailable
+from mlflow_project.errors import InvalidData, NotFound, SealBroken, Unavailable
 from mlflow_project.evaluation.asking import Ask, Plan
 from mlflow_project.evaluation.cases import cases_digest
 from mlflow_project.evaluation.compare import judge, keep_verdict, picture
@@ -31,7 +32,7 @@ from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.gate.policy import policy_from
 from mlflow_project.rules.scorers import SCORERS, ScoringContext
-from mlflow_project.settings import RegistrySettings, load
+from mlflow_project.settings import RegistrySettings, StoreSettings, load
 
 CASES = tuple(Case(str(number), f"Which number is {number}?", (f"n{number}",), tags=("odd",)) for number in range(60))
 POLICY = policy_from(
@@ -67,7 +68,7 @@ def knows(share: float) -> Opened:
 
 @pytest.fixture
 def bench(registry_server: Any, tmp_path: Path) -> Bench:
-    return Bench(Experiments(load(RegistrySettings)), tmp_path / "answers")
+    return Bench(Experiments(load(RegistrySettings)), ObjectStore(load(StoreSettings)), tmp_path / "answers")
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_the_gate_reads_exactly_what_the_evaluation_wrote(bench: Bench, name: st
     written = evaluate(release(name, 1), CASES, knows(0.8), bench)
     run = find_run(bench.experiments, release(name, 1))
     assert run is not None
-    assert scores_of(bench.experiments, run) == written
+    assert scores_of(bench.experiments, bench.store, run) == written
     assert isinstance(written, Scores)
     table = json.loads(bench.experiments.read(run, "cases.json"))
     assert len(table["data"]) == len(CASES)
@@ -104,9 +105,9 @@ def test_a_complete_run_is_found_again_and_another_set_of_cases_is_not(bench: Be
 def test_a_better_version_is_accepted_a_worse_one_refused_and_the_pictures_are_kept(bench: Bench, name: str) -> None:
     for version, share in ((1, 0.7), (2, 0.8), (3, 0.4)):
         evaluate(release(name, version), CASES, knows(share), bench)
-    first = judge(release(name, 1), None, POLICY, bench.experiments)
-    better = judge(release(name, 2), release(name, 1), POLICY, bench.experiments)
-    worse = judge(release(name, 3), release(name, 2), POLICY, bench.experiments)
+    first = judge(release(name, 1), None, POLICY, bench.experiments, bench.store)
+    better = judge(release(name, 2), release(name, 1), POLICY, bench.experiments, bench.store)
+    worse = judge(release(name, 3), release(name, 2), POLICY, bench.experiments, bench.store)
     assert [item.verdict.outcome for item in (first, better, worse)] == ["accepted", "accepted", "rejected"]
     assert better.champion is not None
     assert picture(better.candidate, better.champion, bench.experiments) == better.comparison
@@ -171,33 +172,33 @@ def test_after_ctrl_c_the_run_is_marked_and_only_the_rest_is_asked(bench: Bench,
 def test_a_score_that_is_no_number_is_no_defect_and_the_gate_refuses(bench: Bench, name: str) -> None:
     odd = replace(bench, scorers={**SCORERS, "correct": lambda context: Score(math.nan)})
     assert "correct" not in means(evaluate(release(name, 1), CASES, knows(1), odd))
-    assert "not finite" in judge(release(name, 1), None, POLICY, bench.experiments).verdict.reasons[0]
+    assert "not finite" in judge(release(name, 1), None, POLICY, bench.experiments, bench.store).verdict.reasons[0]
 
 
 def test_a_broken_scorer_leaves_a_run_that_is_not_reused_and_that_the_gate_refuses(bench: Bench, name: str) -> None:
     def broken(context: ScoringContext) -> Score:
         raise ZeroDivisionError
 
-    bad = Bench(bench.experiments, bench.answers, scorers={**SCORERS, "correct": broken})
+    bad = Bench(bench.experiments, bench.store, bench.answers, scorers={**SCORERS, "correct": broken})
     evaluate(release(name, 1), CASES, knows(0.8), bad)
     assert known_scores(release(name, 1), CASES, bad) is None
-    verdict = judge(release(name, 1), None, POLICY, bench.experiments).verdict
+    verdict = judge(release(name, 1), None, POLICY, bench.experiments, bench.store).verdict
     assert verdict.outcome == "rejected"
     assert "its scorer failed on 60 case(s)" in verdict.reasons[0]
 
 
 def test_what_was_not_evaluated_cannot_be_judged_and_says_what_to_type(bench: Bench, name: str) -> None:
     with pytest.raises(NotFound, match=f"switchyard evaluate {name}"):
-        judge(release(name, 1), None, POLICY, bench.experiments)
+        judge(release(name, 1), None, POLICY, bench.experiments, bench.store)
 
 
 def test_runs_on_other_cases_do_not_count_and_are_named(bench: Bench, name: str) -> None:
     evaluate(release(name, 1), CASES, knows(0.8), bench)
     evaluate(release(name, 1), CASES[:40], knows(0.9), bench)
-    judged = judge(release(name, 1), None, POLICY, bench.experiments, cases_digest(CASES))
+    judged = judge(release(name, 1), None, POLICY, bench.experiments, bench.store, cases_digest(CASES))
     assert len(judged.candidate.case_ids) == len(CASES)
     with pytest.raises(NotFound, match="on other cases"):
-        judge(release(name, 1), None, POLICY, bench.experiments, cases_digest(CASES[1:]))
+        judge(release(name, 1), None, POLICY, bench.experiments, bench.store, cases_digest(CASES[1:]))
 
 
 def test_scores_of_something_else_put_into_a_run_are_not_read(bench: Bench, name: str) -> None:
@@ -207,8 +208,25 @@ def test_scores_of_something_else_put_into_a_run_are_not_read(bench: Bench, name
     assert runs[0]
     assert runs[1]
     bench.experiments.write(runs[0], "scores.json", bench.experiments.read(runs[1], "scores.json"))
+    with pytest.raises(SealBroken, match="was edited since"):
+        judge(release(name, 1), None, POLICY, bench.experiments, bench.store)
+    assert known_scores(release(name, 1), CASES, bench) is None
+    bench.experiments.log(runs[1], tags={"switchyard.digest": release(name, 1).digest, "switchyard.version": "1"})
     with pytest.raises(InvalidData, match="the run says otherwise"):
-        judge(release(name, 1), None, POLICY, bench.experiments)
+        scores_of(bench.experiments, bench.store, bench.experiments.get(runs[1].id))
+
+
+def test_a_run_that_somebody_made_up_in_mlflow_does_not_count(bench: Bench, name: str) -> None:
+    evaluate(release(name, 1), CASES, knows(0.2), bench)
+    run = find_run(bench.experiments, release(name, 1))
+    assert run is not None
+    worse = json.loads(bench.experiments.read(run, "scores.json"))
+    better = {**worse, "metrics": {**worse["metrics"], "correct": [1.0] * len(CASES)}}
+    forged = bench.experiments.start(run.experiment, run.tags["mlflow.runName"], run.tags)
+    bench.experiments.write(forged, "scores.json", json.dumps(better).encode())
+    bench.experiments.finish(forged)
+    with pytest.raises(SealBroken, match="no evaluation of this stack"):
+        judge(release(name, 1), None, POLICY, bench.experiments, bench.store)
 
 
 def test_a_dead_mlflow_is_an_outage_and_not_an_empty_answer() -> None:

@@ -14,7 +14,7 @@ import pytest
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
-from mlflow_project.domain.verdict import Verdict
+from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.ledger import Ledger, NameState
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.seal_release import record_verdict
@@ -43,7 +43,9 @@ class Yard:
         manifest = manifest_of(self.parts.registry.version(self.name, version))
         return Release(version, manifest_digest(manifest), manifest)
 
-    def seal(self, version: int, *, protected: bool = False, outcome: Any = "accepted") -> LedgerRecord:
+    def seal(
+        self, version: int, *, protected: bool = False, outcome: Any = "accepted", scores: Scores | None = None
+    ) -> LedgerRecord:
         """What the gate does when it accepts."""
         live = self.state.live.get("Production")
         return record_verdict(
@@ -51,7 +53,8 @@ class Yard:
             verdict=Verdict(outcome, ("token_f1: 0.2 is below its floor 0.5",)),
             policy_digest="sha256:0",
             champion=self.release(live.version) if live else None,
-            runs={"candidate": "run", "champion": None},
+            runs={"candidate": scores.run if scores else "run", "champion": None},
+            scores={"candidate": scores.file, "champion": None} if scores else None,
             cases={"digest": "sha256:1", "count": 3},
             who="user:gate",
             protected=protected,

@@ -32,6 +32,11 @@ class Comparison:
     p_value: float | None = None
     detectable: float | None = None
 
+    @property
+    def identical(self) -> bool:
+        """Whether both have the same value on every case. They are not inferior then, however few the cases."""
+        return self.difference == 0 and self.spread == 0
+
 
 def pairs(candidate: Scores, champion: Scores, metric: str, tag: str | None = None) -> tuple[list[float], list[float]]:
     """The values of both, on the cases (of the tag) where both were scored."""
@@ -69,7 +74,7 @@ def _yes_no(differences: np.ndarray, margin: float | None, confidence: float) ->
         upper=float(upper),
         spread=spread,
         superior=p_value <= 1 - confidence,
-        non_inferior=margin is not None and float(lower) > -margin,
+        non_inferior=margin is not None and (float(lower) > -margin or gained == lost == 0),
         p_value=p_value,
         detectable=detectable,
     )

@@ -116,11 +116,11 @@ def _metric(name: str, entry: Any, mistakes: list[str]) -> MetricRule:
     rule = _choice(entry.get("rule", "report"), get_args(Rule), f"{where}.rule", mistakes)
     floor = _number(entry, "floor", mistakes, where) if "floor" in entry else None
     margin = _number(entry, "margin", mistakes, where) if "margin" in entry else None
-    if floor is not None and direction == "lower":
+    if floor is not None and entry.get("direction") == "lower":
         mistakes.append(f"{where}: a metric where lower is better takes a cap, not a floor")
     if rule == "non_inferior" and (margin is None or margin <= 0):
         mistakes.append(f"{where}: non_inferior needs a margin above 0, the loss that is still harmless")
-    if rule != "non_inferior" and margin is not None:
+    if entry.get("rule", "report") in ("superior", "report") and margin is not None:
         mistakes.append(f"{where}: only non_inferior takes a margin")
     return MetricRule(name, direction, rule, floor, margin)
 

@@ -67,7 +67,8 @@ def rule(
     edges = sorted((turned * found.lower, turned * found.upper))
     change = f"{mean - other:+.3f}, {100 * confidence:g} % bounds {number(edges[0])} and {number(edges[1])}"
     numbers = f"{of.metric} {number(mean)} against the champion's {number(other)} ({change})"
-    return f"{numbers}: {_asked(of, holds)}{_more(found, holds, needed)}"
+    same = ", for both are the same on every case" if found.identical else ""
+    return f"{numbers}: {_asked(of, holds)}{same}{_more(found, holds, needed)}"
 
 
 def detectable(checks: Sequence[Check], cases: int) -> str:
