@@ -3,7 +3,8 @@
 `python -m bench.gateway [--seconds 4] [--rounds 5]`, over the running stack (`make up`) and with Go. Sides: the
 provider directly, the floor for Python, FastAPI with httpx, FastAPI with httpx over aiohttp, LiteLLM's proxy, `mlflow
 gateway`, and Switchyard with everything on. One worker each; the provider takes 50 ms. Windows of all sides in turn;
-each figure is the median of its rounds.
+each figure is the median of its rounds. `--short`: the closed loop alone, without peers and over a snapshot on disk,
+so that no stack is needed; its figures join those of the last whole run.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-peers", action="store_true", help="while developing: their goals are not measured")
+    parser.add_argument("--short", action="store_true", help="while developing: the closed loop against the relays")
     given = parser.parse_args()
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        measures = list(_measured(running, folder, given))
-    report("gateway", measures, f"Gateways, provider at {LATENCY_MS:g} ms")
+        measures = list((_short if given.short else _measured)(running, folder, given))
+    report("gateway", measures, f"Gateways, provider at {LATENCY_MS:g} ms", part=given.short)
 
 
 def _measured(running: ExitStack, folder: Path, given: argparse.Namespace) -> Iterator[Measure]:
@@ -76,18 +78,37 @@ def _measured(running: ExitStack, folder: Path, given: argparse.Namespace) -> It
     yield from _strict(bench, ours, switchyard.side(strict))
 
 
+def _short(running: ExitStack, folder: Path, given: argparse.Namespace) -> Iterator[Measure]:
+    provider = sides.provider(running, folder, LATENCY_MS)
+    others = [provider, *sides.relays(running, folder, provider.url, FLOOR, PLAIN)]
+    ours = sides.over_a_snapshot(running, folder, provider.url)
+    found = rounds([*others, ours], provider.pid, given.seconds, given.rounds, "-callers", 64)
+    yield from _beside_the_relays(found)
+    yield from _memory(sides.memory_mb(ours.pid), "prompts only")
+
+
 def _closed_loop(bench: Bench, ours: Side) -> Iterator[Measure]:
     found = bench.rounds([*bench.others, ours], "-callers", 64)
-    yield from (row for name, side in found.items() for row in _figures(f"64 callers, {name}", side))
-    mine = found[OURS]
-    for against, least in (("litellm", 10.0), ("mlflow gateway", 1.3), (FLOOR, 0.7)):
+    for against, least in (("litellm", 10.0), ("mlflow gateway", 1.3)):
         if against in found:
-            ratio = mine.rate / found[against].rate if found[against].rate else float("inf")
-            goal = f">= {least:g}x"
-            yield Measure("64 callers, requests/s", mine.rate, "requests/s", against, ratio, goal, ratio >= least)
+            yield _rate_against(found, against, least)
         else:
             why = bench.missing.get(against, "it was left out")
-            yield Measure("64 callers, requests/s", mine.rate, "requests/s", f"{against}: {why}", None, ">=", False)
+            rate = found[OURS].rate
+            yield Measure("64 callers, requests/s", rate, "requests/s", f"{against}: {why}", None, ">=", False)
+    yield from _beside_the_relays(found)
+
+
+def _rate_against(found: Mapping[str, Loaded], against: str, least: float) -> Measure:
+    mine, other = found[OURS].rate, found[against].rate
+    ratio = mine / other if other else float("inf")
+    return Measure("64 callers, requests/s", mine, "requests/s", against, ratio, f">= {least:g}x", ratio >= least)
+
+
+def _beside_the_relays(found: Mapping[str, Loaded]) -> Iterator[Measure]:
+    yield from (row for name, side in found.items() for row in _figures(f"64 callers, {name}", side))
+    mine = found[OURS]
+    yield _rate_against(found, FLOOR, 0.7)
     for against, most in ((FLOOR, 2.2), (PLAIN, 1.3)):
         ratio = mine.cpu / found[against].cpu
         yield Measure("server CPU", mine.cpu, "ms/request", against, ratio, f"<= {most:g}x", ratio <= most)

@@ -25,6 +25,7 @@ from mlflow_project.domain.release import KnowledgeBase, ProviderChoice, Retriev
 from mlflow_project.promotion.parts import Parts
 from stack.ports import free_port
 from tests.serving.conftest import Host, Releases, until
+from tests.serving.snapshots import Snapshots
 
 QUESTION = "Why does a gate decide on evidence, and who moves the alias?"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
@@ -41,9 +42,10 @@ def provider(running: ExitStack, folder: Path, latency_ms: float) -> Side:
     return _answers(Side("provider", f"http://127.0.0.1:{port}/v1/chat/completions", started.pid, CHAT))
 
 
-def relays(running: ExitStack, folder: Path, to: str) -> Iterator[Side]:
-    """What is written by hand: each a worker of uvicorn."""
-    for name, app in RELAYS.items():
+def relays(running: ExitStack, folder: Path, to: str, *names: str) -> Iterator[Side]:
+    """What is written by hand: each a worker of uvicorn. All of them, or those that are named."""
+    for name in names or RELAYS:
+        app = RELAYS[name]
         port = free_port()
         options = ["--port", str(port), "--loop", "uvloop", "--no-access-log", "--log-level", "warning"]
         command = [sys.executable, "-m", "uvicorn", f"bench.relays:{app}", *options]
@@ -67,6 +69,18 @@ def _started(peer: Peer, running: ExitStack, folder: Path, to: str) -> Side:
     return _answers(Side(peer.name, f"http://127.0.0.1:{port}{peer.path}", started.pid, CHAT))
 
 
+def over_a_snapshot(running: ExitStack, folder: Path, to: str) -> Side:
+    """A worker of ours that needs no stack: what it serves stands on disk."""
+    snapshots = Snapshots(folder / "snapshots")
+    release = snapshots.seal("bench-plain", provider=ProviderChoice("openai", MODEL, {"tries": 1}))
+    snapshots.point("bench-plain", release.version)
+    key, _ = KeyFile(folder / "keys.json").create("bench", ("call", "choose-alias"))
+    host = snapshots.host(**_everything_on(folder, to))
+    running.callback(host.stop)
+    host.start_server()
+    return _answers(_side(host, key, "bench-plain"))
+
+
 class Switchyard:
     """Hosts of ours over the same three prompts, and the key that they ask for."""
 
@@ -86,15 +100,7 @@ class Switchyard:
 
     def host(self, name: str, **settings: str) -> tuple[Host, float]:
         """A host with a worker, and the seconds from the server's start until it was ready."""
-        host = Host(
-            self._folder / name,
-            LLM_API_URL=self._to,
-            OTEL_EXPORTER_OTLP_ENDPOINT=self._to.removesuffix("/v1/chat/completions"),
-            SWITCHYARD_API_KEYS_FILE=str(self._folder / "keys.json"),
-            SWITCHYARD_LOG_TEXTS="true",
-            SWITCHYARD_POLL_MS="100",
-            **settings,
-        )
+        host = Host(self._folder / name, **_everything_on(self._folder, self._to), **settings)
         host.http.headers["Authorization"] = f"Bearer {self.key}"
         self._running.callback(host.stop)
         host.start_follower()
@@ -108,9 +114,23 @@ class Switchyard:
 
     def side(self, host: Host, prompt: str = "bench-plain", **more: Any) -> Side:
         """A prompt of a host, by OpenAI's protocol."""
-        url = f"http://127.0.0.1:{host.port}/v1/chat/completions"
-        assert host.server is not None, "the host was started"
-        return Side("switchyard", url, host.server.pid, {**CHAT, "model": prompt, **more}, self.key)
+        return _side(host, self.key, prompt, **more)
+
+
+def _everything_on(folder: Path, to: str) -> dict[str, str]:
+    return {
+        "LLM_API_URL": to,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": to.removesuffix("/v1/chat/completions"),
+        "SWITCHYARD_API_KEYS_FILE": str(folder / "keys.json"),
+        "SWITCHYARD_LOG_TEXTS": "true",
+        "SWITCHYARD_POLL_MS": "100",
+    }
+
+
+def _side(host: Host, key: str, prompt: str, **more: Any) -> Side:
+    url = f"http://127.0.0.1:{host.port}/v1/chat/completions"
+    assert host.server is not None, "the host was started"
+    return Side("switchyard", url, host.server.pid, {**CHAT, "model": prompt, **more}, key)
 
 
 def _knowledge_base(parts: Parts, folder: Path) -> KnowledgeBase:
@@ -137,14 +157,13 @@ def memory_mb(pid: int) -> float:
 
 
 def _answers(side: Side) -> Side:
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {side.key}"} if side.key else {})}
+
     def well() -> bool:
         try:
-            return httpx.post(side.url, content=json.dumps(side.body), timeout=5, headers=_JSON).status_code == 200
+            return httpx.post(side.url, content=json.dumps(side.body), timeout=5, headers=headers).status_code == 200
         except httpx.HTTPError:
             return False
 
     until(well, f"{side.name} answers", 120)
     return side
-
-
-_JSON = {"Content-Type": "application/json"}
