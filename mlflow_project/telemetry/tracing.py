@@ -81,7 +81,7 @@ class Step:
             self.error = kind.__name__
 
 
-class _Nothing:
+class Nothing:
     """The step of a request that nobody traces."""
 
     __slots__ = ()
@@ -96,14 +96,14 @@ class _Nothing:
         """None."""
         return {}
 
-    def __enter__(self) -> _Nothing:
+    def __enter__(self) -> Nothing:
         return self
 
     def __exit__(self, *why: object) -> None:
         return None
 
 
-_NOTHING = _Nothing()
+_NOTHING = Nothing()
 
 
 class Trace:
@@ -157,7 +157,7 @@ def current() -> Trace | None:
     return _CURRENT.get()
 
 
-def span(name: str, **attributes: Any) -> Step | _Nothing:
+def span(name: str, **attributes: Any) -> Step | Nothing:
     """A step of the current request: `with span("retrieve") as step`. Dots in an attribute's name are written `__`."""
     trace = _CURRENT.get()
     if trace is None or not trace.listening or len(trace.steps) >= MOST_STEPS:

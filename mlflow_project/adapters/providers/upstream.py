@@ -7,25 +7,27 @@ cancelling the caller, closes the connection, which is how a provider learns to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import httpx
 import orjson
+from aiohttp import ClientResponse, ClientTimeout
 
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
-from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, Address, address, timed_out
+from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, Address, address
 from mlflow_project.adapters.providers.health import health_of
 from mlflow_project.adapters.providers.patience import Patience, Tries
 from mlflow_project.adapters.providers.sse import events
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import ProviderError
-from mlflow_project.telemetry.tracing import span
+from mlflow_project.telemetry.tracing import Nothing, Step, span
 
 MOST_BYTES = 32 * 1024 * 1024
 MOST_COMPLAINT = 65_536
+_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,28 @@ class Upstream:
         """Let go of the shared connections."""
         await CONNECTIONS.release()
 
+    @cached_property
+    def connecting(self) -> ClientTimeout:
+        """The time-out that only the pool can keep; all others are kept here."""
+        return ClientTimeout(sock_connect=self.patience.connect_seconds)
+
     async def whole(self, url: str, body: Any, messages: Sequence[Message]) -> dict[str, Any]:
         """The answer as JSON.
 
         Raises:
             ProviderError: no answer, an error status, or no JSON object.
         """
-        tries = self._tries(url)
+        to, content = address(url), orjson.dumps(body)
+        tries = self._tries(to)
         while True:
             try:
-                async with self._answer(url, body, messages, tries) as chunks:
-                    return _object(b"".join([chunk async for chunk in chunks]))
+                with self._trying(tries) as step:
+                    response = await self._sent(to, content, tries, step)
+                    try:
+                        await self._check(response, messages, tries)
+                        return _object(await _rest(response, tries))
+                    finally:
+                        response.release()
             except ProviderError as error:
                 await tries.pause(error)
 
@@ -64,14 +77,21 @@ class Upstream:
         Raises:
             ProviderError: as `whole`; after the first piece there is no second try.
         """
-        tries = self._tries(url)
+        to, content = address(url), orjson.dumps(body)
+        tries = self._tries(to)
         while True:
             begun = False
             try:
-                async with self._answer(url, body, messages, tries) as chunks, aclosing(events(chunks)) as found:
-                    async for piece in found:
-                        begun = True
-                        yield piece
+                with self._trying(tries) as step:
+                    response = await self._sent(to, content, tries, step)
+                    try:
+                        await self._check(response, messages, tries)
+                        async with aclosing(events(_chunks(response, tries))) as found:
+                            async for piece in found:
+                                begun = True
+                                yield piece
+                    finally:
+                        response.release()
                 return
             except ProviderError as error:
                 if begun:
@@ -83,82 +103,71 @@ class Upstream:
         said = complaint(status, body, self.secret, messages)
         return ProviderError(said, kind="http_error", status=status, retry_after=retry_after(wait))
 
-    def _tries(self, url: str) -> Tries:
-        return Tries(self.patience, health_of(address(url).origin))
+    def _tries(self, to: Address) -> Tries:
+        return Tries(self.patience, health_of(to.origin))
 
-    @asynccontextmanager
-    async def _answer(
-        self, url: str, body: Any, messages: Sequence[Message], tries: Tries
-    ) -> AsyncIterator[AsyncGenerator[bytes]]:
-        """One try: the body of a successful answer, piece by piece."""
+    @contextmanager
+    def _trying(self, tries: Tries) -> Iterator[Step | Nothing]:
+        """One try: what breaks in it counts against the provider."""
         tries.health.admit(self.name)
         with span("try", provider=self.name) as step:
             try:
-                response = await self._sent(address(url), orjson.dumps(body), tries, step.headers())
-                try:
-                    if not response.is_success:
-                        raise await self._refused(response, messages, tries)
-                    tries.health.succeeded()
-                    async with aclosing(_chunks(response, tries, step.first)) as chunks:
-                        yield chunks
-                finally:
-                    await response.aclose()
+                yield step
             except TRANSPORT_ERRORS as error:
                 tries.health.failed()
                 raise self._broken(error) from error
 
-    async def _sent(self, to: Address, content: bytes, tries: Tries, context: Mapping[str, str]) -> httpx.Response:
-        timeouts = {"connect": tries.left(self.patience.connect_seconds)}
-        # Given as a stream, a request spends no time on headers that the transport adds itself.
-        stream = httpx.ByteStream(content)
-        headers = {"Content-Type": "application/json", **context, **self.headers}
-        request = httpx.Request("POST", to.url, headers=headers, stream=stream, extensions={"timeout": timeouts})
-        request.read()
+    async def _sent(self, to: Address, content: bytes, tries: Tries, step: Step | Nothing) -> ClientResponse:
+        """The answer as far as its head. Whoever releases it before its end closes the connection."""
+        headers = {**_JSON, **step.headers(), **self.headers}
         async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):
-            response = await CONNECTIONS.transport(to.proxy).handle_async_request(request)
-        response.request = request
-        return response
+            return await CONNECTIONS.session().post(
+                to.url, data=content, headers=headers, proxy=to.proxy, timeout=self.connecting, allow_redirects=False
+            )
 
-    async def _refused(self, response: httpx.Response, messages: Sequence[Message], tries: Tries) -> ProviderError:
-        body = b""
-        async with aclosing(_chunks(response, tries)) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MOST_COMPLAINT:
-                    break
-        if response.status_code >= 500:
-            tries.health.failed()
-        else:
+    async def _check(self, response: ClientResponse, messages: Sequence[Message], tries: Tries) -> None:
+        """Whether it is a success; raises what the provider complains of."""
+        if response.status < 500:
             tries.health.succeeded()
-        return self.refusal(response.status_code, body, messages, response.headers.get("Retry-After"))
+        else:
+            tries.health.failed()
+        if not 200 <= response.status < 300:
+            said = await _rest(response, tries, MOST_COMPLAINT)
+            raise self.refusal(response.status, said, messages, response.headers.get("Retry-After"))
 
     def _broken(self, error: Exception) -> ProviderError:
-        if timed_out(error):
+        if isinstance(error, TimeoutError):
             return ProviderError(f"{self.name} did not answer in time.", kind="timeout")
         why = type(error.__cause__ or error).__name__
         return ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
 
 
-async def _chunks(
-    response: httpx.Response, tries: Tries, arrived: Callable[[], None] | None = None
-) -> AsyncGenerator[bytes]:
-    """The body, each piece within its time; `arrived` is called for each. The timer never runs while the reader of this
-    generator works."""
-    received: AsyncIterator[bytes] = response.aiter_bytes()
-    if "content-encoding" not in response.headers and isinstance(response.stream, httpx.AsyncByteStream):
-        received = aiter(response.stream)
+async def _rest(response: ClientResponse, tries: Tries, enough: int | None = None) -> bytes:
+    """The body, each piece within its time; no more than it takes to have `enough` bytes."""
+    received = bytearray()
+    now = asyncio.get_running_loop().time
+    async with asyncio.timeout(None) as limit:
+        while not response.content.at_eof() and (enough is None or len(received) < enough):
+            limit.reschedule(now() + tries.left(tries.patience.between_bytes_seconds))
+            received += await response.content.readany()
+            _check_size(len(received))
+    return bytes(received)
+
+
+async def _chunks(response: ClientResponse, tries: Tries) -> AsyncGenerator[bytes]:
+    """The body as it comes. The timer never runs while the reader of this generator works."""
     size = 0
-    while True:
+    while not response.content.at_eof():
         async with asyncio.timeout(tries.left(tries.patience.between_bytes_seconds)):
-            chunk = await anext(received, None)
-        if chunk is None:
-            return
-        if arrived is not None:
-            arrived()
+            chunk = await response.content.readany()
         size += len(chunk)
-        if size > MOST_BYTES:
-            raise ProviderError("The provider sent more than 32 MiB.", kind="invalid_json")
+        _check_size(size)
         yield chunk
+
+
+def _check_size(size: int) -> None:
+    if size > MOST_BYTES:
+        raise ProviderError("The provider sent more than 32 MiB.", kind="invalid_json")
 
 
 def _object(body: bytes) -> dict[str, Any]:
