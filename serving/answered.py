@@ -6,8 +6,8 @@ when the caller leaves, the provider is told to stop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -50,23 +50,23 @@ async def _worker(request: Request) -> Worker:
 TheWorker = Annotated[Worker, Depends(_worker)]
 
 
-@asynccontextmanager
-async def resolved(request: Request, name: str, alias: str) -> AsyncIterator[Live]:
-    """The release that the alias points at, held until the request ends, and named in the response's headers."""
+async def resolved(request: Request, name: str, alias: str, held: ExitStack) -> Live:
+    """The release that the alias points at, named in the response's headers from here on. It, and what the request may
+    spend, is held until `held` is closed."""
     allow_alias(request, alias)
-    worker, strict = worker_of(request), request.app.state.strict
-    async with AsyncExitStack() as held:
-        with span("resolve"):
-            if strict is not None:
-                asked = await strict.settle(name, alias)
-            else:
-                asked = worker.contact is not None and worker.contact.fresh
-            live = await held.enter_async_context(worker.shelf.using(name, alias))
-        note_release(request, worker, live, asked=asked)
-        state = request.scope["state"]
-        spending: Spending = request.app.state.spending
-        with spending.reserved(state.get("caller"), live.placed.release, _length(request)) as state["reservation"]:
-            yield live
+    state, app = request.scope["state"], request.app.state
+    worker: Worker = app.worker
+    with span("resolve"):
+        if app.strict is not None:
+            asked = await app.strict.settle(name, alias)
+        else:
+            asked = worker.contact is not None and worker.contact.fresh
+        live = held.enter_context(worker.shelf.using(name, alias))
+    note_release(request, worker, live, asked=asked)
+    spending: Spending = app.spending
+    reserved = spending.reserved(state.get("caller"), live.placed.release, _length(request))
+    state["reservation"] = held.enter_context(reserved)
+    return live
 
 
 async def answered(
@@ -82,7 +82,8 @@ async def answered(
     alone, for the slot that the template has for it."""
     given = {"text_input": asked} if isinstance(asked, str) else asked
     check_texts(request, {**given, "context": context or ""})
-    async with resolved(request, name, alias) as live:
+    with ExitStack() as held:
+        live = await resolved(request, name, alias, held)
         release, warm = live.placed.release, live.held.warm
         variables = variables_for(warm.template.variables, asked, {}) if isinstance(asked, str) else asked
         try:

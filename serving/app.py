@@ -18,6 +18,7 @@ from mlflow_project.settings import (
 from serving import problems
 from serving.access import Access, is_loopback
 from serving.guard import Guard, Places
+from serving.json_route import JsonRoute
 from serving.lifetime import lifetime
 from serving.request_context import RequestContext
 from serving.routes import chat, feedback, llm_query, prompts, releases, webhook
@@ -50,4 +51,5 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     app.include_router(llm_query.router, responses=problems.PLAIN)
     for room in (prompts, chat, feedback, releases, webhook):
         app.include_router(room.router, responses=problems.PROBLEMS)
+    app.router.routes.sort(key=lambda route: not isinstance(route, JsonRoute))  # answers are looked for first
     return app

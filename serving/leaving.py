@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Awaitable
+from contextlib import ExitStack
 from typing import TypeVar
 
 from fastapi import HTTPException, Request
@@ -46,14 +47,15 @@ async def unless_left(request: Request, work: Awaitable[T]) -> T:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events, each sent as it comes."""
+    """Server-sent events, each sent as it comes. `held` is closed after the last one, with what ended it."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, events: AsyncIterable[bytes]) -> None:
+    def __init__(self, request: Request, events: AsyncIterable[bytes], held: ExitStack) -> None:
         super().__init__(events)
         self._request = request
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(CallerLeft):  # the head is out: there is nobody to tell, and nothing to tell
+        with contextlib.suppress(CallerLeft), self._held:  # the head is out: there is nobody to tell
             await unless_left(self._request, self.stream_response(send))

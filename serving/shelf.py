@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mlflow_project.answering import WarmRelease
@@ -82,8 +82,8 @@ class Shelf:
             raise NotFound(f"{name}/{version} is live under no alias. `GET /releases` lists what is.")
         return "Production" if "Production" in found else min(found)
 
-    @asynccontextmanager
-    async def using(self, name: str, alias: str) -> AsyncIterator[Live]:
+    @contextmanager
+    def using(self, name: str, alias: str) -> Iterator[Live]:
         """Resolve, and keep the release open until the request has ended, whatever flips meanwhile."""
         _, live = self.resolve(name, alias)[0]
         live.held.users += 1

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from limits import RateLimitItem
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -31,12 +30,27 @@ _CHARACTERS_A_TOKEN = 4
 
 
 class Reservation:
-    """What one request may use; `answer` is what came of it, None while nothing did."""
+    """What one request may use, settled at the end of the block; `answer` is what came of it, None while nothing did.
 
-    def __init__(self, caller: ApiKey | None, amounts: Mapping[str, int]) -> None:
+    An error before the answer gives all back; an answer that was no good, or that nobody waited for, costs what was
+    reserved.
+    """
+
+    def __init__(self, spending: Spending, caller: ApiKey | None, characters: int, amounts: Mapping[str, int]) -> None:
         self.caller = caller
+        self.characters = characters
         self.amounts = amounts
         self.answer: Answer | None = None
+        self._spending = spending
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, WorkspaceError) and not issubclass(kind, InvalidAnswer):
+            self._spending.settle(self, {})
+        if self.answer is not None:
+            self._spending.pay(self, self.answer)
 
 
 class Spending:
@@ -57,29 +71,32 @@ class Spending:
         """
         self._take(caller, {"requests": 1})
 
-    @contextmanager
-    def reserved(self, caller: ApiKey | None, release: Release, characters: int) -> Iterator[Reservation]:
-        """Reserve what a request of so many characters may use, and settle at its end. An error before
-        the answer gives all back; an answer that was no good, or that nobody waited for, costs what was reserved.
+    def reserved(self, caller: ApiKey | None, release: Release, characters: int) -> Reservation:
+        """Reserve what a request of so many characters may use.
 
         Raises:
             Exhausted: a budget has no room for it.
         """
         usage = self._expected(release, characters)
-        kept = Reservation(caller, _amounts(usage, cost(usage, release.manifest.prices)))
-        self._take(caller, kept.amounts)
-        try:
-            yield kept
-        except WorkspaceError as error:
-            if not isinstance(error, InvalidAnswer):
-                self._settle(kept, {})
-            raise
-        finally:
-            if kept.answer is not None:
-                used = _used(kept.answer, characters)
-                METERS.record(BUDGET_USED, used["tokens"], caller=_name(caller), kind="tokens")
-                METERS.record(BUDGET_USED, used["usd"] / MILLIONTHS, caller=_name(caller), kind="usd")
-                self._settle(kept, used)
+        amounts = _amounts(usage, cost(usage, release.manifest.prices))
+        self._take(caller, amounts)
+        return Reservation(self, caller, characters, amounts)
+
+    def pay(self, kept: Reservation, answer: Answer) -> None:
+        """Count what an answer used."""
+        used = _used(answer, kept.characters)
+        METERS.record(BUDGET_USED, used["tokens"], caller=_name(kept.caller), kind="tokens")
+        METERS.record(BUDGET_USED, used["usd"] / MILLIONTHS, caller=_name(kept.caller), kind="usd")
+        self.settle(kept, used)
+
+    def settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
+        """Replace what was reserved by what was used."""
+        for kind, found in self._windows(kept.caller).items():
+            for window in found if kind in kept.amounts else ():
+                reserved = min(kept.amounts[kind], window.amount)
+                key = window.key_for(kind, _name(kept.caller))
+                self._counts.add(key, window.get_expiry(), used.get(kind, 0) - reserved)
+        kept.amounts = {}
 
     def _expected(self, release: Release, characters: int) -> Usage:
         pinned = release.manifest.provider.parameters if release.manifest.provider is not None else {}
@@ -101,17 +118,9 @@ class Spending:
         for kind, window, amount in wanted:
             self._counts.add(window.key_for(kind, _name(caller)), window.get_expiry(), amount)
 
-    def _settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
-        for kind, found in self._windows(kept.caller).items():
-            for window in found if kind in kept.amounts else ():
-                reserved = min(kept.amounts[kind], window.amount)
-                key = window.key_for(kind, _name(kept.caller))
-                self._counts.add(key, window.get_expiry(), used.get(kind, 0) - reserved)
-        kept.amounts = {}
-
     def _windows(self, caller: ApiKey | None) -> Windows:
         own = caller.limits if caller is not None else {}
-        key = tuple(sorted(own.items()))
+        key = tuple(own.items())
         if key not in self._known:
             self._known[key] = windows({**self._default, **own})
         return self._known[key]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import ExitStack, aclosing
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,6 @@ from mlflow_project.domain.release import Message
 from mlflow_project.errors import InvalidAnswer, WorkspaceError
 from serving.answered import (
     Alias,
-    TheWorker,
     check_output,
     check_texts,
     note_answer,
@@ -31,12 +30,13 @@ from serving.answered import (
     resolved,
     worker_of,
 )
+from serving.json_route import JsonRoute
 from serving.leaving import EventStream, unless_left
 from serving.problems import BadRequest, openai_error, status_of
 from serving.routes.chat_request import ChatRequest, conversation, variables_for
 from serving.shelf import Live, Shelf
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
 _FILTERED = ("safety", "content_filter", "blocklist", "prohibited_content", "recitation", "spii", "image_safety")
 _FINISH = {"max_tokens": "length", "length": "length", **dict.fromkeys(_FILTERED, "content_filter")}
@@ -44,10 +44,10 @@ _FINISH = {"max_tokens": "length", "length": "length", **dict.fromkeys(_FILTERED
 
 
 @router.get("/models", summary="Every prompt that is live")
-async def models(worker: TheWorker) -> dict[str, Any]:
+async def models(request: Request) -> dict[str, Any]:
     """A name stands for its Production; `name@Alias` for another alias."""
     data = []
-    for (name, alias), live in sorted(worker.shelf.live.items()):
+    for (name, alias), live in sorted(worker_of(request).shelf.live.items()):
         created = int(datetime.fromisoformat(live.since).timestamp())
         model = {"object": "model", "created": created, "owned_by": "switchyard"}
         ids = [name, f"{name}@{alias}"] if alias == "Production" else [f"{name}@{alias}"]
@@ -60,15 +60,15 @@ async def chat(body: ChatRequest, request: Request, x_alias: Alias = "Production
     """Answers whole, or as server-sent events with `stream`."""
     name, alias = _which(worker_of(request).shelf, body.model, x_alias)
     check_texts(request, body.texts)
-    async with AsyncExitStack() as stack:
-        live = await stack.enter_async_context(resolved(request, name, alias))
+    with ExitStack() as held:
+        live = await resolved(request, name, alias, held)
         chatting = _Chat(body, request, live)
         if not body.stream:
             whole = chatting.whole(await unless_left(request, chatting.answer()))
             return Response(orjson.dumps(whole), media_type="application/json")
         pieces = chatting.pieces()
         first = await unless_left(request, chatting.first(pieces))
-        return EventStream(request, chatting.events(first, pieces, stack.pop_all()))
+        return EventStream(request, chatting.events(first, pieces), held.pop_all())
 
 
 def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:
@@ -124,11 +124,9 @@ class _Chat:
         citations = [vars(citation) for citation in answer.citations]
         return self._object("chat.completion", [choice], usage=_usage(answer.usage), citations=citations)
 
-    async def events(
-        self, first: str | Answer, pieces: AsyncGenerator[str | Answer], held: AsyncExitStack
-    ) -> AsyncGenerator[bytes]:
+    async def events(self, first: str | Answer, pieces: AsyncGenerator[str | Answer]) -> AsyncGenerator[bytes]:
         """The answer as server-sent events. An error on the way is an event too, and then nothing follows."""
-        async with held, aclosing(pieces):
+        async with aclosing(pieces):
             try:
                 yield self._event({"role": "assistant", "content": ""})
                 piece, said = first, 0

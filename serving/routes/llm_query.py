@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlflow_project.errors import InvalidAnswer, InvalidData, NotFound, ProviderError
 from serving.answered import Alias, answered
+from serving.json_route import JsonRoute
 
 logger = logging.getLogger(__name__)
-router = APIRouter(tags=["AI/LLM"])
+router = APIRouter(tags=["AI/LLM"], route_class=JsonRoute)
 
 NO_RESPONSE = "No response from LLM."
 

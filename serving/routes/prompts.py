@@ -9,8 +9,9 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.answered import Alias, answered
+from serving.json_route import JsonRoute
 
-router = APIRouter(tags=["Prompts"])
+router = APIRouter(tags=["Prompts"], route_class=JsonRoute)
 
 Name = Annotated[str, Path(min_length=1, max_length=255, examples=["qa"])]
 

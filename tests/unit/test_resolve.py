@@ -65,7 +65,7 @@ async def _flip_in_mid_request() -> list[bool]:
     first, second = live(1), live(2)
     shelf = shelf_with(first)
     seen = []
-    async with shelf.using("qa", "Production") as held:
+    with shelf.using("qa", "Production") as held:
         put(shelf, second)
         await asyncio.sleep(0)
         assert held is first
