@@ -6,7 +6,6 @@ cut. When masking breaks, no text is recorded. Everything that waits for somebod
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,15 +19,14 @@ from mlflow_project.errors import InvalidData, ProviderError
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import LogSettings, TelemetrySettings
 from mlflow_project.telemetry import catalogue, tracing
-from mlflow_project.telemetry.calls import LlmCall, record_llm_call
+from mlflow_project.telemetry.calls import CallMeters, LlmCall
 from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.traces import Traces
 from mlflow_project.telemetry.tracing import Trace, span
 from serving.events import EventRecorder
 from serving.quality import Quality
-
-logger = logging.getLogger(__name__)
+from serving.query_log import QueryLog
 
 
 class Observer:
@@ -39,26 +37,27 @@ class Observer:
     ) -> None:
         self._settings = logs
         self.meters, self.traces, self._events = meters, traces, events
+        self._calls = CallMeters(meters)
         self.quality = Quality(telemetry.quality_share if meters.listening else 0.0, meters)
         self.listening = meters.listening or bool(traces.outboxes)
         self._trace_texts = telemetry.trace_texts and bool(traces.outboxes)
-        self._masker = Masker(logs.mask_patterns)
-        if logs.log_queries:
-            logger.setLevel(logging.INFO)
+        self._log = QueryLog(logs, Masker(logs.mask_patterns), meters)
 
     def answered(self, request: Request, release: Release, variables: Mapping[str, str], answer: Answer) -> None:
         """A request that got its answer."""
         trace = tracing.current()
         usage = {name: count for name, count in vars(answer.usage).items() if count is not None}
-        more = {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused, **usage}
-        if self._settings.log_texts or self._trace_texts:
-            texts = self._safe(" ".join(variables.values())), self._safe(answer.text)
-            more |= dict(zip(("input", "output"), texts, strict=True)) if self._settings.log_texts else {}
-            if trace is not None and self._trace_texts:
-                trace.texts = texts
-        if trace is not None and (asked := trace.step("ask")) is not None:
-            asked.attributes.update(_gen_ai(release, usage))
-        self._log(request, release, success=True, more=more)
+        asked = " ".join(variables.values())
+        if trace is not None:
+            if self._trace_texts:
+                with span("mask"):
+                    trace.texts = self._log.safe(asked), self._log.safe(answer.text)
+            if (step := trace.step("ask")) is not None:
+                step.attributes.update(_gen_ai(release, usage))
+        if self._settings.log_queries:
+            said = {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused, **usage}
+            texts = {"input": asked, "output": answer.text}
+            self._log.note(trace, {**_about(request, release, success=True), **said}, texts)
         spent = {"usage": answer.usage, "cost_usd": answer.cost_usd}
         self._measure(request, release, trace, text=answer.text, refused=answer.refused, **spent)
         self.quality.offer(release, variables, answer)
@@ -66,10 +65,12 @@ class Observer:
 
     def failed(self, request: Request, release: Release, error: BaseException) -> None:
         """A request that got an error instead. What a caller did wrong is no failure of the release's."""
-        self._log(request, release, success=False, more={"error_type": type(error).__name__})
+        trace = tracing.current()
+        if self._settings.log_queries:
+            said = {"error_type": type(error).__name__}
+            self._log.note(trace, {**_about(request, release, success=False), **said}, {})
         if isinstance(error, InvalidData):
             return
-        trace = tracing.current()
         if trace is not None:
             trace.root.error = type(error).__name__
         self._measure(request, release, trace, error_type=_error_type(error))
@@ -95,19 +96,19 @@ class Observer:
     def outboxes(self) -> tuple[Outbox[Any], ...]:
         """What waits to be sent or scored."""
         quality = self.quality.outbox
-        return (*self.traces.outboxes, self._events.outbox, *([quality] if quality is not None else []))
+        return (
+            *self.traces.outboxes,
+            self._events.outbox,
+            self._log.outbox,
+            *([quality] if quality is not None else []),
+        )
 
     def close(self) -> None:
         """Send what is left."""
+        self._log.close()
         self._events.close()
         self.quality.close()
         self.traces.close()
-
-    def _log(self, request: Request, release: Release, *, success: bool, more: Mapping[str, object]) -> None:
-        if self._settings.log_queries:
-            fields = {"request_id": request.state.request_id, "route": request.scope["route"].path}
-            fields |= {"release": release.label, "digest": release.digest, "success": success}
-            logger.info("LLM Query", extra={**fields, **more})
 
     def _measure(self, request: Request, release: Release, trace: Trace | None, **more: Any) -> None:
         if not self.meters.listening:
@@ -118,19 +119,16 @@ class Observer:
             endpoint=request.scope["route"].path,
             provider=provider.name if provider is not None else None,
             release=release.label,
-            duration_ms=1000 * (time.perf_counter() - request.state.began),
+            duration_ms=1000 * (time.perf_counter() - request.scope["state"]["began"]),
             **more,
         )
-        record_llm_call(self.meters, call, trace)
+        self._calls.record(call, trace)
 
-    def _safe(self, text: str | None) -> str | None:
-        with span("mask"):
-            masked = self._masker.record_safe(text, self._settings.log_text_chars)
-        if masked is None:
-            return None
-        for kind, count in masked.found.items():
-            self.meters.record(catalogue.MASKED, count, kind=kind)
-        return masked.text
+
+def _about(request: Request, release: Release, *, success: bool) -> dict[str, object]:
+    """Which request, and which release answered it."""
+    found = {"request_id": request.scope["state"]["request_id"], "route": request.scope["route"].path}
+    return {**found, "release": release.label, "digest": release.digest, "success": success}
 
 
 def _gen_ai(release: Release, usage: Mapping[str, int]) -> dict[str, Any]:

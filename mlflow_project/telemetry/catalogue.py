@@ -18,9 +18,9 @@ _GEN_AI = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.mode
 TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
-    """One metric. `labels` are the only ones it takes; `boundaries` are those of a histogram."""
+    """One metric, equal to itself alone. `labels` are the only ones it takes; `boundaries` are those of a histogram."""
 
     name: str
     kind: Literal["histogram", "counter", "gauge"]

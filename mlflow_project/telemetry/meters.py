@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 
 from mlflow_project.telemetry.catalogue import Metric
@@ -27,7 +27,6 @@ class Meters:
         self._known: dict[tuple[object, ...], Series] = {}
         self._series: dict[Metric, dict[tuple[tuple[str, str], ...], Series]] = defaultdict(dict)
         self._seen: dict[str, set[str]] = defaultdict(set)
-        self._told: set[tuple[str, ...]] = set()
 
     def record(self, metric: Metric, value: float, **labels: object) -> None:
         """Add to a counter, observe into a histogram, or set a gauge. Dots in a label's name are written `__`; a label
@@ -43,19 +42,23 @@ class Meters:
                     self._known[key] = found
             found.add(value)
 
-    def first_time(self, *key: str) -> bool:
-        """True once for each key, for what has to be recorded once a process."""
-        new = key not in self._told and len(self._told) < _MOST_KNOWN
-        if new:
-            self._told.add(key)
-        return new
+    def record_all(self, measured: Iterable[tuple[Series, float]]) -> None:
+        """Take measurements of series that were looked up before, all at one moment."""
+        with self._lock:
+            for series, value in measured:
+                series.add(value)
+
+    def series(self, metric: Metric, labels: Mapping[str, object]) -> Series:
+        """What `record` adds to, for who records often."""
+        with self._lock:
+            return self._series_for(metric, labels)
 
     def now(self) -> Mapping[Metric, list[Series]]:
         """A copy of everything as it stands; empty when nothing was measured."""
         with self._lock:
             return {metric: deepcopy(list(found.values())) for metric, found in self._series.items()}
 
-    def _series_for(self, metric: Metric, labels: dict[str, object]) -> Series:
+    def _series_for(self, metric: Metric, labels: Mapping[str, object]) -> Series:
         named = {key.replace("__", "."): str(value) for key, value in labels.items() if value is not None}
         if unknown := named.keys() - set(metric.labels):
             raise ValueError(

@@ -6,7 +6,7 @@ import pytest
 
 from mlflow_project.domain.answer import Usage
 from mlflow_project.telemetry import catalogue, tracing
-from mlflow_project.telemetry.calls import LlmCall, record_llm_call
+from mlflow_project.telemetry.calls import CallMeters, LlmCall
 from mlflow_project.telemetry.meters import MOST_VALUES, Meters
 
 
@@ -21,7 +21,7 @@ def meters() -> Meters:
 
 def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
     usage = Usage(input_tokens=10, output_tokens=5)
-    record_llm_call(meters, LlmCall("m", "/llm-query/", 12.5, usage, 0.25, "a b a"))
+    CallMeters(meters).record(LlmCall("m", "/llm-query/", 12.5, usage, 0.25, "a b a"))
     found = points(meters)
     assert found["llm.request.duration"][0].sum == 12.5
     assert found["llm.input.tokens_total"][0].value == 10
@@ -35,7 +35,7 @@ def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
 
 
 def test_a_failed_call_records_its_duration_and_its_kind_of_error(meters: Meters) -> None:
-    record_llm_call(meters, LlmCall("m", "/llm-query/", 7.0, error_type="timeout"))
+    CallMeters(meters).record(LlmCall("m", "/llm-query/", 7.0, error_type="timeout"))
     found = points(meters)
     errors = {point.labels["error_type"]: point.value for point in found["llm.api.errors_total"]}
     assert errors == {"http_error": 0, "timeout": 1, "other": 0}
@@ -48,7 +48,7 @@ def test_a_streamed_call_records_its_first_token_its_providers_time_and_its_rele
         ask.first()
     trace.end()
     tracing.leave()
-    record_llm_call(meters, LlmCall("m", "/v1", 9.0, provider="gemini", release="qa/7", refused=True), trace)
+    CallMeters(meters).record(LlmCall("m", "/v1", 9.0, provider="gemini", release="qa/7", refused=True), trace)
     found = points(meters)
     for name in ("gen_ai.client.operation.duration", "gen_ai.server.time_to_first_token", "switchyard.answer.duration"):
         assert sum(found[name][0].counts) == 1
