@@ -74,9 +74,11 @@ async def lifetime(
 
 
 def _spare_the_collector() -> None:
-    """What a worker has loaded stays for its whole life: the garbage collector need not look through it again."""
+    """What a worker has loaded stays for its whole life: the garbage collector need not look through it again. Requests
+    leave few cycles behind, so it looks for them less often than its defaults would."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _spool(folder: ServingFolder) -> Spool:

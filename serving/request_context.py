@@ -71,7 +71,8 @@ def note_release(request: Request, worker: Worker, live: Live, *, asked: bool) -
     label = placed.release.label
     if trace is not None:
         trace.release = label
-        trace.root.note(switchyard__alias=placed.alias, switchyard__digest=placed.digest)
+        trace.root.attributes["switchyard.alias"] = placed.alias
+        trace.root.attributes["switchyard.digest"] = placed.digest
     headers = [(b"x-release", label.encode()), (b"x-release-digest", placed.digest.encode())]
     if not asked:
         headers.append((b"x-release-stale", f"{worker.stale_seconds():.1f}".encode()))

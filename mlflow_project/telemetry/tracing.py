@@ -158,14 +158,11 @@ def current() -> Trace | None:
 
 
 def span(name: str, **attributes: Any) -> Step | Nothing:
-    """A step of the current request: `with span("retrieve") as step`. Dots in an attribute's name are written `__`."""
+    """A step of the current request, with attributes that have plain names: `with span("retrieve") as step`."""
     trace = _CURRENT.get()
     if trace is None or not trace.listening or len(trace.steps) >= MOST_STEPS:
         return _NOTHING
-    step = Step(trace, name, {})
-    if attributes:
-        step.note(**attributes)
-    return step
+    return Step(trace, name, attributes)
 
 
 def remote_of(traceparent: str, tracestate: str = "") -> Remote | None:

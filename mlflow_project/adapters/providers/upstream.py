@@ -62,12 +62,13 @@ class Upstream:
         while True:
             try:
                 with self._trying(tries) as step:
-                    response = await self._sent(to, content, tries, step)
-                    try:
-                        await self._check(response, messages, tries)
-                        return _object(await _rest(response, tries))
-                    finally:
-                        response.release()
+                    async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
+                        response = await self._sent(to, content, step)
+                        try:
+                            await self._check(response, messages, tries, limit)
+                            return _object(await _rest(response, tries, limit))
+                        finally:
+                            response.release()
             except ProviderError as error:
                 await tries.pause(error)
 
@@ -83,9 +84,10 @@ class Upstream:
             begun = False
             try:
                 with self._trying(tries) as step:
-                    response = await self._sent(to, content, tries, step)
+                    async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
+                        response = await self._sent(to, content, step)
+                        await self._check(response, messages, tries, limit)
                     try:
-                        await self._check(response, messages, tries)
                         async with aclosing(events(_chunks(response, tries))) as found:
                             async for piece in found:
                                 begun = True
@@ -117,22 +119,26 @@ class Upstream:
                 tries.health.failed()
                 raise self._broken(error) from error
 
-    async def _sent(self, to: Address, content: bytes, tries: Tries, step: Step | Nothing) -> ClientResponse:
+    async def _sent(self, to: Address, content: bytes, step: Step | Nothing) -> ClientResponse:
         """The answer as far as its head. Whoever releases it before its end closes the connection."""
         headers = {**_JSON, **step.headers(), **self.headers}
-        async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):
-            return await CONNECTIONS.session().post(
-                to.url, data=content, headers=headers, proxy=to.proxy, timeout=self.connecting, allow_redirects=False
-            )
+        return await CONNECTIONS.session().post(
+            to.url, data=content, headers=headers, proxy=to.proxy, timeout=self.connecting, allow_redirects=False
+        )
 
-    async def _check(self, response: ClientResponse, messages: Sequence[Message], tries: Tries) -> None:
-        """Whether it is a success; raises what the provider complains of."""
+    async def _check(
+        self, response: ClientResponse, messages: Sequence[Message], tries: Tries, limit: asyncio.Timeout
+    ) -> None:
+        """Whether it is a success; raises what the provider complains of, and then gives the connection back."""
         if response.status < 500:
             tries.health.succeeded()
         else:
             tries.health.failed()
         if not 200 <= response.status < 300:
-            said = await _rest(response, tries, MOST_COMPLAINT)
+            try:
+                said = await _rest(response, tries, limit, MOST_COMPLAINT)
+            finally:
+                response.release()
             raise self.refusal(response.status, said, messages, response.headers.get("Retry-After"))
 
     def _broken(self, error: Exception) -> ProviderError:
@@ -142,15 +148,13 @@ class Upstream:
         return ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
 
 
-async def _rest(response: ClientResponse, tries: Tries, enough: int | None = None) -> bytes:
+async def _rest(response: ClientResponse, tries: Tries, limit: asyncio.Timeout, enough: int = MOST_BYTES + 1) -> bytes:
     """The body, each piece within its time; no more than it takes to have `enough` bytes."""
     received = bytearray()
-    now = asyncio.get_running_loop().time
-    async with asyncio.timeout(None) as limit:
-        while not response.content.at_eof() and (enough is None or len(received) < enough):
-            limit.reschedule(now() + tries.left(tries.patience.between_bytes_seconds))
-            received += await response.content.readany()
-            _check_size(len(received))
+    while not response.content.at_eof() and len(received) < enough:
+        limit.reschedule(asyncio.get_running_loop().time() + tries.left(tries.patience.between_bytes_seconds))
+        received += await response.content.readany()
+        _check_size(len(received))
     return bytes(received)
 
 
