@@ -3,7 +3,8 @@
 `python -m bench.flips [--flips 500] [--workers 4] [--callers 4] [--rate 50]`, over the running stack's MLflow and MinIO
 (`make up`). A follower and a server of its own; by hand: alias written in MLflow -> last worker's receipt on disk; by
 `promote`, warmed beforehand: alias set -> last receipt in the store. Every answer's header, body, text and trace must
-name the same release.
+name the same release. Of each flip the table also says when the alias stood, the snapshot was on disk and the last
+worker had swapped: a slow flip was slow somewhere.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bench.report import Measure, report
+from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.release import Release
 from mlflow_project.promotion.promote import promote
 from mlflow_project.snapshot.workers import live_workers
@@ -46,7 +50,7 @@ def main() -> None:
             host.serves(NAME, pair[0].version)
             with Load(host, NAME, given.callers, given.rate) as load:
                 by_hand = [_by_hand(host, releases, pair[(turn + 1) % 2]) for turn in range(given.flips)]
-                promoted = [_promoted(releases, pair[(turn + 1) % 2]) for turn in range(given.flips)]
+                promoted = [_promoted(host, releases, pair[(turn + 1) % 2]) for turn in range(given.flips)]
         measures = list(_measures(by_hand, promoted, load, traces))
     report("flips", measures, f"Flips, {given.workers} workers, {given.rate:g} requests/s")
 
@@ -64,16 +68,49 @@ def _host(workers: int, traces: Traces) -> Iterator[Host]:
             host.stop()
 
 
-def _by_hand(host: Host, releases: Releases, to: Release) -> float:
-    """Milliseconds until the last worker serves."""
-    releases.point(NAME, to.version)
-    began = time.monotonic()
+class Flip(NamedTuple):
+    """Milliseconds since the alias began to be written, until: it stood, the snapshot was on disk, the last worker had
+    swapped, and whoever flipped knew it."""
+
+    alias: float
+    snapshot: float
+    swapped: float
+    known: float
+
+
+class _Clocked:
+    """Stands before a registry and notes when an alias began to be written, and when it stood (seconds since the
+    epoch, as files have it)."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.began = self.stood = 0.0
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self.began = time.time()
+        self._registry.set_alias(name, alias, version)
+        self.stood = time.time()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._registry, name)
+
+    def flip(self, host: Host, known: float) -> Flip:
+        """What the files of a host say of a flip that has ended."""
+        snapshot = (host.folder / "snapshot.json").stat().st_mtime
+        swapped = max(file.stat().st_mtime for file in (host.folder / "workers").glob("*.json"))
+        moments = (self.stood, snapshot, min(swapped, known), known)
+        return Flip(*(1000 * (moment - self.began) for moment in moments))
+
+
+def _by_hand(host: Host, releases: Releases, to: Release) -> Flip:
+    clock = _Clocked(releases.registry)
+    clock.set_alias(NAME, "Production", to.version)
     while not _all_serve(host, to.version):
         time.sleep(0.002)
-        assert time.monotonic() - began < 30, "a flip was not followed within 30 s"
-    took = 1000 * (time.monotonic() - began)
+        assert time.time() - clock.began < 30, "a flip was not followed within 30 s"
+    flip = clock.flip(host, time.time())
     time.sleep(0.05)
-    return took
+    return flip
 
 
 def _all_serve(host: Host, version: int) -> bool:
@@ -84,17 +121,22 @@ def _all_serve(host: Host, version: int) -> bool:
     )
 
 
-def _promoted(releases: Releases, to: Release) -> float:
-    """Milliseconds from alias set to the last receipt."""
-    flip = promote(releases.parts, NAME, to.version, "Staging", "user:bench")
+def _promoted(host: Host, releases: Releases, to: Release) -> Flip:
+    clock = _Clocked(releases.registry)
+    flip = promote(replace(releases.parts, registry=clock), NAME, to.version, "Staging", "user:bench")
     slowest = flip.receipts.slowest
     assert slowest is not None, "no worker gave a receipt"
-    return slowest[1]
+    return clock.flip(host, clock.began + slowest[1] / 1000)
 
 
-def _measures(by_hand: list[float], promoted: list[float], load: Load, traces: Traces) -> Iterator[Measure]:
+def _measures(by_hand: list[Flip], promoted: list[Flip], load: Load, traces: Traces) -> Iterator[Measure]:
     goal = POLL_MS + 100.0
-    for how, times in (("by hand", by_hand), ("by promote", promoted)):
+    for how, flips in (("by hand", by_hand), ("by promote", promoted)):
+        for moment in ("alias", "snapshot", "swapped"):
+            p50, p99 = (float(np.percentile([getattr(flip, moment) for flip in flips], share)) for share in (50, 99))
+            yield Measure(f"flip {how}: until {moment}, p50", p50, "ms")
+            yield Measure(f"flip {how}: until {moment}, p99", p99, "ms")
+        times = [flip.known - (flip.alias if how == "by hand" else 0.0) for flip in flips]
         p50, p99 = (float(np.percentile(times, share)) for share in (50, 99))
         yield Measure(f"flip {how}, p50 of {len(times)}", p50, "ms")
         met = p99 <= goal

@@ -159,7 +159,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:
-    logger.error("a defect of ours", exc_info=error)
+    """It is raised again behind this answer, and uvicorn logs it, once, with its trace."""
     name = type(error).__name__
     if request.url.path.startswith("/llm-query"):
         return refusal(request.url.path, 500, f"An unexpected error during LLM query: {name}")

@@ -59,8 +59,7 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        finally:
-            tracing.leave()
+        finally:  # the trace stays current: what uvicorn logs of a defect belongs to it, and the task ends here
             if observer is not None:
                 observer.ended(scope, trace, status)
 

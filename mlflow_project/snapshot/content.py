@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mlflow_project.domain.release import Manifest, Release
@@ -39,7 +40,7 @@ class Placed:
         """Name and alias: what at most one live release has."""
         return self.manifest.name, self.alias
 
-    @property
+    @cached_property
     def release(self) -> Release:
         return Release(self.version, self.digest, self.manifest)
 
