@@ -7,7 +7,6 @@ ends with white space; between the spans nothing but white space is lost; equal 
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
@@ -21,9 +20,7 @@ BYTES_PER_TOKEN = 4
 """Tokens are estimated: one for every four bytes of UTF-8, the rule of thumb that providers publish."""
 
 _SENTENCES = (". ", "! ", "? ", ".\n", "!\n", "?\n")
-_RARE = re.compile("[。！？｡．।॥؟۔։።។။]")
 _SENTENCES_BEYOND_ASCII = (*_SENTENCES, *"。！？｡．…।॥؟۔։።។။")
-_NO_SPACE = re.compile(r"\S")
 _CLOSING = "\"'”’」』）)】》»"
 
 Span = tuple[int, int]
@@ -65,8 +62,8 @@ class _Cutter:
         self.blocks = structure.blocks
         self.block_starts = [start for start, _ in structure.blocks]
         self.structured = bool(self.headings or self.blocks)
-        marks = _SENTENCES_BEYOND_ASCII if _RARE.search(text) else (*_SENTENCES, "…")
-        self.sentences = [mark for mark in marks if mark in text]  # one fast look at all saves many at each cut
+        marks = _SENTENCES if text.isascii() else _SENTENCES_BEYOND_ASCII
+        self.sentences = [mark for mark in marks if mark[0] in text]  # one fast look at all saves many at each cut
         self.paragraphs = ("\n\n", "\r\n\r\n") if "\r" in text else ("\n\n",)
 
     def spans(self) -> list[Span]:
@@ -75,7 +72,7 @@ class _Cutter:
         while fresh < self.length:
             limit = self._reach(start)
             cut = self.length if limit >= self.length else self._cut(start, fresh, limit)
-            end = start + len(self.text[start:cut].rstrip())
+            end = self._without_space(cut)
             found.append((start, end))
             fresh = self._skip_space(cut)
             start = self._overlapped(start, end, fresh)
@@ -172,11 +169,9 @@ class _Cutter:
     def _boundary(self, low: int, end: int) -> int:
         """The first start of a line or sentence at or after `low`, else of a word, else `low`."""
         text = self.text
-        places = [place + 1 for mark in self.sentences if (place := text.find(mark, low, end)) >= 0]
-        line = text.find("\n", low, end)
-        if line >= 0:
-            places.append(line + 1)
-        best = min(places, default=end)
+        best = text.find("\n", low, end) + 1 or end
+        for mark in self.sentences:
+            best = text.find(mark, low, best) + 1 or best
         if best < end and not text[best:end].isspace():
             return best
         space = text.find(" ", low, end)
@@ -194,7 +189,11 @@ class _Cutter:
         return False
 
     def _skip_space(self, place: int) -> int:
-        if place < self.length and self.text[place].isspace():
-            found = _NO_SPACE.search(self.text, place)
-            return found.start() if found else self.length
+        while place < self.length and self.text[place].isspace():
+            place += 1
         return place
+
+    def _without_space(self, end: int) -> int:
+        while self.text[end - 1].isspace():
+            end -= 1
+        return end
