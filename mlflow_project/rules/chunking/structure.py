@@ -7,11 +7,16 @@ Grammar: CommonMark 0.31 (ATX headings, fenced code blocks) and GitHub's tables 
 from __future__ import annotations
 
 import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
 _HEADING = re.compile(r"^ {0,3}(#{1,6})(?:[ \t]+([^\n]*))?$", re.MULTILINE)
+_FENCE_BEGINS = re.compile(r"\n {0,3}(?:```|~~~)")
+_HEADING_BEGINS = re.compile(r"\n {0,3}#")
 _DELIMITER = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t\r]*$", re.MULTILINE)
 
 
@@ -36,7 +41,7 @@ PLAIN = Structure()
 
 def structure_of(text: str) -> Structure:
     """Find headings, fences and tables; headings and tables inside a fence are code."""
-    fences = tuple(_fences(text)) if "```" in text or "~~~" in text else ()
+    fences = tuple(_fences(text)) if "`" in text or "~" in text else ()
     headings = tuple(_headings(text, fences)) if "#" in text else ()
     tables = tuple(_tables(text, fences)) if "|" in text and "-" in text else ()
     if not (fences or headings or tables):
@@ -46,7 +51,7 @@ def structure_of(text: str) -> Structure:
 
 def _fences(text: str) -> Iterator[tuple[int, int]]:
     start, mark = -1, ""
-    for match in _lines(text, _FENCE, "```", "~~~"):
+    for match in _lines(text, _FENCE, _FENCE_BEGINS):
         if start < 0:
             if match[1][0] == "`" and "`" in match[2]:
                 continue  # inline code, not a fence
@@ -59,7 +64,7 @@ def _fences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _headings(text: str, fences: tuple[tuple[int, int], ...]) -> Iterator[Heading]:
-    for match in _lines(text, _HEADING, "#"):
+    for match in _lines(text, _HEADING, _HEADING_BEGINS):
         if not _inside(match.start(), fences):
             yield Heading(match.start(), match.end(), len(match[1]), (match[2] or "").strip().rstrip("#").strip())
 
@@ -97,16 +102,13 @@ def _table_end(text: str, end: int) -> int:
     return end
 
 
-def _lines(text: str, line: re.Pattern[str], *marks: str) -> Iterator[re.Match[str]]:
-    """The lines that match, in order. Most texts hold few that begin with a mark, and `find` goes to those at once."""
-    found = [0]
-    for begin in ("\n" + indent + mark for mark in marks for indent in ("", " ", "  ", "   ")):
-        place = text.find(begin)
-        while place >= 0:
-            found.append(place + 1)
-            place = text.find(begin, place + len(begin))
-    return (match for place in sorted(found) if (match := line.match(text, place)))
+def _lines(text: str, line: re.Pattern[str], begins: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """The lines that match, in order. Most texts hold few that begin with a mark, and `begins` goes to those at once."""
+    places = chain((0,), (found.start() + 1 for found in begins.finditer(text)))
+    return (match for place in places if (match := line.match(text, place)))
 
 
 def _inside(place: int, ranges: tuple[tuple[int, int], ...]) -> bool:
-    return any(start <= place < end for start, end in ranges)
+    """Whether a place lies in one of these ranges, which are in order."""
+    at = bisect_right(ranges, (place, sys.maxsize)) - 1
+    return at >= 0 and place < ranges[at][1]
