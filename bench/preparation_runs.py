@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +22,10 @@ from langchain_text_splitters import RecursiveCharacterTextSplitter
 from pyspark.sql import DataFrame, SparkSession
 
 from mlflow_project.rules.chunking.chunks import Chunk
-from mlflow_project.rules.chunking.records import Document, Fields
+from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from spark_jobs import changes
+from spark_jobs.cutting import Cutter, cut
 from spark_jobs.examination import Examiner, examine, fingerprints
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.raw import read_raw
@@ -36,23 +37,22 @@ COPIED = "id string, title string, text string"
 
 
 @dataclass(frozen=True)
-class LangChain(Examiner):
-    """The same pass with LangChain's recursive splitter, which also finds where each chunk starts."""
+class LangChain(Cutter):
+    """The same job with LangChain's recursive splitter, which also finds where each chunk starts."""
 
     @cached_property
-    def _splitter(self) -> RecursiveCharacterTextSplitter:
+    def _theirs(self) -> RecursiveCharacterTextSplitter:
         return RecursiveCharacterTextSplitter(
             chunk_size=self.splitter.size, chunk_overlap=self.splitter.overlap, add_start_index=True
         )
 
-    def chunks(self, document: Document) -> list[Chunk]:
-        found = self._splitter.create_documents([document.text])
-        starts = [int(each.metadata["start_index"]) for each in found]
+    def chunks(self, document_id: str, text: str, metadata: str, blocks: Sequence[int] | None) -> list[Chunk]:
+        found = [
+            (int(each.metadata["start_index"]), each.page_content) for each in self._theirs.create_documents([text])
+        ]
         return [
-            Chunk(
-                f"{document.document_id}/{number}", number, start, start + len(each.page_content), "", each.page_content
-            )
-            for number, (start, each) in enumerate(zip(starts, found, strict=True))
+            Chunk(f"{document_id}/{number}", number, start, start + len(part), "", part)
+            for number, (start, part) in enumerate(found)
         ]
 
 
@@ -72,9 +72,9 @@ class Runs:
         rows = self.spark.read.schema(COPIED).json(str(source))
         return self._written(rows)
 
-    def chunking(self, source: Path, kind: type[Examiner] = Examiner) -> float:
-        """One pass from raw lines to a Delta table of chunks."""
-        return self._written(changes.chunks(self._examined(source, kind), Splitter().name))
+    def chunking(self, source: Path, kind: type[Cutter] = Cutter) -> float:
+        """From raw lines to a Delta table of chunks alone, in one job."""
+        return self._written(cut(self._examined(source), kind(Splitter())))
 
     def preparation(self, source: Path, output: Path | None = None) -> tuple[float, Counts]:
         """The whole job: examined, counted, chunks, documents and quarantine written."""
@@ -86,13 +86,13 @@ class Runs:
         """Read and hash all, know all, write nothing."""
         table = self.spark.read.format("delta").load(f"{prepared}_documents").select("document_hash")
         known = [str(row[0]) for row in table.collect()]
-        examined = changes.light(self._examined(source, Examiner, known))
+        examined = changes.light(self._examined(source, known))
         return _timed(lambda: examined.write.format("noop").mode("overwrite").save())
 
-    def _examined(self, source: Path, kind: type[Examiner], known: list[str] | None = None) -> DataFrame:
+    def _examined(self, source: Path, known: list[str] | None = None) -> DataFrame:
         raw = read_raw(self.spark, str(source))
         shared = self.spark.sparkContext.broadcast(fingerprints(known or []))
-        return examine(raw.rows, kind(Fields(), Splitter(), False, raw.base), shared)
+        return examine(raw.rows, Examiner(Fields(), False, raw.base), shared)
 
     def _written(self, rows: DataFrame) -> float:
         place = self._place()

@@ -118,27 +118,6 @@ def documents(fresh: DataFrame, splitter: str) -> DataFrame:
         "language",
         "metadata",
         "document_hash",
-        f.size("chunks").alias("chunks"),
         f.lit(splitter).alias("splitter"),
         f.current_timestamp().alias("processed_at"),
-    )
-
-
-def chunks(fresh: DataFrame, splitter: str) -> DataFrame:
-    """Accepted fresh rows as rows of the chunk table."""
-    kept = ["document_id", "title", "language", "document_hash", "metadata"]
-    return fresh.select(*kept, f.explode("chunks").alias("chunk")).select(
-        "chunk.chunk_id",
-        f.col("document_id").alias("source_document_id"),
-        f.col("chunk.text").alias("text_content"),
-        f.current_timestamp().alias("processed_at"),
-        "chunk.start",
-        "chunk.end",
-        "chunk.index",
-        "title",
-        "chunk.heading_path",
-        "language",
-        "document_hash",
-        f.lit(splitter).alias("splitter"),
-        f.coalesce("chunk.metadata", "metadata").alias("metadata"),
     )

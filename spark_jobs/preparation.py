@@ -21,6 +21,7 @@ from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
 from mlflow_project.telemetry.meters import METERS
 from spark_jobs import changes, delta_log, tables, upkeep
+from spark_jobs.cutting import Cutter, cut
 from spark_jobs.examination import Examiner, examine, number
 from spark_jobs.lease import one_writer
 from spark_jobs.places import check_output
@@ -90,7 +91,7 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
 def _prepared(
     spark: SparkSession, request: Request, raw: Raw, at: Tables, before: Standing, may_commit: MayCommit
 ) -> dict[str, Any]:
-    examiner = Examiner(request.fields, request.splitter, raw.form == "files", raw.base, request.quality)
+    examiner = Examiner(request.fields, raw.form == "files", raw.base, request.quality)
     known = spark.sparkContext.broadcast(before.known)
     examined = examine(raw.rows, examiner, known).persist(StorageLevel.DISK_ONLY)
     seen = changes.light(examined).persist(StorageLevel.MEMORY_AND_DISK)
@@ -108,7 +109,7 @@ def _prepared(
             return counts
         say("Writing {new:,} new and {changed:,} changed documents, taking away {deleted:,}.".format_map(counts))
         fresh = changes.accepted(examined, late).where("fresh")
-        upkeep.apply(spark, at, _change(counts, fresh, book, before, request.splitter.name), may_commit)
+        upkeep.apply(spark, at, _change(counts, fresh, book, before, Cutter(request.splitter)), may_commit)
         return counts
     finally:
         for kept in (book, seen, examined):
@@ -130,11 +131,11 @@ def _both(one: MayCommit, other: MayCommit) -> MayCommit:
     return asked
 
 
-def _change(counts: dict[str, Any], fresh: DataFrame, book: DataFrame, before: Standing, splitter: str) -> Change:
+def _change(counts: dict[str, Any], fresh: DataFrame, book: DataFrame, before: Standing, cutter: Cutter) -> Change:
     put = counts["new"] + counts["changed"] > 0 or before.held is None
     return Change(
-        changes.documents(fresh, splitter) if put else None,
-        changes.chunks(fresh, splitter) if put else None,
+        changes.documents(fresh, cutter.splitter.name) if put else None,
+        cut(fresh, cutter) if put else None,
         changes.gone(book) if counts["deleted"] else None,
     )
 

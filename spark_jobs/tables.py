@@ -56,7 +56,6 @@ DOCUMENTS = StructType(
         StructField("language", _TEXT),
         StructField("metadata", _TEXT),
         StructField("document_hash", _TEXT),
-        StructField("chunks", _INTEGER),
         StructField("splitter", _TEXT),
         StructField("processed_at", Moment()),
     ]
@@ -104,6 +103,10 @@ PROFILES = StructType(
 """A row a column and corpus version (the chunk table's Delta version). The columns: `spark_jobs.profiles`."""
 
 
+_IDS = ("chunk_id", "source_document_id", "document_id")
+_TEXTS = ("text", "text_content")
+
+
 @dataclass(frozen=True)
 class Tables:
     """The addresses of one knowledge base's tables."""
@@ -139,8 +142,13 @@ def empty(spark: SparkSession, columns: StructType) -> DataFrame:
 
 
 def writer(rows: DataFrame) -> DataFrameWriter:
-    """Writes Delta that every other reader knows too."""
-    return rows.write.format("delta").option("delta.enableDeletionVectors", "false")
+    """Writes Delta that every other reader knows too. Statistics are kept of ids alone and texts get no dictionary:
+    nobody looks for a text by its first letters, none comes twice, and both cost a quarter of the time of writing."""
+    plain = rows.write.format("delta").option("delta.enableDeletionVectors", "false")
+    ids = [name for name in _IDS if name in rows.columns]
+    for name in _TEXTS:
+        plain = plain.option(f"parquet.enable.dictionary#{name}", "false")
+    return plain.option("delta.dataSkippingStatsColumns", ",".join(ids)) if ids else plain
 
 
 def address(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -20,23 +21,25 @@ from tests.spark.test_preparation import CONTENT, rows_of
 ROOT = Path(__file__).parents[2]
 
 
-def job(source: str, output: Path) -> subprocess.Popen[bytes]:
-    """The job in a process group of its own, so that all of it can be killed."""
+_COLD = 2.0
+"""How much longer a job takes in a JVM that has just started than in one that is warm."""
+
+
+def kill_in_the_middle(source: str, output: Path, seconds: float, log: Path) -> None:
+    """Start the job in a process group of its own, and kill all of it this long after it began to read."""
     program = [str(Path(sys.prefix) / "bin" / "spark-submit"), str(ROOT / "spark_jobs" / "llm_data_prep.py")]
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    return subprocess.Popen(
-        [*program, source, str(output)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def finish(source: str, output: Path) -> float:
-    started = time.monotonic()
-    assert job(source, output).wait(timeout=600) == 0
-    return time.monotonic() - started
+    with log.open("wb") as said:
+        running = subprocess.Popen(
+            [*program, source, str(output)], env=environment, stdout=said, stderr=said, start_new_session=True
+        )
+    while b"Reading " not in log.read_bytes():
+        assert running.poll() is None, f"It ended with {running.returncode} before it read: {log.read_text()}"
+        time.sleep(0.05)
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait() in (-signal.SIGKILL, 0), log.read_text()
 
 
 def killed_and_run_again(spark: SparkSession, tmp_path: Path, kills: int) -> None:
@@ -44,15 +47,14 @@ def killed_and_run_again(spark: SparkSession, tmp_path: Path, kills: int) -> Non
     changed = [document(number, "Changed. " * 90) for number in range(10)]
     rows = [*changed, *(document(number) for number in range(15, 60)), b"broken"]
     second = write_lines(tmp_path / "second.jsonl", rows)
-    prepare(spark, Request(second, str(tmp_path / "undisturbed")))
-    whole = finish(first, tmp_path / "chunks")
+    for name in ("chunks", "undisturbed"):
+        prepare(spark, Request(first, str(tmp_path / name)))
+    whole = prepare(spark, Request(second, str(tmp_path / "undisturbed"))).seconds
     chance = random.Random(7)
-    for _ in range(kills):
-        running = job(second, tmp_path / "chunks")
-        time.sleep(whole * chance.uniform(0.35, 1.0))
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-    finish(second, tmp_path / "chunks")
+    for number in range(kills):
+        log = tmp_path / f"run-{number}.log"
+        kill_in_the_middle(second, tmp_path / "chunks", _COLD * whole * chance.random(), log)
+    prepare(spark, Request(second, str(tmp_path / "chunks")))
     compared = {"": CONTENT, "_documents": "document_id, text, document_hash", "_quarantine": "line, raw"}
     for suffix, columns in compared.items():
         found, wanted = (rows_of(tmp_path / f"{name}{suffix}", columns) for name in ("chunks", "undisturbed"))

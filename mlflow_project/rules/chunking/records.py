@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -194,17 +196,18 @@ def _conversation(messages: Any, name: str) -> tuple[str, tuple[tuple[int, int],
     return "\n\n".join(parts), tuple((turn["start"], turn["end"]) for turn in turns), turns
 
 
-def chunk_metadata(conversation: Document, start: int, end: int) -> str:
-    """The metadata of a chunk of a conversation: which turns it holds (from 1), and whose."""
-    metadata = orjson.loads(conversation.metadata)
-    held = [
-        (number, turn["role"])
-        for number, turn in enumerate(metadata["turns"], start=1)
-        if turn["start"] < end and start < turn["end"]
-    ]
-    metadata["turns"] = [number for number, _ in held]
-    metadata["roles"] = list(dict.fromkeys(role for _, role in held))
-    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode()
+def metadata_of_chunks(conversation: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The metadata of the chunks of a conversation, from its own: which turns each holds (from 1), and whose."""
+    metadata = orjson.loads(conversation)
+    turns = metadata["turns"]
+    starts, ends = [turn["start"] for turn in turns], [turn["end"] for turn in turns]
+    told = []
+    for start, end in spans:
+        held = range(bisect_right(ends, start), bisect_left(starts, end))
+        metadata["turns"] = [number + 1 for number in held]
+        metadata["roles"] = list(dict.fromkeys(turns[number]["role"] for number in held))
+        told.append(orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode())
+    return told
 
 
 def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Rejected:

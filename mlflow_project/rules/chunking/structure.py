@@ -103,7 +103,7 @@ def _table_end(text: str, end: int) -> int:
 
 
 def _lines(text: str, line: re.Pattern[str], begins: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """The lines that match, in order. Most texts hold few that begin with a mark, and `begins` goes to those at once."""
+    """The lines that match, in order. Few lines begin with a mark, and `begins` goes to those at once."""
     places = chain((0,), (found.start() + 1 for found in begins.finditer(text)))
     return (match for place in places if (match := line.match(text, place)))
 
