@@ -91,6 +91,12 @@ def _placed(table: DataFrame) -> DataFrame:
 
 
 def _form(path: str, names: list[str]) -> Form:
+    packed = next((name for name in names if _is_packed_text(name)), None)
+    if packed:
+        raise InvalidData(
+            f"{packed} (in {path}) is packed: JSON lines alone are read from gzip. Unpack it; where it holds JSON "
+            "lines after all, `--form lines` says so."
+        )
     found = {_FORMS.get(PurePosixPath(name).suffix.lower()) for name in names}
     known = {form for form in found if form}
     if len(known) == 1 and None not in found:
@@ -101,6 +107,12 @@ def _form(path: str, names: list[str]) -> Form:
     raise InvalidData(
         f"{path} holds {what}: one of {', '.join(_FORMS)} is wanted, or a Delta table; `--form` says which to read."
     )
+
+
+def _is_packed_text(name: str) -> bool:
+    """Whether it is `page.md.gz` or the like, whose lines are no JSON."""
+    path = PurePosixPath(name.lower())
+    return path.suffix == ".gz" and _FORMS.get(PurePosixPath(path.stem).suffix, "lines") != "lines"
 
 
 def _names(files: Any, place: Any) -> list[str]:

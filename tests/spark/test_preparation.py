@@ -155,6 +155,22 @@ def test_missing_input_is_named(spark: SparkSession, tmp_path: Path) -> None:
         prepare(spark, Request(str(tmp_path / "nothing"), str(tmp_path / "chunks")))
 
 
+def test_pages_in_gzip_are_named_and_not_taken_for_broken_json(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "a.md.gz").write_bytes(gzip.compress(b"# Alpha"))
+    with pytest.raises(InvalidData, match=r"a\.md\.gz .* is packed"):
+        prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks")))
+
+
+def test_an_empty_file_is_an_empty_table_and_an_empty_folder_is_a_mistake(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "raw.jsonl").write_bytes(b"")
+    counts = prepare(spark, Request(str(tmp_path / "raw.jsonl"), str(tmp_path / "chunks")))
+    assert (counts.read, counts.documents, counts.chunks, counts.quarantined) == (0, 0, 0, {})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidData, match="no file of a known kind"):
+        prepare(spark, Request(str(tmp_path / "empty"), str(tmp_path / "chunks")))
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(spark: SparkSession, tmp_path: Path) -> None:
     source = write_lines(tmp_path / "raw.jsonl", [document(1)])
     strangers, other = tmp_path / "strangers", tmp_path / "other"
