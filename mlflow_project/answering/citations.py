@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from mlflow_project.domain.answer import Citation, Completion, Context
-
-_MARK = re.compile(r"\[(?:chunks?\s*)?(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]", re.IGNORECASE)
+from mlflow_project.rules.citation_marks import cited_numbers
 
 
 def citations(completion: Completion, contexts: Sequence[Context]) -> tuple[Citation, ...]:
@@ -15,6 +13,6 @@ def citations(completion: Completion, contexts: Sequence[Context]) -> tuple[Cita
     if completion.quotes:
         documents = {chunk.chunk_id: chunk.document_id for chunk in contexts}
         return tuple(Citation(chunk, documents[chunk], start, end) for chunk, start, end in completion.quotes)
-    marks = [int(number) for match in _MARK.findall(completion.text or "") for number in re.findall(r"\d+", match)]
-    cited = [contexts[number - 1] for number in dict.fromkeys(marks) if 1 <= number <= len(contexts)]
+    numbers = cited_numbers(completion.text or "")
+    cited = [contexts[number - 1] for number in numbers if 1 <= number <= len(contexts)]
     return tuple(Citation(chunk.chunk_id, chunk.document_id, chunk.start, chunk.end) for chunk in cited)

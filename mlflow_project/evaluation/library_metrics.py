@@ -14,6 +14,7 @@ from pathlib import Path
 from mlflow_project import metrics
 from mlflow_project.errors import NotFound
 from mlflow_project.evaluation.asking import Outcome
+from mlflow_project.rules.citation_marks import without_marks
 
 _FOLDER = Path(metrics.__path__[0])
 
@@ -30,7 +31,8 @@ def library_metrics(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[s
         return {}
     import evaluate
 
-    predictions = [outcome.answer.text or "" for outcome in answered if outcome.answer is not None]
+    answers = [outcome.answer for outcome in answered if outcome.answer is not None]
+    predictions = [without_marks(answer.text or "", len(answer.contexts)) for answer in answers]
     references = [list(outcome.case.expected) for outcome in answered]
     values: dict[str, float] = {}
     for name in names:

@@ -82,6 +82,17 @@ def test_groundedness_is_whole_for_a_quote_and_falls_with_words_from_elsewhere()
     assert score("groundedness", asked(), answered("Retention is generous, elephants agree.")) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("mark", ["[1]", "[1, 2]", "[chunk 1]"])
+def test_a_mark_that_cites_a_chunk_is_no_part_of_what_is_said(mark: str) -> None:
+    for said in (f"365 days. {mark}", f"365 days {mark}."):
+        assert score("groundedness", asked(), answered(said)) == 1
+        assert score("exact_match", asked(), answered(said)) == 1
+
+
+def test_a_number_in_brackets_that_names_no_chunk_is_text() -> None:
+    assert score("groundedness", asked(), answered("Retention is 365 days. [3]")) == 0.5
+
+
 def test_a_number_that_stands_nowhere_grounds_nothing() -> None:
     assert score("groundedness", asked(), answered("Retention is 366 days.")) == 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.verdict import Score
+from mlflow_project.rules.citation_marks import without_marks
 
 Similarity = Callable[[str, str], float]
 """How near two texts are in meaning: 1 the same, 0 unrelated."""
@@ -33,8 +34,8 @@ class ScoringContext:
 
     @property
     def said(self) -> str:
-        """The answer's text; empty where there is none or where it is a refusal."""
-        return "" if self.answer.refused else (self.answer.text or "").strip()
+        """The answer's text without its citation marks; empty where there is none or where it is a refusal."""
+        return "" if self.answer.refused else without_marks(self.answer.text or "", len(self.answer.contexts))
 
 
 Scorer = Callable[[ScoringContext], Score]
