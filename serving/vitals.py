@@ -4,9 +4,7 @@ waits, and what its telemetry had to drop."""
 from __future__ import annotations
 
 import asyncio
-import re
 
-from mlflow_project.snapshot.content import RefusedRelease
 from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.catalogue import Metric
 from mlflow_project.telemetry.meters import Meters
@@ -15,19 +13,6 @@ from serving.observe import Observer
 from serving.worker import Worker
 
 VITALS_SECONDS = 5.0
-
-_REASONS = (
-    ("unsealed", re.compile(r"has no seal")),
-    ("broken_seal", re.compile(r"not what was sealed|was changed|[Tt]he (seal|signature|envelope)|trusted key")),
-    ("alias_gone", re.compile(r"is gone from MLflow")),
-    ("moved_by_hand", re.compile(r"moved .* by hand")),
-    ("no_index", re.compile(r"\bindex\b")),
-)
-
-
-def reason_of(refused: RefusedRelease) -> str:
-    """The kind of reason that a refusal's sentence gives, as a label."""
-    return next((kind for kind, said in _REASONS if said.search(refused.reason)), "not_warmed")
 
 
 class Vitals:
@@ -50,7 +35,7 @@ class Vitals:
         """Once."""
         worker = self._worker
         self._serving.now({(one.placed.release.label, one.placed.alias) for one in worker.shelf.live.values()})
-        self._refused.now({(f"{one.name}/{one.version}", one.alias, reason_of(one)) for one in worker.refused})
+        self._refused.now({(f"{one.name}/{one.version}", one.alias, one.cause) for one in worker.refused})
         if worker.contact is not None:
             self._meters.record(catalogue.REGISTRY_AGE, worker.contact.age_ms() / 1000)
         self._meters.record(catalogue.QUEUE_WAITING, self._places.waiting)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mlflow_project import answering
 from mlflow_project.domain.receipt import Receipt
+from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.settings import ProviderSettings
 from mlflow_project.snapshot.contact import Contact, read_contact
@@ -40,15 +41,16 @@ class Failure:
     """Why a release could not be warmed, how often that was tried, and when (monotonic) it is tried again."""
 
     why: str
+    cause: Cause
     tries: int
     again_at: float
 
     @classmethod
-    def after(cls, before: Failure | None, why: str, first_pause: float) -> Failure:
+    def after(cls, before: Failure | None, why: str, cause: Cause, first_pause: float) -> Failure:
         """The next failure: each pause is twice the one before."""
         tries = before.tries + 1 if before is not None else 1
         pause = min(LONGEST_RETRY_SECONDS, first_pause * 2 ** (tries - 1))
-        return cls(why, tries, time.monotonic() + pause)
+        return cls(why, cause, tries, time.monotonic() + pause)
 
 
 class Worker:
@@ -160,7 +162,8 @@ class Worker:
         else:
             logger.error("a release cannot be warmed", extra={"release": placed.release.label, "error": str(error)})
             why = str(error) if isinstance(error, WorkspaceError | OSError) else f"Warming it failed: {error!r}."
-            self._failed[key] = Failure.after(self._failed.get(key), why, self._first_retry)
+            cause = cause_of(error, "not_warmed")
+            self._failed[key] = Failure.after(self._failed.get(key), why, cause, self._first_retry)
         self._settle()
 
     def _warmed(self, placed: Placed) -> answering.WarmRelease:
@@ -192,7 +195,15 @@ class Worker:
 
     def _own_refusals(self) -> tuple[RefusedRelease, ...]:
         return tuple(
-            RefusedRelease(placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, failure.why)
+            RefusedRelease(
+                placed.manifest.kind,
+                placed.name,
+                placed.alias,
+                placed.version,
+                placed.digest,
+                failure.why,
+                failure.cause,
+            )
             for placed in self._wanted.live
             if (failure := self._failed.get(identity(placed))) is not None
         )

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
+from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.follower.contents import Contents
 from mlflow_project.follower.sealed import Fetcher
@@ -149,8 +150,11 @@ class Watcher:
                 judgement = _unless_broken(judgement, error)
                 judged.append(_Judged(known, alias, pointed, judgement))
                 live += [placed] if placed is not None else []
-                if why := judgement.refused or (error and str(error)):
-                    refused.append(_refusal(known, alias, pointed, placed, why))
+                if judgement.refused:
+                    refused.append(_refusal(known, alias, pointed, placed, judgement.refused, judgement.cause))
+                elif error is not None:
+                    cause = cause_of(error, "not_fetched")
+                    refused.append(_refusal(known, alias, pointed, placed, str(error), cause))
         return Snapshot(tuple(live), self._to_warm(state), tuple(refused)), judged
 
     def _judgement(self, known: NameState, alias: str, pointed: int | None) -> Judgement:
@@ -160,7 +164,8 @@ class Watcher:
         judgement = judge(known, alias, pointed, content)
         if judgement.record == "observed_flip" and not self._read:
             label = f"{known.name}/{pointed}"
-            return Judgement(None, f"{alias} was moved to {label} by hand: that waits until the ledger can be read.")
+            why = f"{alias} was moved to {label} by hand: that waits until the ledger can be read."
+            return Judgement(None, why, cause="ledger_unread")
         return judgement
 
     def _record(self, state: State, judged: Iterable[_Judged]) -> None:
@@ -240,13 +245,17 @@ def _unless_broken(judgement: Judgement, error: WorkspaceError | None) -> Judgem
     """
     if error is None or judgement.record != "observed_flip":
         return judgement
-    return Judgement(None, str(error), None if isinstance(error, Unavailable) else "observed_violation")
+    record: Literal["observed_violation"] | None = None if isinstance(error, Unavailable) else "observed_violation"
+    return Judgement(None, str(error), record, cause_of(error, "not_fetched"))
 
 
-def _refusal(known: NameState, alias: str, pointed: int | None, placed: Placed | None, why: str) -> RefusedRelease:
+def _refusal(
+    known: NameState, alias: str, pointed: int | None, placed: Placed | None, why: str, cause: Cause
+) -> RefusedRelease:
     version = pointed or (placed.version if placed is not None else 0)
     seal = known.seals.get(version)
-    return RefusedRelease(known.kind, known.name, alias, version, seal.digest if seal is not None else None, why)
+    digest = seal.digest if seal is not None else None
+    return RefusedRelease(known.kind, known.name, alias, version, digest, why, cause)
 
 
 def _now() -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.refusal import Cause
 from mlflow_project.errors import PromotionConflict
 from mlflow_project.ledger.chain import Draft
 from mlflow_project.ledger.ledger import Ledger
@@ -24,12 +25,13 @@ PREVIOUS = "Previous"
 @dataclass(frozen=True)
 class Judgement:
     """`serve`: the sealed release that belongs under the alias, None: nothing does. `refused`: why what the alias
-    asks for is not followed, or, where it is live already, why the alarm sounds. `record`: what has to be recorded,
-    once."""
+    asks for is not followed, or, where it is live already, why the alarm sounds; `cause` its kind. `record`: what has
+    to be recorded, once."""
 
     serve: Seal | None
     refused: str | None = None
     record: Literal["observed_flip", "observed_violation"] | None = None
+    cause: Cause = "unknown"
 
 
 def judge(state: NameState, alias: str, pointed: int | None, content: str | None) -> Judgement:
@@ -47,9 +49,11 @@ def judge(state: NameState, alias: str, pointed: int | None, content: str | None
             if live
             else "."
         )
-        return _refuse(alias, stay, gone if live else None)
+        return _refuse(alias, stay, "alias_gone", gone if live else None)
     if live is not None and live.version == pointed:
-        return Judgement(stay, None if content == live.digest else _changed(state, pointed, content))
+        if content == live.digest:
+            return Judgement(stay)
+        return Judgement(stay, _changed(state, pointed, content), cause="broken_seal")
     return _moved(state, alias, pointed, content, stay)
 
 
@@ -60,19 +64,19 @@ def _moved(state: NameState, alias: str, pointed: int, content: str | None, stay
     if seal is None:
         refusal = state.refusals.get(pointed)
         why = " The gate refused it." if refusal else ""
-        return _refuse(
-            alias, stay, f"{label} has no seal.{why} Run `switchyard gate {state.name} --version {pointed}`."
-        )
+        why = f"{label} has no seal.{why} Run `switchyard gate {state.name} --version {pointed}`."
+        return _refuse(alias, stay, "unsealed", why)
     if content != seal.digest:
-        return _refuse(alias, stay, _changed(state, pointed, content))
+        return _refuse(alias, stay, "broken_seal", _changed(state, pointed, content))
     if state.intent is not None and state.intent.alias == alias:
         return Judgement(seal if state.intent.version == pointed else stay)
     if (intent := state.stalled.get((alias, pointed))) is not None:
         why = f"{label} was to become live by a flip that was undone (record {intent}), whose promoter wrote late."
-        return _refuse(alias, stay, f"{why} `switchyard reconcile {state.name}` puts {alias} back, or promote it anew.")
+        why = f"{why} `switchyard reconcile {state.name}` puts {alias} back, or promote it anew."
+        return _refuse(alias, stay, "undone_flip", why)
     if state.protected and alias in SERVED_ALIASES:
         why = f"{state.name} is protected and follows the ledger: {alias} was moved to {label} by hand."
-        return _refuse(alias, stay, f"{why} `switchyard reconcile {state.name}` puts it back.")
+        return _refuse(alias, stay, "moved_by_hand", f"{why} `switchyard reconcile {state.name}` puts it back.")
     return Judgement(seal, None, "observed_flip" if alias in SERVED_ALIASES else None)
 
 
@@ -118,8 +122,8 @@ def _known(state: NameState, alias: str, pointed: int | None, judgement: Judgeme
     return judgement.record == "observed_violation" and state.violations.get(alias, 0) == pointed
 
 
-def _refuse(alias: str, stay: Seal | None, why: str | None) -> Judgement:
-    return Judgement(stay, why, "observed_violation" if why and alias in SERVED_ALIASES else None)
+def _refuse(alias: str, stay: Seal | None, cause: Cause, why: str | None) -> Judgement:
+    return Judgement(stay, why, "observed_violation" if why and alias in SERVED_ALIASES else None, cause)
 
 
 def _changed(state: NameState, version: int, content: str | None) -> str:

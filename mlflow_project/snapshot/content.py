@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mlflow_project.domain.refusal import Cause
 from mlflow_project.domain.release import Manifest, Release
 from mlflow_project.errors import InvalidData
 
@@ -64,7 +65,8 @@ class Placed:
 
 @dataclass(frozen=True)
 class RefusedRelease:
-    """What an alias asked for and does not get. `digest` is None where the content could not be read."""
+    """What an alias asked for and does not get; `reason` is a sentence, `cause` its kind. `digest` is None where the
+    content could not be read."""
 
     kind: str
     name: str
@@ -72,6 +74,7 @@ class RefusedRelease:
     version: int
     digest: str | None
     reason: str
+    cause: Cause = "unknown"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, in the form that `GET /releases` shows."""

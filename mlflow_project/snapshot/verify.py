@@ -67,7 +67,9 @@ def load_verified(folder: ServingFolder, trusted: Path) -> Snapshot:
     live = [placed for placed in snapshot.live if placed not in broken]
     live += [before[placed.key] for placed in broken if placed.key in before]
     refused = [
-        RefusedRelease(placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, why)
+        RefusedRelease(
+            placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, why, "broken_seal"
+        )
         for placed, why in broken.items()
     ]
     return replace(snapshot, live=tuple(live), refused=(*snapshot.refused, *refused))

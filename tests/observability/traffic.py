@@ -1,5 +1,6 @@
-"""Real traffic for the queries to find: questions that are answered, refused, streamed, masked and turned away, through
-a release with a knowledge base, a provider that fails now and then, a flip, a job and a verdict."""
+"""Real traffic for the queries to find: questions that are answered, judged, refused, streamed, masked and turned away,
+through a release with a knowledge base, a provider that fails now and then and a key that may ask for little; a flip, a
+job, a verdict and two looks for drift."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -47,14 +49,22 @@ def seal(released: Releases, base: KnowledgeBase, system: str) -> Release:
     return released.seal(NAME, system, **pinned)
 
 
-def ask_until(enough: threading.Event, host: Host, provider: Simulated) -> None:
-    """All kinds of requests, again and again."""
+def bearer(key: str) -> Mapping[str, str]:
+    """What a caller sends with each request."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def ask_until(enough: threading.Event, host: Host, provider: Simulated, limited: str) -> None:
+    """All kinds of requests, again and again; `limited` is a key that may ask twice a minute."""
     while not enough.wait(0.02):
         for question in ("What does a gate decide?", "zzzz qqqq", "My address is anna@example.com, what is a seal?"):
             provider.script.always = random.choice([SAID, SAID, UNKNOWN])
             if random.random() < 0.2:
                 provider.script.next.append(Behaviour(status=400))
-            host.ask(NAME, question)
+            answer = host.ask(NAME, question)
+            if answer.status_code == 200:
+                host.http.post("/feedback", json={"request_id": answer.headers["X-Request-Id"], "score": 1})
+        host.ask(NAME, **bearer(limited))
         streamed = {"model": NAME, "stream": True, "messages": [{"role": "user", "content": "What is a seal?"}]}
         host.http.post("/v1/chat/completions", json=streamed)
         host.http.post("/llm-query/", content=b" " * 1_100_000)
@@ -65,6 +75,14 @@ def flip_by_command(host: Host, observed: Observed, version: int) -> None:
     switchyard = Path(sys.executable).parent / "switchyard"
     command = [switchyard, "promote", NAME, "--version", str(version), "--to", "Staging"]
     subprocess.run(command, env={**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}, check=True)
+
+
+def look_for_drift(host: Host, observed: Observed) -> None:
+    """`switchyard drift` twice: the first pins what was answered until then, the second measures what came after."""
+    switchyard = Path(sys.executable).parent / "switchyard"
+    env = {**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
+    for more in (["--pin"], []):
+        subprocess.run([switchyard, "drift", NAME, "--window", "10m", *more], env=env, check=True)
 
 
 def prepare_by_job(host: Host, observed: Observed, folder: Path) -> None:

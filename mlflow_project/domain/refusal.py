@@ -1,0 +1,26 @@
+"""The kinds of reasons for which what an alias asks for is not served: labels, for metrics and programs; the sentence
+beside them is for people."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mlflow_project.errors import SealBroken
+
+Cause = Literal[
+    "unsealed",
+    "broken_seal",
+    "alias_gone",
+    "moved_by_hand",
+    "undone_flip",
+    "ledger_unread",
+    "not_fetched",
+    "not_warmed",
+    "unknown",
+]
+"""`unknown`: written by a version of Switchyard that named none."""
+
+
+def cause_of(error: BaseException, otherwise: Cause) -> Cause:
+    """`broken_seal` where a seal did not hold; `otherwise` for everything else that went wrong."""
+    return "broken_seal" if isinstance(error, SealBroken) else otherwise
