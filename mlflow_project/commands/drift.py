@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
-from mlflow_project.errors import InvalidData, WorkspaceError
+from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 
 if TYPE_CHECKING:
-    from mlflow_project.rules.drift.calibration import Found
+    from mlflow_project.adapters.object_store import ObjectStore
+    from mlflow_project.drift.watch import Watched
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+LONGEST = timedelta(days=3660)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,66 +34,82 @@ def drift(
     json: Json = False,
 ) -> None:
     """Compare each release's window with its reference: an MLflow run, a Delta table, metrics. Drift is exit code 0."""
-    from mlflow_project.adapters.airflow import airflow_settings
     from mlflow_project.adapters.experiments import Experiments
     from mlflow_project.adapters.object_store import ObjectStore
     from mlflow_project.adapters.registry import Registry
     from mlflow_project.commands.collecting import collect as bring_up_to_date
     from mlflow_project.drift import record
     from mlflow_project.drift.corpus import corpus_drift
-    from mlflow_project.drift.watch import watch
     from mlflow_project.settings import RegistrySettings, StoreSettings, load
 
+    until = datetime.now(UTC)
     length = length_of(window)
-    store = ObjectStore(load(StoreSettings))
+    store, experiments = ObjectStore(load(StoreSettings)), Experiments(load(RegistrySettings))
     if collect:
         bring_up_to_date(store)
-    watched = watch(store, name, length, early=pin)
-    experiments = Experiments(load(RegistrySettings))
-    runs = {one.release: record.keep_run(experiments, one) for one in watched if one.found}
+    documents = corpus_drift(Registry(load(RegistrySettings)), name)
+    watched = [*_answers(store, name, length, until, early=pin, alone=documents is None)]
+    watched += [documents] if documents is not None else []
+    runs = [record.keep_run(experiments, one) if one.found else None for one in watched]
     version = record.keep_rows(store, watched)
-    corpus = corpus_drift(Registry(load(RegistrySettings)), name)
     record.tell_meters(watched)
-    record.tell_corpus(name, corpus)
-    try:
-        told = record.announce(airflow_settings(), watched)
-    except WorkspaceError as error:
-        told = []
-        progress.print(f"Airflow was not told: {error}", style="red", markup=False)
-    releases = [{**record.plain(one), "run": runs.get(one.release)} for one in watched]
-    drifted = any(one.status == "drift" for one in watched) or any(one.alarm for one in corpus)
-    data = {"name": name, "window": window, "drifted": drifted, "delta_version": version, "announced": told}
-    data |= {"releases": releases, "corpus": [{**vars(one), "alarm": one.alarm} for one in corpus]}
-    emit(data, json, lambda console: _show(console, releases, corpus))
+    told = [{**record.plain(one), "run": run} for one, run in zip(watched, runs, strict=True)]
+    data = {"name": name, "window": window, "drifted": any(one.status == "drift" for one in watched)}
+    data |= {"delta_version": version, "announced": _announced(watched)}
+    data |= {"releases": [one for one in told if one["counted"] == "answers"]}
+    data |= {"corpus": next((one for one in told if one["counted"] == "documents"), None)}
+    emit(data, json, lambda console: _show(console, told))
 
 
 def length_of(window: str) -> timedelta:
     """A window's length.
 
     Raises:
-        InvalidData: it is not a number with m, h or d.
+        InvalidData: it is not a number with m, h or d, or longer than ten years.
     """
-    match = re.fullmatch(r"(\d{1,6})([mhd])", window)
-    if match is None or not int(match[1]):
-        raise InvalidData(f"A window is a number with m, h or d, as in 24h, not {window!r}.")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    match = re.fullmatch(r"([0-9]{1,6})([mhd])", window)
+    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match is not None else timedelta()
+    if not timedelta() < length <= LONGEST:
+        raise InvalidData(f"A window is a number with m, h or d, as in 24h, of ten years at most, not {window!r}.")
+    return length
 
 
-def _show(console: Console, releases: list[dict[str, object]], corpus: Sequence[Found]) -> None:
-    for one in releases:
-        found = one["found"]
-        assert isinstance(found, list)
-        if found:
+def _answers(
+    store: ObjectStore, name: str, window: timedelta, until: datetime, *, early: bool, alone: bool
+) -> Sequence[Watched]:
+    """The window's answers; none is an error only where there is nothing else to tell of."""
+    from mlflow_project.drift.watch import watch
+
+    try:
+        return watch(store, name, window, until, early=early)
+    except NotFound as error:
+        if alone:
+            raise
+        progress.print(str(error), markup=False)
+        return ()
+
+
+def _announced(watched: Sequence[Watched]) -> list[str]:
+    """The assets that Airflow was told of. That it cannot be told is said, and undoes nothing."""
+    from mlflow_project.adapters.airflow import airflow_settings
+    from mlflow_project.drift.record import announce
+
+    try:
+        return announce(airflow_settings(), watched)
+    except WorkspaceError as error:
+        progress.print(f"Airflow was not told: {error}", style="red", markup=False)
+        return []
+
+
+def _show(console: Console, told: Sequence[Mapping[str, Any]]) -> None:
+    for one in told:
+        if one["found"]:
             rows = [
                 [row["check"], row["kind"], f"{row['distance']:.3g}", f"{row['usual']:.3g}", f"{row['score']:.2f}"]
-                for row in found
+                for row in one["found"]
             ]
-            console.print(table(["check", "kind", "distance", "usual", "score (1 alarms)"], rows, str(one["release"])))
+            title = f"{one['release']}, {one['counted']}"
+            console.print(table(["check", "kind", "distance", "usual", "score (1 alarms)"], rows, title))
         console.print(str(one["explanation"]), markup=False)
         if one["run"]:
             console.print(f"In MLflow: {one['run']}", soft_wrap=True)
-    if corpus:
-        told = [[one.check, f"{one.distance:.3g}", f"{one.usual:.3g}", f"{one.score:.2f}"] for one in corpus]
-        console.print(
-            table(["check", "distance", "usual", "score (1 alarms)"], told, "the documents since they were pinned")
-        )

@@ -12,13 +12,17 @@ from mlflow_project.adapters.drift_table import append
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.drift.pictures import projection, scores
-from mlflow_project.drift.watch import Drawn, Watched, kind_of
-from mlflow_project.rules.drift.calibration import Found
+from mlflow_project.drift.watch import Watched, kind_of
 from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.meters import METERS
 
-DRIFT_ASSETS = {"data": "question_drift", "output": "answer_drift", "embeddings": "answer_drift"}
-"""`question_drift` can start `prepare_knowledge`, `answer_drift` can start `evaluate_and_promote`."""
+DRIFT_ASSETS = {
+    "data": "question_drift",
+    "output": "answer_drift",
+    "embeddings": "answer_drift",
+    "corpus": "answer_drift",
+}
+"""`question_drift` can start `prepare_knowledge`; `answer_drift` `evaluate_and_promote`, on the newest documents."""
 
 
 def plain(watched: Watched) -> dict[str, Any]:
@@ -38,8 +42,10 @@ def keep_run(experiments: Experiments, watched: Watched) -> str:
         metrics = {f"{one.check}".replace(" ", "_"): one.score for one in watched.found}
         experiments.log(run, parameters=about, metrics={**metrics, "alarm": float(watched.status == "drift")})
         experiments.write(run, "drift.json", json.dumps(plain(watched), ensure_ascii=False).encode())
+        experiments.write(run, "scores.png", scores(watched.found, watched.release))
         if watched.drawn is not None:
-            _draw(experiments, run, watched, watched.drawn)
+            experiments.write(run, "projection.json", json.dumps(asdict(watched.drawn)).encode())
+            experiments.write(run, "projection.png", projection(watched.drawn, watched.release))
         finished = "FINISHED"
     finally:
         experiments.finish(run, status=finished)
@@ -77,14 +83,6 @@ def tell_meters(all_watched: Sequence[Watched]) -> None:
         METERS.record(catalogue.DRIFT_ALARM, int(alarm), name=all_watched[0].name, kind=kind)
 
 
-def tell_corpus(name: str, found: Sequence[Found]) -> None:
-    """The gauges of the documents that the prompt answers from; nothing where there was nothing to compare."""
-    for one in found:
-        METERS.record(catalogue.DRIFT_SCORE, one.score, name=name, kind="corpus", measure=one.check)
-    if found:
-        METERS.record(catalogue.DRIFT_ALARM, int(any(one.alarm for one in found)), name=name, kind="corpus")
-
-
 def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[str]:
     """Tell Airflow of what drifted; the assets told. None where no Airflow is configured, or inside Airflow itself.
 
@@ -99,9 +97,3 @@ def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[
         said = {"name": all_watched[0].name, "releases": [one.release for one in all_watched if one.status == "drift"]}
         airflow.asset_event(asset, said)
     return sorted(drifted)
-
-
-def _draw(experiments: Experiments, run: Any, watched: Watched, drawn: Drawn) -> None:
-    experiments.write(run, "projection.json", json.dumps(asdict(drawn)).encode())
-    experiments.write(run, "projection.png", projection(drawn, watched.release))
-    experiments.write(run, "scores.png", scores(watched.found, watched.release))

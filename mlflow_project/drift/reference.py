@@ -1,17 +1,16 @@
 """The reference of a release: its first window of traffic, pinned once and never changed.
 
-In: the release's rows. Out: the pinned rows, `drift/<name>/<digest>.jsonl` in the artifacts bucket.
+In: the table of live answers. Out: the pinned rows, `drift/<name>/<digest>.jsonl` in the artifacts bucket.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import NotFound
-from mlflow_project.feedback.live import Row
+from mlflow_project.feedback.live import Row, answers
 from mlflow_project.rules.drift.windows import LEAST_REFERENCE
 
 
@@ -25,12 +24,13 @@ def pinned(store: ObjectStore, name: str, digest: str) -> list[Row]:
 
 
 def pin(
-    store: ObjectStore, name: str, digest: str, rows: Sequence[Row], window: timedelta, now: datetime, early: bool
+    store: ObjectStore, name: str, digest: str, window: timedelta, until: datetime, *, early: bool = False
 ) -> list[Row]:
     """Pin the rows of the release's first window, once that is over (`early`: what there is); none while it is not."""
+    rows = answers(store.settings, name, "", digest)
     end = datetime.fromisoformat(rows[0]["at"]) + window
-    first = [row for row in rows if datetime.fromisoformat(row["at"]) < end]
-    if len(first) < LEAST_REFERENCE or (now < end and not early):
+    first = [row for row in rows if datetime.fromisoformat(row["at"]) < min(end, until)]
+    if len(first) < LEAST_REFERENCE or (until < end and not early):
         return []
     lines = (json.dumps({key: row[key] for key in row if key != "day"}, ensure_ascii=False) + "\n" for row in first)
     store.put_new(store.settings.artifacts_bucket, _key(name, digest), "".join(lines).encode())

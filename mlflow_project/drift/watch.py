@@ -17,6 +17,7 @@ from mlflow_project.rules.drift.windows import LEAST_REFERENCE, LEAST_WINDOW, Ba
 
 Status = Literal["drift", "quiet", "gathering", "too few"]
 Points = list[tuple[float, float]]
+KINDS = ("data", "output", "embeddings", "corpus")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Watched:
-    """One release's window. `found` is empty, and `drawn` None, while there is nothing to compare."""
+    """One release's window of answers, or the documents under it since they were pinned. `found` is empty, and `drawn`
+    None, while there is nothing to compare; documents are not drawn."""
 
     name: str
     release: str
@@ -43,14 +45,12 @@ class Watched:
     status: Status
     found: tuple[Found, ...] = ()
     drawn: Drawn | None = None
+    counted: Literal["answers", "documents"] = "answers"
 
     @property
     def kinds(self) -> dict[str, bool]:
-        """For `data`, `output` and `embeddings`: whether one of its checks alarms."""
-        alarms = dict.fromkeys(("data", "output", "embeddings"), False)
-        for one in self.found:
-            alarms[kind_of(one.check)] |= one.alarm
-        return alarms if self.found else {}
+        """For each kind that was looked at, whether one of its checks alarms."""
+        return {kind: self._alarms(kind) for kind in KINDS if any(kind_of(one.check) == kind for one in self.found)}
 
     @property
     def explanation(self) -> str:
@@ -64,49 +64,61 @@ class Watched:
             return f"{self.release}: {self.rows} answers in this window are too few; {LEAST_WINDOW} are needed."
         alarms = [one for one in self.found if one.alarm]
         if not alarms:
-            return f"{self.release}: quiet. {self.rows} answers against {self.reference}."
+            return f"{self.release}: quiet. {self.rows} {self.counted} against {self.reference}."
         told = ", ".join(f"{one.check} ({one.score:.1f} times its threshold)" for one in alarms)
-        return f"{self.release} drifted: {told}. {self.rows} answers against {self.reference}."
+        return f"{self.release} drifted: {told}. {self.rows} {self.counted} against {self.reference}."
+
+    def _alarms(self, kind: str) -> bool:
+        return any(one.alarm for one in self.found if kind_of(one.check) == kind)
 
 
 def kind_of(check: str) -> str:
-    """What a check belongs to: `data` (the questions), `output` (the answers) or `embeddings` (what both mean)."""
+    """What a check belongs to: `data` (the questions), `output` (the answers), `embeddings` (what both mean) or
+    `corpus` (the documents)."""
+    if check.startswith("corpus"):
+        return "corpus"
     if check.endswith(("meaning", "classifier")):
         return "embeddings"
     return "data" if check.startswith("question") else "output"
 
 
 def watch(
-    store: ObjectStore, name: str, window: timedelta, *, early: bool = False, now: datetime | None = None
+    store: ObjectStore, name: str, window: timedelta, until: datetime, *, early: bool = False
 ) -> tuple[Watched, ...]:
-    """Judge every release that answered in the window up to now.
+    """Judge every release that answered in the window that ends at `until`.
 
     Raises:
         NotFound: nothing of this prompt was answered in the window.
     """
-    until = now or datetime.now(UTC)
-    since = _iso(until - window)
-    seen = {row["digest"]: row["release"] for row in answers(store.settings, name, since)}
-    if not seen:
+    since = iso(until - window)
+    rows = [row for row in answers(store.settings, name, since) if row["at"] <= iso(until)]
+    if not rows:
         raise NotFound(
-            f"No answer of {name!r} since {since}: ask it something first, or take a longer --window. Does the "
-            "follower run, and is SWITCHYARD_EVENT_SHARE above 0?"
+            f"No answer of {name!r} since {since}: ask it something first, or take a longer --window. Is that its name "
+            "(`switchyard live` lists them), does the follower run, is SWITCHYARD_EVENT_SHARE above 0?"
         )
-    return tuple(_watched(store, name, digest, window, until, early) for digest in sorted(seen, key=seen.__getitem__))
+    by_digest: dict[str, list[Row]] = {}
+    for row in rows:
+        by_digest.setdefault(row["digest"], []).append(row)
+    return tuple(
+        _watched(store, of_release, window, until, early)
+        for of_release in sorted(by_digest.values(), key=lambda found: str(found[-1]["release"]))
+    )
 
 
-def _watched(store: ObjectStore, name: str, digest: str, window: timedelta, until: datetime, early: bool) -> Watched:
-    rows = [row for row in answers(store.settings, name, "", digest) if row["at"] <= _iso(until)]
-    reference = pinned(store, name, digest) or pin(store, name, digest, rows, window, until, early)
-    since = _iso(until - window)
+def _watched(store: ObjectStore, rows: Sequence[Row], window: timedelta, until: datetime, early: bool) -> Watched:
+    """One release; `rows` are its answers of the window."""
+    newest = rows[-1]
+    name, digest = newest["name"], newest["digest"]
+    reference = pinned(store, name, digest) or pin(store, name, digest, window, until, early=early)
 
     def watched(status: Status, count: int, **more: Any) -> Watched:
-        return Watched(name, rows[-1]["release"], digest, since, _iso(until), count, len(reference), status, **more)
+        since = iso(until - window)
+        return Watched(name, newest["release"], digest, since, iso(until), count, len(reference), status, **more)
 
     if not reference:
         return watched("gathering", len(rows))
-    after = max(since, reference[-1]["at"])
-    inside = [row for row in rows if row["at"] > after]
+    inside = [row for row in rows if row["at"] > reference[-1]["at"]]
     if len(inside) < LEAST_WINDOW:
         return watched("too few", len(inside))
     found, drawn = _judged(reference, inside, window)
@@ -120,5 +132,6 @@ def _judged(reference: Sequence[Row], inside: Sequence[Row], window: timedelta) 
     return found, Drawn(topics.shares(now), topics.shares(before), topics.points(now), topics.points(before))
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """UTC in ISO 8601, with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

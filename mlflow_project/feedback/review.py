@@ -29,6 +29,7 @@ from mlflow_project.rules.scorers.words import normalised
 STRATEGIES = ("random", "low-groundedness", "disagreement")
 _SHOWN = ("event_id", "request_id", "name", "release", "digest", "at", "trace_id", "question", "answer", "groundedness")
 _FILLED = ("judgement", "corrected_answer", "comment")
+_TEXTS = ("event_id", "request_id", "name", "release", "digest", "trace_id", *_FILLED)
 _SCORES = {"good": 1.0, "bad": 0.0}
 
 
@@ -91,15 +92,17 @@ def read_judgements(path: Path, author: str, masker: Masker) -> tuple[FeedbackEv
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise NotFound(f"There is no file {path}: `switchyard review` writes one.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidData(f"{path} cannot be read: {error}") from error
     events: list[FeedbackEvent] = []
     mistakes: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = _row(line)
             if any(row[key] is not None for key in _FILLED):
                 events.append(_event(row, author, masker))
-        except (ValueError, KeyError, TypeError) as error:
-            mistakes.append(f"line {number}: {error!r}")
+        except ValueError as error:
+            mistakes.append(f"line {number}: {error}")
     if mistakes:
         raise InvalidData("\n  ".join([f"{path} has {len(mistakes)} mistake(s):", *mistakes]))
     return tuple(events)
@@ -111,6 +114,18 @@ def hand_in(store: ObjectStore, events: Sequence[FeedbackEvent]) -> bool:
     day = max(event.at for event in events)[:10]
     data = "".join(json.dumps(event.to_dict(), ensure_ascii=False) + "\n" for event in events).encode()
     return store.put_new(store.settings.raw_bucket, f"{EVENTS}day={day}/review-{name}.jsonl", data)
+
+
+def _row(line: str) -> Row:
+    """A line as it was written, filled in or not; ValueError says what is wrong with it."""
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError("it is no JSON object")
+    if missing := [key for key in (*_SHOWN, *_FILLED) if key not in row]:
+        raise ValueError(f"{', '.join(missing)} is missing: keep every field that `switchyard review` wrote")
+    if wrong := [key for key in _TEXTS if not isinstance(row[key], str | None)]:
+        raise ValueError(f"{', '.join(wrong)} is no text")
+    return row
 
 
 def _event(row: Row, author: str, masker: Masker) -> FeedbackEvent:
