@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -26,7 +26,15 @@ _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
 }
 
 
-class JsonLines(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """`clean` is what an exception's trace goes through: its message may hold what somebody asked."""
+
+    def __init__(self, clean: Callable[[str], str] = str) -> None:
+        super().__init__()
+        self.clean = clean
+
+
+class JsonLines(_Formatter):
     """One JSON object a line: time, level, logger, message, the request's trace, and whatever `extra` held."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -39,18 +47,18 @@ class JsonLines(logging.Formatter):
             **_fields(record),
         }
         if record.exc_info:
-            event["trace"] = self.formatException(record.exc_info)
+            event["trace"] = self.clean(self.formatException(record.exc_info))
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-class Readable(logging.Formatter):
+class Readable(_Formatter):
     """For a terminal: level, logger, message, then the fields as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and the trace of an error below it."""
         fields = "  ".join(f"{key}={value}" for key, value in (_context() | _fields(record)).items())
         line = f"{record.levelname.lower():7} {record.name}: {record.getMessage()}" + (f"  {fields}" if fields else "")
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{self.clean(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -67,10 +75,11 @@ def _context() -> dict[str, Any]:
     return found | {"release": trace.release} if trace.release is not None else found
 
 
-def set_up_logs(level: str | None = None) -> None:
-    """Logs go to stderr, as JSON lines unless that is a terminal; `SWITCHYARD_LOG_LEVEL` sets the level."""
+def set_up_logs(level: str | None = None, clean: Callable[[str], str] = str) -> None:
+    """Logs go to stderr, as JSON lines unless that is a terminal; `SWITCHYARD_LOG_LEVEL` sets the level. What
+    exceptions say goes through `clean` first."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Readable() if sys.stderr.isatty() else JsonLines())
+    handler.setFormatter(Readable(clean) if sys.stderr.isatty() else JsonLines(clean))
     chosen = level or os.environ.get("SWITCHYARD_LOG_LEVEL", "WARNING")
     logging.basicConfig(level=chosen.upper(), handlers=[handler], force=True)
 

@@ -7,9 +7,11 @@ from starlette.types import ASGIApp
 
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.logs import set_up_logs
+from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
     GuardSettings,
     KeySettings,
+    LogSettings,
     ProviderSettings,
     SealSettings,
     ServerSettings,
@@ -27,7 +29,8 @@ from serving.routes import chat, feedback, llm_query, prompts, releases, webhook
 def create_app() -> ASGIApp:
     """What a worker process runs: settings from the environment. The context stands around everything, so that the
     answer to a defect of ours has its request's id too."""
-    set_up_logs()
+    masker = Masker(load(LogSettings).mask_patterns)
+    set_up_logs(clean=lambda text: masker.mask(text).text)
     return RequestContext(build(load(ServerSettings), load(SealSettings), load(ProviderSettings)))
 
 

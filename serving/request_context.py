@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from mlflow_project.rules.masking import Masker
 from mlflow_project.telemetry import tracing
 from mlflow_project.telemetry.tracing import Trace
 from serving.observe import Observer
@@ -21,6 +22,8 @@ from serving.shelf import Live
 from serving.worker import Worker
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
+_MASKER = Masker()
 _READ = {b"x-request-id", b"traceparent", b"tracestate"}
 _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -79,7 +82,7 @@ def note_release(request: Request, worker: Worker, live: Live, *, asked: bool) -
 
 
 def _begun(scope: Scope, listening: bool) -> Trace:
-    """The request's trace and id; who brings no id of his own has the trace's."""
+    """The request's trace and id; who brings no id of his own that can be recorded has the trace's."""
     given = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
     context = given.get(b"traceparent", ""), given.get(b"tracestate", "")
     trace = tracing.begin(scope["method"], *context, listening=listening)
@@ -87,7 +90,13 @@ def _begun(scope: Scope, listening: bool) -> Trace:
     state["began"] = time.perf_counter()
     own = given.get(b"x-request-id", "")
     state["request_id"] = trace.root.attributes["switchyard.request_id"] = (
-        own if _ID.fullmatch(own) else f"{trace.trace_id:032x}"
+        own if _recordable(own) else f"{trace.trace_id:032x}"
     )
     state["release_headers"] = ()
     return trace
+
+
+def _recordable(own: str) -> bool:
+    """Whether an id stands for itself and nothing else: it goes into logs and traces as it is, and an address, a key or
+    a number with a right check digit does not. In a UUID such numbers stand by chance."""
+    return _ID.fullmatch(own) is not None and (_UUID.fullmatch(own) is not None or not _MASKER.mask(own).found)

@@ -25,7 +25,7 @@ from tests.observability.traffic import NAME
 from tests.provider.fixtures import GEMINI_MODEL, Simulated
 from tests.serving.conftest import Host, Releases, until
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 DURATION_RATE = f'rate(llm_request_duration_count{{model_name="{GEMINI_MODEL}"}}[1m])'
 SLOWEST = "histogram_quantile(0.99, sum by(le, model_name) (rate(llm_request_duration_bucket[1m])))"
@@ -50,7 +50,7 @@ def asked(
         LLM_API_KEY="not-a-key",
         OTEL_EXPORTER_OTLP_ENDPOINT=observed.collector,
         SWITCHYARD_API_KEYS_FILE=str(folder / "keys.json"),
-        SWITCHYARD_EVENT_SHIP_MS="500",
+        SWITCHYARD_EVENT_SHIP_MS="2000",
         SWITCHYARD_TELEMETRY_INTERVAL_MS="500",
         SWITCHYARD_QUALITY_SHARE="1",
         SWITCHYARD_LOG_TEXTS="true",

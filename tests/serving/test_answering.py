@@ -272,7 +272,8 @@ def test_the_request_id_and_security_headers_are_on_every_answer(host: Host) -> 
     answer = host.http.get("/releases", headers={"X-Request-Id": "abc-123"})
     assert answer.headers["X-Request-Id"] == "abc-123"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert len(host.http.get("/nope", headers={"X-Request-Id": "b a d"}).headers["X-Request-Id"]) == 32
+    for unfit in ("b a d", "sk-proj-abcdefghij0123456789", "078-05-1120"):
+        assert len(host.http.get("/nope", headers={"X-Request-Id": unfit}).headers["X-Request-Id"]) == 32
 
 
 def test_a_running_request_is_finished_when_the_server_is_told_to_stop(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from mlflow_project.logs import JsonLines, Readable
+from mlflow_project.rules.masking import Masker
 from mlflow_project.telemetry import tracing
 
 
@@ -41,3 +43,17 @@ def test_an_event_is_one_line_whatever_stands_in_it() -> None:
 
 def test_a_terminal_shows_the_fields_too() -> None:
     assert Readable().format(record(release="qa/7")) == "info    serving: LLM Query  release=qa/7"
+
+
+def test_what_an_exception_says_is_cleaned_before_it_is_written() -> None:
+    try:
+        raise ValueError("who is anna@example.com")
+    except ValueError:
+        defect = record(exc_info=sys.exc_info())
+
+    def clean(text: str) -> str:
+        return Masker().mask(text).text
+
+    for written in (JsonLines(clean).format(defect), Readable(clean).format(defect)):
+        assert "who is [email]" in written
+        assert "anna" not in written

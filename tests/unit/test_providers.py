@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_project.adapters.providers import provider_for
-from mlflow_project.adapters.providers.complaint import retry_after
+from mlflow_project.adapters.providers.complaint import LONGEST, complaint, retry_after
 from mlflow_project.adapters.providers.gemini import gemini_schema
 from mlflow_project.adapters.providers.health import FAILURES, MOST_RETRIES, PAUSE_SECONDS, Health
 from mlflow_project.adapters.providers.sse import events
@@ -157,3 +158,10 @@ def test_any_text_has_a_sentiment_with_a_confidence(text: str) -> None:
     found = sentiment_of(text)
     assert 0 <= found.confidence <= 1
     assert len(found.reason) <= 500
+
+
+def test_a_complaint_is_masked_before_it_is_cut_so_that_no_half_of_a_number_is_left() -> None:
+    card = "4111 1111 1111 1111"
+    for before in range(LONGEST - len(card) - 8, LONGEST):
+        said = complaint(400, orjson.dumps({"error": {"message": "x" * before + f" {card} is no question"}}), "", ())
+        assert "4111" not in said

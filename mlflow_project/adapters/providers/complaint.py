@@ -14,6 +14,7 @@ from mlflow_project.domain.release import Message
 from mlflow_project.rules.masking import Masker
 
 LONGEST = 300
+_READ = 10_000
 _ECHO = 16
 
 _MASKER = Masker()
@@ -21,12 +22,12 @@ _MASKER = Masker()
 
 def complaint(status: int, body: bytes, secret: str, messages: Sequence[Message]) -> str:
     """The error message of a JSON body, cleaned; the status's phrase where there is none or it repeats the prompt."""
-    text = " ".join(_message(body).split())[:LONGEST]
+    text = " ".join(_message(body).split())[:_READ]
     if not text or _echoes(text, messages):
         return _phrase(status)
     if secret:
         text = text.replace(secret, "[key]")
-    return _MASKER.mask(text).text
+    return _MASKER.mask(text).text[:LONGEST]  # cut last: half of a number would not be known for one
 
 
 def retry_after(value: str | None) -> float | None:
