@@ -1,6 +1,6 @@
 """What each signal costs the server on the request path: on and off, in one run.
 
-`python -m bench.telemetry [--seconds 3] [--rounds 5]`, with Go; no stack has to run. One server a row, each
+`python -m bench.telemetry [--seconds 2.5] [--rounds 5]`, with Go; no stack has to run. One server a row, each
 with one worker over the same simulated provider, which takes the telemetry too; each row adds one signal to
 nothing at all. Figures are medians of rounds in turn.
 """
@@ -26,9 +26,11 @@ NOTHING, EVERYTHING = "nothing", "everything"
 GOAL = 1.25
 """Everything on may cost a quarter more CPU a request than nothing at all."""
 
+OFF = {"SWITCHYARD_LOG_QUERIES": "false", "SWITCHYARD_EVENT_SHARE": "0"}
 SENT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "SWITCHYARD_TRACE_SHARE": "0", "SWITCHYARD_QUALITY_SHARE": "0"}
 LOGGED = {"SWITCHYARD_LOG_QUERIES": "true"}
 TEXTS = {"SWITCHYARD_LOG_TEXTS": "true"}
+EVENTS = {"SWITCHYARD_EVENT_SHARE": "1"}
 SIGNALS: dict[str, dict[str, str]] = {
     NOTHING: {},
     "logs": LOGGED,
@@ -37,14 +39,15 @@ SIGNALS: dict[str, dict[str, str]] = {
     "metrics, quality of 5 %": SENT | {"SWITCHYARD_QUALITY_SHARE": "0.05"},
     "metrics, traces of 5 %": SENT | {"SWITCHYARD_TRACE_SHARE": "0.05"},
     "metrics, traces of all": SENT | {"SWITCHYARD_TRACE_SHARE": "1"},
-    EVERYTHING: LOGGED | TEXTS | SENT | {"SWITCHYARD_TRACE_SHARE": "0.05", "SWITCHYARD_QUALITY_SHARE": "0.05"},
+    "events of all, masked": EVENTS,
+    EVERYTHING: LOGGED | TEXTS | EVENTS | SENT | {"SWITCHYARD_TRACE_SHARE": "0.05", "SWITCHYARD_QUALITY_SHARE": "0.05"},
 }
 
 
 def main() -> None:
     """Start a host for each signal, load all in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=float, default=2.5)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with ExitStack() as running:
@@ -62,7 +65,7 @@ def _hosts(running: ExitStack, folder: Path, to: str) -> Iterator[Side]:
         releases = Snapshots(folder / f"host-{number}")
         releases.seal(NAME, provider=ProviderChoice("openai", MODEL, {"tries": 1}))
         releases.point(NAME, 1)
-        host = releases.host(**{"LLM_API_URL": to, "SWITCHYARD_LOG_QUERIES": "false", **told})
+        host = releases.host(**{"LLM_API_URL": to, **OFF, **told})
         running.callback(host.stop)
         host.start_server()
         assert host.server is not None, "the server was started"

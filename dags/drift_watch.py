@@ -4,7 +4,7 @@
 **What it does.** Spark turns the events of live traffic into the tables of answers and feedback (`collect`); then each
 prompt's last window is compared with the reference of its release (`watch`): an MLflow run, rows of the table `drift`,
 metrics that the alert `Drift` looks at. Where questions drifted, an event of the asset `question_drift` starts
-`prepare_knowledge`; where answers did, one of `answer_drift` starts `evaluate_and_promote`.
+`prepare_knowledge`; where answers or documents did, one of `answer_drift` starts `evaluate_and_promote`.
 
 **When.** Daily at 04:00 UTC; by hand, for one prompt or another window if you like.
 
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 
 @task
 def watch(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every prompt's verdict; one that nobody asked has none."""
+    """Every release's verdict, and the documents'; a prompt that nobody asked has none."""
     found = []
     for name in [params["name"]] if params["name"] else prompts():
         said = switchyard("drift", name, "--window", params["window"], "--no-collect", accept=(0, NOT_FOUND))
-        found += said.get("releases", []) if said else []
+        found += [*said["releases"], *([said["corpus"]] if said["corpus"] else [])] if said else []
     for release in found:
         log.info(release["explanation"])
     return found
@@ -49,8 +49,8 @@ def questions_drifted(found: list[dict[str, Any]]) -> bool:
 
 @task.short_circuit
 def answers_drifted(found: list[dict[str, Any]]) -> bool:
-    """Whether the answers of any release drifted, or what they mean."""
-    return any(release["kinds"].get(kind) for release in found for kind in ("output", "embeddings"))
+    """Whether the answers of any release drifted, what they mean, or the documents that they come from."""
+    return any(release["kinds"].get(kind) for release in found for kind in ("output", "embeddings", "corpus"))
 
 
 @task(outlets=[QUESTION_DRIFT])

@@ -56,7 +56,7 @@ def bearer(key: str) -> Mapping[str, str]:
 
 def ask_until(enough: threading.Event, host: Host, provider: Simulated, limited: str) -> None:
     """All kinds of requests, again and again; `limited` is a key that may ask twice a minute."""
-    while not enough.wait(0.02):
+    while not enough.wait(0.2):
         for question in ("What does a gate decide?", "zzzz qqqq", "My address is anna@example.com, what is a seal?"):
             provider.script.always = random.choice([SAID, SAID, UNKNOWN])
             if random.random() < 0.2:
