@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,8 +82,7 @@ def from_feedback(
         cases = cases_from_feedback(live.answers(store.settings, name), rows, known, good)
         if cases:
             path = (out or _folder()) / f"{name}-from-feedback.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(jsonlib.dumps(case, ensure_ascii=False) + "\n" for case in cases), encoding="utf-8")
+            _write(path, cases)
             written[name] = {"file": str(path), "cases": len(cases)}
     if not written:
         raise NotFound(
@@ -90,6 +90,14 @@ def from_feedback(
         )
     told = [f"{one['cases']} cases of {name} in {one['file']}" for name, one in written.items()]
     emit(written, json, lambda console: console.print("\n".join(told), markup=False, soft_wrap=True))
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(jsonlib.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    except OSError as error:
+        raise InvalidData(f"{path} cannot be written: {error}") from error
 
 
 def _cases() -> None:

@@ -18,17 +18,21 @@ from mlflow_project.rules.drift.profiles import compare
 
 
 def corpus_drift(registry: Registry, name: str, alias: str = "Production") -> Watched | None:
-    """What changed in the documents since the pinned version; None where there is nothing to compare: no knowledge
-    base, no profile of the pinned version, or none after it."""
+    """What changed in the documents under the release of an alias; None where there is no such release."""
     entry = registry.entry(name)
     version = entry.aliases.get(alias) if entry is not None else None
     if version is None:
         return None
     manifest = manifest_of(registry.version(name, version))
-    profiles = _profiles(manifest.knowledge_base) if manifest.knowledge_base is not None else None
-    if profiles is None:
-        return None
-    return _watched(Release(version, manifest_digest(manifest), manifest), *profiles)
+    return documents_drift(Release(version, manifest_digest(manifest), manifest))
+
+
+def documents_drift(release: Release) -> Watched | None:
+    """What changed in the documents since the release pinned them; None where there is nothing to compare: no knowledge
+    base, no profile of the pinned version, or none after it."""
+    base = release.manifest.knowledge_base
+    profiles = _profiles(base) if base is not None else None
+    return _watched(release, *profiles) if profiles is not None else None
 
 
 def _profiles(base: KnowledgeBase) -> tuple[Row, Row] | None:

@@ -67,19 +67,21 @@ def write_sample(rows: Sequence[Row], path: Path) -> None:
     """The file for a person.
 
     Raises:
-        InvalidData: there is a file already, perhaps with judgements in it.
+        InvalidData: there is a file already, perhaps with judgements in it, or none can be written there.
     """
     lines = [
         json.dumps({**{key: row[key] for key in _SHOWN}, **dict.fromkeys(_FILLED)}, ensure_ascii=False) for row in rows
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
-    except FileExistsError as error:
-        raise InvalidData(
-            f"{path} is there already, perhaps with judgements in it: name another with --out."
-        ) from error
+    except OSError as error:
+        if path.exists():
+            raise InvalidData(
+                f"{path} is there already, perhaps with judgements in it: name another with --out."
+            ) from error
+        raise InvalidData(f"{path} cannot be written: {error}") from error
 
 
 def read_judgements(path: Path, author: str, masker: Masker) -> tuple[FeedbackEvent, ...]:
@@ -121,8 +123,8 @@ def _row(line: str) -> Row:
     row = json.loads(line)
     if not isinstance(row, dict):
         raise ValueError("it is no JSON object")
-    if missing := [key for key in (*_SHOWN, *_FILLED) if key not in row]:
-        raise ValueError(f"{', '.join(missing)} is missing: keep every field that `switchyard review` wrote")
+    if missing := [key for key in _TEXTS if key not in row]:
+        raise ValueError(f"{', '.join(missing)}: missing; keep every field that `switchyard review` wrote")
     if wrong := [key for key in _TEXTS if not isinstance(row[key], str | None)]:
         raise ValueError(f"{', '.join(wrong)} is no text")
     return row

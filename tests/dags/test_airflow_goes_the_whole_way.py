@@ -15,6 +15,9 @@ import psutil
 import pytest
 
 from mlflow_project.adapters.airflow import airflow_settings, announce_candidate
+from mlflow_project.drift.record import announce
+from mlflow_project.drift.watch import Watched
+from mlflow_project.rules.drift.calibration import Found
 from stack.airflow import processes
 from stack.ports import is_free
 from tests.dags.driving import ROOT, RunningAirflow, manage, until
@@ -139,6 +142,15 @@ def test_an_announced_candidate_gets_a_run(airflow: RunningAirflow, prepared: st
     assert airflow.ended(PROMOTE, new) == "success", airflow.tasks(PROMOTE, new)
     assert airflow.result(PROMOTE, new, "choose") == [{"name": "qa", "version": 3}]
     assert in_production() == "qa/2"
+
+
+def test_announced_drift_gets_a_run(airflow: RunningAirflow, prepared: str) -> None:
+    before = airflow.runs(PROMOTE, "asset_triggered")
+    longer = Found("answer length", distance=0.9, usual=0.1, score=4.0, p=0.001)
+    drifted = Watched("qa", "qa/2", "sha256:0", "", "", rows=100, reference=100, status="drift", found=(longer,))
+    assert announce(airflow_settings(), [drifted]) == ["answer_drift"]
+    new = until(lambda: airflow.runs(PROMOTE, "asset_triggered")[len(before) :], 60, lambda: "no run was started")[0]
+    assert airflow.ended(PROMOTE, new) == "success", airflow.tasks(PROMOTE, new)
 
 
 def test_down_stops_every_process_and_frees_the_port(airflow: RunningAirflow) -> None:

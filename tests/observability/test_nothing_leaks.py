@@ -4,8 +4,10 @@ in two, a provider that complains with them. Afterwards all that was written and
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -119,21 +121,31 @@ def test_ten_thousand_prompts_models_routes_and_keys_make_no_series_of_their_own
     assert newest.count(b"success") < 200
 
 
-def test_a_backend_that_is_down_costs_no_request_and_no_memory(provider_process: Simulated, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["down", "silent"])
+def test_a_backend_that_is_down_or_silent_costs_no_request_and_no_memory(
+    provider_process: Simulated, tmp_path: Path, how: str
+) -> None:
     own = Snapshots(tmp_path)
     own.seal(NAME, provider=ProviderChoice("gemini", GEMINI_MODEL, {"tries": 1}))
     own.point(NAME, 1)
-    to = {"LLM_API_URL": provider_process.gemini_url, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    host = own.host(**to, **RECORDED)
-    host.start_server()
-    try:
-        assert {host.ask(NAME).status_code for _ in range(1000)} == {200}
-        (pid,) = host.workers()
-        before = psutil.Process(pid).memory_info().rss
-        assert {host.ask(NAME).status_code for _ in range(3000)} == {200}
-        assert psutil.Process(pid).memory_info().rss < before + 15e6
-    finally:
-        host.stop()
+    with socket.create_server(("127.0.0.1", 0)) as unheard:  # takes connections, and never a byte
+        backend = f"http://127.0.0.1:{unheard.getsockname()[1] if how == 'silent' else 1}"
+        host = own.host(LLM_API_URL=provider_process.gemini_url, OTEL_EXPORTER_OTLP_ENDPOINT=backend, **RECORDED)
+        host.start_server()
+        try:
+            assert statuses(host, 1500) == {200}
+            (pid,) = host.workers()
+            before = psutil.Process(pid).memory_info().rss
+            assert statuses(host, 3000) == {200}
+            assert psutil.Process(pid).memory_info().rss < before + 15e6
+        finally:
+            host.stop()
+
+
+def statuses(host: Host, count: int) -> set[int]:
+    """Of so many requests, eight at once."""
+    with ThreadPoolExecutor(8) as callers:
+        return set(callers.map(lambda _: host.ask(NAME).status_code, range(count)))
 
 
 def everything_below(folder: Path) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from mlflow_project.domain.release import KnowledgeBase, Manifest, Release
+from mlflow_project.drift.corpus import documents_drift
 from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs.preparation import Counts
 from spark_jobs.profile_documents import profile_documents
@@ -61,7 +63,18 @@ def test_each_column_and_version_has_one_row_and_topics_stay_comparable(
     old, new = (topics_of(row) for row in rows)
     assert old.terms == new.terms
     assert (old.centres == new.centres).all()
+    drift = documents_drift(pinning(table, first["corpus_version"]))
+    assert drift is not None
+    assert (drift.reference, drift.rows, drift.since < drift.until) == (27, 21, True)
+    assert {one.check for one in drift.found if one.alarm} == {"corpus language"}, drift.explanation
+    assert documents_drift(pinning(table, second["corpus_version"])) is None, "nothing came after it"
     with pytest.raises(NotFound, match=r"No run left .* at version 9"):
         profile_documents(spark, table, 9)
     with pytest.raises(InvalidData, match="no profile of colour"):
         profile_documents(spark, table, names=["colour"])
+
+
+def pinning(table: str, version: int) -> Release:
+    """A release that answers from this version of the documents."""
+    manifest = Manifest("prompt", "qa", knowledge_base=KnowledgeBase(table, version, "none"))
+    return Release(1, "sha256:" + "0" * 64, manifest)

@@ -62,6 +62,17 @@ def test_a_wrong_line_is_told_with_its_number_and_a_missing_file_too(tmp_path: P
     path.write_text(path.read_text().replace('"judgement": null', '"judgement": "perfect"'))
     with pytest.raises(InvalidData, match=r"line 1: .*good, bad or null"):
         read_judgements(path, "user:me", Masker())
+    path.write_text('{"event_id": "e1"}\n[1]\nnot json')
+    with pytest.raises(
+        InvalidData, match=r"3 mistake\(s\):\n.*line 1: .*comment: missing.*\n.*line 2: .*no JSON object"
+    ):
+        read_judgements(path, "user:me", Masker())
+    path.write_bytes(b"\xff\x00")
+    for unreadable in (path, tmp_path):
+        with pytest.raises(InvalidData, match="cannot be read"):
+            read_judgements(unreadable, "user:me", Masker())
+    with pytest.raises(InvalidData, match="cannot be written"):
+        write_sample(rows(1.0), path / "below.jsonl")
     with pytest.raises(NotFound):
         read_judgements(tmp_path / "none.jsonl", "user:me", Masker())
 
