@@ -4,6 +4,7 @@ collector and the real Prometheus. Only the outside LLM is simulated."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -40,7 +41,7 @@ PANELS = [(board.title, panel.title, expr) for board in BOARDS for panel in boar
 def asked(
     observed: Observed, released: Releases, provider_process: Simulated, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
-    """A host that is asked all the time, after a flip, a verdict, a job and two looks for drift."""
+    """A host that is asked all the time, after a flip, a verdict, a job and a look for drift."""
     folder = tmp_path_factory.mktemp("observed")
     keys = KeyFile(folder / "keys.json")
     (asker, _), (limited, _) = keys.create("asker", ("call",)), keys.create("few", ("call",), {"requests": "2/minute"})
@@ -66,10 +67,11 @@ def asked(
         before, after = (traffic.seal(released, base, system) for system in ("one", "two"))
         released.point(NAME, before.version)
         host.serves(NAME, before.version)
+        began = time.monotonic()
         asking.start()
         traffic.flip_by_command(host, observed, after.version)
         traffic.prepare_by_job(host, observed, folder)
-        traffic.look_for_drift(host, observed)
+        traffic.look_for_drift(host, observed, began)
         traffic.send_this_process(observed)
         yield host
     finally:
@@ -86,7 +88,7 @@ def test_the_query_returns_data(asked: Host, observed: Observed, expression: str
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
 def test_the_metric_reaches_prometheus_under_its_own_name(asked: Host, observed: Observed, metric: Metric) -> None:
-    assert observed.returns(f'{{__name__="{prometheus_name(metric)}"}}')
+    assert observed.returns(f'last_over_time({{__name__="{prometheus_name(metric)}"}}[1d])')
 
 
 @pytest.mark.parametrize("record", ["request_rate:1m", "error_share:5m", "request_duration_ms:p99_5m", "cost_usd:1h"])

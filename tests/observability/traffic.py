@@ -1,6 +1,6 @@
 """Real traffic for the queries to find: questions that are answered, judged, refused, streamed, masked and turned away,
 through a release with a knowledge base, a provider that fails now and then and a key that may ask for little; a flip, a
-job, a verdict and two looks for drift."""
+job, a verdict and a look for drift."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from tests.observability.conftest import Observed
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import GEMINI_MODEL, Simulated
 from tests.serving.conftest import Host, Releases
+from tests.spark.conftest import QUICK_TO_START
 
 NAME = "observed"
+QUICK_SPARK = {"JDK_JAVA_OPTIONS": QUICK_TO_START}
 TEXT = "A gate decides, on evidence, whether an alias may move. A seal says that the gate accepted a release."
 SAID = Behaviour(TEXT, thought_tokens=3, cached_tokens=2)
 UNKNOWN = Behaviour("I do not know.")
@@ -56,7 +59,7 @@ def bearer(key: str) -> Mapping[str, str]:
 
 def ask_until(enough: threading.Event, host: Host, provider: Simulated, limited: str) -> None:
     """All kinds of requests, again and again; `limited` is a key that may ask twice a minute."""
-    while not enough.wait(0.2):
+    while not enough.wait(0.1):
         for question in ("What does a gate decide?", "zzzz qqqq", "My address is anna@example.com, what is a seal?"):
             provider.script.always = random.choice([SAID, SAID, UNKNOWN])
             if random.random() < 0.2:
@@ -77,12 +80,16 @@ def flip_by_command(host: Host, observed: Observed, version: int) -> None:
     subprocess.run(command, env={**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}, check=True)
 
 
-def look_for_drift(host: Host, observed: Observed) -> None:
-    """`switchyard drift` twice: the first pins what was answered until then, the second measures what came after."""
+def look_for_drift(host: Host, observed: Observed, asked_since: float) -> None:
+    """`switchyard drift`, when two minutes have been answered: the first is the reference, the last is judged."""
+    time.sleep(max(0.0, asked_since + 125 - time.monotonic()))
     switchyard = Path(sys.executable).parent / "switchyard"
-    env = {**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
-    for more in (["--pin"], []):
-        subprocess.run([switchyard, "drift", NAME, "--window", "10m", *more], env=env, check=True)
+    env = {**host.env, **QUICK_SPARK, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
+    done = subprocess.run(
+        [switchyard, "drift", NAME, "--window", "1m", "--json"], env=env, check=True, stdout=subprocess.PIPE
+    )
+    (release,) = json.loads(done.stdout)["releases"]
+    assert release["found"], release["explanation"]
 
 
 def prepare_by_job(host: Host, observed: Observed, folder: Path) -> None:
@@ -91,8 +98,9 @@ def prepare_by_job(host: Host, observed: Observed, folder: Path) -> None:
     lines = [json.dumps({"id": str(number), "text": f"{TEXT} {number}"}) for number in range(2)]
     raw.write_text("\n".join([*lines, "no json"]), encoding="utf-8")
     job = [Path(sys.executable).parent / "spark-submit", ROOT / "spark_jobs" / "llm_data_prep.py", raw, folder / "out"]
-    env = {**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector, "PYSPARK_PYTHON": sys.executable}
+    env = {**host.env, **QUICK_SPARK, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
     env |= {
+        "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_CONF_DIR": str(Path(env["SWITCHYARD_STATE"]) / "spark/conf"),
     }
