@@ -38,6 +38,29 @@ _IBAN_LENGTHS = {
 
 _AT = r"(?:@|%40|\\u0040|&#64;|\s?[\[({]\s?at\s?[\])}]\s?)"
 _DOT = r"(?:\.|\s?[\[({]\s?dot\s?[\])}]\s?)"
+_TOP = r"(?:com|org|net|edu|gov|io|co|ai|eu|de|fr|uk|es|it|nl|pl|example)\b"
+_ISSUED = (
+    r"(?:sk|pk|rk)[-_](?:[a-zA-Z0-9]+[-_])*[a-zA-Z0-9]{12,}\b",
+    r"(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    r"AIza[\w-]{30,}",
+    r"gh[pousr]_\w{30,}",
+    r"github_pat_\w{20,}",
+    r"xox[abposr]-[\w-]{10,}",
+    r"xapp-\d-[\w-]{6,}",
+    r"glpat-[\w-]{16,}",
+    r"hf_[a-zA-Z0-9]{20,}",
+    r"sy_[\w-]{20,}",
+    r"(?:npm_|whsec_|shpat_|dop_v1_)\w{20,}",
+    r"dapi[0-9a-f]{32}\b",
+    r"SG\.[\w-]{16,}\.[\w-]{16,}",
+    r"(?:ya29|hvs)\.[\w-]{20,}",
+    r"pypi-[\w-]{16,}",
+)
+"""Keys that their issuers gave a beginning by which to know them."""
+_SECRET = (
+    r"(?:access|auth|refresh|session|client)?[_-]?(?:api[_-]?key|access[_-]?key|secret(?:[_-]\w{1,32})?|token|pass"
+    r"(?:word|wd|phrase)|pwd)\b"
+)
 _SEPARATED_DIGITS = r"(?<![\w.])\d(?:[ \-.]?\d){%s}(?![\w]|\.\d)"
 
 
@@ -126,14 +149,20 @@ def _pattern(kind: str, regex: str, holds: Callable[[str], bool] | None = None, 
 PATTERNS: tuple[Pattern, ...] = (
     _pattern("key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", flags=re.DOTALL),
     _pattern("key", r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]+)?"),
-    _pattern("key", r"\b(?:sk|pk|rk)[-_](?:[a-zA-Z0-9]+[-_])*[a-zA-Z0-9]{12,}\b"),
-    _pattern("key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{20,}"),
-    _pattern("key", r"\bxox[abposr]-[\w-]{10,}|\bglpat-[\w-]{16,}|\bhf_[a-zA-Z0-9]{20,}|\bsy_[\w-]{20,}"),
-    _pattern("key", r"\bBearer\s+[\w.~+/=-]{8,}", flags=re.IGNORECASE),
+    _pattern("key", rf"\b(?:{'|'.join(_ISSUED)})"),
+    _pattern("key", r"\b(?:Bearer\s+|Authorization:\s*(?:Basic|Token|ApiKey)\s+)[\w.~+/=-]{8,}", flags=re.IGNORECASE),
+    Pattern("key", re.compile(r"(?<=://)[^\s/@:]{1,64}:[^\s/@]{1,128}(?=@)"), hint=re.compile("://")),
     _pattern(
         "key",
-        r"\b(?:api[_-]?key|secret|token|passw(?:or)?d|pwd)\b[\"']?\s*[:=]\s*[\"']?[^\s\"',;&}]{6,}",
+        rf"(?:\b|_){_SECRET}[\"']?\s*(?:[:=]\s*[\"']?|\bis\s+(?=\S*\d))[^\s\"',;&}}]{{6,}}",
         flags=re.IGNORECASE,
+    ),
+    Pattern(
+        "email",
+        re.compile(
+            rf"[\w.+-]{{1,64}}\s+at\s+[\w-]{{1,63}}(?:\s+dot\s+[\w-]{{1,63}}){{0,2}}\s+dot\s+{_TOP}", re.IGNORECASE
+        ),
+        hint=re.compile(r"\sdot\s", re.IGNORECASE),
     ),
     Pattern(
         "email",
@@ -159,6 +188,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern("national_id", r"(?<!\d)\d{11}(?!\d)", pesel),
     _pattern("phone", r"(?<![\w.])(?:\+|00)\d(?:[ \-./()]{0,3}\d){6,14}(?!\w)", phone),
     _pattern("phone", r"(?<![\w.+/-])\(?0\d{1,5}\)?(?:[ \-./]{1,3}\d{2,}){1,5}(?!\w)", phone),
+    _pattern("phone", r"(?<![\w.+/-])0\d{8,10}(?!\w)"),
     _pattern("phone", r"(?<![\w.+-])\(?[2-9]\d{2}\)?[ \-.]{1,2}\d{3}[ \-.]\d{4}(?!\w)", phone),
 )
 

@@ -55,6 +55,8 @@ def _email(source: random.Random) -> str:
     at = source.choice(["@", "@", "%40", "＠", " [at] ", "(at)", "\\u0040", "&#64;"])
     dot = source.choice([".", ".", " [dot] ", "(dot)"]) if "at" in at else "."
     local = source.choice(["", "a.", "x+tag", "first_"]) + _word(source, 8)
+    if source.random() < 0.1:
+        return f"{local} at {_word(source, 7)} dot {source.choice(['com', 'org', 'de', 'example'])}"
     return f"{local}{at}{_word(source, 7)}{dot}{source.choice(['com', 'org', 'de', 'example'])}"
 
 
@@ -88,6 +90,7 @@ def _phone(source: random.Random) -> str:
         f"0{_digits(source, 3)} {local}",
         f"+33\u00a06 12 {_digits(source, 2)} {_digits(source, 2)} {_digits(source, 2)}",
         f"0044 20 {_digits(source, 4)} {_digits(source, 4)}",
+        f"0{_digits(source, 9)}",
         f"+44-20-{_digits(source, 4)}-{_digits(source, 4)}",
     ]
     return source.choice(forms)
@@ -121,6 +124,14 @@ def _key(source: random.Random) -> str:
         f"glpat-{body[:20]}",
         f"hf_{body}",
         f"Bearer {body}",
+        f"Authorization: Basic {body}==",
+        f"npm_{body}",
+        f"SG.{body[:16]}.{body}",
+        f"aws_secret_access_key={body}",
+        f"client_secret: {body}",
+        f"DB_PASSWORD={body[:12]}",
+        f"accessToken={body}",
+        f"https://robot:{body[:14]}@host.example/path",
         f"password={body[:12]}",
         f'"api_key": "{body}"',
         f"eyJ{body[:12]}.{body[12:]}.{body[:10]}",
