@@ -23,7 +23,7 @@ from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Rel
 from mlflow_project.domain.verdict import Score, Scores
 from mlflow_project.errors import InvalidData, NotFound, SealBroken, Unavailable
 from mlflow_project.evaluation.asking import Ask, Plan
-from mlflow_project.evaluation.cases import cases_digest
+from mlflow_project.evaluation.cases import cases_digest, load_cases
 from mlflow_project.evaluation.compare import judge, keep_verdict, picture
 from mlflow_project.evaluation.extras import Extras
 from mlflow_project.evaluation.library_metrics import known_metrics
@@ -233,3 +233,23 @@ def test_a_dead_mlflow_is_an_outage_and_not_an_empty_answer() -> None:
     experiments = Experiments(RegistrySettings(mlflow_uri="http://127.0.0.1:9"))
     with pytest.raises(Unavailable, match="does not answer"):
         experiments.experiment("evaluate-qa")
+
+
+def test_an_mlflow_dataset_holds_cases_under_either_name_of_an_expectation(bench: Bench, name: str) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(bench.experiments.uri)
+    dataset = mlflow.genai.datasets.create_dataset(name=name)
+    records = [
+        {"inputs": {"id": "b", "question": "Why?"}, "expectations": {"expected_response": "so", "tags": ["t"]}},
+        {"inputs": {"id": "a", "question": "What?", "context": "It is."}, "expectations": {"expected": ["it", "this"]}},
+        {"inputs": {"id": "c", "question": "Who?"}},
+    ]
+    dataset.merge_records(records)
+    assert load_cases(f"dataset:{name}") == (
+        Case("a", "What?", ("it", "this"), context="It is."),
+        Case("b", "Why?", ("so",), tags=("t",)),
+        Case("c", "Who?"),
+    )
+    with pytest.raises(NotFound, match="no dataset"):
+        load_cases(f"dataset:{name}-gone")
