@@ -89,7 +89,7 @@ def ask_with(host: Host, provider: Simulated, secrets: list[str]) -> None:
 
 def ask_wrongly(host: Host, text: str, secret: str) -> None:
     """Secrets where none belongs: names of fields, variables, headers, addresses."""
-    path, plain = f"/prompts/{NAME}/invocations", secret.encode("ascii", "ignore").decode().replace("\n", "")
+    path, plain = f"/prompts/{NAME}/invocations", secret.encode("ascii", "ignore").decode().replace("\n", "").strip()
     host.http.post(path, json={"variables": {secret: text, "question": 1}})
     host.http.post(path, json={"variables": text, secret: text})
     host.http.post(path, content=text.encode())
