@@ -155,17 +155,23 @@ def test_a_hand_on_an_unprotected_alias_is_followed_and_recorded(story: Story) -
 
 
 @pytest.mark.parametrize(
-    ("pointed", "content", "said"),
-    [(9, "sha256:9", "no seal"), (2, "sha256:9", "not what was sealed"), (2, None, "deleted"), (None, None, "is gone")],
+    ("pointed", "content", "said", "cause"),
+    [
+        (9, "sha256:9", "no seal", "unsealed"),
+        (2, "sha256:9", "not what was sealed", "broken_seal"),
+        (2, None, "deleted", "broken_seal"),
+        (None, None, "is gone", "alias_gone"),
+    ],
 )
 def test_a_hand_on_an_alias_is_not_followed_when(
-    story: Story, pointed: int | None, content: str | None, said: str
+    story: Story, pointed: int | None, content: str | None, said: str, cause: str
 ) -> None:
     story.flip(1)
     judgement = judge(story.state, "Production", pointed, content)
     assert judgement.serve is not None
     assert (judgement.serve.version, judgement.record) == (1, "observed_violation")
     assert said in (judgement.refused or "")
+    assert judgement.cause == cause
 
 
 def test_a_protected_name_follows_the_ledger_alone(story: Story) -> None:
@@ -175,13 +181,14 @@ def test_a_protected_name_follows_the_ledger_alone(story: Story) -> None:
     assert judgement.serve is not None
     assert (judgement.serve.version, judgement.record) == (1, "observed_violation")
     assert "protected" in (judgement.refused or "")
+    assert judgement.cause == "moved_by_hand"
 
 
 def test_content_rewritten_under_a_live_version_sounds_the_alarm_and_keeps_serving(story: Story) -> None:
     story.flip(1)
     judgement = judge(story.state, "Production", 1, "sha256:9")
     assert judgement.serve is not None
-    assert (judgement.serve.digest, judgement.record) == ("sha256:1", None)
+    assert (judgement.serve.digest, judgement.record, judgement.cause) == ("sha256:1", None, "broken_seal")
     assert "not what was sealed" in (judgement.refused or "")
 
 

@@ -47,7 +47,7 @@ def test_a_release_that_could_not_be_warmed_is_refused_and_tried_again(tmp_path:
         await worker.start()
         keys.trusted_keys.rename(away)
         folder.write_snapshot(Snapshot(live=(sealed(keys),)))
-        await holds(lambda: [no.name for no in worker.refused] == ["qa"])
+        await holds(lambda: [(no.name, no.cause) for no in worker.refused] == [("qa", "broken_seal")])
         away.rename(keys.trusted_keys)
         await holds(lambda: ("qa", "Production") in worker.shelf.live)
         assert worker.refused == ()
