@@ -50,12 +50,13 @@ def of_store(into: Path) -> None:
 
 def of_prometheus(address: str, into: Path) -> None:
     """Every series with its labels, every value of a label, every rule and alert."""
-    for number, path in enumerate(
-        ('series?match[]={__name__=~".%2B"}', 'query?query={__name__=~".%2B"}', "labels", "rules", "alerts", "metadata")
-    ):
-        answer = httpx.get(f"{address}/api/v1/{path}", timeout=60)
+    every = '{__name__=~".+"}'
+    asked = [("series", {"match[]": every}), ("query", {"query": every})]
+    asked += [(path, {}) for path in ("labels", "rules", "alerts", "metadata")]
+    for path, params in asked:
+        answer = httpx.get(f"{address}/api/v1/{path}", params=params, timeout=60)
         assert answer.status_code == 200, answer.text
-        (into / f"prometheus-{number}").write_bytes(answer.content)
+        (into / f"prometheus-{path}").write_bytes(answer.content)
 
 
 def found(secrets: Iterable[str], folder: Path) -> set[str]:

@@ -122,8 +122,8 @@ def work_with(host: Host, folder: Path, secrets: list[list[str]], provider: Simu
     (cases.parent / "judged.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     switchyard(env, "review", "--judged", str(cases.parent / "judged.jsonl"))
     switchyard(env, "cases", "from-feedback", "--out", str(folder / "from-feedback"))
-    for text in texts:
-        switchyard(env, "rollback", NAME, "--to", "1", "--reason", text, accept=(0, 2, 4))
+    switchyard(env, "rollback", NAME, "--to", "1", "--reason", " ".join(texts))
+    switchyard(env, "promote", NAME, "--version", "2", "--to", "Staging", "--reason", " ".join(texts[::-1]))
 
 
 def switchyard(env: Mapping[str, str], *words: str, accept: tuple[int, ...] = (0,)) -> None:
