@@ -44,6 +44,11 @@ class RunningAirflow:
         found = self.rest.get(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in found}
 
+    def ask_again(self, dag: str, run: str, task: str) -> None:
+        """Clear a task and what comes after it, as by a click on *Clear*."""
+        body = {"dag_run_id": run, "task_ids": [task], "include_downstream": True, "only_failed": False}
+        self.rest.post(f"dags/{dag}/clearTaskInstances", {**body, "reset_dag_runs": True, "dry_run": False})
+
     def result(self, dag: str, run: str, task: str) -> Any:
         """What a task returned."""
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"

@@ -1,5 +1,6 @@
 """The three DAGs on the real scheduler, driven over REST, beside the real stack. The tests follow one story, in order:
-a knowledge base is made, its event brings versions up to Production, a person says no and then yes, and goes back."""
+a knowledge base is made, its event brings versions up to Production; a person goes back, says no and then yes; what
+fails in production is rolled back."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,11 @@ import psutil
 import pytest
 
 from mlflow_project.adapters.airflow import airflow_settings, announce_candidate
+from mlflow_project.api_keys import KeyFile
 from mlflow_project.drift.record import announce
 from mlflow_project.drift.watch import Watched
 from mlflow_project.rules.drift.calibration import Found
+from mlflow_project.settings import KeySettings, load
 from stack.airflow import processes
 from stack.ports import is_free
 from tests.dags.driving import ROOT, RunningAirflow, manage, until
@@ -96,7 +101,6 @@ def test_the_other_candidates_follow_and_a_refused_one_stops_and_shows_why(
     assert not verdict["accepted"]
     assert verdict["reasons"]
     assert airflow.result(PROMOTE, third, "choose")[0]["name"] == "sentiment_analysis", "a refusal does not end the row"
-    airflow.ended(PROMOTE, third)
     assert in_production() == "qa/2"
 
 
@@ -108,6 +112,16 @@ def _next_run(airflow: RunningAirflow, number: int) -> str:
     return str(found[0])
 
 
+@pytest.fixture(scope="module")
+def announced(airflow: RunningAirflow, prepared: str) -> str:
+    """The run that an event about `qa/3` starts, while the next tests go on."""
+    before = airflow.runs(PROMOTE, "asset_triggered")
+    assert announce_candidate(airflow_settings(), "qa", 3)
+    run = until(lambda: airflow.runs(PROMOTE, "asset_triggered")[len(before) :], 60, lambda: "no run was started")[0]
+    return str(run)
+
+
+@pytest.mark.usefixtures("announced")
 def test_a_rollback_offers_the_versions_that_were_live(airflow: RunningAirflow, prepared: str) -> None:
     run = airflow.trigger("rollback", name="qa", reason="a test goes back", choose_from_list=True)
     question = airflow.answer("rollback", run, "pick", 1, map_index=0)
@@ -116,32 +130,54 @@ def test_a_rollback_offers_the_versions_that_were_live(airflow: RunningAirflow, 
     assert airflow.result("rollback", run, "smoke") == "qa/1" == in_production()
 
 
-def test_what_a_person_rejects_stays_out_and_the_run_is_a_success(airflow: RunningAirflow, prepared: str) -> None:
+@pytest.fixture(scope="module")
+def rejected(airflow: RunningAirflow, prepared: str) -> str:
+    """A run on `qa/2` that a person was asked about, and said no to."""
     run = airflow.trigger(PROMOTE, name="qa", version=2, ask_a_person=True)
     question = airflow.answer(PROMOTE, run, "approval", "Reject")
     assert question["subject"] == "qa/2 to Production?"
     assert question["body"]
     assert airflow.ended(PROMOTE, run) == "success", airflow.tasks(PROMOTE, run)
-    assert airflow.tasks(PROMOTE, run)["promote_to_production"] == "skipped"
+    return run
+
+
+def test_what_a_person_rejects_stays_out_and_the_run_is_a_success(airflow: RunningAirflow, rejected: str) -> None:
+    assert airflow.tasks(PROMOTE, rejected)["promote_to_production"] == "skipped"
     assert in_production() == "qa/1"
 
 
-def test_what_a_person_approves_goes_live_and_the_record_names_him(airflow: RunningAirflow, prepared: str) -> None:
-    run = airflow.trigger(PROMOTE, name="qa", version=2, ask_a_person=True)
-    airflow.answer(PROMOTE, run, "approval", "Approve")
-    assert airflow.ended(PROMOTE, run) == "success", airflow.tasks(PROMOTE, run)
-    assert in_production() == "qa/2"
-    flips = [row for row in switchyard("history", "qa") if row["type"] == "flip" and row["alias"] == "Production"]
-    assert "approved in Airflow by switchyard" in flips[-1]["why"]
+def test_what_a_person_approves_goes_live_and_is_rolled_back_when_production_fails_its_smoke_questions(
+    airflow: RunningAirflow, rejected: str
+) -> None:
+    airflow.ask_again(PROMOTE, rejected, "approval")
+    with questions_are_refused():
+        airflow.answer(PROMOTE, rejected, "approval", "Approve")
+        until(lambda: airflow.tasks(PROMOTE, rejected).get("roll_back") == "failed", 150, lambda: "nothing rolled back")
+    assert airflow.ended(PROMOTE, rejected) == "failed", "a person is to look"
+    tasks = airflow.tasks(PROMOTE, rejected)
+    assert (tasks["promote_to_production"], tasks["smoke_in_production"]) == ("success", "failed")
+    flips = [row for row in switchyard("history", "qa") if row["type"] in ("flip", "rollback")]
+    assert "approved in Airflow by switchyard" in flips[-2]["why"], "the record names him"
+    assert flips[-1]["type"] == "rollback"
+    assert "qa/2 failed its smoke questions" in flips[-1]["why"]
+    assert in_production() == "qa/1"
 
 
-def test_an_announced_candidate_gets_a_run(airflow: RunningAirflow, prepared: str) -> None:
-    before = airflow.runs(PROMOTE, "asset_triggered")
-    assert announce_candidate(airflow_settings(), "qa", 3)
-    new = until(lambda: airflow.runs(PROMOTE, "asset_triggered")[len(before) :], 60, lambda: "no run was started")[0]
-    assert airflow.ended(PROMOTE, new) == "success", airflow.tasks(PROMOTE, new)
-    assert airflow.result(PROMOTE, new, "choose") == [{"name": "qa", "version": 3}]
-    assert in_production() == "qa/2"
+@contextmanager
+def questions_are_refused() -> Iterator[None]:
+    """An API key exists that Airflow does not have: the server refuses its questions, and the rest goes on."""
+    keys = load(KeySettings).api_keys_file
+    KeyFile(keys).create("somebody else", ("call",))
+    try:
+        yield
+    finally:
+        keys.unlink()
+
+
+def test_an_announced_candidate_gets_a_run(airflow: RunningAirflow, announced: str) -> None:
+    assert airflow.ended(PROMOTE, announced) == "success", airflow.tasks(PROMOTE, announced)
+    assert airflow.result(PROMOTE, announced, "choose") == [{"name": "qa", "version": 3}]
+    assert airflow.tasks(PROMOTE, announced)["promote_to_staging"] == "skipped"
 
 
 def test_announced_drift_gets_a_run(airflow: RunningAirflow, prepared: str) -> None:
