@@ -14,6 +14,9 @@ import pytest
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.api_keys import KeyFile
+from mlflow_project.promotion.audit import verify
+from mlflow_project.promotion.parts import Parts
+from mlflow_project.promotion.standing import history
 from mlflow_project.rules.content import DEFAULT_PROVIDER, manifest_of
 from mlflow_project.settings import RegistrySettings, load
 from tests.conftest import ROOT, RunningStack
@@ -75,19 +78,15 @@ def test_it_is_evaluated_approved_and_served_with_the_stated_defaults(stack: Run
     assert (verdict["accepted"], verdict["approval"]) == (True, True)
 
     anna, bert = (KeyFile(folder / "keys.json").create(owner, ("call",))[0] for owner in ("anna", "bert"))
-    live = ("promote", name, *number, "--to", "Production")
-    assert "somebody other than key:anna" in switchyard(folder, *live, key=anna, code=4)
     switchyard(folder, "approve", name, *number, key=bert)
-    flip = switchyard(folder, *live, key=anna)
+    flip = switchyard(folder, "promote", name, *number, "--to", "Production", key=anna)
     assert (flip["receipts"]["received"], flip["receipts"]["workers"]) == (1, 1)
     answer = switchyard(folder, "ask", name, "What is the capital of France?", "--context", CONTEXT)
     assert (answer["release"], answer["text"]) == (f"{name}/1", CONTEXT)
-    assert {row["check"]: row["ok"] for row in switchyard(folder, "verify", f"{name}@Production")}["scores"]
-    assert [(row["type"], row["who"]) for row in switchyard(folder, "history", name)][1:] == [
-        ("approval", "key:bert"),
-        ("intent", "key:anna"),
-        ("flip", "key:anna"),
-    ]
+    parts = Parts.connect()
+    assert [finding.check for finding in verify(parts, name) if not finding.ok] == []
+    told = [(record.type, record.who) for record in history(parts, name)]
+    assert told[1:] == [("approval", "key:bert"), ("intent", "key:anna"), ("flip", "key:anna")]
 
 
 def edit_scores(run: str) -> None:
