@@ -26,7 +26,7 @@ def airflow(stack: Any, airflow_python: Path) -> Iterator[RunningAirflow]:
     """Airflow beside the test's stack, on a free port, stopped at the end."""
     os.environ["SWITCHYARD_AIRFLOW_PORT"] = str(free_port())
     os.environ["SWITCHYARD_EVALUATION_EXTRAS"] = "false"  # they have a test of their own, and take seconds a run
-    os.environ["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.2"
+    os.environ["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.5"
     manage("up")
     try:
         yield RunningAirflow(stack.state / "airflow")

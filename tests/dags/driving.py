@@ -25,6 +25,10 @@ class RunningAirflow:
         self.home = home
         self.rest = Airflow(airflow_settings())
 
+    def get(self, path: str, **query: Any) -> Any:
+        """Read over REST; asked again where Airflow's SQLite was busy for too long."""
+        return until(lambda: self.rest.get(path, **query), 60, lambda: f"no answer to {path}")
+
     def trigger(self, dag: str, **conf: Any) -> str:
         """Start a run by hand; its id."""
         run: str = self.rest.post(f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
@@ -32,7 +36,7 @@ class RunningAirflow:
 
     def runs(self, dag: str, kind: str) -> list[str]:
         """Ids of the runs of this kind (`asset_triggered`, `operator_triggered` …), oldest first."""
-        found = self.rest.get(f"dags/{dag}/dagRuns", order_by="id", limit=100)["dag_runs"]
+        found = self.get(f"dags/{dag}/dagRuns", order_by="id", limit=100)["dag_runs"]
         return [run["dag_run_id"] for run in found if run["run_type"] == kind]
 
     def ended(self, dag: str, run: str, seconds: float = 150) -> str:
@@ -41,7 +45,7 @@ class RunningAirflow:
 
     def tasks(self, dag: str, run: str) -> dict[str, str]:
         """The state of each task."""
-        found = self.rest.get(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        found = self.get(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in found}
 
     def ask_again(self, dag: str, run: str, task: str) -> None:
@@ -52,7 +56,7 @@ class RunningAirflow:
     def result(self, dag: str, run: str, task: str) -> Any:
         """What a task returned."""
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
-        value = self.rest.get(path)["value"]
+        value = self.get(path)["value"]
         return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
 
     def answer(self, dag: str, run: str, task: str, option: str | int, map_index: int = -1) -> dict[str, Any]:
@@ -60,13 +64,13 @@ class RunningAirflow:
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/{map_index}/hitlDetails"
         until(lambda: self.tasks(dag, run).get(task) == "awaiting_input", 120, lambda: str(self.tasks(dag, run)))
         time.sleep(3)  # Airflow loses an answer that comes before its scheduler has seen the task go to sleep
-        question: dict[str, Any] = self.rest.get(path)
+        question: dict[str, Any] = self.get(path)
         chosen = question["options"][option] if isinstance(option, int) else option
         self.rest.patch(path, {"chosen_options": [chosen], "params_input": {}})
         return question
 
     def _ended(self, dag: str, run: str) -> str | None:
-        state: str = self.rest.get(f"dags/{dag}/dagRuns/{run}")["state"]
+        state: str = self.get(f"dags/{dag}/dagRuns/{run}")["state"]
         return state if state in ENDED else None
 
 

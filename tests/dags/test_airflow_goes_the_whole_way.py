@@ -63,7 +63,7 @@ def prepared(airflow: RunningAirflow) -> str:
 
 
 def test_the_event_of_the_knowledge_base_carries_the_delta_version(airflow: RunningAirflow, prepared: str) -> None:
-    events = airflow.rest.get("assets/events", source_dag_id="prepare_knowledge")["asset_events"]
+    events = airflow.get("assets/events", source_dag_id="prepare_knowledge")["asset_events"]
     made = airflow.result("prepare_knowledge", prepared, "index")
     assert [event["extra"]["delta_version"] for event in events] == [made["delta_version"]]
     assert events[0]["extra"]["index"].startswith("sha256:")
