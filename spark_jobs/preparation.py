@@ -61,8 +61,8 @@ class Counts:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready: what a run tells. What is new are the documents that are neither unchanged nor changed."""
+        return {name: value for name, value in asdict(self).items() if name != "new"}
 
 
 def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambda: None) -> Counts:

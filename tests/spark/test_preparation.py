@@ -125,11 +125,11 @@ def test_a_run_that_stops_before_any_commit_is_finished_by_the_next_or_taken_bac
     undisturbed = copied_tables(tmp_path, "undisturbed")
     prepare(spark, Request(new, str(undisturbed)))
     wanted = rows_of(undisturbed, CONTENT)
-    for commit in (1, 2, 3, 4):
-        stopped = copied_tables(tmp_path, f"stopped-{commit}")
+    stopped = copied_tables(tmp_path, "stopped")
+    for commit in (1, 2, 3, 4):  # each run goes on from where the one before it was stopped
         run_until_commit(commit, spark, new, stopped)
-        prepare(spark, Request(new, str(stopped)))
-        assert rows_of(stopped, CONTENT) == wanted
+    prepare(spark, Request(new, str(stopped)))
+    assert rows_of(stopped, CONTENT) == wanted
     run_until_commit(3, spark, new, tmp_path / "chunks")
     assert rows_of(tmp_path / "chunks", CONTENT) == wanted
     assert prepared(old).documents == 6
@@ -166,6 +166,8 @@ def test_an_empty_file_is_an_empty_table_and_an_empty_folder_is_a_mistake(spark:
     (tmp_path / "raw.jsonl").write_bytes(b"")
     counts = prepare(spark, Request(str(tmp_path / "raw.jsonl"), str(tmp_path / "chunks")))
     assert (counts.read, counts.documents, counts.chunks, counts.quarantined) == (0, 0, 0, {})
+    told = ["read", "documents", "chunks", "quarantined", "unchanged", "changed", "deleted", "delta_version", "seconds"]
+    assert list(counts.to_dict()) == told
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidData, match="no file of a known kind"):
         prepare(spark, Request(str(tmp_path / "empty"), str(tmp_path / "chunks")))
