@@ -16,6 +16,7 @@ from delta.tables import DeltaTable
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
+from pyspark.storagelevel import StorageLevel
 
 from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import delta_log, tables
@@ -116,7 +117,16 @@ def _replace(
         if delta_log.newest(spark, path) is None:
             _append(rows, path)
         else:
-            tables.writer(rows).mode("overwrite").option("replaceUsing", key).save(path)
+            _put_in_place(rows, path, key)
+
+
+def _put_in_place(rows: DataFrame, path: str, key: str) -> None:
+    """Delta reads the rows twice, to find the files that they touch and to write them: they are made once."""
+    kept = rows.persist(StorageLevel.DISK_ONLY)
+    try:
+        tables.writer(kept).mode("overwrite").option("replaceUsing", key).save(path)
+    finally:
+        kept.unpersist()
 
 
 def _append(rows: DataFrame, path: str) -> None:
