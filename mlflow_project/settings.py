@@ -84,12 +84,14 @@ class FollowerSettings(_Settings):
 
 class ServerSettings(_Settings):
     """The HTTP server. A worker that says nothing for `api_worker_silence` seconds is replaced; on a crowded machine
-    one takes seconds to start."""
+    one takes seconds to start. Told to stop, it finishes what it accepted for up to `api_stop_seconds`: longer than a
+    provider may take (120 s, unless a release pins another `total_seconds`), with the queue and the body before it."""
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65535)
     api_workers: int = Field(default=1, ge=1)
     api_worker_silence: int = Field(default=20, ge=2)
+    api_stop_seconds: int = Field(default=150, ge=1)
     default_prompt: str = "qa"
     webhook_secret: SecretStr | None = None
     resolve: Literal["snapshot", "strict"] = "snapshot"

@@ -23,7 +23,7 @@ from serving.guard import Guard, Places
 from serving.json_route import JsonRoute
 from serving.lifetime import lifetime
 from serving.request_context import RequestContext
-from serving.routes import chat, feedback, llm_query, prompts, releases, webhook
+from serving.routes import chat, documentation, feedback, llm_query, prompts, releases, webhook
 
 
 def create_app() -> ASGIApp:
@@ -43,6 +43,8 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         title="Switchyard",
         summary="Flip an alias, and the traffic moves.",
         version="1",
+        docs_url=None,
+        redoc_url=None,
         lifespan=lambda app: lifetime(app, settings, seal, providers, places),
     )
     app.state.settings = settings
@@ -54,5 +56,6 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     app.include_router(llm_query.router, responses=problems.PLAIN)
     for room in (prompts, chat, feedback, releases, webhook):
         app.include_router(room.router, responses=problems.PROBLEMS)
+    app.include_router(documentation.router)
     app.router.routes.sort(key=lambda route: not isinstance(route, JsonRoute))  # answers are looked for first
     return app

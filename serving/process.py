@@ -15,8 +15,6 @@ from mlflow_project.settings import GuardSettings, KeySettings, ServerSettings, 
 from serving.access import is_loopback
 from serving.protocol import PatientHttp
 
-SHUTDOWN_SECONDS = 30
-
 
 def main() -> int:
     """Run until told to stop; 2 when the settings are wrong. A request that runs is finished first."""
@@ -41,7 +39,7 @@ def main() -> int:
         proxy_headers=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=settings.api_stop_seconds,
         timeout_worker_healthcheck=settings.api_worker_silence,
     )
     return 0

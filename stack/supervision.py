@@ -26,7 +26,8 @@ from mlflow_project.errors import ConfigError, Unavailable
 from stack.layout import SUPERVISOR_FILE
 
 MARK = "SWITCHYARD_SUPERVISED"
-STOP_SECONDS = 45.0
+STOP_SECONDS = 170.0
+"""At the most: a server finishes its requests first, which a provider may take two minutes for."""
 
 
 class Supervisor:

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import resource
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -161,8 +162,28 @@ def test_beyond_the_queue_callers_are_told_at_once_to_come_back(host: Host, prov
     assert [status for status, _, _ in answers].count(200) == 8
     assert len(turned_away) == 12
     assert all(retry == "1" for _, retry in turned_away)
-    assert max(seconds for seconds, _ in turned_away) < 0.9
+    assert max(seconds for seconds, _ in turned_away) < 0.9  # twenty callers begin at once, in one process
     assert host.ask("guarded").status_code == 200
+
+
+async def _told_while_full(port: int) -> list[float]:
+    """Seconds until a caller is sent away while every place and the whole queue are taken; one caller at a time."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+        crowd = [asyncio.create_task(http.post("/llm-query/", json={"text_input": "x"})) for _ in range(8)]
+        took: list[float] = []
+        while len(took) < 20:
+            began = time.monotonic()
+            answer = await http.post("/llm-query/", json={"text_input": "x"})
+            if answer.status_code == 503:
+                assert answer.headers["Retry-After"] == "1"
+                took.append(time.monotonic() - began)
+        await asyncio.gather(*crowd)
+        return took
+
+
+def test_who_finds_the_queue_full_is_told_within_fifty_milliseconds(host: Host, provider_server: Simulated) -> None:
+    provider_server.will(always=Behaviour(latency_ms=1500))
+    assert statistics.median(asyncio.run(_told_while_full(host.port))) < 0.05
 
 
 def test_two_thousand_idle_connections_cost_no_request(host: Host, provider_server: Simulated) -> None:
