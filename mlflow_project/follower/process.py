@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 REGISTRY_SECONDS = 1.0
 STORE_SECONDS = 2.0
 WAKE_SECONDS = 0.005
+HURRIED_SECONDS = 0.03
+"""Between the beginnings of two looks while a flip is under way: only its own name is asked for then."""
 
 
 def follow() -> None:
@@ -61,7 +63,8 @@ def follow() -> None:
     while not stop.is_set():
         began = time.monotonic()
         watcher.look(hurry=woken)
-        woken = _sleep(stop, folder, began + settings.poll_ms / 1000)
+        pause = min(settings.poll_ms / 1000, HURRIED_SECONDS) if watcher.hurried else settings.poll_ms / 1000
+        woken = _sleep(stop, folder, began + pause)
     for thread in others:
         thread.join()
     if sender is not None:

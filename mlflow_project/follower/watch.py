@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 NOT_FOLLOWED = frozenset({"Candidate"})
 """Aliases that mark a version and serve nobody."""
+HURRY_SECONDS = 10.0
+"""How long after its intent a flip is waited for with looks one upon the other."""
 PAUSE = 2.0
 """Names without a flip under way are asked for again after so many times what the asking took: however many names
 there are, MLflow spends at most a third of its time on one follower. One slow answer alone delays nothing."""
@@ -63,6 +65,7 @@ class Watcher:
     _took: float = 0.0
     _contact: Contact | None = None
     _said: str = ""
+    _hurry_until: float = 0.0
 
     def __post_init__(self) -> None:
         self._contents = Contents(self.registry)
@@ -101,11 +104,20 @@ class Watcher:
             logger.warning("the registry cannot be asked", extra={"error": repr(error)})
             self._note_contact(False)
 
+    @property
+    def hurried(self) -> bool:
+        """Whether a flip has just begun, whose alias is about to move."""
+        return time.monotonic() < self._hurry_until
+
     def _read_ledger(self) -> None:
         """The newest state that can be read; what is odd is said once, not ten times a second."""
         self._read = False
         try:
-            self._state, self._read = self.ledger.state(), True
+            before, self._state = self._state, self.ledger.state()
+            self._read = True
+            if before is None or before.serial != self._state.serial:
+                open_ = any(known.intent is not None for known in self._state.names.values())
+                self._hurry_until = time.monotonic() + HURRY_SECONDS if open_ else 0.0
             tell_open_flips(self._state)
             odd = "; ".join(f"record {each.serial}, {each.type}: {each.why}" for each in self._state.strange)
         except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:

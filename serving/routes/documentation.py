@@ -8,8 +8,7 @@ from fastapi.responses import HTMLResponse
 
 router = APIRouter()
 
-_OFFLINE = """<noscript>This page needs scripts; the document itself is <a href="/openapi.json">/openapi.json</a>.</noscript>
-<script>
+_OFFLINE = """<script>
 if (typeof SwaggerUIBundle === "undefined") document.getElementById("swagger-ui").innerHTML =
   'This page\\'s scripts come from cdn.jsdelivr.net, which this browser cannot reach. '
   + 'The document itself is <a href="/openapi.json">/openapi.json</a>.'
