@@ -1,12 +1,13 @@
 """Texts to vectors with WordLlama's 256 dimensions: small, on the CPU, from the package's own files, never the network.
 
 A text's vector is the mean of its tokens' vectors, as in WordLlama's own code, which is not imported: that would cost a
-server 45 MB more for clustering and splitting that nobody here uses. A test compares the two. Tokenizer and table
-(about 35 MB) are loaded by the first call that needs them, once a process.
+server 45 MB more for clustering and splitting that nobody here uses. A test compares the two. The tokenizer (20 MB)
+is loaded by the first call that needs it, once a process; the table stays in its file, whose pages all processes share.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -54,12 +55,20 @@ def _model() -> tuple[Any, NDArray[np.float16]]:
     package = find_spec("wordllama")
     if package is None or package.origin is None:
         raise ConfigError("Vectors need WordLlama, which is not installed here: install the `serving` extra.")
-    from safetensors.numpy import load_file
     from tokenizers import Tokenizer
 
     folder = Path(package.origin).parent
     tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    (table,) = load_file(folder / _WEIGHTS).values()
-    return tokenizer, table
+    return tokenizer, _mapped(folder / _WEIGHTS)
+
+
+def _mapped(path: Path) -> NDArray[np.float16]:
+    """The one tensor of a safetensors file: eight bytes say how long its JSON head is, the numbers follow
+    (https://github.com/huggingface/safetensors#format)."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        (tensor,) = (each for name, each in json.loads(file.read(length)).items() if name != "__metadata__")
+    offset = 8 + length + tensor["data_offsets"][0]
+    return np.memmap(path, dtype=np.float16, mode="r", offset=offset, shape=tuple(tensor["shape"]))
