@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import httpx
-from httpx_aiohttp import AiohttpTransport
+import aiohttp
 
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
@@ -29,9 +28,9 @@ class StrictResolver:
     """Asks the registry where an alias points, and waits until the worker has followed."""
 
     def __init__(self, settings: RegistrySettings, worker: Worker, folder: ServingFolder) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=settings.mlflow_uri, transport=AiohttpTransport(), timeout=settings.registry_timeout
-        )
+        self._url = settings.mlflow_uri.rstrip("/") + _ALIAS_PATH
+        self._timeout = aiohttp.ClientTimeout(total=settings.registry_timeout)
+        self._http: aiohttp.ClientSession | None = None
         self._worker = worker
         self._folder = folder
         self._running: dict[Key, asyncio.Task[int | None]] = {}
@@ -42,13 +41,14 @@ class StrictResolver:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 version = await self._read((name, alias))
-        except (TimeoutError, httpx.HTTPError, ValueError, KeyError, TypeError):
+        except (OSError, aiohttp.ClientError, ValueError, KeyError, TypeError):
             return False
         return version is None or await self._followed(name, alias, version)
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._http.aclose()
+        if self._http is not None:
+            await self._http.close()
 
     async def _followed(self, name: str, alias: str, version: int) -> bool:
         try:
@@ -84,11 +84,15 @@ class StrictResolver:
     async def _ask(self, key: Key) -> int | None:
         """The version that the alias points at; None when the registry answers that there is none."""
         try:
-            response = await self._http.get(_ALIAS_PATH, params={"name": key[0], "alias": key[1]})
-            if response.status_code in {400, 404}:
-                return None
-            response.raise_for_status()
-            return int(response.json()["model_version"]["version"])
+            if self._http is None:
+                self._http = aiohttp.ClientSession(
+                    timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+                )
+            async with self._http.get(self._url, params={"name": key[0], "alias": key[1]}) as response:
+                if response.status in {400, 404}:
+                    return None
+                response.raise_for_status()
+                return int((await response.json())["model_version"]["version"])
         finally:
             if self._running.get(key) is asyncio.current_task():
                 del self._running[key]
