@@ -45,12 +45,15 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
 
     def start(self) -> None:
         """Take over what earlier workers counted, one of this name too; forget whose windows have all passed."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._own = self._read(self._file)
-        for path in self._folder.glob("*.json"):
-            if path != self._file and not self._read(path):
-                path.unlink(missing_ok=True)
-        self._learn()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._own = self._read(self._file)
+            for path in self._folder.glob("*.json"):
+                if path != self._file and not self._read(path):
+                    path.unlink(missing_ok=True)
+            self._learn()
+        except OSError as error:
+            logger.error("usage cannot be shared; each worker counts alone", extra={"error": str(error)})
 
     async def share(self) -> None:
         """Until cancelled: tell the other workers, and learn from them."""

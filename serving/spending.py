@@ -77,9 +77,11 @@ class Spending:
         Raises:
             Exhausted: a budget has no room for it.
         """
-        usage = self._expected(release, characters)
-        amounts = _amounts(usage, cost(usage, release.manifest.prices))
-        self._take(caller, amounts)
+        amounts: Mapping[str, int] = {}
+        if self._windows(caller):
+            usage = self._expected(release, characters)
+            amounts = _amounts(usage, cost(usage, release.manifest.prices))
+            self._take(caller, amounts)
         return Reservation(self, caller, characters, amounts)
 
     def pay(self, kept: Reservation, answer: Answer) -> None:

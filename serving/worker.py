@@ -90,7 +90,10 @@ class Worker:
 
     async def start(self) -> None:
         """Serve what is on disk, then watch."""
-        self._folder.prepare()
+        try:
+            self._folder.prepare()
+        except OSError as error:
+            logger.error("the serving folder cannot be written", extra={"error": str(error)})
         self._look()
         while self._warming:
             await asyncio.wait(self._warming.values())

@@ -11,9 +11,9 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -35,8 +35,7 @@ CREATE INDEX IF NOT EXISTS events_subject ON events (subject);
 """
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A request that was answered here. `key_id` is "" where no key was asked for; `event_id` None: not sampled."""
 
     request_id: str
@@ -70,7 +69,7 @@ class Spool:
         rows = [(event.kind, event.at, "", "", orjson.dumps(event.to_dict())) for event in events]
         with self._writing() as connection:
             self._check_room(connection)
-            connection.executemany("INSERT OR REPLACE INTO asked VALUES (?,?,?,?,?,?,?,?)", map(astuple, asked))
+            connection.executemany("INSERT OR REPLACE INTO asked VALUES (?,?,?,?,?,?,?,?)", asked)
             connection.executemany("INSERT INTO events (kind, at, subject, said, body) VALUES (?,?,?,?,?)", rows)
 
     def asked(self, request_id: str) -> tuple[Asked, ...]:

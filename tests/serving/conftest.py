@@ -94,7 +94,7 @@ class Host:
     def start_server(self, *, ready: bool = True) -> None:
         self.server = self._start("server", [sys.executable, "-m", "serving"])
         if ready:
-            until(lambda: self._ready(), "the server is ready", 120)
+            until(self.is_ready, "the server is ready", 120)
 
     def start(self) -> Host:
         try:
@@ -141,7 +141,7 @@ class Host:
     def log(self, part: str) -> str:
         return (self.folder / f"{part}.log").read_text()
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return self.http.get("/health/ready").status_code == 200
         except httpx.HTTPError:

@@ -38,7 +38,7 @@ class Snapshots:
         self._folder = ServingFolder(path)
         self._folder.prepare()
         self._sealed: dict[str, list[Placed]] = {}
-        self._live: dict[tuple[str, str], Placed] = {}
+        self.live: dict[tuple[str, str], Placed] = {}
         self._write()
         write_contact(self._folder.contact_file, Contact.now(60_000))
 
@@ -57,7 +57,7 @@ class Snapshots:
 
     def point(self, name: str, version: int, alias: str = "Production") -> None:
         """Move an alias."""
-        self._live[name, alias] = replace(self._sealed[name][version - 1], alias=alias)
+        self.live[name, alias] = replace(self._sealed[name][version - 1], alias=alias)
         self._write()
 
     def host(self, **settings: str) -> Host:
@@ -65,7 +65,7 @@ class Snapshots:
         return Host(self.path, SWITCHYARD_TRUSTED_KEYS=str(self.keys.trusted_keys), **settings)
 
     def _write(self) -> None:
-        self._folder.write_snapshot(Snapshot(live=tuple(self._live.values())))
+        self._folder.write_snapshot(Snapshot(live=tuple(self.live.values())))
 
 
 @pytest.fixture(scope="module")
