@@ -123,6 +123,8 @@ def _everything_on(folder: Path, to: str) -> dict[str, str]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": to.removesuffix("/v1/chat/completions"),
         "SWITCHYARD_API_KEYS_FILE": str(folder / "keys.json"),
         "SWITCHYARD_LOG_TEXTS": "true",
+        "SWITCHYARD_LIMIT_REQUESTS": "10000000/hour",
+        "SWITCHYARD_LIMIT_TOKENS": "10000000000/hour",
         "SWITCHYARD_POLL_MS": "100",
     }
 
