@@ -1,0 +1,48 @@
+"""How often a follower looks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from mlflow_project.errors import Unavailable
+from mlflow_project.follower.watch import Watcher
+from mlflow_project.ledger import NameState, State
+from mlflow_project.snapshot.folder import ServingFolder
+
+
+class Registry:
+    """One that is away: what the ledger says is enough."""
+
+    def entries(self, names: Any) -> Any:
+        raise Unavailable("away")
+
+
+class Ledger:
+    """Says what a test wants."""
+
+    def __init__(self) -> None:
+        self.said = State()
+
+    def state(self) -> State:
+        return self.said
+
+    def say(self, serial: int, *, flip_under_way: bool) -> None:
+        intent: Any = SimpleNamespace(time=datetime.now(UTC).isoformat()) if flip_under_way else None
+        self.said = State()
+        self.said.serial = serial
+        self.said.names["qa"] = NameState("prompt", "qa", intent=intent)
+
+
+def test_a_follower_hurries_from_an_intent_to_the_end_of_its_flip(tmp_path: Path) -> None:
+    ledger: Any = Ledger()
+    registry: Any = Registry()
+    watcher = Watcher(registry, ledger, None, ServingFolder(tmp_path), 100, "follower:test")  # type: ignore[arg-type]
+    seen = []
+    for serial, under_way in ((1, False), (2, True), (2, True), (3, False)):
+        ledger.say(serial, flip_under_way=under_way)
+        watcher.look()
+        seen.append(watcher.hurried)
+    assert seen == [False, True, True, False]

@@ -1,0 +1,65 @@
+"""A strict read asks the registry over real TCP, and one answer serves all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from mlflow_project.settings import RegistrySettings
+from mlflow_project.snapshot.folder import ServingFolder
+from serving.strict import StrictResolver
+
+
+@dataclass
+class Worker:
+    """Serves version 7 of `qa`, as far as a resolver knows a worker."""
+
+    shelf: Any = field(default_factory=lambda: SimpleNamespace(live={("qa", "Production"): _live(7)}))
+    refused: tuple[Any, ...] = ()
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _live(version: int) -> Any:
+    return SimpleNamespace(placed=SimpleNamespace(version=version))
+
+
+async def _asked(answer: bytes, callers: int, folder: Path) -> tuple[list[bool], int]:
+    reads = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal reads
+        while await reader.readuntil(b"\r\n\r\n"):
+            reads += 1
+            await asyncio.sleep(0.01)
+            writer.write(answer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = RegistrySettings(mlflow_uri=f"http://127.0.0.1:{port}/")
+    resolver = StrictResolver(settings, Worker(), ServingFolder(folder))  # type: ignore[arg-type]
+    try:
+        settled = await asyncio.gather(*(resolver.settle("qa", "Production") for _ in range(callers)))
+    finally:
+        await resolver.close()
+        server.close()
+    return list(settled), reads
+
+
+def _json(status: str, body: str) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
+
+
+def test_sixteen_callers_wait_for_two_reads_at_most(tmp_path: Path) -> None:
+    settled, reads = asyncio.run(_asked(_json("200 OK", '{"model_version": {"version": "7"}}'), 16, tmp_path))
+    assert settled == [True] * 16
+    assert reads <= 2
+
+
+def test_an_alias_that_the_registry_does_not_have_was_asked_and_a_failure_was_not(tmp_path: Path) -> None:
+    assert asyncio.run(_asked(_json("404 Not Found", "{}"), 1, tmp_path))[0] == [True]
+    assert asyncio.run(_asked(_json("500 Oops", "{}"), 1, tmp_path))[0] == [False]
+    assert asyncio.run(_asked(_json("200 OK", "<html>"), 1, tmp_path))[0] == [False]
