@@ -54,8 +54,9 @@ def written(
         **RECORDED,
     ).start()
     try:
-        released.point(NAME, version.version)
-        host.serves(NAME, version.version)
+        for number in range(1, version.version + 1):
+            released.point(NAME, number)
+            host.serves(NAME, number)
         for kind in KINDS:
             ask_with(host, provider_process, planted(kind, COUNT))
         work_with(host, folder, [planted(kind, AT_ONCE) for kind in KINDS], provider_process)
