@@ -53,20 +53,20 @@ def test_each_column_and_version_has_one_row_and_topics_stay_comparable(
     assert first["profiled"] == ["text"]
     again = profile_documents(spark, table, names=["text"])
     assert (again["profiled"], again["delta_version"]) == ([], first["delta_version"])
-    prepared([*corpus()[:20], {"id": "new", "text": "Something else entirely is told here."}])
+    prepared([*corpus()[16:24], {"id": "new", "text": "Something else entirely is told here."}])  # mostly German
     second = profile_documents(spark, table, names=["text"])
     rows = rows_of(tmp_path / "chunks_profiles", "*", '"column", corpus_version')
     assert [(row["column"], row["corpus_version"], row["rows"]) for row in rows] == [
         ("text", first["corpus_version"], 27),
-        ("text", second["corpus_version"], 21),
+        ("text", second["corpus_version"], 9),
     ]
     old, new = (topics_of(row) for row in rows)
     assert old.terms == new.terms
     assert (old.centres == new.centres).all()
     drift = documents_drift(pinning(table, first["corpus_version"]))
     assert drift is not None
-    assert (drift.reference, drift.rows, drift.since < drift.until) == (27, 21, True)
-    assert {one.check for one in drift.found if one.alarm} == {"corpus language"}, drift.explanation
+    assert (drift.reference, drift.rows, drift.since < drift.until) == (27, 9, True)
+    assert "corpus language" in {one.check for one in drift.found if one.alarm}, drift.explanation
     assert documents_drift(pinning(table, second["corpus_version"])) is None, "nothing came after it"
     with pytest.raises(NotFound, match=r"No run left .* at version 9"):
         profile_documents(spark, table, 9)
