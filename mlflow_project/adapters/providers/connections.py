@@ -1,8 +1,8 @@
 """The process's one pool of connections to providers, shared by all releases: aiohttp's.
 
 httpx's own pool looks through every connection for each request and slows down from a few dozen on. Its API over
-aiohttp's pool costs a tenth of a millisecond more than aiohttp asked directly (`bench.gateway` has both): headers are
-read three times, every answer is wrapped twice. A session belongs to the event loop that it was opened in; it is closed
+aiohttp's pool builds every request and wraps every answer a second time, which was half of what a provider's call cost
+the processor (decision 14). A session belongs to the event loop that it was opened in; it is closed
 with the last release that holds the pool.
 """
 
