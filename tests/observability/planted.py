@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from mlflow_project.rules.masking import german_tax_id, iban, luhn, pesel, spanish_id
+from mlflow_project.rules.check_digits import german_tax_id, iban, luhn, pesel, spanish_id
 
 FULL_WIDTH = {ord(str(digit)): chr(ord("０") + digit) for digit in range(10)}
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
+import time
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +64,65 @@ def test_every_kind_is_found_in_every_surrounding(kind: str, secret: str, around
     assert not any(part in masked.text for part in secret.split() if len(part) > 3)
 
 
+SPELT = [
+    ("email", "anna%2540example%2Ecom"),
+    ("email", "anna&#x40;example&period;com"),
+    ("email", "anna\\x40example.com"),
+    ("email", "ａｎｎａ＠ｅｘａｍｐｌｅ．ｃｏｍ"),
+    ("email", "anna @ example.com"),
+    ("email", "anna@example[.]com"),
+    ("card", "4111%201111%201111%201111"),
+    ("card", "4111\t1111\t1111\t1111"),
+    ("card", "4111 - 1111 - 1111 - 1111"),
+    ("card", "4111—1111—1111—1111"),
+    ("card", "4111•1111•1111•1111"),
+    ("card", "𝟒𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏"),
+    ("iban", "DE 89  3704  0044\u20020532\u20030130  00"),
+    ("iban", "ref_DE89/3704/0044/0532/0130/00"),
+    ("ip", "::ffff:192.168.17.4"),
+    ("ip", "192[.]168[.]017[.]004"),
+    ("ip", "2001%3Adb8%3A%3A8a2e%3A370%3A7334"),
+    ("phone", "1-415-555-2671"),
+    ("phone", "(11) 91234-5678"),
+    ("phone", "+49_151_2345_6789"),
+    ("phone", "Tel.030/1234567"),
+    ("phone", '{"phone": "612345678"}'),
+    ("national_id", "SSN 536904399"),
+    ("national_id", "AB-12-34-56-C"),
+    ("national_id", "12.345.678-Z"),
+    ("key", '{"Authorization": "Basic dXNlcjpwYXNzd29yZA=="}'),
+    ("key", "Authorization%3A%20Bearer%20abcdefgh12345678"),
+    ("key", "PGPASSWORD=hunter2hunter2"),
+    ("key", "dbPassword: hunter2hunter2"),
+    ("key", "password='hunter2, hunter3'"),
+    ("key", "<password>hunter2hunter2</password>"),
+    ("key", "--password hunter2hunter2"),
+    ("key", "Passwort: hunter2hunter2"),
+    ("key", "redis://:hunter2hunter2@host:6379"),
+    ("key", "https://hunter2hunter2hunter2@github.com/x"),
+    ("key", "Set-Cookie: sid=abcdef1234567890; session=abcdef1234567890"),
+    ("key", "https://hooks.slack.com/services/T00000000/B00000000/abcdefghijklmnop"),
+    ("key", "gsk_abcdefghijklmnopqrstuvwxyz0123456789"),
+    ("key", "GOCSPX-abcdefghijklmnopqrstuvwxyz12"),
+    ("key", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQOYBF1234"),
+]
+
+
+@pytest.mark.parametrize(("kind", "secret"), SPELT)
+def test_spellings_are_read_as_what_they_mean(kind: str, secret: str) -> None:
+    for text in (secret, json.dumps({"a": json.dumps([secret])}), quote(secret), html.escape(f"see {secret} here")):
+        masked = MASK.mask(text)
+        assert masked.found == {kind: 1}, (text, masked)
+        assert not any(piece in masked.text for piece in ("1111", "3704", "anna", "5678", "hunter", "abcdef"))
+
+
+@pytest.mark.parametrize("nested", ["%25" * 50_000 + "40", "&amp;" * 30_000 + "#64;", "\\" * 100_000 + "u0040"])
+def test_spellings_inside_spellings_cost_no_more_than_their_length(nested: str) -> None:
+    began = time.process_time()
+    MASK.mask(nested)
+    assert time.process_time() - began < 2
+
+
 @pytest.mark.parametrize(
     "harmless",
     [
@@ -68,6 +132,12 @@ def test_every_kind_is_found_in_every_surrounding(kind: str, secret: str, around
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "Read docs/guide/ledger.md, section 3.1.4, lines 100-200.",
         "At 10:30 the flip took 41 ms :: done",
+        "It began at 1764021007123 ms and ended on 24.11.2026 - 11.12.2026.",
+        "572a11663f37b12345678903 and 4bf92f3577b34da6a3ce929d0e0e4736 are ids.",
+        "GET /docs?q=a%20b&lang=de … 100 % „richtig“ — ½ of ﬁve",
+        "A token is a word; a password is required, and the keys are in the safe.",
+        "In 12 of 14 cases, 1 000 000 rows, pages 12 - 345, 3.5e-10.",
+        "max_tokens: 1024, key: value, order 100-2345-678",
     ],
 )
 def test_what_only_looks_like_a_number_stays(harmless: str) -> None:
