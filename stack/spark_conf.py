@@ -36,6 +36,10 @@ _ENVIRONMENT = """\
 export SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
 """
 
+_QUICK_TO_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""A job of seconds spends half of its processor time in Java's optimizing compiler (51 s against 27 for the guide). A
+corpus of 100 MB and more is faster with it: `--driver-java-options -XX:TieredStopAtLevel=4` brings it back."""
+
 _FILES = ("spark-defaults.conf", "log4j2.properties", "spark-env.sh")
 
 
@@ -43,6 +47,7 @@ def spark_defaults(state: Path, store: StoreSettings, jars: Path) -> dict[str, s
     """The settings of every Spark job on this stack. Figures: few and small tables on few cores."""
     return {
         "spark.jars": ",".join(str(jar) for jar in sorted(jars.glob("*.jar"))),
+        "spark.driver.defaultJavaOptions": _QUICK_TO_START,
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.hadoop.fs.s3a.endpoint": store.s3_endpoint,

@@ -26,10 +26,8 @@ from tests.observability.conftest import Observed
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import GEMINI_MODEL, Simulated
 from tests.serving.conftest import Host, Releases
-from tests.spark.conftest import QUICK_TO_START
 
 NAME = "observed"
-QUICK_SPARK = {"JDK_JAVA_OPTIONS": QUICK_TO_START}
 TEXT = "A gate decides, on evidence, whether an alias may move. A seal says that the gate accepted a release."
 SAID = Behaviour(TEXT, thought_tokens=3, cached_tokens=2)
 UNKNOWN = Behaviour("I do not know.")
@@ -84,7 +82,7 @@ def look_for_drift(host: Host, observed: Observed, asked_since: float) -> None:
     """`switchyard drift`, when two minutes have been answered: the first is the reference, the last is judged."""
     time.sleep(max(0.0, asked_since + 125 - time.monotonic()))
     switchyard = Path(sys.executable).parent / "switchyard"
-    env = {**host.env, **QUICK_SPARK, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
+    env = {**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
     done = subprocess.run(
         [switchyard, "drift", NAME, "--window", "1m", "--json"], env=env, check=True, stdout=subprocess.PIPE
     )
@@ -98,7 +96,7 @@ def prepare_by_job(host: Host, observed: Observed, folder: Path) -> None:
     lines = [json.dumps({"id": str(number), "text": f"{TEXT} {number}"}) for number in range(2)]
     raw.write_text("\n".join([*lines, "no json"]), encoding="utf-8")
     job = [Path(sys.executable).parent / "spark-submit", ROOT / "spark_jobs" / "llm_data_prep.py", raw, folder / "out"]
-    env = {**host.env, **QUICK_SPARK, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
+    env = {**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
     env |= {
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,

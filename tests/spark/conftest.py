@@ -15,14 +15,13 @@ from pyspark.sql import SparkSession
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.session import spark_session
 
-QUICK_TO_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SMALL_DATA = {
     "spark.sql.shuffle.partitions": "1",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
-"""A few rows take longer to plan and compile than to compute: neither the JVM nor Spark compiles much for them."""
+"""A few rows take longer to plan and compile than to compute: Spark compiles nothing for them."""
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +29,6 @@ def spark(minio: Any) -> Iterator[SparkSession]:
     """Spark with Delta and the object store; its workers run the Python that the tests run, not the first on PATH."""
     before = dict(os.environ)
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    os.environ["JDK_JAVA_OPTIONS"] = QUICK_TO_START
     session = spark_session("tests")
     for name, value in SMALL_DATA.items():
         session.conf.set(name, value)
