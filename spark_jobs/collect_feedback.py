@@ -3,14 +3,16 @@
     spark-submit spark_jobs/collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]
 
 In: JSON lines that followers shipped, `s3a://raw-data-bucket/events/day=…/*.jsonl`. Out: `<output>_answers` and
-`<output>_feedback`, appended to; `source_file` says which object a row came from, and what a table has rows of already
-is not read into it again. One commit a table and run, so a run that was cut short is made up for by the next.
+`<output>_feedback`, appended to, `source_file` says which object a row came from; `<output>_objects` names every object
+that both hold whole. Only the days of objects that it does not name are read, however late one comes. It is written
+last, and what a table has rows of is not put into it again: a run that was cut short is made up for by the next.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -20,7 +22,7 @@ from pyspark.sql.types import BooleanType, DoubleType, LongType, StringType, Str
 
 from mlflow_project.domain.event import EVENT_SCHEMA, AnswerEvent, FeedbackEvent
 from mlflow_project.errors import InvalidData
-from spark_jobs import delta_log, tables
+from spark_jobs import delta_log, hadoop_files, tables
 from spark_jobs.lease import one_writer
 from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_session, translated
@@ -43,24 +45,43 @@ def collect(spark: SparkSession, events: str, output: str, since: str | None = N
     Raises:
         InvalidData: an object holds a line that is no event. Refused: somebody else writes one of the tables.
     """
-    lines = _lines(spark, events, since)
+    root = tables.address(output)
+    new = _new_objects(spark, events, f"{root}_objects", since)
+    lines = _lines(spark, events, new)
     done: dict[str, Any] = {}
     for kind, name in ((AnswerEvent, "answers"), (FeedbackEvent, "feedback")):
-        table = f"{tables.address(output)}_{name}"
+        table = f"{root}_{name}"
         done[name] = 0 if lines is None else _append(spark, lines, kind, table)
         done[f"{name}_version"] = delta_log.newest(spark, table)
+    if new:
+        with one_writer(f"{root}_objects") as still_ours:
+            still_ours()
+            tables.writer(_named(spark, new)).mode("append").save(f"{root}_objects")
     return done
 
 
-def _lines(spark: SparkSession, events: str, since: str | None) -> DataFrame | None:
-    """Every line with its object, `day` from a day on; None where nobody has shipped anything."""
-    place = spark._jvm.org.apache.hadoop.fs.Path(events)
-    if not place.getFileSystem(spark._jsc.hadoopConfiguration()).exists(place):
+def _new_objects(spark: SparkSession, events: str, table: str, since: str | None) -> list[str]:
+    """The objects, as `day=…/….jsonl`, that the table does not name, shipped from a day on."""
+    known: set[str] = set()
+    if delta_log.newest(spark, table) is not None:
+        known = {row.source_file for row in tables.read(spark, table).select("source_file").collect()}
+    days = [name for name in hadoop_files.names(spark, events) if name >= f"day={since or ''}"]
+    found = (f"{day}/{name}" for day in days for name in hadoop_files.names(spark, f"{events}/{day}"))
+    return sorted(one for one in found if one not in known)
+
+
+def _lines(spark: SparkSession, events: str, objects: Sequence[str]) -> DataFrame | None:
+    """Every line of these objects, each with its object; None where there are none."""
+    if not objects:
         return None
-    found = spark.read.text(events).withColumn(
-        "source_file", f.regexp_replace("_metadata.file_path", "^.*/events/", "")
-    )
-    return found if since is None else found.where(f.col("day") >= f.lit(since).cast("date"))
+    days = sorted({one.split("/")[0] for one in objects})
+    source = f.regexp_replace("_metadata.file_path", "^.*/events/", "")
+    found = spark.read.text([f"{events}/{day}" for day in days]).withColumn("source_file", source)
+    return found.join(f.broadcast(_named(spark, objects)), "source_file", "left_semi")
+
+
+def _named(spark: SparkSession, objects: Sequence[str]) -> DataFrame:
+    return spark.createDataFrame([(one,) for one in objects], "source_file string")
 
 
 def _append(spark: SparkSession, lines: DataFrame, kind: type[AnswerEvent] | type[FeedbackEvent], table: str) -> int:

@@ -34,6 +34,7 @@ def drift(
     json: Json = False,
 ) -> None:
     """Compare each release's window with its reference: an MLflow run, a Delta table, metrics. Drift is exit code 0."""
+    length = length_of(window)
     from mlflow_project.adapters.experiments import Experiments
     from mlflow_project.adapters.object_store import ObjectStore
     from mlflow_project.adapters.registry import Registry
@@ -43,7 +44,6 @@ def drift(
     from mlflow_project.settings import RegistrySettings, StoreSettings, load
 
     until = datetime.now(UTC)
-    length = length_of(window)
     store, experiments = ObjectStore(load(StoreSettings)), Experiments(load(RegistrySettings))
     if collect:
         bring_up_to_date(store)

@@ -105,7 +105,8 @@ def _cases() -> None:
 
 
 def _hand_in(path: Path, json: bool) -> None:
-    from mlflow_project.feedback.review import hand_in, read_judgements
+    from mlflow_project.feedback.live import known_answers
+    from mlflow_project.feedback.review import check_known, hand_in, read_judgements
     from mlflow_project.identity import current_identity
     from mlflow_project.rules.masking import Masker
     from mlflow_project.settings import ClientSettings, LogSettings, load
@@ -114,7 +115,9 @@ def _hand_in(path: Path, json: bool) -> None:
     events = read_judgements(path, author, Masker(load(LogSettings).mask_patterns))
     if not events:
         raise InvalidData(f"Nobody filled in a judgement in {path}.")
-    new = hand_in(_store(collect=False), events)
+    store = _store(collect=False)
+    check_known(events, known_answers(store.settings))
+    new = hand_in(store, events)
     said = f"{len(events)} judgements handed in." if new else f"{len(events)} judgements, handed in before."
     emit({"judgements": len(events), "new": new}, json, lambda console: console.print(said))
 

@@ -1,5 +1,6 @@
 """Answers that were paid for are kept: one file of JSON lines a release, one line a question.
 
+They are kept as they were, unmasked, or a score that is made of them would change; so the file is its owner's alone.
 In and out: `AnswerCache.get(case)`, `.put(case, answer)`. A line that a crash cut short is skipped when read. Only
 answers go in, never failures.
 """
@@ -7,8 +8,10 @@ answers go in, never failures.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ class AnswerCache:
         line = "\n" + json.dumps({"question": key, "answer": asdict(answer)}, ensure_ascii=False) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
+            with open(self._path, "a", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
                 file.write(line)
         except OSError as error:
             raise InvalidData(

@@ -23,10 +23,13 @@ def cases_from_feedback(
     found: dict[str, dict[str, Any]] = {}
     for said in sorted(judged, key=_weight):
         answer = by_event.get(said["answer_event"])
-        if answer is None or not answer["question"] or normalised(answer["question"]) in taken:
+        question = normalised(answer["question"]) if answer is not None and answer["question"] else None
+        if answer is None or question is None or question in taken:
             continue
         if said["corrected_answer"] or (said["score"] is not None and said["score"] >= good):
-            found[normalised(answer["question"])] = _case(answer, said)
+            found[question] = _case(answer, said)
+        elif said["score"] is not None:
+            found.pop(question, None)
     return sorted(found.values(), key=lambda case: str(case["id"]))
 
 

@@ -16,16 +16,14 @@ Row = Mapping[str, Any]
 
 
 def live_table(settings: StoreSettings, kind: str) -> str:
-    """The address of `answers` or `feedback`."""
+    """The address of `answers`, `feedback` or `objects`, which names the objects that the others hold whole."""
     return f"s3a://{settings.curated_bucket}/live_{kind}"
 
 
 def uncollected(store: ObjectStore) -> list[str]:
-    """The objects of events that no table has rows of."""
+    """The objects of events that have not been collected."""
     shipped = {one.key.removeprefix(EVENTS) for one in store.list(store.settings.raw_bucket, EVENTS)}
-    for kind in ("answers", "feedback"):
-        shipped -= {row["source_file"] for row in _rows(store.settings, kind, "SELECT DISTINCT source_file FROM live")}
-    return sorted(shipped)
+    return sorted(shipped - {row["source_file"] for row in _rows(store.settings, "objects", "SELECT * FROM live")})
 
 
 def answers(settings: StoreSettings, name: str, since: str = "", digest: str | None = None) -> list[Row]:
@@ -44,6 +42,11 @@ def feedback(settings: StoreSettings) -> list[Row]:
 def every_answer(settings: StoreSettings) -> list[Row]:
     """All answers that have texts, the oldest first."""
     return _rows(settings, "answers", "SELECT * FROM live WHERE question IS NOT NULL ORDER BY at, event_id")
+
+
+def known_answers(settings: StoreSettings) -> set[str]:
+    """The ids of all answers."""
+    return {row["event_id"] for row in _rows(settings, "answers", "SELECT event_id FROM live")}
 
 
 def _rows(settings: StoreSettings, kind: str, query: str) -> list[Row]:

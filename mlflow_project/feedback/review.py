@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from mlflow_project.rules.scorers.words import normalised
 STRATEGIES = ("random", "low-groundedness", "disagreement")
 _SHOWN = ("event_id", "request_id", "name", "release", "digest", "at", "trace_id", "question", "answer", "groundedness")
 _FILLED = ("judgement", "corrected_answer", "comment")
-_TEXTS = ("event_id", "request_id", "name", "release", "digest", "trace_id", *_FILLED)
+_NEEDED = ("event_id", "request_id", "name", "release", "digest")
+_TEXTS = (*_NEEDED, "trace_id", *_FILLED)
 _SCORES = {"good": 1.0, "bad": 0.0}
 
 
@@ -91,23 +92,40 @@ def read_judgements(path: Path, author: str, masker: Masker) -> tuple[FeedbackEv
         NotFound: there is no such file. InvalidData: with every line that is wrong.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise NotFound(f"There is no file {path}: `switchyard review` writes one.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidData(f"{path} cannot be read: {error}") from error
+    judged: dict[str, int] = {}
     events: list[FeedbackEvent] = []
     mistakes: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = _row(line)
-            if any(row[key] is not None for key in _FILLED):
+            row = _row(line) if line.strip() else None
+            if row is not None and any(row[key] is not None for key in _FILLED):
+                if judged.setdefault(row["event_id"], number) != number:
+                    raise ValueError(f"it judges the same answer as line {judged[row['event_id']]}: keep one of them")
                 events.append(_event(row, author, masker))
         except ValueError as error:
             mistakes.append(f"line {number}: {error}")
     if mistakes:
         raise InvalidData("\n  ".join([f"{path} has {len(mistakes)} mistake(s):", *mistakes]))
     return tuple(events)
+
+
+def check_known(events: Sequence[FeedbackEvent], known: Collection[str]) -> None:
+    """Whether each judgement is of an answer that a table of live answers has; `known`: their ids.
+
+    Raises:
+        InvalidData: of one it is not.
+    """
+    unknown = [event.answer_event for event in events if event.answer_event not in known]
+    if unknown:
+        raise InvalidData(
+            f"{len(unknown)} judgement(s) are of answers that nobody collected here, {unknown[0]!r} first: hand in a "
+            "file that `switchyard review` of this stack wrote, and leave its event_id as it is."
+        )
 
 
 def hand_in(store: ObjectStore, events: Sequence[FeedbackEvent]) -> bool:
@@ -120,13 +138,18 @@ def hand_in(store: ObjectStore, events: Sequence[FeedbackEvent]) -> bool:
 
 def _row(line: str) -> Row:
     """A line as it was written, filled in or not; ValueError says what is wrong with it."""
-    row = json.loads(line)
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError("it is no JSON: keep the lines as `switchyard review` wrote them") from error
     if not isinstance(row, dict):
         raise ValueError("it is no JSON object")
     if missing := [key for key in _TEXTS if key not in row]:
         raise ValueError(f"{', '.join(missing)}: missing; keep every field that `switchyard review` wrote")
     if wrong := [key for key in _TEXTS if not isinstance(row[key], str | None)]:
         raise ValueError(f"{', '.join(wrong)} is no text")
+    if empty := [key for key in _NEEDED if not row[key]]:
+        raise ValueError(f"{', '.join(empty)}: empty; keep what `switchyard review` wrote")
     return row
 
 

@@ -37,6 +37,10 @@ unless max by (release, alias) (switchyard_release_serving{alias="Production"} o
 """The releases that serve now and did not a minute ago."""
 
 
+MODEL = "$model_name"
+"""The model that a reader chooses in the dashboard's variable of this name."""
+
+
 def _slowest(metric: str, share: str, by: str) -> str:
     return f"histogram_quantile({share}, sum by (le, {by}) (rate({metric}_bucket[5m])))"
 
@@ -76,6 +80,14 @@ REQUESTS = Board(
             "Failures",
             "reqps",
             {_rate("llm_api_errors_total", "model_name, error_type"): "{{model_name}} {{error_type}}"},
+        ),
+        Shown(
+            "Requests and failures of one model",
+            "reqps",
+            {
+                f'rate(llm_request_duration_count{{model_name="{MODEL}"}}[1m])': "{{endpoint}} {{error_type}} requests",
+                f'rate(llm_api_errors_total{{model_name="{MODEL}"}}[5m])': "{{endpoint}} {{error_type}} failures",
+            },
         ),
         Shown("Share that fails", "percentunit", {"switchyard:error_share:5m": "{{model_name}}"}),
         Shown(
@@ -132,7 +144,14 @@ COST = Board(
                 _rate("llm_cached_tokens_total", "model_name"): "{{model_name}} cached",
             },
         ),
-        Shown("Tokens so far", "short", {"sum by (model_name) (llm_input_tokens_total)": "{{model_name}} in"}),
+        Shown(
+            "Tokens of one model so far",
+            "short",
+            {
+                f'llm_input_tokens_total{{model_name="{MODEL}"}}': "{{endpoint}} in",
+                f'llm_output_tokens_total{{model_name="{MODEL}"}}': "{{endpoint}} out",
+            },
+        ),
         Shown(
             "Tokens of a call, p95",
             "short",

@@ -9,9 +9,9 @@ from pathlib import Path
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef
+from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef, VariableRefresh
 
-from observability.grafana.contents import BOARDS, FLIPS, Board, Shown
+from observability.grafana.contents import BOARDS, FLIPS, MODEL, Board, Shown
 
 FOLDER = Path(__file__).with_name("dashboards")
 SOURCE = DataSourceRef(type_val="prometheus", uid="switchyard-prometheus")
@@ -43,6 +43,8 @@ def as_json(board: Board) -> str:
     )
     if board.flips:
         made.annotation(_flips())
+    if any(MODEL in expression for shown in board.panels for expression in shown.series):
+        made.with_variable(_model())
     numbers = count(1)
     for shown in board.panels:
         made.with_panel(_panel(shown).id(next(numbers)))
@@ -70,6 +72,17 @@ def _panel(shown: Shown) -> timeseries.Panel:
     for letter, (expression, legend) in zip("ABCDEF", shown.series.items(), strict=False):
         panel.with_target(prometheus.Dataquery().ref_id(letter).expr(expression).legend_format(legend).range())
     return panel
+
+
+def _model() -> dashboard.QueryVariable:
+    """Which model the panels about one show."""
+    return (
+        dashboard.QueryVariable(MODEL.removeprefix("$"))
+        .label("Model")
+        .datasource(SOURCE)
+        .query("label_values(llm_request_duration_count, model_name)")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+    )
 
 
 def _flips() -> dashboard.AnnotationQuery:

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,19 +15,9 @@ import pytest
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.evaluation.cases import load_cases
-from mlflow_project.settings import RegistrySettings, StoreSettings, load
+from mlflow_project.settings import RegistrySettings, load
 from tests.conftest import ROOT, RunningStack
-from tests.unit.test_spool import answer, judgement
-
-NOW = datetime.now(UTC)
-BEFORE = (
-    "What does the gate decide?",
-    "Who may promote a release?",
-    "How long is a chunk?",
-    "Where does the ledger lie?",
-)
-AFTER = ("Wie wird das Wetter morgen?", "Wann fährt der nächste Zug?", "Welches Restaurant hat heute offen?")
-EVENTS = 320
+from tests.feedback.three_days import BEFORE, ship
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +27,8 @@ def name() -> str:
 
 @pytest.fixture(scope="module")
 def shipped(registry_server: RunningStack, name: str) -> ObjectStore:
-    """Three days of traffic, whose last hours ask of something else; one answer was corrected."""
-    store = ObjectStore(load(StoreSettings))
-    events: list[Any] = []
-    for number in range(EVENTS):
-        late = number >= EVENTS - 100
-        asked = (AFTER if late else BEFORE)[number % 3]
-        at = NOW - (timedelta(hours=1) if late else timedelta(hours=60)) + timedelta(seconds=number)
-        event = answer(number, f"It is number {number % 7}.")
-        stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        event = replace(event, event_id=f"{name}-{number}", at=stamp, name=name, release=f"{name}/1", question=asked)
-        events.append(event)
-    said = {"name": name, "release": f"{name}/1", "answer_event": f"{name}-1", "feedback_id": name}
-    events.append(judgement(f"{name}-f", 0.0, corrected_answer="The four eyes of the gate.", **said))
-    body = "".join(json.dumps(event.to_dict()) + "\n" for event in events).encode()
-    store.put("raw-data-bucket", f"events/day={NOW:%Y-%m-%d}/{name}.jsonl", body)
-    return store
+    """Three days of traffic."""
+    return ship(name)
 
 
 def switchyard(*words: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.settings import RegistrySettings, load
 from mlflow_project.telemetry.catalogue import CATALOGUE, Metric
-from observability.grafana.contents import BOARDS, FLIPS
+from observability.grafana.contents import BOARDS, FLIPS, MODEL
 from stack.addresses import read_environment
 from stack.observe import processes
 from stack.supervision import Supervisor
@@ -34,7 +34,12 @@ INPUT_TOKENS = f'llm_input_tokens_total{{model_name="{GEMINI_MODEL}"}}'
 OUTPUT_TOKENS = f'llm_output_tokens_total{{model_name="{GEMINI_MODEL}"}}'
 ERROR_RATE = f'rate(llm_api_errors_total{{model_name="{GEMINI_MODEL}"}}[5m])'
 COST = f'llm_estimated_cost_usd{{model_name="{GEMINI_MODEL}"}}'
-PANELS = [(board.title, panel.title, expr) for board in BOARDS for panel in board.panels for expr in panel.series]
+PANELS = [
+    (board.title, panel.title, expr.replace(MODEL, GEMINI_MODEL))
+    for board in BOARDS
+    for panel in board.panels
+    for expr in panel.series
+]
 
 
 @pytest.fixture(scope="module")
@@ -107,23 +112,26 @@ def test_prometheus_has_loaded_every_alert(observed: Observed) -> None:
     assert {"FlipStuck", "SealBroken", "Drift", "QueueLong", "NothingServed"} <= set(traffic.read_rules(observed))
 
 
-def test_a_provider_is_told_the_trace_and_mlflow_shows_it_with_its_prompt(
-    asked: Host, provider_process: Simulated
-) -> None:
+def test_a_provider_is_told_the_trace(asked: Host, provider_process: Simulated) -> None:
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     asked.ask(NAME, "Is anna@example.com known?", traceparent=caller)
     told = [request.headers.get("traceparent", "") for request in provider_process.requests]
     assert any(header.startswith("00-0af7651916cd43dd8448eb211c80319c-") for header in told)
+
+
+@pytest.mark.parametrize("tie", ["prompt = '{}'", "tags.`switchyard.release` = '{}'"])
+def test_mlflow_finds_a_trace_by_its_prompt_and_by_its_release(asked: Host, tie: str) -> None:
+    asked.ask(NAME, "Is anna@example.com known?")
+    version = asked.releases()["releases"][0]["version"]
     registry = load(RegistrySettings).mlflow_uri
 
     def found() -> list[dict[str, object]]:
-        wanted = f'prompt = "{NAME}/{asked.releases()["releases"][0]["version"]}"'
         locations = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}]
-        body = {"locations": locations, "filter": wanted, "max_results": 5}
+        body = {"locations": locations, "filter": tie.format(f"{NAME}/{version}"), "max_results": 5}
         answer = httpx.post(f"{registry}/api/3.0/mlflow/traces/search", json=body, timeout=30)
         return list(answer.json().get("traces", [])) if answer.status_code == 200 else []
 
-    until(lambda: bool(found()), "a trace of the prompt in MLflow", 60)
+    until(lambda: bool(found()), "a trace in MLflow", 60)
     assert "anna@example.com" not in str(found())
 
 

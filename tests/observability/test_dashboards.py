@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from mlflow_project.telemetry.catalogue import CATALOGUE
-from observability.grafana.contents import BOARDS, RELEASES, Board
+from observability.grafana.contents import BOARDS, MODEL, RELEASES, Board
 from observability.grafana.generate import FOLDER, SOURCE, as_json, path_of
 from stack.layout import ROOT
 from tests.observability.naming import series_of
+from tests.provider.fixtures import GEMINI_MODEL
 
 SERIES = {series for metric in CATALOGUE for series in series_of(metric)}
 PROVISIONING = ROOT / "observability" / "grafana" / "provisioning"
@@ -44,6 +45,29 @@ def test_every_panel_of_releases_is_split_by_release_and_shows_the_flips() -> No
     assert [annotation["name"] for annotation in made["annotations"]["list"]] == ["Flips"]
     for panel in made["panels"]:
         assert all("release" in re.findall(r"by \(([^)]*)\)", target["expr"])[0] for target in panel["targets"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'rate(llm_request_duration_count{model_name="…"}[1m])',
+        "histogram_quantile(0.99, sum by(le, model_name) (rate(llm_request_duration_bucket[1m])))",
+        'llm_input_tokens_total{model_name="…"}',
+        'llm_output_tokens_total{model_name="…"}',
+        'rate(llm_api_errors_total{model_name="…"}[5m])',
+    ],
+)
+def test_the_queries_that_people_type_stand_in_the_readme_and_the_dashboards(query: str) -> None:
+    shown = {expression for board in BOARDS for panel in board.panels for expression in panel.series}
+    assert query.replace("…", MODEL) in shown
+    assert query.replace("…", GEMINI_MODEL) in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_dashboard_about_one_model_lets_its_reader_choose_which() -> None:
+    for board in BOARDS:
+        asks = MODEL in as_json(board)
+        names = [variable["name"] for variable in json.loads(as_json(board))["templating"]["list"]] if asks else []
+        assert names == ([MODEL.removeprefix("$")] if asks else [])
 
 
 def test_provisioning_names_the_data_source_that_the_panels_ask() -> None:

@@ -28,7 +28,7 @@ from tests.serving.conftest import Host, Releases, until
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 NAME = "whispering"
-AT_ONCE = 25
+AT_ONCE = 50
 COUNT = 500
 
 
@@ -64,7 +64,7 @@ def written(
         host.stop()
     into = tmp_path_factory.mktemp("evidence")
     evidence.of_folder(folder, into, without=["cases"])
-    evidence.of_folder(stack.state, into, without=["minio", "evaluation", "spark"])
+    evidence.of_folder(stack.state, into, without=["minio", "evaluation/answers"])
     evidence.of_store(into)
     evidence.of_prometheus(observed.prometheus, into)
     return into
@@ -149,11 +149,19 @@ def test_no_planted_secret_stands_in_anything_that_was_written(written: Path, ki
 
 
 @pytest.mark.parametrize(
-    "where", ["server.log", "mlflow.db", "ledger-bucket", "raw-data-bucket", "curated-data-bucket"]
+    "where", ["server.log", "mlflow.db", "ledger-bucket", "events/", "live_answers/", "live_feedback/", "/artifacts/"]
 )
 def test_what_was_planted_did_come_there_masked(written: Path, where: str) -> None:
-    texts = [path.read_text(errors="replace") for path in written.iterdir() if where in path.name]
-    assert any("I am told: [" in text for text in texts)
+    """Named by a file's name, or by an object's key in its first line."""
+    texts = [(path.name, path.read_text(errors="replace")) for path in written.iterdir()]
+    there = [text for name, text in texts if where in name or where in text.split("\n", 1)[0]]
+    assert any("I am told: [" in text for text in there)
+
+
+def test_answers_that_an_evaluation_keeps_for_itself_are_their_owners_alone(written: Path, stack: RunningStack) -> None:
+    kept = list((stack.state / "evaluation" / "answers").iterdir())
+    assert kept
+    assert {path.stat().st_mode & 0o077 for path in kept} == {0}
 
 
 def test_a_secret_that_is_not_masked_would_be_found(written: Path, tmp_path: Path) -> None:

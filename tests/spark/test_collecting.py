@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from spark_jobs.collect_feedback import collect
 from tests.unit.test_spool import answer, judgement
 
 
-def ship(folder: Path, name: str, *events: Any) -> None:
+def ship(folder: Path, name: str, *events: Any, day: str = "2026-11-24") -> None:
     """One object, as a follower writes it."""
-    path = folder / "events" / "day=2026-11-24" / f"{name}.jsonl"
+    path = folder / "events" / f"day={day}" / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [event if isinstance(event, str) else json.dumps(event.to_dict()) for event in events]
     path.write_text("\n".join(lines) + "\n")
@@ -44,3 +45,21 @@ def test_a_line_that_is_no_event_stops_the_job_before_anything_is_written(spark:
     ship(tmp_path, "host-a", answer(1), '{"schema": "something else"}')
     with pytest.raises(InvalidData, match=r"host-a\.jsonl holds a line that is no event"):
         collect(spark, str(tmp_path / "events"), str(tmp_path / "live"))
+
+
+def test_a_late_object_is_collected_and_a_run_that_was_cut_short_is_made_up_for(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    events, output = str(tmp_path / "events"), str(tmp_path / "live")
+    ship(tmp_path, "host-a", answer(1), judgement("a"))
+    collect(spark, events, output)
+    shutil.rmtree(f"{output}_feedback")  # as if the run had ended after the first table
+    shutil.rmtree(f"{output}_objects")
+    ship(tmp_path, "host-b", answer(2), day="2026-11-20")
+    done = collect(spark, events, output)
+    assert (done["answers"], done["feedback"]) == (1, 1)
+    broken = tmp_path / "events" / "day=2026-11-24" / "host-a.jsonl"
+    broken.write_text("what was collected is not read again")
+    ship(tmp_path, "host-c", answer(3), day="2026-11-21")
+    ship(tmp_path, "host-d", answer(4), day="2026-11-01")
+    assert collect(spark, events, output, since="2026-11-21")["answers"] == 1

@@ -11,7 +11,7 @@ import pytest
 
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.feedback.cases import cases_from_feedback
-from mlflow_project.feedback.review import read_judgements, sample, write_sample
+from mlflow_project.feedback.review import check_known, read_judgements, sample, write_sample
 from mlflow_project.rules.masking import Masker
 from tests.unit.test_spool import answer, judgement
 
@@ -67,6 +67,9 @@ def test_a_wrong_line_is_told_with_its_number_and_a_missing_file_too(tmp_path: P
         InvalidData, match=r"3 mistake\(s\):\n.*line 1: .*comment: missing.*\n.*line 2: .*no JSON object"
     ):
         read_judgements(path, "user:me", Masker())
+    path.write_text('event_id,judgement\n"abc,goo')
+    with pytest.raises(InvalidData, match=r"line 1: it is no JSON.*\n.*line 2: it is no JSON"):
+        read_judgements(path, "user:me", Masker())
     path.write_bytes(b"\xff\x00")
     for unreadable in (path, tmp_path):
         with pytest.raises(InvalidData, match="cannot be read"):
@@ -75,6 +78,31 @@ def test_a_wrong_line_is_told_with_its_number_and_a_missing_file_too(tmp_path: P
         write_sample(rows(1.0), path / "below.jsonl")
     with pytest.raises(NotFound):
         read_judgements(tmp_path / "none.jsonl", "user:me", Masker())
+
+
+def test_an_answer_is_judged_once_a_file_and_only_one_that_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "review.jsonl"
+    write_sample(rows(1.0, 0.5), path)
+    one, other = (json.loads(line) | {"judgement": "good"} for line in path.read_text().splitlines())
+    path.write_text("\ufeff" + json.dumps(one) + "\r\n\r\n" + json.dumps(other) + "\r\n")
+    events = read_judgements(path, "user:me", Masker())
+    assert [event.answer_event for event in events] == ["e0", "e1"]
+    check_known(events, {"e0", "e1"})
+    with pytest.raises(InvalidData, match=r"1 judgement\(s\) are of answers that nobody collected here, 'e1'"):
+        check_known(events, {"e0"})
+    for wrong, match in (
+        (one | {"judgement": "bad"}, "same answer as line 1"),
+        (other | {"release": None}, "release: e"),
+    ):
+        path.write_text(json.dumps(one) + "\n" + json.dumps(wrong))
+        with pytest.raises(InvalidData, match=match):
+            read_judgements(path, "user:me", Masker())
+
+
+def test_a_reviewer_who_finds_an_answer_wrong_takes_a_caller_s_praise_back() -> None:
+    judged = [said(0, score=1.0), said(0, score=0.0, source="review", feedback_id="r0")]
+    assert cases_from_feedback(rows(1.0), judged[:1], []) != []
+    assert cases_from_feedback(rows(1.0), judged, []) == []
 
 
 def test_cases_take_the_reviewer_s_word_once_a_question_and_none_that_is_known() -> None:

@@ -1,0 +1,42 @@
+"""Events of three days as followers ship them: in the last hours people ask of something else, and one answer of the
+first day was corrected."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.settings import StoreSettings, load
+from tests.unit.test_spool import answer, judgement
+
+NOW = datetime.now(UTC)
+BEFORE = (
+    "What does the gate decide?",
+    "Who may promote a release?",
+    "How long is a chunk?",
+    "Where does the ledger lie?",
+)
+AFTER = ("Wie wird das Wetter morgen?", "Wann fährt der nächste Zug?", "Welches Restaurant hat heute offen?")
+EVENTS = 320
+
+
+def ship(name: str) -> ObjectStore:
+    """Put them into the object store, as one object."""
+    store = ObjectStore(load(StoreSettings))
+    events: list[Any] = []
+    for number in range(EVENTS):
+        late = number >= EVENTS - 100
+        asked = (AFTER if late else BEFORE)[number % 3]
+        at = NOW - (timedelta(hours=1) if late else timedelta(hours=60)) + timedelta(seconds=number)
+        event = answer(number, f"It is number {number % 7}.")
+        stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        event = replace(event, event_id=f"{name}-{number}", at=stamp, name=name, release=f"{name}/1", question=asked)
+        events.append(event)
+    said = {"name": name, "release": f"{name}/1", "answer_event": f"{name}-1", "feedback_id": name}
+    events.append(judgement(f"{name}-f", 0.0, corrected_answer="The four eyes of the gate.", **said))
+    body = "".join(json.dumps(event.to_dict()) + "\n" for event in events).encode()
+    store.put("raw-data-bucket", f"events/day={NOW:%Y-%m-%d}/{name}.jsonl", body)
+    return store
