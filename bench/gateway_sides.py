@@ -28,7 +28,8 @@ from tests.serving.conftest import Host, Releases, until
 from tests.serving.snapshots import Snapshots
 
 QUESTION = "Why does a gate decide on evidence, and who moves the alias?"
-CHAT = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
+MESSAGES = {"messages": [{"role": "user", "content": QUESTION}]}
+CHAT = {"model": MODEL, **MESSAGES}
 PROMPTS = {"bench-plain": None, "bench-words": Retrieval(5, 1.0, 0.0), "bench-hybrid": Retrieval(5, 1.0, 1.0)}
 PASSAGE = 700
 RELAYS = {"floor": "floor", "FastAPI + httpx": "fastapi_httpx", "FastAPI + httpx-aiohttp": "fastapi_aiohttp"}
@@ -66,7 +67,7 @@ def _started(peer: Peer, running: ExitStack, folder: Path, to: str) -> Side:
     port = free_port()
     command = peer.command(folder, to.removesuffix("/v1/chat/completions"), port)
     started = running.enter_context(process(command, folder / f"{peer.name}.log", **peer.env))
-    return _answers(Side(peer.name, f"http://127.0.0.1:{port}{peer.path}", started.pid, CHAT))
+    return _answers(Side(peer.name, f"http://127.0.0.1:{port}{peer.path}", started.pid, {**peer.body, **MESSAGES}))
 
 
 def over_a_snapshot(running: ExitStack, folder: Path, to: str) -> Side:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -96,15 +97,18 @@ def cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def process(command: list[str], log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs meanwhile; its output goes to a file."""
+    """A program that runs meanwhile, in a group of its own: what it started ends with it, also where it leaves that to
+    others, as `mlflow gateway` does. Its output goes to a file."""
     with log.open("ab") as out:
-        started = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdout=out, stderr=out)
+        started = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **env}, stdout=out, stderr=out, start_new_session=True
+        )
     try:
         yield started
     finally:
-        started.terminate()
-        try:
+        os.killpg(started.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
             started.wait(15)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stack.layout import cache_folder
 
@@ -25,12 +26,14 @@ class CannotBeInstalled(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """`configure` writes a file for this provider and returns the arguments of the program."""
+    """`configure` writes a file for this provider and returns the arguments of the program; `body` is what its own
+    protocol asks for beside the messages."""
 
     name: str
     requirement: str
     path: str
     configure: Callable[[Path, str, int], list[str]]
+    body: Mapping[str, Any]
     env: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, folder: Path, provider: str, port: int) -> list[str]:
@@ -87,7 +90,8 @@ PEERS = (
         "litellm[proxy]==1.106.12",
         "/v1/chat/completions",
         _litellm,
+        {"model": MODEL},
         {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"},
     ),
-    Peer("mlflow gateway", "mlflow[gateway]==3.17.2", "/gateway/chat/invocations", _mlflow),
+    Peer("mlflow gateway", "mlflow[gateway]==3.17.2", "/gateway/chat/invocations", _mlflow, {}),  # `model` is a 422
 )

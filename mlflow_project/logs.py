@@ -4,14 +4,15 @@ file in the state folder, not at a person."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -26,6 +27,16 @@ _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
 }
 
 
+class Event(NamedTuple):
+    """What one line says; `at` is in seconds since the epoch."""
+
+    at: float
+    level: str
+    logger: str
+    message: str
+    fields: Mapping[str, Any]
+
+
 class _Formatter(logging.Formatter):
     """`clean` is what an exception's trace goes through: its message may hold what somebody asked."""
 
@@ -33,36 +44,52 @@ class _Formatter(logging.Formatter):
         super().__init__()
         self.clean = clean
 
+    def line(self, event: Event) -> str:
+        """The event as it is written."""
+        raise NotImplementedError
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line, and the trace of its error."""
+        fields = _context() | {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
+        return self.line(
+            Event(
+                record.created, record.levelname.lower(), record.name, record.getMessage(), fields | self._trace(record)
+            )
+        )
+
+    def _trace(self, record: logging.LogRecord) -> dict[str, str]:
+        return {"trace": self.clean(self.formatException(record.exc_info))} if record.exc_info else {}
+
 
 class JsonLines(_Formatter):
     """One JSON object a line: time, level, logger, message, the request's trace, and whatever `extra` held."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        event = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **_context(),
-            **_fields(record),
+    def line(self, event: Event) -> str:
+        """Without the line's end."""
+        milliseconds = int(event.at * 1000) % 1000
+        said = {
+            "time": f"{_second(int(event.at))}.{milliseconds:03d}Z",
+            "level": event.level,
+            "logger": event.logger,
+            "message": event.message,
+            **event.fields,
         }
-        if record.exc_info:
-            event["trace"] = self.clean(self.formatException(record.exc_info))
-        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(said, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 class Readable(_Formatter):
-    """For a terminal: level, logger, message, then the fields as `name=value`."""
+    """For a terminal: level, logger, message, then the fields as `name=value`, and the trace of an error below it."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, and the trace of an error below it."""
-        fields = "  ".join(f"{key}={value}" for key, value in (_context() | _fields(record)).items())
-        line = f"{record.levelname.lower():7} {record.name}: {record.getMessage()}" + (f"  {fields}" if fields else "")
-        return f"{line}\n{self.clean(self.formatException(record.exc_info))}" if record.exc_info else line
+    def line(self, event: Event) -> str:
+        """Without the last line's end."""
+        fields = "  ".join(f"{key}={value}" for key, value in event.fields.items() if key != "trace")
+        line = f"{event.level:7} {event.logger}: {event.message}" + (f"  {fields}" if fields else "")
+        return f"{line}\n{event.fields['trace']}" if "trace" in event.fields else line
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
+@functools.lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _context() -> dict[str, Any]:
@@ -84,12 +111,12 @@ def set_up_logs(level: str | None = None, clean: Callable[[str], str] = str) -> 
     logging.basicConfig(level=chosen.upper(), handlers=[handler], force=True)
 
 
-def say_all(records: Sequence[logging.LogRecord]) -> bool:
+def say_all(events: Sequence[Event]) -> bool:
     """Say many events with one write, where and as `set_up_logs` would say each; whether they were taken."""
     try:
         for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.StreamHandler):
-                lines = "".join(handler.format(record) + handler.terminator for record in records)
+            if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, _Formatter):
+                lines = "".join(handler.formatter.line(event) + handler.terminator for event in events)
                 with handler.lock or nullcontext():
                     handler.stream.write(lines)
                     handler.flush()

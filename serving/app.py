@@ -20,7 +20,7 @@ from mlflow_project.settings import (
 from serving import problems
 from serving.access import Access, is_loopback
 from serving.guard import Guard, Places
-from serving.json_route import JsonRoute
+from serving.json_route import Doors
 from serving.lifetime import lifetime
 from serving.request_context import RequestContext
 from serving.routes import chat, documentation, feedback, llm_query, prompts, releases, webhook
@@ -49,6 +49,7 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     )
     app.state.settings = settings
     app.state.guard = guard
+    app.add_middleware(Doors)
     app.add_middleware(Guard, settings=guard, places=places)
     keys = KeyFile(load(KeySettings).api_keys_file)
     app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
@@ -57,5 +58,4 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
     for room in (prompts, chat, feedback, releases, webhook):
         app.include_router(room.router, responses=problems.PROBLEMS)
     app.include_router(documentation.router)
-    app.router.routes.sort(key=lambda route: not isinstance(route, JsonRoute))  # answers are looked for first
     return app

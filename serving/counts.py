@@ -71,22 +71,27 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count an amount if the window has room for it."""
+        room = self.has_room(key, limit, expiry, amount)
+        if room:
+            self.add(key, expiry, amount)
+        return room
+
+    def has_room(self, key: str, limit: int, expiry: int, amount: int) -> bool:
+        """Whether a window can take an amount: the window before counts by the share of it that is not yet over."""
         before, before_left, present, _ = self.get_sliding_window(key, expiry)
-        if math.floor(before * before_left / expiry + present) + amount > limit:
-            return False
-        self.add(key, expiry, amount)
-        return True
+        return math.floor(before * before_left / expiry + present) + amount <= limit
 
     def add(self, key: str, expiry: int, amount: int) -> None:
         """Count an amount in the present window, or give some back, whatever room there is."""
-        self.incr(self.sliding_window_keys(key, expiry, time.time())[1], 2 * expiry, amount)
+        now = time.time()
+        self._count(self.sliding_window_keys(key, expiry, now)[1], now + 2 * expiry, amount)
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Amount and seconds left of the window before and of the present one."""
         now = time.time()
         before, present = self.sliding_window_keys(key, expiry, now)
         into = now % expiry
-        return self.get(before), expiry - into, self.get(present), 2 * expiry - into
+        return self._in(before), expiry - into, self._in(present), 2 * expiry - into
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget what this worker counted."""
@@ -95,13 +100,12 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count an amount in a window; what is in it now."""
-        self._own[key] = (self._own.get(key, _NOTHING)[0] + amount, time.time() + expiry)
-        return self.get(key)
+        self._count(key, time.time() + expiry, amount)
+        return self._in(key)
 
     def get(self, key: str) -> int:
         """What is in a window."""
-        others = sum(counts.get(key, _NOTHING)[0] for _, counts in self._others.values())
-        return max(0, self._own.get(key, _NOTHING)[0] + others)
+        return self._in(key)
 
     def get_expiry(self, key: str) -> float:
         """When nothing asks for a window any more, in seconds since the epoch."""
@@ -120,6 +124,15 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
     def clear(self, key: str) -> None:
         """Forget what this worker counted in a window."""
         self._own.pop(key, None)
+
+    def _count(self, key: str, until: float, amount: int) -> None:
+        self._own[key] = (self._own.get(key, _NOTHING)[0] + amount, until)
+
+    def _in(self, key: str) -> int:
+        count = self._own.get(key, _NOTHING)[0]
+        for _, counts in self._others.values():
+            count += counts.get(key, _NOTHING)[0]
+        return max(0, count)
 
     def _tell(self) -> None:
         self._own = _current(self._own)

@@ -2,13 +2,13 @@
 without the rest of it, whose dependencies, exit stacks and encoders cost a request as much as the provider's call does.
 
 In: a body that the guard has read whole. Out: what the endpoint returns, as its return type is documented, or its own
-`Response`. A request that breaks the form is a `RequestValidationError`, as FastAPI raises it. Dependencies are not
-resolved here.
+`Response`; an error as `problems` says it. A request that breaks the form is a `RequestValidationError`, as FastAPI
+raises it. Dependencies are not resolved here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +16,9 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving import problems
 
 _JSON = "application/json"
 _NO_JSON = {"type": "content_type", "loc": ("body",), "msg": "the body must be JSON, and its Content-Type must say so"}
@@ -39,18 +41,24 @@ class JsonRoute(APIRoute):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
+        try:
+            response = await self._responded(request)
+        except problems.ANSWERED as error:
+            response = await problems.response_to(request, error)
+        await response(scope, receive, send)
+
+    async def _responded(self, request: Request) -> Response:
         given: dict[str, Any] = {}
         if self.dependant.request_param_name is not None:
             given[self.dependant.request_param_name] = request
-        mistakes = [*self._read_path(scope, given), *self._read_headers(scope, given)]
+        mistakes = [*self._read_path(request.scope, given), *self._read_headers(request.scope, given)]
         if self._body is not None:
-            body = (await receive()).get("body", b"")
+            body = (await request.receive()).get("body", b"")
             mistakes += self._read_body(request, body, given)
         if mistakes:
             raise RequestValidationError(mistakes)
         result = await self.endpoint(**given)
-        response = result if isinstance(result, Response) else self._response(result)
-        await response(scope, receive, send)
+        return result if isinstance(result, Response) else self._response(result)
 
     def _read_path(self, scope: Scope, given: dict[str, Any]) -> list[dict[str, Any]]:
         mistakes: list[dict[str, Any]] = []
@@ -84,6 +92,33 @@ class JsonRoute(APIRoute):
     def _response(self, result: Any) -> Response:
         assert self.response_field is not None, f"{self.path} says what it returns"
         return Response(self.response_field.serialize_json(result), self.status_code or 200, media_type=_JSON)
+
+
+class Doors:
+    """Middleware: the JSON routes without path parameters, found by their path alone. All other requests, wrong methods
+    and paths among them, are FastAPI's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._routes: dict[tuple[str, str], JsonRoute] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._routes is None:
+            self._routes = _by_path(scope["app"].routes)
+        route = self._routes.get((scope["method"], scope["path"]))
+        if route is None:
+            await self._app(scope, receive, send)
+        else:
+            scope.update(route=route, endpoint=route.endpoint, path_params={})
+            await route.app(scope, receive, send)
+
+
+def _by_path(routes: Iterable[object]) -> dict[tuple[str, str], JsonRoute]:
+    plain = [route for route in routes if isinstance(route, JsonRoute) and not route.param_convertors]
+    return {(method, route.path): route for route in plain for method in route.methods}
 
 
 def _says_json(content_type: str) -> bool:

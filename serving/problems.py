@@ -126,36 +126,42 @@ def retry_headers(error: WorkspaceError, status: int) -> dict[str, str]:
     return {"Retry-After": str(max(1, round(seconds)))}
 
 
+ANSWERED = (WorkspaceError, RequestValidationError, HTTPException)
+"""What a request may end with by right; all else is a defect of ours."""
+
+
 def add_to(app: FastAPI) -> None:
     """Register the mapping."""
-    app.add_exception_handler(WorkspaceError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    for kind in ANSWERED:
+        app.add_exception_handler(kind, response_to)
     app.add_exception_handler(Exception, _defect)
 
 
-async def _ours(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, WorkspaceError)
+async def response_to(request: Request, error: Exception) -> JSONResponse:
+    """The answer to one that is `ANSWERED`."""
+    if isinstance(error, RequestValidationError):
+        return _invalid(request, error)
+    if isinstance(error, HTTPException):
+        return refusal(request.url.path, error.status_code, str(error.detail), headers=error.headers)
+    assert isinstance(error, WorkspaceError), "there are three kinds"
+    return _ours(request, error)
+
+
+def _ours(request: Request, error: WorkspaceError) -> JSONResponse:
     status = status_of(error)
     if status >= 500:
         logger.warning("a request failed", extra={"status": status, "error": type(error).__name__})
     return refusal(request.url.path, status, str(error), headers=retry_headers(error, status))
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """Where and what, without the input: that may be a prompt."""
-    assert isinstance(error, RequestValidationError)
     mistakes = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
     if request.url.path.startswith("/llm-query"):
         return refusal(request.url.path, 422, mistakes)
     told = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in mistakes)
     status = 400 if request.url.path.startswith("/v1/") else 422
     return refusal(request.url.path, status, f"The request breaks this route's form: {told}.", errors=mistakes)
-
-
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return refusal(request.url.path, error.status_code, str(error.detail), headers=error.headers)
 
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:

@@ -1,5 +1,6 @@
 """uvicorn's HTTP protocol with a limit on how long, and how large, a request's head may grow, and with a word to the
 request when its caller leaves: `state["left"]` is set, and `state["when_left"]`, where a request put it, is called.
+`state["body_is_here"]` says that nothing of the body is awaited. A head that came in one piece starts no timer.
 
 uvicorn waits for ever for the first request of a connection; a thousand callers that send a byte a minute would hold a
 thousand connections. Bodies are the guard's matter.
@@ -21,6 +22,7 @@ class PatientHttp(HttpToolsProtocol):
 
     _waiting: asyncio.TimerHandle | None = None
     _received = 0
+    _head_seen = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -35,10 +37,13 @@ class PatientHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._waiting is None and self.cycle is not None and self.cycle.response_complete:
-            self._await_head()
+        begins = self._waiting is None and self.cycle is not None and self.cycle.response_complete
+        if begins:
+            self._received, self._head_seen = 0, False
         self._received += len(data)
         super().data_received(data)
+        if begins and not self._head_seen:
+            self._await_head()
         if self._waiting is not None and self._received > MAX_HEADER_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
 
@@ -46,11 +51,16 @@ class PatientHttp(HttpToolsProtocol):
         self._head_is_here()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self.cycle is not None:
+            self.cycle.scope["state"]["body_is_here"] = True
+
     def _await_head(self) -> None:
-        self._received = 0
         self._waiting = self.loop.call_later(HEADER_SECONDS, self._refuse, b"408 Request Timeout")
 
     def _head_is_here(self) -> None:
+        self._head_seen = True
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None

@@ -7,20 +7,17 @@ and counted: no request waits for a disk.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from mlflow_project.logs import say_all
+from mlflow_project.logs import Event, say_all
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import LogSettings
 from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.tracing import Trace
-
-logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.1
 MOST_WAITING = 5_000
@@ -62,14 +59,12 @@ class QueryLog:
         return masked.text
 
     def _write(self, noted: Sequence[_Noted]) -> bool:
-        return say_all([self._record(one) for one in noted])
+        return say_all([self._event(one) for one in noted])
 
-    def _record(self, noted: _Noted) -> logging.LogRecord:
-        record = logging.LogRecord(logger.name, logging.INFO, "", 0, "LLM Query", (), None)
-        record.created, record.msecs = noted.at, 1000 * (noted.at % 1)
+    def _event(self, noted: _Noted) -> Event:
+        fields = dict(noted.fields)
         if noted.trace is not None:
-            record.__dict__["trace_id"] = f"{noted.trace.trace_id:032x}"
-            record.__dict__["span_id"] = f"{noted.trace.root.span_id:016x}"
-        record.__dict__.update(noted.fields)
-        record.__dict__.update((name, self.safe(text)) for name, text in noted.texts.items())
-        return record
+            fields["trace_id"] = f"{noted.trace.trace_id:032x}"
+            fields["span_id"] = f"{noted.trace.root.span_id:016x}"
+        fields.update((name, self.safe(text)) for name, text in noted.texts.items())
+        return Event(noted.at, "info", __name__, "LLM Query", fields)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from limits import RateLimitItem
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -24,9 +25,18 @@ from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
 from mlflow_project.telemetry.meters import METERS
 from serving.counts import SharedCounts
 
-Windows = Mapping[str, tuple[RateLimitItem, ...]]
 _PINNED_OUTPUT = ("max_tokens", "max_completion_tokens", "maxOutputTokens")
 _CHARACTERS_A_TOKEN = 4
+
+
+class Window(NamedTuple):
+    """A limit of one caller's: of which kind, and the key that it is counted under."""
+
+    kind: str
+    item: RateLimitItem
+    key: str
+    amount: int
+    expiry: int
 
 
 class Reservation:
@@ -61,7 +71,7 @@ class Spending:
         self._limiter = SlidingWindowCounterRateLimiter(counts)
         self._default = dict(default)
         self._reserve_tokens = reserve_tokens
-        self._known: dict[tuple[tuple[str, str], ...], Windows] = {}
+        self._known: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Window, ...]] = {}
 
     def admit(self, caller: ApiKey | None) -> None:
         """Count a request.
@@ -93,11 +103,10 @@ class Spending:
 
     def settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
         """Replace what was reserved by what was used."""
-        for kind, found in self._windows(kept.caller).items():
-            for window in found if kind in kept.amounts else ():
-                reserved = min(kept.amounts[kind], window.amount)
-                key = window.key_for(kind, _name(kept.caller))
-                self._counts.add(key, window.get_expiry(), used.get(kind, 0) - reserved)
+        for window in self._windows(kept.caller):
+            if window.kind in kept.amounts:
+                reserved = min(kept.amounts[window.kind], window.amount)
+                self._counts.add(window.key, window.expiry, used.get(window.kind, 0) - reserved)
         kept.amounts = {}
 
     def _expected(self, release: Release, characters: int) -> Usage:
@@ -108,30 +117,31 @@ class Spending:
 
     def _take(self, caller: ApiKey | None, amounts: Mapping[str, int]) -> None:
         """All of it or nothing; nothing awaits in between."""
-        wanted = [
-            (kind, window, min(amounts[kind], window.amount))
-            for kind, found in self._windows(caller).items()
-            for window in found
-            if kind in amounts
-        ]
-        for kind, window, amount in wanted:
-            if not self._limiter.test(window, kind, _name(caller), cost=amount):
-                raise self._exhausted(kind, window, caller)
-        for kind, window, amount in wanted:
-            self._counts.add(window.key_for(kind, _name(caller)), window.get_expiry(), amount)
+        wanted = [(w, min(amounts[w.kind], w.amount)) for w in self._windows(caller) if w.kind in amounts]
+        for window, amount in wanted:
+            if not self._counts.has_room(window.key, window.amount, window.expiry, amount):
+                raise self._exhausted(window, caller)
+        for window, amount in wanted:
+            self._counts.add(window.key, window.expiry, amount)
 
-    def _windows(self, caller: ApiKey | None) -> Windows:
+    def _windows(self, caller: ApiKey | None) -> tuple[Window, ...]:
+        """A caller's limits, looked up once: what `limits` does to build a key costs more than counting."""
         own = caller.limits if caller is not None else {}
-        key = tuple(own.items())
-        if key not in self._known:
-            self._known[key] = windows({**self._default, **own})
-        return self._known[key]
+        known = (name := _name(caller)), tuple(own.items())
+        if known not in self._known:
+            self._known[known] = tuple(
+                Window(kind, item, item.key_for(kind, name), item.amount, item.get_expiry())
+                for kind, found in windows({**self._default, **own}).items()
+                for item in found
+            )
+        return self._known[known]
 
-    def _exhausted(self, kind: str, window: RateLimitItem, caller: ApiKey | None) -> Exhausted:
+    def _exhausted(self, window: Window, caller: ApiKey | None) -> Exhausted:
+        kind, item = window.kind, window.item
         METERS.record(BUDGET_REFUSED, 1, caller=_name(caller), kind=kind)
-        wait = max(1, math.ceil(self._limiter.get_window_stats(window, kind, _name(caller)).reset_time - time.time()))
-        amount = f"{window.amount / MILLIONTHS:g}" if kind == "usd" else f"{window.amount}"
-        span = f"{window.multiples} {window.GRANULARITY.name}"
+        wait = max(1, math.ceil(self._limiter.get_window_stats(item, kind, _name(caller)).reset_time - time.time()))
+        amount = f"{item.amount / MILLIONTHS:g}" if kind == "usd" else f"{item.amount}"
+        span = f"{item.multiples} {item.GRANULARITY.name}"
         return Exhausted(f"{amount} {kind} per {span} are used up: try again in {wait} s.", retry_after=wait)
 
 

@@ -167,7 +167,7 @@ def span(name: str, **attributes: Any) -> Step | Nothing:
 
 def remote_of(traceparent: str, tracestate: str = "") -> Remote | None:
     """What a caller's headers say; None when they are missing or malformed."""
-    found = _TRACEPARENT.fullmatch(traceparent)
+    found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if found is None:
         return None
     state = tracestate if len(tracestate) <= 512 and tracestate.isascii() and tracestate.isprintable() else ""

@@ -150,6 +150,10 @@ class Upstream:
 
 async def _rest(response: ClientResponse, tries: Tries, limit: asyncio.Timeout, enough: int = MOST_BYTES + 1) -> bytes:
     """The body, each piece within its time; no more than it takes to have `enough` bytes."""
+    if response.content.is_eof():  # most answers came in one piece with their head: nothing is waited for
+        whole = response.content.read_nowait()
+        _check_size(len(whole))
+        return whole
     received = bytearray()
     while not response.content.at_eof() and len(received) < enough:
         limit.reschedule(asyncio.get_running_loop().time() + tries.left(tries.patience.between_bytes_seconds))
@@ -162,8 +166,10 @@ async def _chunks(response: ClientResponse, tries: Tries) -> AsyncGenerator[byte
     """The body as it comes. The timer never runs while the reader of this generator works."""
     size = 0
     while not response.content.at_eof():
-        async with asyncio.timeout(tries.left(tries.patience.between_bytes_seconds)):
-            chunk = await response.content.readany()
+        chunk = response.content.read_nowait()
+        if not chunk:
+            async with asyncio.timeout(tries.left(tries.patience.between_bytes_seconds)):
+                chunk = await response.content.readany()
         size += len(chunk)
         _check_size(size)
         yield chunk
