@@ -51,15 +51,18 @@ class Masker:
     """The built-in patterns and a site's own (kind -> regular expression)."""
 
     def __init__(self, own: Mapping[str, str] | None = None) -> None:
-        self._patterns = (*(Pattern(kind, re.compile(regex)) for kind, regex in (own or {}).items()), *PATTERNS)
+        every = (*(Pattern(kind, re.compile(regex)) for kind, regex in (own or {}).items()), *PATTERNS)
+        self._patterns = {
+            digits: tuple(pattern for pattern in every if pattern.digits <= digits) for digits in (0, 1, NEAR_DIGITS)
+        }
 
     def mask(self, text: str) -> Masked:
         """Replace all that is found."""
         found: Counter[str] = Counter()
         plain = plain_spelling(text)
-        lower, digits = plain.lower(), _digits_near_each_other(plain)
-        for pattern in self._patterns:
-            if digits >= pattern.digits and (not pattern.hints or any(hint in lower for hint in pattern.hints)):
+        lower = plain.lower()
+        for pattern in self._patterns[_digits_near_each_other(plain)]:
+            if pattern.may_stand_in(lower):
                 plain = pattern.regex.sub(partial(_replaced, pattern, found), plain)
         return Masked(plain, dict(found)) if found else Masked(text)
 

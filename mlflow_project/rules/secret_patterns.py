@@ -28,6 +28,13 @@ class Pattern:
     hints: tuple[str, ...] = ()
     digits: int = 0
 
+    def may_stand_in(self, lower: str) -> bool:
+        """Whether a text in lower case has one of the hints. (A loop: a generator costs as much as the search.)"""
+        for hint in self.hints:
+            if hint in lower:
+                return True
+        return not self.hints
+
 
 def _key(regex: str, *hints: str, flags: int = 0) -> Pattern:
     return Pattern("key", re.compile(regex, flags), hints=hints)
