@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 import time
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
         self._own: Counts = {}
         self._written: Counts = {}
         self._others: dict[Path, tuple[tuple[int, int], Counts]] = {}
+        self._exchanging = threading.Lock()
 
     def start(self) -> None:
         """Take over what earlier workers counted, one of this name too; forget whose windows have all passed."""
@@ -59,13 +61,14 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
         """Until cancelled: tell the other workers, and learn from them."""
         while True:
             await asyncio.sleep(SHARE_SECONDS)
-            self.exchange()
+            await asyncio.to_thread(self.exchange)  # a slow disk delays nobody
 
     def exchange(self) -> None:
-        """Write this worker's counts if they changed, and read those of the others that did."""
+        """Write this worker's counts if they changed, and read those of the others that did; from any thread."""
         try:
-            self._tell()
-            self._learn()
+            with self._exchanging:
+                self._tell()
+                self._learn()
         except OSError as error:
             logger.error("usage cannot be shared; each worker counts alone", extra={"error": str(error)})
 
@@ -135,10 +138,13 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
         return max(0, count)
 
     def _tell(self) -> None:
-        self._own = _current(self._own)
-        if self._own != self._written:
-            replace_file(self._file, self._own)
-            self._written = dict(self._own)
+        counted = dict(self._own)  # in one step, while requests count on
+        current = _current(counted)
+        for window in counted.keys() - current.keys():
+            self._own.pop(window, None)
+        if current != self._written:
+            replace_file(self._file, current)
+            self._written = current
 
     def _learn(self) -> None:
         found: dict[Path, tuple[tuple[int, int], Counts]] = {}

@@ -77,7 +77,7 @@ def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:
         name, _, alias = model.partition("@")
         return name, alias
     name, slash, version = model.rpartition("/")
-    if slash and version.isdigit():
+    if slash and version.isascii() and version.isdigit():
         return name, shelf.alias_of(name, int(version))
     return model, alias
 

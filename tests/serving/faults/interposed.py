@@ -19,9 +19,12 @@ _ANSWERS = {
     ),
 }
 
+SLOW_SECONDS = 30.0
+
 
 class Interposed:
-    """`spoilt` None: bytes go through. `drop`: the connection closes. `hang`: nothing comes back."""
+    """`spoilt` None: bytes go through. `drop`: the connection closes. `hang`: nothing comes back. `slow`: what is asked
+    arrives 30 s late."""
 
     def __init__(self, target: str) -> None:
         url = httpx.URL(target)
@@ -51,7 +54,8 @@ class Interposed:
                     break
                 if self.spoilt in _ANSWERS:
                     writer.write(_response(*_ANSWERS[self.spoilt]))
-                elif self.spoilt is None:
+                elif self.spoilt in {None, "slow"}:
+                    await asyncio.sleep(SLOW_SECONDS if self.spoilt else 0)
                     onward.write(data)
         returning.cancel()
         onward.close()

@@ -19,7 +19,7 @@ from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, Releases, until
 from tests.serving.faults.conftest import Load, listening_on, stopped
-from tests.serving.faults.interposed import Interposed
+from tests.serving.faults.interposed import SLOW_SECONDS, Interposed
 
 MakeLoad = Callable[..., Load]
 POLL_SECONDS = 0.05
@@ -156,6 +156,20 @@ def test_an_mlflow_that_answers_nonsense_costs_no_request_and_moves_nothing(
     with load(host, "faults", callers=2) as running:
         between.spoilt = spoilt
         running.through(2.5)
+        between.spoilt = None
+    assert running.failures == []
+    assert running.releases == {"faults/1"}
+    until(lambda: not is_stale(host), "the registry is reached again")
+
+
+@pytest.mark.long
+def test_an_mlflow_slow_by_30_seconds_costs_no_request(
+    host: Host, released: Releases, between: Interposed, load: MakeLoad
+) -> None:
+    with load(host, "faults") as running:
+        between.spoilt = "slow"
+        until(lambda: is_stale(host), "answers say that they are stale")
+        running.through(SLOW_SECONDS + 2)  # the late answers come, and nobody waits for them
         between.spoilt = None
     assert running.failures == []
     assert running.releases == {"faults/1"}

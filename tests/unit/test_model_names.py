@@ -1,0 +1,13 @@
+"""What a chat's `model` may say: a name, a name and an alias, a name and a version."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.routes.chat import _which
+from serving.shelf import Shelf
+
+
+@pytest.mark.parametrize("model", ["qa/²", "qa/-1", "qa/", "/", "qa/٣", "qa/x"])
+def test_what_is_no_version_belongs_to_the_name(model: str) -> None:
+    assert _which(Shelf(), model, "Production") == (model, "Production")
