@@ -118,7 +118,7 @@ def _hand_in(path: Path, json: bool) -> None:
     store = _store(collect=False)
     check_known(events, known_answers(store.settings))
     new = hand_in(store, events)
-    said = f"{len(events)} judgements handed in." if new else f"{len(events)} judgements, handed in before."
+    said = f"Judgements handed in: {len(events)}{'' if new else ', all of them before'}."
     emit({"judgements": len(events), "new": new}, json, lambda console: console.print(said))
 
 

@@ -11,9 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from typer.testing import CliRunner
 
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.commands.main import build
 from mlflow_project.evaluation.cases import load_cases
 from mlflow_project.settings import RegistrySettings, load
 from tests.conftest import ROOT, RunningStack
@@ -31,11 +33,19 @@ def shipped(registry_server: RunningStack, name: str) -> ObjectStore:
     return ship(name)
 
 
-def switchyard(*words: str) -> dict[str, Any]:
+def program(*words: str) -> dict[str, Any]:
     """A command of ours, with `--json`."""
-    program = Path(sys.executable).parent / "switchyard"
-    done = subprocess.run([program, *words, "--json"], cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    switchyard = Path(sys.executable).parent / "switchyard"
+    done = subprocess.run([switchyard, *words, "--json"], cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def command(*words: str) -> dict[str, Any]:
+    """The same without a process of its own, whose start takes seconds."""
+    done = CliRunner().invoke(build(), [*words, "--json"])
+    assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -43,7 +53,7 @@ def switchyard(*words: str) -> dict[str, Any]:
 def test_events_become_drift_in_mlflow_and_delta_and_judgements_become_cases(
     shipped: ObjectStore, name: str, tmp_path: Path
 ) -> None:
-    found = switchyard("drift", name, "--window", "24h")
+    found = program("drift", name, "--window", "24h")
     (release,) = found["releases"]
     assert (release["status"], found["drifted"], release["rows"]) == ("drift", True, 100), release["explanation"]
     alarming = {one["check"] for one in release["found"] if one["alarm"]}
@@ -54,21 +64,24 @@ def test_events_become_drift_in_mlflow_and_delta_and_judgements_become_cases(
     (run,) = experiments.find(experiments.experiment(f"drift-{name}"), {"switchyard.drift": "drift"})
     assert experiments.read(run, "projection.png").startswith(b"\x89PNG")
     assert len(json.loads(experiments.read(run, "projection.json"))["points"]) == 100
-    kept = switchyard("sql", f"select count(*) as n from delta.`s3a://curated-data-bucket/drift` where name = '{name}'")
+    kept = command("sql", f"select count(*) as n from delta.`s3a://curated-data-bucket/drift` where name = '{name}'")
     assert kept == [{"n": len(release["found"])}]
-    again = switchyard("drift", name, "--window", "24h", "--no-collect")
+    again = command("drift", name, "--window", "24h", "--no-collect")
     assert again["releases"][0]["found"] == release["found"], "the same window gives the same again"
 
     sample = tmp_path / "review.jsonl"
-    assert switchyard("review", "--n", "5", "--out", str(sample), "--no-collect")["answers"] == 5
+    assert command("review", "--n", "5", "--out", str(sample), "--no-collect")["answers"] == 5
     rows = [json.loads(line) for line in sample.read_text().splitlines()]
     rows[0] |= {"judgement": "good"}
     sample.write_text("\n".join(json.dumps(row) for row in rows))
-    assert switchyard("review", "--judged", str(sample)) == {"judgements": 1, "new": True}
-    assert switchyard("review", "--judged", str(sample)) == {"judgements": 1, "new": False}
+    assert command("review", "--judged", str(sample)) == {"judgements": 1, "new": True}
+    assert command("review", "--judged", str(sample)) == {"judgements": 1, "new": False}
 
-    written = switchyard("cases", "from-feedback", "--out", str(tmp_path), "--no-collect")[name]
+    written = command("cases", "from-feedback", "--out", str(tmp_path), "--no-collect")[name]
     (case,) = load_cases(written["file"])
     assert (case.question, case.expected) == (BEFORE[1], ("The four eyes of the gate.",))
     assert case.origin is not None
     assert "judged" in case.origin
+    before = Path(written["file"]).read_bytes()
+    command("cases", "from-feedback", "--out", str(tmp_path), "--no-collect")
+    assert Path(written["file"]).read_bytes() == before, "the same judgements make the same cases"

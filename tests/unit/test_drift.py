@@ -102,6 +102,16 @@ def test_a_quiet_window_is_quiet_a_shifted_one_alarms_and_the_same_gives_the_sam
     assert baseline.judge(traffic(100, 9, shift=0.5), alpha_for(24)) == shifted
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_reference_of_one_and_the_same_question_is_compared_without_a_warning() -> None:
+    east, north = np.eye(2, 16, dtype=np.float32)
+    one, other = (Traffic.of([text] * 60, np.tile(to, (60, 1))) for text, to in (("Why?", east), ("How so?", north)))
+    baseline = Baseline(one, splits=60)
+    assert not any(found.alarm for found in baseline.judge(one, alpha_for(24)))
+    assert baseline.judge(other, alpha_for(24))[0].alarm
+    assert len(baseline.topics.shares(one.question_vectors)) == 1
+
+
 def test_a_window_s_length_is_read_and_a_wrong_one_is_told() -> None:
     assert length_of("24h").total_seconds() == 86_400
     for wrong in ("24", "h", "0h", "1.5h", "-1d"):

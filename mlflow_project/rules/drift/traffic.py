@@ -92,8 +92,9 @@ class Topics:
     @classmethod
     def of(cls, vectors: NDArray[np.float32], seed: int) -> Topics:
         """Found in the vectors of a reference's questions."""
-        clusters = KMeans(min(TOPICS, len(vectors)), n_init=4, random_state=seed).fit(vectors)
-        return cls(clusters, PCA(2, random_state=seed).fit(vectors))
+        clusters = KMeans(min(TOPICS, len(np.unique(vectors, axis=0))), n_init=4, random_state=seed).fit(vectors)
+        with np.errstate(invalid="ignore"):  # where all are the same, no axis has a share of their variance
+            return cls(clusters, PCA(2, random_state=seed).fit(vectors))
 
     def numbers(self, vectors: NDArray[np.float32]) -> list[int]:
         """The topic of each row."""
