@@ -38,9 +38,16 @@ def luhn(text: str) -> bool:
 
 
 def card(text: str) -> bool:
-    """A number with that check digit, but no time in milliseconds: cards of 13 digits begin with 4, 5 or 6."""
-    digits = re.sub(r"\D", "", text)
-    return luhn(digits) and (len(digits) > 13 or digits[0] in "456")
+    """A number with that check digit, grouped as on a card: no time in milliseconds (cards of 13 digits begin with 4, 5
+    or 6), no row of small numbers, no decimals beside each other."""
+    digits, between = re.sub(r"\D", "", text), set(re.sub(r"\d", "", text))
+    return len(between) <= 1 and _grouped(text) and luhn(digits) and (len(digits) > 13 or digits[0] in "456")
+
+
+def _grouped(text: str) -> bool:
+    """Whether a separated number has a group of three digits at least, or none of more than one: not a table's row."""
+    sizes = [len(group) for group in re.findall(r"\d+", text)]
+    return max(sizes) >= 3 or max(sizes) == 1
 
 
 def iban(text: str) -> bool:
@@ -53,6 +60,8 @@ def iban(text: str) -> bool:
 
 def german_tax_id(text: str) -> bool:
     """Steuer-Identifikationsnummer: eleven digits, check digit by ISO/IEC 7064 MOD 11,10."""
+    if not _grouped(text):
+        return False
     digits = [int(digit) for digit in text if digit.isdigit()]
     product = 10
     for digit in digits[:10]:
@@ -91,5 +100,8 @@ def ip_address(text: str) -> bool:
 
 
 def phone(text: str) -> bool:
-    """Eight to fifteen digits (E.164)."""
-    return 8 <= sum(character.isdigit() for character in text) <= 15
+    """Eight to fifteen digits (E.164), and no date before something."""
+    return (
+        not re.match(r"\d{1,2}([./-])\d{1,2}\1\d{4}", text)
+        and 8 <= sum(character.isdigit() for character in text) <= 15
+    )

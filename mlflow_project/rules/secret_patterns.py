@@ -125,7 +125,7 @@ _EMAILS = (
     ),
 )
 
-_SEPARATED_DIGITS = r"(?<![0-9a-f.])\d(?:[ \-.+_]?\d){%s}(?![0-9a-f]|\.\d)"
+_SEPARATED_DIGITS = r"(?<![\w.])\d(?:[ \-.+]?\d){%s}(?![\w]|\.\d)"
 _PHONE_WORD = r"\b(?:tel(?:e?(?:fon|phone|fono)|éfono)?|phone|mobile?|handy|cell|fax|whatsapp)"
 _NUMBERS = (
     _number(
@@ -143,8 +143,8 @@ _NUMBERS = (
     _number("card", _SEPARATED_DIGITS % "12,18", check_digits.card),
     _number(
         "card",
-        r"(?<![0-9a-f])[2-6]\d{3}(?P<between>[^\w,;]{1,3}|_)(?:\d{4}(?P=between)){2}\d{4}(?!\d)",
-        check_digits.card,
+        r"(?<![0-9a-f.])[2-6]\d{3}(?P<between>[^\w,;]{1,3}|_|)(?:\d{4}(?P=between)){2}\d{4}(?![0-9a-f])",
+        check_digits.luhn,
     ),
     _number(
         "ip",
@@ -169,7 +169,7 @@ _NUMBERS = (
     _number("national_id", r"\b(?:\d{2}[. ]?\d{3}[. ]?\d{3}|[xyz]-?\d{7})[- ]?[a-z]\b", check_digits.spanish_id),
     _number("national_id", _SEPARATED_DIGITS % "10", check_digits.german_tax_id),
     _number("national_id", r"(?<![0-9a-f])\d{11}(?![0-9a-f])", check_digits.pesel),
-    _number("phone", r"(?<![\w.])00 ?\d(?:[ \-./()+]{0,3}\d){6,14}(?!\w)", check_digits.phone, "00"),
+    _number("phone", r"(?<![\w.-])00 ?\d(?:[ \-./()+]{0,3}\d){6,14}(?!\w)", check_digits.phone, "00"),
     _number(
         "phone",
         rf"{_PHONE_WORD}(?: n\w{{1,5}})?[\s.:#=\"']{{0,4}}(?:is )?\(?\d(?:[ \-./()+]{{0,3}}\d){{6,14}}(?!\w)",
@@ -186,7 +186,7 @@ _NUMBERS = (
     ),
     _number(
         "phone",
-        r"(?<![\w.+-])(?:8 )?\(\d{2,5}\)[ \-./+]{0,3}\d{3,5}(?:[ \-./+]{1,3}\d{2,5}){1,3}(?!\w)",
+        r"(?<![\w.+-])(?:8 )?\((?!(?:19|20)\d\d\))\d{2,5}\)[ \-./+]{0,3}\d{3,5}(?:[ \-./+]{1,3}\d{2,5}){1,3}(?!\w)",
         check_digits.phone,
     ),
 )

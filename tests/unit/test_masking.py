@@ -137,6 +137,9 @@ def test_spellings_inside_spellings_cost_no_more_than_their_length(nested: str) 
         "GET /docs?q=a%20b&lang=de … 100 % „richtig“ — ½ of ﬁve",
         "A token is a word; a password is required, and the keys are in the safe.",
         "In 12 of 14 cases, 1 000 000 rows, pages 12 - 345, 3.5e-10.",
+        "From 02.08.2013 - 24.09.2027, see IMG_20255792_135929.jpg and Smith (1944) 128-627.",
+        "46 23 41 46 45 29 75 20 and 0.399887 0.130426 0.006335 and 0.4111111111111111",
+        "cbcad62b-edb5-4e89-83da-002934378905",
         "max_tokens: 1024, key: value, order 100-2345-678",
     ],
 )
