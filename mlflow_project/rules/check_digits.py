@@ -39,9 +39,10 @@ def luhn(text: str) -> bool:
 
 def card(text: str) -> bool:
     """A number with that check digit, grouped as on a card: no time in milliseconds (cards of 13 digits begin with 4, 5
-    or 6), no row of small numbers, no decimals beside each other."""
+    or 6, none with 0), no row of small numbers, no decimals beside each other."""
     digits, between = re.sub(r"\D", "", text), set(re.sub(r"\d", "", text))
-    return len(between) <= 1 and _grouped(text) and luhn(digits) and (len(digits) > 13 or digits[0] in "456")
+    begins = digits[0] != "0" if len(digits) > 13 else digits[0] in "456"
+    return begins and len(between) <= 1 and _grouped(text) and luhn(digits)
 
 
 def _grouped(text: str) -> bool:
