@@ -75,6 +75,7 @@ def _measured(running: ExitStack, folder: Path, given: argparse.Namespace) -> It
     yield from _streaming(bench, switchyard.side(host, stream=True))
     yield from _memory(sides.memory_mb(ours.pid), "prompts and an index")
     yield from _retrieval(bench, [switchyard.side(host, prompt) for prompt in sides.PROMPTS])
+    host.stop_follower()  # a host has one: a second one would be MLflow's load in what follows
     strict, _ = switchyard.host("strict", SWITCHYARD_RESOLVE="strict")
     yield from _strict(bench, ours, switchyard.side(strict))
 

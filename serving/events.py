@@ -11,8 +11,8 @@ import random
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from fastapi import Request
 
@@ -36,8 +36,7 @@ FLUSH_SECONDS = 0.1
 MOST_PENDING = 5_000
 
 
-@dataclass(frozen=True)
-class _Noted:
+class _Noted(NamedTuple):
     """What the request's path leaves for the writer. `sampled`: it becomes an event."""
 
     at: float

@@ -86,6 +86,8 @@ def _given(text: str) -> Context:
 
 
 def _check_history(warm: WarmRelease, history: Sequence[Message]) -> None:
+    if not history:
+        return
     allowed = {"user", "assistant", *(["system"] if warm.release.manifest.system_allowed else [])}
     if wrong := sorted({turn.role for turn in history} - allowed):
         raise InvalidData(f"{warm.release.label} takes no message of the role {', '.join(wrong)} from a caller.")

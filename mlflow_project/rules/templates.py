@@ -52,9 +52,9 @@ class Template:
 
     def _check(self, values: Mapping[str, str]) -> None:
         wanted = self.variables - {HISTORY}
-        missing, surplus = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
-        if not missing and not surplus:
+        if values.keys() == wanted:
             return
+        missing, surplus = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
         wrong = [f"missing: {', '.join(missing)}"] if missing else []
         wrong += [f"not in the template: {', '.join(surplus)}"] if surplus else []
         takes = ", ".join(sorted(wanted)) or "no variable"

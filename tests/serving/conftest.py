@@ -69,6 +69,18 @@ class Releases:
         self.registry.set_alias(name, alias, version)
 
 
+def _end(process: subprocess.Popen[bytes] | None) -> None:
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(signal.SIGCONT)
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 class Host:
     """One host: a follower and a server with their own serving folder."""
 
@@ -105,17 +117,13 @@ class Host:
             raise
         return self
 
+    def stop_follower(self) -> None:
+        """Nothing follows from here on; the server goes on."""
+        _end(self.follower)
+
     def stop(self) -> None:
         for process in (self.server, self.follower):
-            if process is None or process.poll() is not None:
-                continue
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
         self.http.close()
 
     def workers(self) -> list[int]:
