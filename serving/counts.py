@@ -81,8 +81,10 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
 
     def has_room(self, key: str, limit: int, expiry: int, amount: int) -> bool:
         """Whether a window can take an amount: the window before counts by the share of it that is not yet over."""
-        before, before_left, present, _ = self.get_sliding_window(key, expiry)
-        return math.floor(before * before_left / expiry + present) + amount <= limit
+        now = time.time()
+        before, present = self.sliding_window_keys(key, expiry, now)
+        left = (expiry - now % expiry) / expiry
+        return math.floor(self._in(before) * left + self._in(present)) + amount <= limit
 
     def add(self, key: str, expiry: int, amount: int) -> None:
         """Count an amount in the present window, or give some back, whatever room there is."""
