@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -38,9 +37,6 @@ from serving.worker import Worker
 
 SERVICE = "switchyard-server"
 """What Prometheus calls the job."""
-SWITCH_SECONDS = 0.0005
-"""How long a thread that masks, writes or sends may keep the interpreter from a request: Python's own 5 ms are as much
-as a first token may be late."""
 
 
 @asynccontextmanager
@@ -63,7 +59,6 @@ async def lifetime(
     app.state.spending = Spending(counts, app.state.guard.limits, app.state.guard.reserve_tokens)
     await worker.start()
     _spare_the_collector()
-    sys.setswitchinterval(SWITCH_SECONDS)
     vitals = Vitals(worker, observer, places)
     beside = [asyncio.create_task(vitals.run()), asyncio.create_task(counts.share())]
     yield
