@@ -10,9 +10,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,24 @@ from langchain_text_splitters import RecursiveCharacterTextSplitter
 from pyspark.sql import DataFrame, SparkSession
 
 from mlflow_project.rules.chunking.chunks import Chunk
-from mlflow_project.rules.chunking.records import Fields
+from mlflow_project.rules.chunking.records import Document, Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from spark_jobs import changes
-from spark_jobs.cutting import Cutter, cut
-from spark_jobs.examination import Examiner, examine, fingerprints
+from spark_jobs.cutting import Cutter
+from spark_jobs.examination import Examiner, fingerprints
+from spark_jobs.folders import folder
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.raw import read_raw
 from spark_jobs.session import spark_session
-from spark_jobs.tables import writer
+from spark_jobs.staging import Stager, stage
+from spark_jobs.table_files import Written
+from spark_jobs.tables import CHUNKS, writer
+from spark_jobs.transactions import Transaction
 from stack.layout import ROOT, jar_folder
 
 COPIED = "id string, title string, text string"
+EXAMINER = Examiner(Fields(), False, "")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,11 @@ class LangChain(Cutter):
             chunk_size=self.splitter.size, chunk_overlap=self.splitter.overlap, add_start_index=True
         )
 
-    def chunks(self, document_id: str, text: str, metadata: str, blocks: Sequence[int] | None) -> list[Chunk]:
-        found = [
-            (int(each.metadata["start_index"]), each.page_content) for each in self._theirs.create_documents([text])
-        ]
+    def chunks(self, document: Document) -> list[Chunk]:
+        made = self._theirs.create_documents([document.text])
+        found = [(int(each.metadata["start_index"]), each.page_content) for each in made]
         return [
-            Chunk(f"{document_id}/{number}", number, start, start + len(part), "", part)
+            Chunk(f"{document.document_id}/{number}", number, start, start + len(part), "", part)
             for number, (start, part) in enumerate(found)
         ]
 
@@ -74,7 +80,11 @@ class Runs:
 
     def chunking(self, source: Path, kind: type[Cutter] = Cutter) -> float:
         """From raw lines to a Delta table of chunks alone, in one job."""
-        return self._written(cut(self._examined(source), kind(Splitter())))
+        place = self._place()
+        try:
+            return _timed(lambda: self._chunked(source, place, kind(Splitter())))
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
     def preparation(self, source: Path, output: Path | None = None) -> tuple[float, Counts]:
         """The whole job: examined, counted, chunks, documents and quarantine written."""
@@ -86,13 +96,22 @@ class Runs:
         """Read and hash all, know all, write nothing."""
         table = self.spark.read.format("delta").load(f"{prepared}_documents").select("document_hash")
         known = [str(row[0]) for row in table.collect()]
-        examined = changes.light(self._examined(source, known))
-        return _timed(lambda: examined.write.format("noop").mode("overwrite").save())
+        nowhere = folder(self.spark, str(self._place()))
+        seen = changes.light(
+            self._staged(source, Stager(EXAMINER, Cutter(Splitter()), nowhere, None, "none", NOW), known)
+        )
+        return _timed(lambda: seen.write.format("noop").mode("overwrite").save())
 
-    def _examined(self, source: Path, known: list[str] | None = None) -> DataFrame:
-        raw = read_raw(self.spark, str(source))
+    def _chunked(self, source: Path, place: Path, cutter: Cutter) -> None:
+        table = Transaction(self.spark, str(place))
+        staged = self._staged(source, Stager(EXAMINER, cutter, folder(self.spark, str(place)), None, "bench", NOW))
+        files = staged.where("written IS NOT NULL").select("written.*").collect()
+        table.create(CHUNKS, "source_document_id")
+        table.commit("source_document_id", [Written(*row) for row in files], [])
+
+    def _staged(self, source: Path, stager: Stager, known: list[str] | None = None) -> DataFrame:
         shared = self.spark.sparkContext.broadcast(fingerprints(known or []))
-        return examine(raw.rows, Examiner(Fields(), False, raw.base), shared)
+        return stage(read_raw(self.spark, str(source)).rows, stager, shared)
 
     def _written(self, rows: DataFrame) -> float:
         place = self._place()

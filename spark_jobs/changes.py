@@ -25,9 +25,10 @@ _COUNTS = {
 }
 
 
-def light(examined: DataFrame) -> DataFrame:
-    """The columns that counting needs."""
-    return examined.select(*PLACE, "reason", "document_id", "document_hash", "text_hash", "signature", "fresh")
+def light(staged: DataFrame) -> DataFrame:
+    """The columns that counting needs, of raw rows alone."""
+    rows = staged.where("written IS NULL")
+    return rows.select(*PLACE, "reason", "document_id", "document_hash", "text_hash", "signature", "fresh", "part")
 
 
 def book(seen: DataFrame, held: DataFrame | None) -> DataFrame:
@@ -73,9 +74,9 @@ def count(entries: DataFrame) -> dict[str, int]:
     return {name: int(number or 0) for name, number in found.items()}
 
 
-def gone(entries: DataFrame) -> DataFrame:
-    """Ids that the tables hold and the input no longer does."""
-    return entries.where(_COUNTS["deleted"]).select("document_id")
+def outdated(entries: DataFrame) -> DataFrame:
+    """Ids whose rows in the tables must go: of documents that changed, and of those that the input no longer has."""
+    return entries.where(f"held AND NOT ({_TAKEN} AND NOT fresh)").select("document_id")
 
 
 def late_rejections(seen: DataFrame, entries: DataFrame) -> DataFrame:
@@ -88,15 +89,19 @@ def late_rejections(seen: DataFrame, entries: DataFrame) -> DataFrame:
     return rows.where(later).select(*PLACE, reason.alias("reason"))
 
 
-def accepted(rows: DataFrame, late: DataFrame | None) -> DataFrame:
-    """The rows that are documents."""
-    valid = rows.where("reason IS NULL")
-    return valid if late is None else valid.join(f.broadcast(late.select(*PLACE)), PLACE, "left_anti")
+def strays(seen: DataFrame, late: DataFrame) -> DataFrame:
+    """Documents that were written to a file and rejected later: `part`, the name of the file, and `document_id`."""
+    written = seen.where("reason IS NULL AND part IS NOT NULL")
+    rejected = written.join(f.broadcast(late.select(*PLACE)), PLACE)
+    ids = rejected.select("document_id").distinct()
+    taken = written.join(f.broadcast(late.select(*PLACE)), PLACE, "left_anti").join(ids, "document_id")
+    pair = ["part", "document_id"]
+    return rejected.select(*pair).distinct().join(taken.select(*pair), pair, "left_anti")
 
 
-def quarantine(examined: DataFrame, seen: DataFrame, late: DataFrame | None, numbered: DataFrame) -> DataFrame:
+def quarantine(staged: DataFrame, seen: DataFrame, late: DataFrame | None, numbered: DataFrame) -> DataFrame:
     """`file, line, reason, sentence, raw` of each rejected row; lines count from 1 through the whole file."""
-    rejected = examined.where("reason IS NOT NULL").select(*PLACE, "reason", "sentence", "raw")
+    rejected = staged.where("reason IS NOT NULL").select(*PLACE, "reason", "sentence", "raw")
     if late is not None:
         sentences = f.create_map(*[f.lit(part) for each in SENTENCES.items() for part in each])
         rows = numbered.join(f.broadcast(late), PLACE).withColumn("sentence", sentences[f.col("reason")])
@@ -107,17 +112,3 @@ def quarantine(examined: DataFrame, seen: DataFrame, late: DataFrame | None, num
     line = (f.col("line") + f.col("before") + 1).alias("line")
     placed = rejected.join(f.broadcast(starts), ["file", "block"])
     return placed.select("file", line, "reason", "sentence", "raw")
-
-
-def documents(fresh: DataFrame, splitter: str) -> DataFrame:
-    """Accepted fresh rows as rows of the document table."""
-    return fresh.select(
-        "document_id",
-        "title",
-        "text",
-        "language",
-        "metadata",
-        "document_hash",
-        f.lit(splitter).alias("splitter"),
-        f.current_timestamp().alias("processed_at"),
-    )

@@ -1,6 +1,6 @@
 """Text preparation, from raw rows to the three tables and the closing counts. `llm_data_prep.py` is its command line.
 
-In: a `Request`. Out: `Counts`. Nothing is written before the whole input was examined, so that too many rejected rows
+In: a `Request`. Out: `Counts`. Nothing is committed before the whole input was examined, so that too many rejected rows
 leave the live tables as they were.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -20,14 +21,16 @@ from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
 from mlflow_project.telemetry.meters import METERS
-from spark_jobs import changes, delta_log, tables, upkeep
-from spark_jobs.cutting import Cutter, cut
-from spark_jobs.examination import Examiner, examine, number
+from spark_jobs import changes, delta_log, tables
+from spark_jobs.cutting import Cutter
+from spark_jobs.examination import Examiner, number
 from spark_jobs.lease import one_writer
 from spark_jobs.places import check_output
 from spark_jobs.raw import Form, Raw, read_raw
+from spark_jobs.staging import Stager, stage
+from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
-from spark_jobs.upkeep import Change, MayCommit, Standing
+from spark_jobs.upkeep import Change, MayCommit, Standing, Upkeep, keep_quarantine, standing
 
 _LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID, *changes.DROPPED)
 
@@ -77,9 +80,10 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
     with one_writer(at.chunks) as still_ours:
         raw = read_raw(spark, request.source, request.form, request.fields.id)
         check_output(spark, at)
-        before = upkeep.standing(spark, at, request.splitter.name)
+        upkeep = Upkeep(spark, at)
+        before = standing(spark, at, request.splitter.name)
         say(f"Reading {request.source} ({raw.form}); {len(before.known):,} documents are prepared already.")
-        counts = _prepared(spark, request, raw, at, before, _both(may_commit, still_ours))
+        counts = _prepared(spark, request, raw, upkeep, before, _both(may_commit, still_ours))
         done = {
             "chunks": tables.read(spark, at.chunks).count(),
             "delta_version": delta_log.newest(spark, at.chunks),
@@ -89,31 +93,42 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
 
 
 def _prepared(
-    spark: SparkSession, request: Request, raw: Raw, at: Tables, before: Standing, may_commit: MayCommit
+    spark: SparkSession, request: Request, raw: Raw, upkeep: Upkeep, before: Standing, may_commit: MayCommit
 ) -> dict[str, Any]:
-    examiner = Examiner(request.fields, raw.form == "files", raw.base, request.quality)
+    stager = _stager(request, raw, upkeep)
     known = spark.sparkContext.broadcast(before.known)
-    examined = examine(raw.rows, examiner, known).persist(StorageLevel.DISK_ONLY)
-    seen = changes.light(examined).persist(StorageLevel.MEMORY_AND_DISK)
+    staged = stage(raw.rows, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
+    written = upkeep.put(staged.where("written IS NOT NULL").select("written.*"))
+    seen = changes.light(staged)
     book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         counts = _count(seen, book)
         say(f"{counts['read']:,} rows read: {counts['documents']:,} documents, {_rejected(counts):,} in quarantine.")
         _measure(request.output, counts)
-        _guard(counts, request.max_rejected)
+        try:
+            _guard(counts, request.max_rejected)
+        except Refused:
+            upkeep.discard(written)
+            raise
         late = changes.late_rejections(seen, book) if any(each in counts["quarantined"] for each in _LATE) else None
-        rejected = changes.quarantine(examined, seen, late, number(raw.rows)) if counts["quarantined"] else None
-        upkeep.keep_quarantine(spark, at.quarantine, rejected, may_commit)
+        rejected = changes.quarantine(staged, seen, late, number(raw.rows)) if counts["quarantined"] else None
+        keep_quarantine(spark, Tables(tables.address(request.output)).quarantine, rejected, may_commit)
         if not (counts["new"] or counts["changed"] or counts["deleted"] or before.interrupted or before.held is None):
             say("Nothing changed: chunks and documents were not touched.")
+            upkeep.discard(written)
             return counts
         say("Writing {new:,} new and {changed:,} changed documents, taking away {deleted:,}.".format_map(counts))
-        fresh = changes.accepted(examined, late).where("fresh")
-        upkeep.apply(spark, at, _change(counts, fresh, book, before, Cutter(request.splitter)), may_commit)
+        upkeep.apply(_change(counts, written, seen, book, before, late), may_commit)
         return counts
     finally:
-        for kept in (book, seen, examined):
+        for kept in (book, staged):
             kept.unpersist()
+
+
+def _stager(request: Request, raw: Raw, upkeep: Upkeep) -> Stager:
+    examiner = Examiner(request.fields, raw.form == "files", raw.base, request.quality)
+    chunks, documents = upkeep.folders[upkeep.chunks.address], upkeep.folders[upkeep.documents.address]
+    return Stager(examiner, Cutter(request.splitter), chunks, documents, upkeep.run, datetime.now(UTC))
 
 
 def _book(seen: DataFrame, before: Standing, quality: Quality) -> DataFrame:
@@ -131,13 +146,20 @@ def _both(one: MayCommit, other: MayCommit) -> MayCommit:
     return asked
 
 
-def _change(counts: dict[str, Any], fresh: DataFrame, book: DataFrame, before: Standing, cutter: Cutter) -> Change:
-    put = counts["new"] + counts["changed"] > 0 or before.held is None
-    return Change(
-        changes.documents(fresh, cutter.splitter.name) if put else None,
-        cut(fresh, cutter) if put else None,
-        changes.gone(book) if counts["deleted"] else None,
-    )
+def _change(
+    counts: dict[str, Any],
+    written: list[Written],
+    seen: DataFrame,
+    book: DataFrame,
+    before: Standing,
+    late: DataFrame | None,
+) -> Change:
+    strays: dict[str, list[str]] = {}
+    if late is not None and written:
+        for part, document_id in changes.strays(seen, late).collect():
+            strays.setdefault(part, []).append(document_id)
+    replaces = before.held is not None and (counts["changed"] or counts["deleted"])
+    return Change(written, changes.outdated(book) if replaces else None, strays)
 
 
 def _count(seen: DataFrame, book: DataFrame) -> dict[str, Any]:

@@ -1,27 +1,33 @@
 """Brings the tables of a knowledge base to what the input says, in steps that can be killed anywhere and run again.
 
-Order: quarantine, chunks, documents. The document table is the manifest of what was prepared, so it comes last; each of
-its commits notes the version of the chunk table that it belongs to. Where that note does not fit, a run was cut short
-(or somebody else wrote), and the chunk table itself is asked what it holds.
+Files are there before anything is committed; each table then changes in one commit. Order: quarantine, chunks,
+documents. The document table is the manifest of what was prepared, so it comes last; each of its commits notes the
+version of the chunk table that it belongs to. Where that note does not fit, a run was cut short (or somebody else
+wrote), and the chunk table itself is asked what it holds.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from delta.tables import DeltaTable
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
-from pyspark.storagelevel import StorageLevel
+from pyspark.sql.types import StructType
 
 from mlflow_project.errors import InvalidData, NotFound
-from spark_jobs import delta_log, tables
+from spark_jobs import delta_log, hadoop_files, sweeping, tables
 from spark_jobs.examination import fingerprints
+from spark_jobs.folders import folder
+from spark_jobs.sweeping import Sweep
+from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
+from spark_jobs.transactions import Transaction
 
 _NOTE = "chunks_version"
 
@@ -43,11 +49,83 @@ class Standing:
 
 @dataclass(frozen=True)
 class Change:
-    """Rows to put in the place of rows with the same ids, and ids to take away; None where there are none."""
+    """Files that the pass wrote, ids whose rows must go from the tables (None: none), and documents that must leave the
+    files that they were written to, by the name of the file."""
 
-    documents: DataFrame | None
-    chunks: DataFrame | None
-    gone: DataFrame | None
+    written: Sequence[Written]
+    outdated: DataFrame | None
+    strays: Mapping[str, list[str]]
+
+
+class Upkeep:
+    """The tables, from before the input is read: what another writer commits from then on makes this one fail."""
+
+    def __init__(self, spark: SparkSession, at: Tables) -> None:
+        self._spark = spark
+        self.run = uuid.uuid4().hex
+        self.chunks = _Table(at.chunks, "source_document_id", tables.CHUNKS, Transaction(spark, at.chunks))
+        self.documents = _Table(at.documents, "document_id", tables.DOCUMENTS, Transaction(spark, at.documents))
+        self.folders = {each.address: folder(spark, each.address) for each in (self.chunks, self.documents)}
+
+    def apply(self, change: Change, may_commit: MayCommit) -> None:
+        """Change both tables, chunks first; the documents' commit notes the version of the chunks."""
+        outdated = None if change.outdated is None else change.outdated.persist()
+        try:
+            ready = [(table, *self._ready(table, change, outdated)) for table in (self.chunks, self.documents)]
+        finally:
+            if outdated is not None:
+                outdated.unpersist()
+        note = ""
+        for table, added, removed in ready:
+            if table.next.is_new:
+                table.next.create(table.columns, table.key)
+            if table.next.is_new or added or removed or note:
+                may_commit()
+                table.next.commit(table.key, added, removed, note)
+            note = json.dumps({_NOTE: delta_log.newest(self._spark, self.chunks.address)})
+
+    def discard(self, written: Sequence[Written]) -> None:
+        """Take files away that no commit will name."""
+        for file in written:
+            hadoop_files.remove(self._spark, f"{file.folder}/{file.name}")
+
+    def put(self, rows: DataFrame) -> list[Written]:
+        """Files that workers wrote; those that only the driver can write are written now."""
+        if all(each.way != "driver" for each in self.folders.values()):
+            return [Written(*row) for row in rows.collect()]
+        written = []
+        for row in rows.toLocalIterator():
+            file = Written(*row)
+            if file.content is not None:
+                hadoop_files.write(self._spark, f"{file.folder}/{file.name}", file.content)
+            written.append(file._replace(content=None))
+        return written
+
+    def _ready(self, table: _Table, change: Change, outdated: DataFrame | None) -> tuple[list[Written], list[str]]:
+        """The files to add and to take out; those that hold what must go are written again without it."""
+        written = [file for file in change.written if file.folder == table.address]
+        own = {file.name for file in written}
+        swept = {name: pa.array(gone) for name, gone in change.strays.items() if name in own}
+        kept = [file for file in written if file.name not in swept]
+        live: list[str] = []
+        if outdated is not None and not table.next.is_new:
+            live = sweeping.holding(tables.read(self._spark, table.address), table.key, outdated, table.address)
+        if not (live or swept):
+            return kept, live
+        everywhere = outdated.toArrow().column(0).combine_chunks() if outdated is not None and live else None
+        ids = {**swept, **dict.fromkeys(live, everywhere)}
+        sweep = Sweep(self.folders[table.address], table.key, table.columns, self.run, ids)
+        again = self.put(sweeping.swept(self._spark, sweep))
+        self.discard([file for file in written if file.name in swept])
+        return [*kept, *again], live
+
+
+@dataclass(frozen=True)
+class _Table:
+    address: str
+    key: str
+    columns: StructType
+    next: Transaction
 
 
 def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
@@ -75,19 +153,6 @@ def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
     return Standing(held, fingerprints(known.toArrow().column(0).to_pylist()), not fits)
 
 
-def apply(spark: SparkSession, at: Tables, change: Change, may_commit: MayCommit) -> None:
-    """Write chunks, then documents with the note."""
-    _replace(spark, at.chunks, "source_document_id", change.chunks, change.gone, may_commit)
-    spark.conf.set(delta_log.NOTE, json.dumps({_NOTE: delta_log.newest(spark, at.chunks)}))
-    try:
-        if change.documents is None and change.gone is None:
-            may_commit()
-            _append(tables.empty(spark, tables.DOCUMENTS), at.documents)
-        _replace(spark, at.documents, "document_id", change.documents, change.gone, may_commit)
-    finally:
-        spark.conf.unset(delta_log.NOTE)
-
-
 def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_commit: MayCommit) -> None:
     """Make the quarantine hold exactly these rows (None: none); nothing is committed where it does already."""
     there = delta_log.newest(spark, path) is not None
@@ -97,40 +162,6 @@ def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_
     may_commit()
     stamped = wanted.withColumn("processed_at", f.current_timestamp()).coalesce(1)
     tables.writer(stamped).mode("overwrite").save(path)
-
-
-def _replace(
-    spark: SparkSession,
-    path: str,
-    key: str,
-    rows: DataFrame | None,
-    gone: DataFrame | None,
-    may_commit: MayCommit,
-) -> None:
-    if gone is not None:
-        may_commit()
-        ids = gone.withColumnRenamed("document_id", key)
-        table = DeltaTable.forPath(spark, path).alias("held")
-        table.merge(ids.alias("gone"), f"held.{key} = gone.{key}").whenMatchedDelete().execute()
-    if rows is not None:
-        may_commit()
-        if delta_log.newest(spark, path) is None:
-            _append(rows, path)
-        else:
-            _put_in_place(rows, path, key)
-
-
-def _put_in_place(rows: DataFrame, path: str, key: str) -> None:
-    """Delta reads the rows twice, to find the files that they touch and to write them: they are made once."""
-    kept = rows.persist(StorageLevel.DISK_ONLY)
-    try:
-        tables.writer(kept).mode("overwrite").option("replaceUsing", key).save(path)
-    finally:
-        kept.unpersist()
-
-
-def _append(rows: DataFrame, path: str) -> None:
-    tables.writer(rows).mode("append").save(path)
 
 
 def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> int:

@@ -17,13 +17,9 @@ def conversation(turns: int) -> Document:
     return found
 
 
-def blocks_of(document: Document) -> list[int]:
-    return [place for block in document.blocks for place in block]
-
-
 def test_a_chunk_of_a_conversation_names_the_turns_it_holds_and_keeps_other_metadata() -> None:
     talk = conversation(30)
-    found = Cutter(Splitter()).chunks("t", talk.text, talk.metadata, blocks_of(talk))
+    found = Cutter(Splitter()).chunks(talk)
     for chunk in found:
         told = json.loads(chunk.metadata or "")
         held = [n for n, (start, end) in enumerate(talk.blocks, 1) if start < chunk.end and chunk.start < end]
@@ -35,7 +31,7 @@ def test_a_chunk_of_a_conversation_names_the_turns_it_holds_and_keeps_other_meta
 def test_a_long_conversation_takes_time_in_proportion_to_its_length() -> None:
     talk = conversation(20_000)
     started = time.process_time()
-    found = Cutter(Splitter()).chunks("t", talk.text, talk.metadata, blocks_of(talk))
+    found = Cutter(Splitter()).chunks(talk)
     assert len(found) > 2_000
     assert time.process_time() - started < 10
 
@@ -44,4 +40,4 @@ def test_a_document_that_has_a_field_called_turns_is_no_conversation() -> None:
     line = json.dumps({"id": "a", "text": "One. " * 300, "turns": 3}).encode()
     text = read_line(line, Fields())
     assert isinstance(text, Document)
-    assert all(chunk.metadata is None for chunk in Cutter(Splitter()).chunks("a", text.text, text.metadata, None))
+    assert all(chunk.metadata is None for chunk in Cutter(Splitter()).chunks(text))

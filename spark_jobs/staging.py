@@ -1,0 +1,126 @@
+"""The one pass over raw rows: each becomes a document, a known document, or a rejection; new documents are cut, and
+they and their chunks are written to files that no commit names yet.
+
+Runs on executors. In: batches of `value`, `file`, `block`. Out: batches of `STAGED`: a light row for each raw row, and
+a row for each file that was written (`written`; all other columns are None there).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark import Broadcast, TaskContext
+from pyspark.sql import DataFrame
+
+from mlflow_project.rules.chunking.records import Document
+from spark_jobs.cutting import Cutter, chunk_rows, document_rows
+from spark_jobs.examination import EXAMINED, Examiner, Lines, examined, new_among
+from spark_jobs.folders import Folder
+from spark_jobs.table_files import WRITTEN, TableFile, Written
+
+STAGED = (
+    "file string, block long, line long, reason string, sentence string, raw binary, document_id string, "
+    "document_hash string, text_hash string, signature array<int>, fresh boolean, part string, written struct<"
+    "folder string, name string, size long, rows long, low string, high string, replaces string, content binary>"
+)
+_SCHEMA = pa.schema([*EXAMINED, ("part", pa.string()), ("written", pa.struct(list(WRITTEN)))])
+MOST_FILE_BYTES = 64 << 20
+"""A file is closed above this: input that cannot be split, gzip for one, still makes files of a good size."""
+
+
+@dataclass(frozen=True)
+class Stager:
+    """What the pass must know: how to examine and to cut, where files go, the run's name, and its moment.
+
+    `documents`: None where chunks alone are wanted.
+    """
+
+    examiner: Examiner
+    cutter: Cutter
+    chunks: Folder
+    documents: Folder | None
+    run: str
+    moment: datetime
+
+
+def stage(rows: DataFrame, stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> DataFrame:
+    """Examine all rows and write the documents whose hash is not in `known`."""
+    return rows.mapInArrow(partial(_stage, stager=stager, known=known), STAGED)
+
+
+def _stage(
+    batches: Iterator[pa.RecordBatch], stager: Stager, known: Broadcast[NDArray[np.uint64]]
+) -> Iterator[pa.RecordBatch]:
+    gc.disable()  # nothing here makes cycles, and looking for them among all chunks takes a fifth of the time
+    lines, parts = Lines(), _Parts(stager)
+    for batch in batches:
+        found = [(place, value, stager.examiner.read(value, place[0])) for place, value in lines.of(batch)]
+        documents = [each for _, _, each in found if isinstance(each, Document)]
+        new = new_among([each.document_hash for each in documents], known.value)
+        fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
+        parts.write([each for each in documents if each.document_hash in fresh])
+        columns = examined(found, fresh, stager.examiner)
+        names = pa.array([parts.name if is_new else None for is_new in columns[-1].to_pylist()], pa.string())
+        nothing = pa.nulls(batch.num_rows, _SCHEMA.field("written").type)
+        yield pa.RecordBatch.from_arrays([*columns, names, nothing], schema=_SCHEMA)
+        yield from parts.full()
+    yield from parts.close()
+
+
+class _Parts:
+    """The files of one task, one after another: of a document table and of a chunk table, under one name.
+
+    Names follow from run and task, so that a task that is done again writes the same files again.
+    """
+
+    def __init__(self, stager: Stager) -> None:
+        self._stager = stager
+        context = TaskContext.get()
+        self._task = context.partitionId() if context else 0
+        self._number = -1
+        self._begin()
+
+    def write(self, documents: list[Document]) -> None:
+        """Cut and write documents; one that stands in this file already is not written twice."""
+        own = list({each.document_hash: each for each in documents if each.document_hash not in self._held}.values())
+        self._held.update(each.document_hash for each in own)
+        if not own:
+            return
+        if self._documents:
+            self._documents.write(document_rows(own, self._stager.cutter.splitter.name, self._stager.moment))
+        for rows in chunk_rows(own, self._stager.cutter, self._stager.moment):
+            self._chunks.write(rows)
+
+    def full(self) -> Iterator[pa.RecordBatch]:
+        """Go on with new files if these are large enough."""
+        if max(self._chunks.size, self._documents.size if self._documents else 0) > MOST_FILE_BYTES:
+            yield from self.close()
+            self._begin()
+
+    def close(self) -> Iterator[pa.RecordBatch]:
+        """Finish the files; yields the rows that tell of them."""
+        closed = [file.close() for file in (self._chunks, self._documents) if file]
+        written = [each for each in closed if each]
+        if written:
+            yield _told(written)
+
+    def _begin(self) -> None:
+        self._number += 1
+        self.name = f"part-{self._task:05d}-{self._number}-{self._stager.run}.zstd.parquet"
+        self._held: set[str] = set()
+        self._chunks = TableFile(self._stager.chunks, self.name, "source_document_id")
+        own = self._stager.documents
+        self._documents = TableFile(own, self.name, "document_id") if own else None
+
+
+def _told(written: list[Written]) -> pa.RecordBatch:
+    rows: list[dict[str, Any]] = [{"written": each._asdict()} for each in written]
+    return pa.RecordBatch.from_pylist(rows, schema=_SCHEMA)
