@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from mlflow_project.adapters.delta_tables import ask, batches
+from mlflow_project.adapters.delta_tables import ask, batches, open_table
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
@@ -149,6 +150,25 @@ def test_a_place_that_hadoop_alone_can_reach_holds_the_same_tables(
         prepared(rows)
         prepare(spark, Request(str(tmp_path / "raw.jsonl"), "viewfs:///mount/chunks"))
         assert rows_of(tmp_path / "mounted" / "chunks", CONTENT) == rows_of(tmp_path / "chunks", CONTENT)
+
+
+def test_tables_in_the_object_store_are_those_of_the_local_disk_also_where_documents_repeat_or_change(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    place = f"s3a://curated-data-bucket/{uuid.uuid4().hex}/chunks"
+    for rows in (
+        [*(document(n) for n in range(6)), document(3)],
+        [document(0, "Changed. " * 90), *(document(n) for n in range(1, 5)), document(1)],
+    ):
+        local = prepared(rows)
+        stored = prepare(spark, Request(str(tmp_path / "raw.jsonl"), place))
+        assert (stored.quarantined, stored.chunks) == (local.quarantined, local.chunks)
+        found = [
+            row
+            for batch in batches(f"SELECT {CONTENT} FROM t ORDER BY 1", {"t": open_table(place)})
+            for row in batch.to_pylist()
+        ]
+        assert found == rows_of(tmp_path / "chunks", CONTENT)
 
 
 def test_too_many_rejected_rows_leave_the_live_tables_untouched(prepared: Prepared, tmp_path: Path) -> None:
