@@ -18,7 +18,7 @@ from mlflow_project.rules.chunking.chunks import Chunk, chunks_of
 from mlflow_project.rules.chunking.records import Document, metadata_of_chunks
 from mlflow_project.rules.chunking.splitter import Splitter
 
-_MOST_ROWS = 8192
+_MOST_ROWS = 4096
 _MOMENT = pa.timestamp("us", "UTC")
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from spark_jobs.folders import Folder
 
-ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_BYTES = 8 << 20
 _REPEATING = ("source_document_id", "title", "heading_path", "language", "document_hash", "splitter", "metadata")
 _IDS = ("chunk_id", "source_document_id", "document_id")
 
