@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure() -> None:
-    """A run that is told to end stops its servers first."""
+    """A run that is told to end stops its servers first; one that a shell started in the background hears Ctrl-C too,
+    as the tests of interruption need."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("The run was told to end.", returncode=143))
 
 
