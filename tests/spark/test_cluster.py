@@ -85,7 +85,8 @@ def master(tmp_path: Path) -> Iterator[str]:
 def wait_for_workers(page: str, wanted: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(page, timeout=5) as answer:
+        # a master that has just begun answers with its page instead of JSON
+        with contextlib.suppress(OSError, json.JSONDecodeError), urllib.request.urlopen(page, timeout=5) as answer:
             if json.load(answer)["aliveworkers"] == wanted:
                 return
         time.sleep(0.3)
