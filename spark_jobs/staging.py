@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import Broadcast, TaskContext
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from mlflow_project.rules.chunking.records import Document
 from spark_jobs.cutting import Cutter, chunk_rows, document_rows
@@ -26,12 +27,8 @@ from spark_jobs.examination import EXAMINED, Examiner, Lines, examined, new_amon
 from spark_jobs.folders import Folder
 from spark_jobs.table_files import WRITTEN, TableFile, Written
 
-STAGED = (
-    "file string, block long, line long, reason string, sentence string, raw binary, document_id string, "
-    "document_hash string, text_hash string, signature array<int>, fresh boolean, part string, written struct<"
-    "folder string, name string, size long, rows long, low string, high string, replaces string, content binary>"
-)
 _SCHEMA = pa.schema([*EXAMINED, ("part", pa.string()), ("written", pa.struct(list(WRITTEN)))])
+STAGED = from_arrow_schema(_SCHEMA)
 MOST_FILE_BYTES = 64 << 20
 """A file is closed above this: input that cannot be split, gzip for one, still makes files of a good size."""
 

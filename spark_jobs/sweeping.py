@@ -15,15 +15,14 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
-from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from pyspark.sql.types import StructType
 
 from spark_jobs.folders import Folder
 from spark_jobs.table_files import WRITTEN, TableFile, Written
-
-_KINDS = "folder string, name string, size long, rows long, low string, high string, replaces string, content binary"
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,12 @@ def swept(spark: SparkSession, sweep: Sweep) -> DataFrame:
     """`Written` rows: the files, written again."""
     paths = [f"{sweep.folder.address}/{name}" for name in sweep.ids]
     files = spark.read.format("binaryFile").load(paths).select("path", "content")
-    return files.mapInArrow(partial(_sweep, shared=spark.sparkContext.broadcast(sweep)), _KINDS)
+    shared = spark.sparkContext.broadcast(sweep)
+    return files.mapInArrow(partial(_sweep, shared=shared), from_arrow_schema(WRITTEN))
 
 
-def _sweep(batches: Iterator[pa.RecordBatch], shared: object) -> Iterator[pa.RecordBatch]:
-    sweep: Sweep = shared.value  # type: ignore[attr-defined]
+def _sweep(batches: Iterator[pa.RecordBatch], shared: Broadcast[Sweep]) -> Iterator[pa.RecordBatch]:
+    sweep = shared.value
     for batch in batches:
         for path, content in zip(batch["path"].to_pylist(), batch["content"], strict=True):
             written = _without(below(sweep.folder.address, path), content.as_buffer(), sweep)
