@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 READ_SECONDS = 0.1
 FOLLOW_SECONDS = 1.0
+UNANSWERED = (OSError, aiohttp.ClientError, ValueError, KeyError, TypeError)
+"""What asking raises when the registry gives no answer, or none that can be read."""
 _ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
 
 Key = tuple[str, str]
@@ -33,15 +35,15 @@ class StrictResolver:
         self._http: aiohttp.ClientSession | None = None
         self._worker = worker
         self._folder = folder
-        self._running: dict[Key, asyncio.Task[int | None]] = {}
-        self._queued: dict[Key, asyncio.Task[int | None]] = {}
+        self._asked: dict[Key, asyncio.Future[int | None]] = {}
+        self._readers: dict[Key, asyncio.Task[None]] = {}
 
     async def settle(self, name: str, alias: str) -> bool:
         """True when the registry answered in time and this worker serves, or refuses, what it says."""
         try:
             async with asyncio.timeout(READ_SECONDS):
                 version = await self._read((name, alias))
-        except (OSError, aiohttp.ClientError, ValueError, KeyError, TypeError):
+        except UNANSWERED:
             return False
         return version is None or await self._followed(name, alias, version)
 
@@ -67,32 +69,33 @@ class StrictResolver:
         return any((no.name, no.alias, no.version) == (name, alias, version) for no in self._worker.refused)
 
     async def _read(self, key: Key) -> int | None:
-        """A read that begins now; while one is under way that began earlier, the one after it."""
-        running = self._running.get(key)
-        if running is None:
-            task = self._running[key] = asyncio.create_task(self._ask(key))
-        else:
-            task = self._queued.get(key) or asyncio.create_task(self._ask_after(key, running))
-            self._queued[key] = task
-        return await asyncio.shield(task)
+        """The first read that begins from now on; whoever comes before it begins shares it."""
+        answer = self._asked.get(key)
+        if answer is None:
+            answer = self._asked[key] = asyncio.get_running_loop().create_future()
+            if key not in self._readers:
+                self._readers[key] = asyncio.create_task(self._read_while_asked(key))
+        return await asyncio.shield(answer)
 
-    async def _ask_after(self, key: Key, running: asyncio.Task[int | None]) -> int | None:
-        await asyncio.wait([running])
-        self._running[key] = self._queued.pop(key)
-        return await self._ask(key)
+    async def _read_while_asked(self, key: Key) -> None:
+        """One read after another; each begins before those that waited for the last one go on with their requests."""
+        try:
+            while (answer := self._asked.pop(key, None)) is not None:
+                try:
+                    answer.set_result(await self._ask(key))
+                except UNANSWERED as error:
+                    answer.set_exception(error)
+        finally:
+            del self._readers[key]
 
     async def _ask(self, key: Key) -> int | None:
         """The version that the alias points at; None when the registry answers that there is none."""
-        try:
-            if self._http is None:
-                self._http = aiohttp.ClientSession(
-                    timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
-                )
-            async with self._http.get(self._url, params={"name": key[0], "alias": key[1]}) as response:
-                if response.status in {400, 404}:
-                    return None
-                response.raise_for_status()
-                return int((await response.json())["model_version"]["version"])
-        finally:
-            if self._running.get(key) is asyncio.current_task():
-                del self._running[key]
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+            )
+        async with self._http.get(self._url, params={"name": key[0], "alias": key[1]}) as response:
+            if response.status in {400, 404}:
+                return None
+            response.raise_for_status()
+            return int((await response.json())["model_version"]["version"])

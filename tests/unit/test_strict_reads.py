@@ -26,8 +26,13 @@ def _live(version: int) -> Any:
     return SimpleNamespace(placed=SimpleNamespace(version=version))
 
 
-async def _asked(answer: bytes, callers: int, folder: Path) -> tuple[list[bool], int]:
+async def _asked(answer: bytes, callers: int, folder: Path, pause: float = 0.0) -> tuple[list[bool], int]:
+    """What callers were told, each `pause` seconds after the one before, and how many reads the registry saw."""
     reads = 0
+
+    async def ask(number: int) -> bool:
+        await asyncio.sleep(number * pause)
+        return await resolver.settle("qa", "Production")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal reads
@@ -41,7 +46,7 @@ async def _asked(answer: bytes, callers: int, folder: Path) -> tuple[list[bool],
     settings = RegistrySettings(mlflow_uri=f"http://127.0.0.1:{port}/")
     resolver = StrictResolver(settings, Worker(), ServingFolder(folder))  # type: ignore[arg-type]
     try:
-        settled = await asyncio.gather(*(resolver.settle("qa", "Production") for _ in range(callers)))
+        settled = await asyncio.gather(*(ask(number) for number in range(callers)))
     finally:
         await resolver.close()
         server.close()
@@ -53,10 +58,22 @@ def _json(status: str, body: str) -> bytes:
     return (head + body).encode()
 
 
-def test_sixteen_callers_wait_for_two_reads_at_most(tmp_path: Path) -> None:
-    settled, reads = asyncio.run(_asked(_json("200 OK", '{"model_version": {"version": "7"}}'), 16, tmp_path))
+SEVEN = _json("200 OK", '{"model_version": {"version": "7"}}')
+
+
+def test_who_comes_before_a_read_begins_shares_it(tmp_path: Path) -> None:
+    settled, reads = asyncio.run(_asked(SEVEN, 16, tmp_path))
     assert settled == [True] * 16
-    assert reads <= 2
+    assert reads == 1
+
+
+def test_who_comes_while_a_read_runs_waits_for_the_next(tmp_path: Path) -> None:
+    assert asyncio.run(_asked(SEVEN, 2, tmp_path, pause=0.005)) == ([True, True], 2)
+
+
+def test_a_read_that_failed_fails_only_those_who_waited_for_it(tmp_path: Path) -> None:
+    settled, reads = asyncio.run(_asked(_json("500 Oops", "{}"), 2, tmp_path, pause=0.05))
+    assert (settled, reads) == ([False, False], 2)
 
 
 def test_an_alias_that_the_registry_does_not_have_was_asked_and_a_failure_was_not(tmp_path: Path) -> None:
