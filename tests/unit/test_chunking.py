@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -102,3 +105,18 @@ def test_a_long_line_of_pipes_is_split_in_linear_time() -> None:
 def test_impossible_sizes_are_refused(size: int, overlap: int) -> None:
     with pytest.raises(InvalidData, match="cannot be made"):
         Splitter(size, overlap)
+
+
+def test_cuts_and_ids_are_those_of_tables_that_exist() -> None:
+    pieces = ["word ", "Sentence ends. ", "Really? ", "Yes!\n", "line\n", "\n\n", "\r\n\r\n", "    indented\n"]
+    pieces += ["# Heading\n", "```\ncode\n```\n", "| a | b |\n|---|---|\n| 1 | 2 |\n"]
+    pieces += ["字。", "जय। ", "…", "\u00a0", "e\u0301"]
+    draw, found = random.Random(1), hashlib.blake2b(digest_size=16)
+    for number in range(300):
+        text = "".join(draw.choices(pieces, k=200))
+        splitter = Splitter(80, 30)
+        if number % 2:
+            splitter = Splitter(draw.randint(8, 200), draw.randint(0, 4), draw.choice(["characters", "tokens"]))
+        for chunk in chunks_of(str(number), text, splitter):
+            found.update(f"{chunk.chunk_id} {chunk.start} {chunk.heading_path}\n".encode())
+    assert found.hexdigest() == "b99dc8eb75e0901f657474e047cfb4b6"

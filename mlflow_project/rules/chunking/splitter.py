@@ -7,6 +7,7 @@ ends with white space; between the spans nothing but white space is lost; equal 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ ALGORITHM = "switchyard/1"
 BYTES_PER_TOKEN = 4
 """Tokens are estimated: one for every four bytes of UTF-8, the rule of thumb that providers publish."""
 
-_SENTENCES = (". ", "! ", "? ", ".\n", "!\n", "?\n")
-_SENTENCES_BEYOND_ASCII = (*_SENTENCES, *"。！？｡．…।॥؟۔։።។။")
+_FULL_STOPS = "。！？｡．…।॥؟۔։።។။"
+_ENDS = rf"(?:(?<=[\n{_FULL_STOPS}])|(?=[ \n]))"  # a full stop of ASCII ends a sentence before white space only
+_LAST_SENTENCE = re.compile(rf"(?s:.*)[.!?{_FULL_STOPS}]{_ENDS}").match
+_STARTS = re.compile(rf"[\n.!?{_FULL_STOPS}]{_ENDS}\s*").search
+"""Finds the end of a line or sentence, with the white space up to what comes next."""
+_INK = re.compile(r"\S").search
 _CLOSING = "\"'”’」』）)】》»"
 
 Span = tuple[int, int]
@@ -62,8 +67,6 @@ class _Cutter:
         self.blocks = structure.blocks
         self.block_starts = [start for start, _ in structure.blocks]
         self.structured = bool(self.headings or self.blocks)
-        marks = _SENTENCES if text.isascii() else _SENTENCES_BEYOND_ASCII
-        self.sentences = [mark for mark in marks if mark[0] in text]  # one fast look at all saves many at each cut
         self.paragraphs = ("\n\n", "\r\n\r\n") if "\r" in text else ("\n\n",)
 
     def spans(self) -> list[Span]:
@@ -72,7 +75,9 @@ class _Cutter:
         while fresh < self.length:
             limit = self._reach(start)
             cut = self.length if limit >= self.length else self._cut(start, fresh, limit)
-            end = self._without_space(cut)
+            end = cut
+            while self.text[end - 1].isspace():
+                end -= 1
             found.append((start, end))
             fresh = self._skip_space(cut)
             start = self._overlapped(start, end, fresh)
@@ -100,16 +105,16 @@ class _Cutter:
             place = bisect_right(self.heading_starts, limit) - 1
             if place >= 0 and self.heading_starts[place] >= low:
                 return self.heading_starts[place]
-        for paragraph in self.paragraphs:
-            place = text.rfind(paragraph, low, limit)
-            if place >= 0:
-                return place
-        place = text.rfind("\n", low, limit)
-        if place >= 0:
-            return place
-        place = max((text.rfind(mark, low, limit) for mark in self.sentences), default=-1)
-        if place >= 0:
-            return self._after_closing(place + 1, limit)
+        line = text.rfind("\n", low, limit)
+        if line >= 0:
+            for blank in self.paragraphs:
+                place = text.rfind(blank, low, line + 1)
+                if place >= 0:
+                    return place
+            return line
+        sentence = _LAST_SENTENCE(text, low, limit)
+        if sentence:
+            return self._after_closing(sentence.end(), limit)
         place = text.rfind(" ", fresh + 1, limit)
         return place if place >= 0 else self._whole_character(fresh + 1, limit)
 
@@ -148,11 +153,11 @@ class _Cutter:
     def _overlapped(self, start: int, end: int, fresh: int) -> int:
         """Where the next span starts: up to the overlap before what is fresh, at the start of a line, sentence or
         word; at what is fresh itself where a heading or a block begins."""
-        if not self.splitter.overlap or fresh >= self.length or self._begins_structure(fresh):
+        if not self.splitter.overlap or fresh >= self.length or (self.structured and self._begins_structure(fresh)):
             return fresh
         low = max(self._back(end), start + (end - start) // 2)
-        place = self._boundary(low, end)
-        place = self._skip_space(place)
+        begins = _STARTS(self.text, low, end)
+        place = begins.end() if begins and begins.end() < end else self._word(low, end)
         if self.blocks:
             at = bisect_right(self.block_starts, place) - 1
             if at >= 0 and self.blocks[at][0] < place < self.blocks[at][1] <= fresh:
@@ -166,21 +171,13 @@ class _Cutter:
         window = self.text[max(0, end - budget) : end]
         return end - len(window.encode("utf-8", "surrogatepass")[-budget:].decode("utf-8", "ignore"))
 
-    def _boundary(self, low: int, end: int) -> int:
-        """The first start of a line or sentence at or after `low`, else of a word, else `low`."""
-        text = self.text
-        best = text.find("\n", low, end) + 1 or end
-        for mark in self.sentences:
-            best = text.find(mark, low, best) + 1 or best
-        if best < end and not text[best:end].isspace():
-            return best
-        space = text.find(" ", low, end)
-        return space + 1 if space >= 0 else self._whole_character(max(low - 16, 0), low)
+    def _word(self, low: int, end: int) -> int:
+        """The first start of a word after `low`, else `low`."""
+        space = self.text.find(" ", low, end)
+        return self._skip_space(space + 1 if space >= 0 else self._whole_character(max(low - 16, 0), low))
 
     def _begins_structure(self, place: int) -> bool:
         """Whether the line of `place` begins a heading or a block."""
-        if not self.structured:
-            return False
         line = self.text.rfind("\n", 0, place) + 1
         for starts in (self.heading_starts, self.block_starts):
             at = bisect_left(starts, line)
@@ -189,11 +186,5 @@ class _Cutter:
         return False
 
     def _skip_space(self, place: int) -> int:
-        while place < self.length and self.text[place].isspace():
-            place += 1
-        return place
-
-    def _without_space(self, end: int) -> int:
-        while self.text[end - 1].isspace():
-            end -= 1
-        return end
+        ink = _INK(self.text, place)
+        return ink.start() if ink else self.length
