@@ -107,7 +107,7 @@ class Runs:
         staged = self._staged(source, Stager(EXAMINER, cutter, folder(self.spark, str(place)), None, "bench", NOW))
         files = staged.where("written IS NOT NULL").select("written.*").collect()
         table.create(CHUNKS, "source_document_id")
-        table.commit("source_document_id", [Written(*row) for row in files], [])
+        table.commit("source_document_id", [Written(*row) for row in files], {})
 
     def _staged(self, source: Path, stager: Stager, known: list[str] | None = None) -> DataFrame:
         shared = self.spark.sparkContext.broadcast(fingerprints(known or []))

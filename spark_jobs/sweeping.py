@@ -36,11 +36,12 @@ class Sweep:
     ids: Mapping[str, pa.Array]
 
 
-def holding(rows: DataFrame, key: str, ids: DataFrame, folder: str) -> list[str]:
-    """The names, below the table's folder, of the live files that hold any of these documents."""
-    held = rows.select(f.col(key).alias("document_id"), f.col("_metadata.file_path").alias("file"))
-    found = held.join(ids, "document_id", "left_semi").select("file").distinct()
-    return sorted(below(folder, unquote(str(row[0]))) for row in found.collect())
+def holding(rows: DataFrame, key: str, ids: DataFrame, folder: str) -> dict[str, int]:
+    """The live files that hold any of these documents: names, below the table's folder, and bytes."""
+    file = f.col("_metadata.file_path").alias("file"), f.col("_metadata.file_size").alias("size")
+    held = rows.select(f.col(key).alias("document_id"), *file)
+    found = held.join(ids, "document_id", "left_semi").select("file", "size").distinct()
+    return {below(folder, unquote(str(path))): int(size) for path, size in sorted(found.collect())}
 
 
 def below(folder: str, path: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -45,22 +45,27 @@ class Transaction:
         }
         self._open.updateMetadataForNewTable(self._action({"metaData": metadata}))
 
-    def commit(self, key: str, added: Sequence[Written], removed: Sequence[str], note: str = "") -> None:
-        """Put files into the table and take others out, at once."""
+    def commit(self, key: str, added: Sequence[Written], removed: Mapping[str, int], note: str = "") -> None:
+        """Put files into the table and take others out (by name, with their bytes), at once."""
         actions = self._jvm.java.util.ArrayList()
-        for name in removed:
-            gone = {"path": name, "deletionTimestamp": _now(), "dataChange": True}
-            actions.add(self._action({"remove": gone}))
+        for name, size in removed.items():
+            actions.add(self._action({"remove": _remove(name, size)}))
         for file in added:
             actions.add(self._action({"add": _add(file, key)}))
-        manual = getattr(self._delta, "DeltaOperations$ManualUpdate$")
         if note:
             self._spark.conf.set(delta_log.NOTE, note)
         try:
             listed = self._jvm.scala.jdk.javaapi.CollectionConverters.asScala(actions).toSeq()
-            self._open.commit(listed, getattr(manual, "MODULE$"))
+            self._open.commit(listed, self._operation("Overwrite" if removed else "Append"))
         finally:
             self._spark.conf.unset(delta_log.NOTE)
+
+    def _operation(self, mode: str) -> Any:
+        """What the history calls this commit. Of a `ManualUpdate` Delta trusts no sums: it would read the whole log
+        again after each commit, which takes longer than many a commit's work."""
+        none = self._jvm.scala.Option.empty()
+        saved = self._jvm.org.apache.spark.sql.SaveMode.valueOf(mode)
+        return getattr(self._delta, "DeltaOperations$Write")(saved, *[none] * 8)
 
     def _action(self, action: dict[str, Any]) -> Any:
         return self._delta.actions.Action.fromJson(json.dumps(action))
@@ -76,6 +81,12 @@ def _add(file: Written, key: str) -> dict[str, Any]:
         "dataChange": True,
         "stats": json.dumps({"numRecords": file.rows, **bounds}),
     }
+
+
+def _remove(name: str, size: int) -> dict[str, Any]:
+    """With its bytes, so that Delta reckons the table's size from commit to commit."""
+    known = {"extendedFileMetadata": True, "partitionValues": {}, "size": size}
+    return {"path": name, "deletionTimestamp": _now(), "dataChange": True, **known}
 
 
 def _now() -> int:

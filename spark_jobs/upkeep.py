@@ -101,13 +101,13 @@ class Upkeep:
             written.append(file._replace(content=None))
         return written
 
-    def _ready(self, table: _Table, change: Change, outdated: DataFrame | None) -> tuple[list[Written], list[str]]:
+    def _ready(self, table: _Table, change: Change, outdated: DataFrame | None) -> tuple[list[Written], dict[str, int]]:
         """The files to add and to take out; those that hold what must go are written again without it."""
         written = [file for file in change.written if file.folder == table.address]
         own = {file.name for file in written}
         swept = {name: pa.array(gone) for name, gone in change.strays.items() if name in own}
         kept = [file for file in written if file.name not in swept]
-        live: list[str] = []
+        live: dict[str, int] = {}
         if outdated is not None and not table.next.is_new:
             live = sweeping.holding(tables.read(self._spark, table.address), table.key, outdated, table.address)
         if not (live or swept):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -91,6 +92,17 @@ def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> Non
     untouched = [row for row in rows if row["source_document_id"] not in ("d0", "d20")]
     assert all(before[row["chunk_id"]] == row["processed_at"] for row in untouched)
     assert {row["source_document_id"] for row in rows} == {"d0", *(f"d{number}" for number in range(2, 21))}
+
+
+def test_delta_knows_files_and_bytes_of_a_table_from_commit_to_commit(prepared: Prepared, tmp_path: Path) -> None:
+    prepared([document(number) for number in range(6)])
+    prepared([document(0, "Changed. " * 90), *(document(number) for number in range(1, 5))])
+    for suffix in ("", "_documents"):
+        table = DeltaTable(f"{tmp_path}/chunks{suffix}")
+        sums = json.loads(Path(f"{tmp_path}/chunks{suffix}/_delta_log/{table.version():020d}.crc").read_bytes())
+        sizes = pa.table(table.get_add_actions()).column("size_bytes").to_pylist()
+        assert (sums["numFiles"], sums["tableSizeBytes"]) == (len(sizes), sum(sizes))
+        assert [each["operation"] for each in table.history()] == ["WRITE", "WRITE"]
 
 
 class Stopped(Exception):
