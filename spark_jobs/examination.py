@@ -37,7 +37,8 @@ EXAMINED = pa.schema(
 """The light row of a raw row. `raw`: the bytes of a rejected one; `fresh`: whether the document is not known yet."""
 
 Place = tuple[str, int, int]
-Found = tuple[Place, bytes, Document | Rejected]
+Found = tuple[Place, bytes | None, Document | Rejected]
+"""A raw row, read: its place, its bytes where it was rejected, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Examiner:
     whole_files: bool
     base: str
     quality: Quality = field(default_factory=Quality)
+
+    def find(self, place: Place, value: bytes) -> Found:
+        """One row, with its bytes only where somebody will ask for them: a batch is held in memory but once."""
+        found = self.read(value, place[0])
+        return place, value if isinstance(found, Rejected) else None, found
 
     def read(self, value: bytes, file: str) -> Document | Rejected:
         """One row as a document or a rejection."""
@@ -83,11 +89,11 @@ class Lines:
 
     def of(self, batch: pa.RecordBatch) -> Iterator[tuple[Place, bytes]]:
         """Place and bytes of each row."""
-        values, files, blocks = (batch.column(name).to_pylist() for name in ("value", "file", "block"))
-        for value, file, block in zip(values, files, blocks, strict=True):
+        files, blocks = (batch.column(name).to_pylist() for name in ("file", "block"))
+        for value, file, block in zip(batch.column("value"), files, blocks, strict=True):
             self._line = self._line + 1 if (file, block) == self._place else 0
             self._place = (file, block)
-            yield (file, block, self._line), value or b""
+            yield (file, block, self._line), value.as_py() or b""
 
 
 def examined(found: list[Found], fresh: set[str], examiner: Examiner) -> list[pa.Array]:
@@ -98,7 +104,7 @@ def examined(found: list[Found], fresh: set[str], examiner: Examiner) -> list[pa
 
 
 def _row(
-    place: Place, value: bytes, found: Document | Rejected, fresh: set[str], examiner: Examiner
+    place: Place, value: bytes | None, found: Document | Rejected, fresh: set[str], examiner: Examiner
 ) -> tuple[Any, ...]:
     if isinstance(found, Rejected):
         return (*place, found.reason.value, found.sentence, value, None, None, None, None, False)

@@ -24,7 +24,7 @@ _DEFAULTS = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "512",  # half the memory of the default, the same speed
-    "spark.sql.execution.arrow.maxBytesPerBatch": "16777216",
+    "spark.sql.execution.arrow.maxBytesPerBatch": "4194304",
     "spark.sql.inMemoryColumnarStorage.compressed": "false",  # texts hold no runs to look for
     "spark.sql.files.maxPartitionBytes": "32m",  # small tasks write small files: a small change touches few of them
     "spark.sql.ansi.enabled": "true",

@@ -59,7 +59,7 @@ def _stage(
     gc.disable()  # nothing here makes cycles, and looking for them among all chunks takes a fifth of the time
     lines, parts = Lines(), _Parts(stager)
     for batch in batches:
-        found = [(place, value, stager.examiner.read(value, place[0])) for place, value in lines.of(batch)]
+        found = [stager.examiner.find(place, value) for place, value in lines.of(batch)]
         documents = [each for _, _, each in found if isinstance(each, Document)]
         new = new_among([each.document_hash for each in documents], known.value)
         fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
