@@ -160,6 +160,11 @@ def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_
     if there and _fingerprint(tables.read(spark, path)) == ((0, 0) if rows is None else _fingerprint(rows)):
         return
     may_commit()
+    if rows is None and not there:
+        nothing = Transaction(spark, path)
+        nothing.create(tables.QUARANTINE, "file")
+        nothing.commit("file", [], {})
+        return
     stamped = wanted.withColumn("processed_at", f.current_timestamp()).coalesce(1)
     tables.writer(stamped).mode("overwrite").save(path)
 
