@@ -26,6 +26,8 @@ _LAST_SENTENCE = re.compile(rf"(?s:.*)[.!?{_FULL_STOPS}]{_ENDS}").match
 _STARTS = re.compile(rf"[\n.!?{_FULL_STOPS}]{_ENDS}\s*").search
 """Finds the end of a line or sentence, with the white space up to what comes next."""
 _INK = re.compile(r"\S").search
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8 that begin no character."""
 _CLOSING = "\"'”’」』）)】》»"
 
 Span = tuple[int, int]
@@ -91,7 +93,10 @@ class _Cutter:
         window = self.text[start : start + budget]
         if window.isascii():
             return start + budget
-        return start + len(window.encode("utf-8", "surrogatepass")[:budget].decode("utf-8", "ignore"))
+        encoded = window.encode("utf-8", "surrogatepass")
+        while budget < len(encoded) and encoded[budget] in _CONTINUATION:
+            budget -= 1
+        return start + len(encoded[:budget].decode("utf-8", "surrogatepass"))
 
     def _cut(self, start: int, fresh: int, limit: int) -> int:
         """Where a span ends that cannot hold all the rest: after `fresh`, at most at `limit`."""
@@ -169,7 +174,8 @@ class _Cutter:
             return end - self.splitter.overlap
         budget = self.splitter.overlap * BYTES_PER_TOKEN
         window = self.text[max(0, end - budget) : end]
-        return end - len(window.encode("utf-8", "surrogatepass")[-budget:].decode("utf-8", "ignore"))
+        kept = window.encode("utf-8", "surrogatepass")[-budget:].lstrip(_CONTINUATION)
+        return end - len(kept.decode("utf-8", "surrogatepass"))
 
     def _word(self, low: int, end: int) -> int:
         """The first start of a word after `low`, else `low`."""
