@@ -13,9 +13,10 @@ import html
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 from urllib.parse import unquote
 
@@ -55,13 +56,17 @@ class Masker:
         self._patterns = {
             digits: tuple(pattern for pattern in every if pattern.digits <= digits) for digits in (0, 1, NEAR_DIGITS)
         }
+        self._hints = _by_sign([pattern.hints or ("",) for pattern in self._patterns[0]])
 
     def mask(self, text: str) -> Masked:
         """Replace all that is found."""
         found: Counter[str] = Counter()
         plain = plain_spelling(text)
         lower = plain.lower()
-        for pattern in self._patterns[_digits_near_each_other(plain)]:
+        digits = _digits_near_each_other(plain)
+        if digits == 0 and not _any_stands_in(self._hints, lower):
+            return Masked(text)  # as most: not one pattern is worth a look
+        for pattern in self._patterns[digits]:
             if pattern.may_stand_in(lower):
                 plain = pattern.regex.sub(partial(_replaced, pattern, found), plain)
         return Masked(plain, dict(found)) if found else Masked(text)
@@ -104,6 +109,24 @@ def plain_spelling(text: str) -> str:
         if text == before:
             break
     return text
+
+
+def _by_sign(hints: Iterable[Iterable[str]]) -> Mapping[str, tuple[str, ...]]:
+    """All hints by the first sign in each that is no letter or digit: where that is missing, none of them stands."""
+    found: dict[str, set[str]] = {}
+    for hint in chain.from_iterable(hints):
+        sign = next((letter for letter in hint if not letter.isalnum()), "")
+        found.setdefault(sign, set()).add(hint)
+    return {sign: tuple(sorted(some)) for sign, some in found.items()}
+
+
+def _any_stands_in(hints: Mapping[str, tuple[str, ...]], lower: str) -> bool:
+    for sign, some in hints.items():
+        if sign in lower:
+            for hint in some:
+                if hint in lower:
+                    return True
+    return False
 
 
 def _meant(escape: re.Match[str]) -> str:

@@ -46,7 +46,10 @@ class Spread:
         """Take a measurement."""
         self.counts[bisect_left(self.boundaries, value)] += 1
         self.sum += value
-        self.least, self.most = min(self.least, value), max(self.most, value)
+        if value < self.least:
+            self.least = value
+        if value > self.most:
+            self.most = value
 
 
 Series = Counted | Spread
