@@ -3,8 +3,9 @@
 `python -m bench.gateway [--seconds 4] [--rounds 3]`, over the running stack (`make up`) and with Go. Sides: the
 provider directly, the floor for Python, FastAPI with httpx, FastAPI with httpx over aiohttp, LiteLLM's proxy, `mlflow
 gateway`, and Switchyard with everything on. One worker each; the provider takes 50 ms. Windows of all sides in turn;
-each figure is the median of its rounds. `--short`: the closed loop alone, without peers and over a snapshot on disk,
-so that no stack is needed; its figures join those of the last whole run. A whole run of two rounds of two seconds takes
+each figure is the median of its rounds. What else used the machine's processors meanwhile stands in the table: runs
+that differ in it cannot be compared. `--short`: the closed loop alone, without peers and over a snapshot on disk, so
+that no stack is needed; its figures join those of the last whole run. A whole run of two rounds of two seconds takes
 two and a half minutes, without installing the peers.
 """
 
@@ -116,6 +117,8 @@ def _beside_the_relays(found: Mapping[str, Loaded]) -> Iterator[Measure]:
         yield Measure("server CPU", mine.cpu, "ms/request", against, ratio, f"<= {most:g}x", ratio <= most)
     yield Measure("load generator", mine.generator, "of a core", goal="<= 0.5", met=mine.generator <= 0.5)
     yield Measure("provider", mine.provider, "of a core", goal="<= 0.5", met=mine.provider <= 0.5)
+    for name in (FLOOR, OURS):
+        yield Measure(f"everything else meanwhile, {name}", found[name].others, "of a core")
 
 
 def _open_loop(bench: Bench, ours: Side) -> Iterator[Measure]:
@@ -129,6 +132,7 @@ def _open_loop(bench: Bench, ours: Side) -> Iterator[Measure]:
         added = getattr(found[OURS], name) - getattr(found[FLOOR], name)
         what = f"open loop at {rate:.0f} requests/s, {name} above the floor's"
         yield Measure(what, added, "ms", FLOOR, goal=f"<= {most:g} ms", met=added <= most)
+    yield Measure("open loop, everything else meanwhile", found[OURS].others, "of a core")
     yield Measure("open loop, failed", found[OURS].failed, "requests", goal="0", met=found[OURS].failed == 0)
 
 

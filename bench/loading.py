@@ -33,7 +33,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one window of load showed. Requests a second; milliseconds; CPU milliseconds a request; shares of a core."""
+    """What one window of load showed. Requests a second; milliseconds; CPU milliseconds a request; shares of a core.
+    `others` is what everything else on the machine used meanwhile: idle sides, a follower, and whoever works here."""
 
     rate: float
     p50: float
@@ -42,6 +43,7 @@ class Loaded:
     cpu: float
     generator: float
     provider: float
+    others: float
 
     @classmethod
     def middle(cls, windows: list[Loaded]) -> Loaded:
@@ -60,12 +62,13 @@ def built(program: str) -> Path:
 def load(side: Side, provider: int, seconds: float, *options: object) -> Loaded:
     """One window. `options` go to the generator: `-callers 64`, or `-rate 400`."""
     command: list[str] = [str(built("load")), "-url", side.url, "-body", json.dumps(side.body), "-key", side.key]
-    before, asked_before = cpu_seconds(side.pid), cpu_seconds(provider)
+    before, asked_before, busy_before = cpu_seconds(side.pid), cpu_seconds(provider), _busy_seconds()
     ended = subprocess.run(
         [*command, "-seconds", str(seconds), *map(str, options)], check=True, capture_output=True, text=True
     )
     said = json.loads(ended.stdout)
     spent, asked = cpu_seconds(side.pid) - before, cpu_seconds(provider) - asked_before
+    ours = said["cpu"] + asked + (spent if side.pid != provider else 0.0)
     return Loaded(
         rate=said["requests"] / said["seconds"],
         p50=said["p50"],
@@ -74,6 +77,7 @@ def load(side: Side, provider: int, seconds: float, *options: object) -> Loaded:
         cpu=1000 * spent / max(1.0, said["requests"]),
         generator=said["cpu"] / said["seconds"],
         provider=asked / said["seconds"],
+        others=max(0.0, _busy_seconds() - busy_before - ours) / said["seconds"],
     )
 
 
@@ -93,6 +97,12 @@ def cpu_seconds(pid: int) -> float:
     root = psutil.Process(pid)
     times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
     return float(sum(time.user + time.system for time in times))
+
+
+def _busy_seconds() -> float:
+    """What all processors of this machine have worked, for whomever."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
 @contextmanager
