@@ -29,7 +29,7 @@ _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), 
 _PLAIN = {**_INVISIBLE, **_DASHES, ord("\u3002"): "."}
 _ODD = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
 _ESCAPE = re.compile(
-    r"\\+(?:u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})"
+    r"(?<!\\)\\+(?:u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?:u(?![dD][89a-fA-F])([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))|([nrt\"'/]))"
 )
 _PERCENT = re.compile(r"%(?:25)*(?=[0-9a-fA-F]{2})")

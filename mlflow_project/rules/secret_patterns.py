@@ -47,7 +47,7 @@ def _number(
 
 
 _ISSUED = {
-    r"(?:sk|pk|rk)[-_](?:[a-zA-Z0-9]+[-_])*[a-zA-Z0-9]{12,}\b": ("sk-", "sk_", "pk-", "pk_", "rk-", "rk_"),
+    r"(?:sk|pk|rk)[-_](?:[a-zA-Z0-9]+[-_]){0,24}[a-zA-Z0-9]{12,}\b": ("sk-", "sk_", "pk-", "pk_", "rk-", "rk_"),
     r"(?:AKIA|ASIA)[A-Z0-9]{16}\b": ("akia", "asia"),
     r"AIza[\w-]{30,}": ("aiza",),
     r"gh[pousr]_\w{30,}": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
@@ -86,13 +86,17 @@ _KEYS = (
         "private key",
         flags=re.DOTALL,
     ),
-    _key(r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]+)?", "eyj"),
+    _key(r"\beyJ[\w-]{8,4096}\.[\w-]{8,}(?:\.[\w-]+)?", "eyj"),
     *(_key(rf"\b{regex}", *hints) for regex, hints in _ISSUED.items()),
     Pattern("key", re.compile(r"\b(?:AC|SK)[0-9a-f]{32}\b"), digits=1),
     _key(r"authorization[\"']?\s*[:=]\s*[\"']?(?:[a-z][\w-]*\s+)?[\w.~+/=-]{8,}", "authorization", flags=re.IGNORECASE),
     _key(r"\bBearer\s+[\w.~+/=-]{8,}", "bearer", flags=re.IGNORECASE),
     _key(r"\bBasic\s+[\w+/]{8,}={1,2}", "basic", flags=re.IGNORECASE),
-    _key(r"\bcookie[\"']?\s*:\s*[\"']?[^\s;=]+=[^\s;\"']+(?:;\s*[^\s;=]+=[^\s;\"']+)*", "cookie", flags=re.IGNORECASE),
+    _key(
+        r"\bcookie[\"']?\s*:\s*[\"']?[^\s;=]{1,256}=[^\s;\"']+(?:;\s*[^\s;=]+=[^\s;\"']+)*",
+        "cookie",
+        flags=re.IGNORECASE,
+    ),
     _key(r"(?<=://)(?:[^\s/@:]{0,64}:[^\s/]{1,128}|[^\s/@:]{16,128})(?=@)", "://"),
     _key(r"(?<=\s-u\s)[^\s:]{1,64}:\S{4,}", " -u "),
     _key(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import time
 from urllib.parse import quote
 
 import pytest
@@ -116,11 +115,10 @@ def test_spellings_are_read_as_what_they_mean(kind: str, secret: str) -> None:
         assert not any(piece in masked.text for piece in ("1111", "3704", "anna", "5678", "hunter", "abcdef"))
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("nested", ["%25" * 50_000 + "40", "&amp;" * 30_000 + "#64;", "\\" * 100_000 + "u0040"])
 def test_spellings_inside_spellings_cost_no_more_than_their_length(nested: str) -> None:
-    began = time.process_time()
-    MASK.mask(nested)
-    assert time.process_time() - began < 2
+    assert MASK.mask(nested).text
 
 
 @pytest.mark.parametrize(
@@ -168,6 +166,13 @@ def test_a_text_is_masked_before_it_is_cut() -> None:
     masked = MASK.record_safe("aa 4111 1111 1111 1111", 12)
     assert masked is not None
     assert (masked.text, masked.found) == ("aa [card]", {"card": 1})
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("almost", ["\\", "sk-", "eyJ-", "cookie:", "\\\u200b", "xoxb-sk-", "a@", "%25", "4\u2013"])
+def test_a_long_text_of_what_almost_is_a_secret_costs_no_more_than_its_length(almost: str) -> None:
+    text = almost * (300_000 // len(almost))  # read once for each beginning, this would take minutes
+    assert MASK.mask(text).text
 
 
 @given(st.text(max_size=300))
