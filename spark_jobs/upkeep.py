@@ -155,16 +155,16 @@ def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
 
 def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_commit: MayCommit) -> None:
     """Make the quarantine hold exactly these rows (None: none); nothing is committed where it does already."""
-    there = delta_log.newest(spark, path) is not None
-    wanted = tables.empty(spark, tables.QUARANTINE) if rows is None else rows
-    if there and _fingerprint(tables.read(spark, path)) == ((0, 0) if rows is None else _fingerprint(rows)):
+    held = None if delta_log.newest(spark, path) is None else tables.read(spark, path)
+    if held is not None and (held.count() == 0 if rows is None else _fingerprint(held) == _fingerprint(rows)):
         return
     may_commit()
-    if rows is None and not there:
+    if held is None and rows is None:
         nothing = Transaction(spark, path)
         nothing.create(tables.QUARANTINE, "file")
         nothing.commit("file", [], {})
         return
+    wanted = tables.empty(spark, tables.QUARANTINE) if rows is None else rows
     stamped = wanted.withColumn("processed_at", f.current_timestamp()).coalesce(1)
     tables.writer(stamped).mode("overwrite").save(path)
 
