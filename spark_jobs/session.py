@@ -6,6 +6,7 @@ Settings given on the command line or in spark-defaults win over ours: only what
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ def spark_session(name: str) -> SparkSession:
     with translated("Starting Spark"):
         spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    _without_traces(spark)
     try:
         spark._jvm.Thread.currentThread().getContextClassLoader().loadClass("io.delta.tables.DeltaTable")
     except Py4JError as error:
@@ -56,6 +58,16 @@ def spark_session(name: str) -> SparkSession:
             "`--packages io.delta:delta-spark_4.2_2.13:4.4.0`."
         ) from error
     return spark
+
+
+_TOLD_TWICE = ("org.apache.spark.executor.Executor", "org.apache.spark.scheduler.TaskSetManager")
+"""Loggers that print the stack trace of a failed task, which reaches the driver as an exception too."""
+
+
+def _without_traces(spark: SparkSession) -> None:
+    log4j = spark._jvm.org.apache.logging.log4j
+    for name in _TOLD_TWICE:
+        log4j.core.config.Configurator.setLevel(name, log4j.Level.OFF)
 
 
 @contextmanager
@@ -98,12 +110,17 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
 )
 
 
+_UNREAD = re.compile(r"Encountered error while reading file (\S+)\.\s")
+
+
 def _ours(doing: str, said: str, root: str) -> WorkspaceError:
     for signs, kind, sentence in _SIGNS:
         if any(sign in said for sign in signs):
             return kind(f"{doing}: {sentence}.")
     first = next((line.strip() for line in root.splitlines() if line.strip()), "nothing")
-    return InvalidData(f"{doing}: Spark says: {first[:500]}")
+    unread = _UNREAD.search(said)
+    what = f"{unread[1]} cannot be read" if unread else "Spark says"
+    return InvalidData(f"{doing}: {what}: {first[:500]}")
 
 
 def _root(error: PySparkException | Py4JError) -> str:

@@ -21,6 +21,7 @@ from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
 from spark_jobs.preparation import Counts, Request, prepare
+from spark_jobs.session import translated
 from tests.spark.conftest import document, write_lines
 from tests.unit.test_chunking_records import MALFORMED
 
@@ -207,6 +208,15 @@ def test_pages_in_gzip_are_named_and_not_taken_for_broken_json(spark: SparkSessi
     (tmp_path / "pages" / "a.md.gz").write_bytes(gzip.compress(b"# Alpha"))
     with pytest.raises(InvalidData, match=r"a\.md\.gz .* is packed"):
         prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks")))
+
+
+def test_a_packed_file_that_is_cut_off_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    packed = gzip.compress(json.dumps(document(1)).encode())
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "whole.jsonl.gz").write_bytes(packed)
+    (tmp_path / "raw" / "cut off.jsonl.gz").write_bytes(packed[:-20])
+    with pytest.raises(InvalidData, match=r"off\.jsonl\.gz cannot be read: EOFException"), translated("Preparing"):
+        prepare(spark, Request(str(tmp_path / "raw"), str(tmp_path / "chunks")))
 
 
 def test_an_empty_file_is_an_empty_table_and_an_empty_folder_is_a_mistake(spark: SparkSession, tmp_path: Path) -> None:
