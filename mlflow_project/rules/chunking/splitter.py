@@ -11,6 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from mlflow_project.errors import InvalidData
@@ -146,14 +147,23 @@ class _Cutter:
                     cut = block_start
                 elif block_end <= limit:
                     cut = block_end
-        while True:
-            place = bisect_left(self.heading_starts, cut) - 1
-            if place < 0 or self.headings[place].start <= fresh:
-                return cut
-            heading = self.headings[place]
-            if cut > heading.end and not self.text[heading.end : cut].isspace():
-                return cut
-            cut = heading.start
+        place = bisect_left(self.heading_starts, cut) - 1
+        if place < 0 or self._says_something(self.headings[place].end, cut):
+            return cut
+        first = max(self.above[place], bisect_right(self.heading_starts, fresh))
+        return self.heading_starts[first] if first <= place else cut
+
+    @cached_property
+    def above(self) -> list[int]:
+        """For each heading the first of those that stand right above it, one below the other; itself, if none does."""
+        firsts: list[int] = []
+        for number, heading in enumerate(self.headings):
+            joined = number and not self._says_something(self.headings[number - 1].end, heading.start)
+            firsts.append(firsts[-1] if joined else number)
+        return firsts
+
+    def _says_something(self, start: int, end: int) -> bool:
+        return end > start and not self.text[start:end].isspace()
 
     def _overlapped(self, start: int, end: int, fresh: int) -> int:
         """Where the next span starts: up to the overlap before what is fresh, at the start of a line, sentence or
