@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as f
 
 from mlflow_project.adapters.delta_tables import ask, batches, open_table
 from mlflow_project.errors import InvalidData, NotFound, Refused
@@ -93,6 +94,36 @@ def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> Non
     untouched = [row for row in rows if row["source_document_id"] not in ("d0", "d20")]
     assert all(before[row["chunk_id"]] == row["processed_at"] for row in untouched)
     assert {row["source_document_id"] for row in rows} == {"d0", *(f"d{number}" for number in range(2, 21))}
+
+
+def written_as_before(spark: SparkSession, table: Path, key: str, **more: Any) -> None:
+    """The table as Spark's own writer left it in former versions: INT96 moments, and columns that are gone since."""
+    rows = spark.read.format("delta").load(str(table))
+    for name, value in more.items():
+        rows = rows.withColumn(name, f.lit(value))
+    rows = rows.repartition(2, key)
+    spark.conf.set("spark.sql.parquet.outputTimestampType", "INT96")
+    try:
+        rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table))
+    finally:
+        spark.conf.unset("spark.sql.parquet.outputTimestampType")
+
+
+def test_tables_of_a_former_version_are_brought_up_to_date(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    prepared([document(number) for number in range(8)])
+    written_as_before(spark, tmp_path / "chunks", "source_document_id")
+    written_as_before(spark, tmp_path / "chunks_documents", "document_id", chunks=3)
+    before = {row["chunk_id"]: row["processed_at"] for row in rows_of(tmp_path / "chunks")}
+    counts = prepared([document(0, "Changed. " * 90), *(document(number) for number in range(2, 9))])
+    assert (counts.unchanged, counts.new, counts.changed, counts.deleted) == (6, 1, 1, 1)
+    prepare(spark, Request(str(tmp_path / "raw.jsonl"), str(tmp_path / "fresh")))
+    assert rows_of(tmp_path / "chunks", CONTENT) == rows_of(tmp_path / "fresh", CONTENT)
+    text = "document_id, title, text, document_hash, splitter"
+    assert rows_of(tmp_path / "chunks_documents", text) == rows_of(tmp_path / "fresh_documents", text)
+    untouched = [row for row in rows_of(tmp_path / "chunks") if row["source_document_id"] not in ("d0", "d8")]
+    assert all(before[row["chunk_id"]] == row["processed_at"] for row in untouched)
 
 
 def test_delta_knows_files_and_bytes_of_a_table_from_commit_to_commit(prepared: Prepared, tmp_path: Path) -> None:
