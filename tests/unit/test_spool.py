@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,38 @@ def test_what_is_old_is_forgotten_and_what_was_not_shipped_is_kept(spool: Spool)
     batch = spool.batch("one", 10)
     assert batch is not None
     assert ids(batch.rows) == ["e1"]
+
+
+def test_of_a_request_id_that_was_used_again_each_keys_newest_is_known(spool: Spool) -> None:
+    spool.add([asked(1, "a"), asked(1, "b")], [])
+    spool.add([asked(1, "a")._replace(release="qa/2")], [])
+    assert [(found.key_id, found.release) for found in spool.asked("r1")] == [("a", "qa/2"), ("b", "qa/1")]
+
+
+def test_requests_are_forgotten_up_to_the_first_that_is_young(spool: Spool) -> None:
+    spool.add([asked(number) for number in range(5)], [])
+    spool.trim("2026-11-24T10:00:03.000Z")
+    assert [bool(spool.asked(f"r{number}")) for number in range(5)] == [False, False, False, True, True]
+
+
+def test_of_a_nearly_full_file_the_oldest_quarter_of_the_requests_goes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "events.sqlite", 100_000)
+    spool.add([asked(number) for number in range(1000)], [])
+    spool.trim("2026-11-01T00:00:00.000Z")
+    assert not spool.asked("r0")
+    assert spool.asked("r999")
+
+
+def test_requests_that_an_older_release_noted_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    with sqlite3.connect(path) as before:
+        before.execute(
+            'CREATE TABLE asked (request_id TEXT, key_id TEXT, at TEXT, name TEXT, "release" TEXT, digest TEXT, '
+            "event_id TEXT, trace_id TEXT, PRIMARY KEY (request_id, key_id)) WITHOUT ROWID"
+        )
+        before.execute("INSERT INTO asked VALUES (?,?,?,?,?,?,?,?)", asked(1, "a"))
+    assert Spool(path, 10_000_000).asked("r1") == (asked(1, "a"),)
+    assert Spool(path, 10_000_000).asked("r1") == (asked(1, "a"),)
 
 
 def test_a_disk_that_takes_nothing_is_an_outage(tmp_path: Path) -> None:
