@@ -104,6 +104,10 @@ def test_a_long_line_of_pipes_is_split_in_linear_time() -> None:
     assert chunks_of("d", text, Splitter())
 
 
+def test_a_long_text_below_one_heading_is_split_in_linear_time() -> None:
+    assert len(chunks_of("d", "# Title\n\n" + "All that is said below it.\n" * 400_000, Splitter())) > 15_000
+
+
 @pytest.mark.parametrize(("size", "overlap"), [(7, 0), (100, 51), (100, -1)])
 def test_impossible_sizes_are_refused(size: int, overlap: int) -> None:
     with pytest.raises(InvalidData, match="cannot be made"):

@@ -148,10 +148,9 @@ class _Cutter:
                 elif block_end <= limit:
                     cut = block_end
         place = bisect_left(self.heading_starts, cut) - 1
-        if place < 0 or self._says_something(self.headings[place].end, cut):
+        if place < 0 or self.heading_starts[place] <= fresh or self._says_something(self.headings[place].end, cut):
             return cut
-        first = max(self.above[place], bisect_right(self.heading_starts, fresh))
-        return self.heading_starts[first] if first <= place else cut
+        return self.heading_starts[max(self.above[place], bisect_right(self.heading_starts, fresh))]
 
     @cached_property
     def above(self) -> list[int]:
@@ -163,7 +162,7 @@ class _Cutter:
         return firsts
 
     def _says_something(self, start: int, end: int) -> bool:
-        return end > start and not self.text[start:end].isspace()
+        return _INK(self.text, start, end) is not None
 
     def _overlapped(self, start: int, end: int, fresh: int) -> int:
         """Where the next span starts: up to the overlap before what is fresh, at the start of a line, sentence or
