@@ -87,6 +87,32 @@ def test_html_becomes_the_text_that_a_reader_sees() -> None:
     assert (found.document_id, found.title, found.text) == ("a/b.html", "T", "## Head\n\nOne two")
 
 
+PAGES = {
+    "<head><title>A\nB</title><body><p>A head that is never closed hides nothing": (
+        "A head that is never closed hides nothing",
+        "A B",
+    ),
+    "<table><tr><td>one</td><td>two</td></tr><tr><th>three</table>": ("one two\n\nthree", "f"),
+    "<p>a<br>b</p><pre>if x:\n\n    y\n</pre>": ("a\nb\n\n```\nif x:\n\n    y\n```", "f"),
+    "one <![1] two>three &amp; <b>four</b><!-- five --><script>six</script>": ("one three & four", "f"),
+    "<svg><title>Icon</title></svg><h1>Head</h1>": ("# Head", "Icon"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_read_as_a_browser_does(page: str) -> None:
+    found = read_file(page.encode(), "file:/base/f.html", "file:/base")
+    assert isinstance(found, Document)
+    assert (found.text, found.title) == PAGES[page]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("almost", ["<a ", "<!--", "<", "<![CDATA[", '<a b="', "<div>", "# "])
+def test_a_long_file_of_what_almost_means_something_costs_no_more_than_its_length(almost: str) -> None:
+    for ending in ("html", "md"):
+        read_file((almost * 300_000 + "x").encode(), f"file:/base/f.{ending}", "file:/base")
+
+
 def test_a_markdown_file_is_named_by_its_path_and_titled_by_its_heading() -> None:
     found = read_file("# Über\n\nText".encode(), "s3a://bucket/docs/x.md", "s3a://bucket/docs")
     assert isinstance(found, Document)

@@ -6,7 +6,6 @@ In: bytes, the file's address, the folder it was found from. Out: a document who
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -20,13 +19,7 @@ from mlflow_project.rules.chunking.records import (
     document,
 )
 
-_FIRST_HEADING = re.compile(r"^ {0,3}# +(.+?)[ #]*$", re.MULTILINE)
-_BLOCKS = {
-    *("address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure"),
-    *("footer", "form", "header", "hr", "li", "main", "nav", "ol", "p", "section", "table", "tr", "ul"),
-}
-_UNSEEN = frozenset({"script", "style", "template", "noscript", "head"})
-_SPACE = re.compile(r"[ \t\r\n\f]+")
+_FIRST_HEADING = re.compile(r"^ {0,3}# +(\S.*)$", re.MULTILINE)
 
 
 def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
@@ -40,9 +33,11 @@ def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
     path = _below(address, base)
     title = ""
     if PurePosixPath(path).suffix.lower() in (".html", ".htm"):
-        text, title = _seen(text)
+        from mlflow_project.rules.chunking.html_page import seen  # needs lxml, which is there where pages are read
+
+        text, title = seen(text.encode())
     heading = _FIRST_HEADING.search(text)
-    title = title or (heading[1] if heading else "") or PurePosixPath(path).stem
+    title = title or (heading[1].rstrip(" #\r") if heading else "") or PurePosixPath(path).stem
     wrong_part = checked_id(path, "path") or checked_text(text, "text")
     return wrong_part or document(path, title.replace("\0", ""), text)
 
@@ -50,56 +45,3 @@ def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
 def _below(address: str, base: str) -> str:
     address, base = (unquote(re.sub(r"^([a-z0-9]+):/+", r"\1:/", each)) for each in (address, base))
     return address.removeprefix(base).lstrip("/")
-
-
-def _seen(html: str) -> tuple[str, str]:
-    page = _Page()
-    page.feed(html)
-    page.close()
-    return page.text(), page.title.strip()
-
-
-class _Page(HTMLParser):
-    """Collects what a reader sees; blocks become paragraphs, headings Markdown headings, <pre> a fence."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.title = ""
-        self._parts: list[str] = []
-        self._unseen = 0
-        self._in_title = False
-        self._pre = False
-
-    def text(self) -> str:
-        joined = re.sub(r" *\n *(?:\n *)+", "\n\n", "".join(self._parts)) if "```" not in self._parts else ""
-        return (joined or "".join(self._parts)).strip()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _UNSEEN:
-            self._unseen += 1
-        elif tag == "title":
-            self._in_title = True
-        elif tag == "pre":
-            self._pre = True
-            self._parts.append("\n\n```\n")
-        elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
-            self._parts.append("\n\n" + "#" * int(tag[1]) + " ")
-        elif tag in _BLOCKS:
-            self._parts.append("\n" if tag == "br" else "\n\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _UNSEEN:
-            self._unseen = max(0, self._unseen - 1)
-        elif tag == "title":
-            self._in_title = False
-        elif tag == "pre":
-            self._pre = False
-            self._parts.append("\n```\n\n")
-        elif tag in _BLOCKS or (len(tag) == 2 and tag[0] == "h" and tag[1] in "123456"):
-            self._parts.append("\n\n")
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title += data
-        elif not self._unseen:
-            self._parts.append(data if self._pre else _SPACE.sub(" ", data))

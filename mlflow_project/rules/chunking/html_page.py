@@ -1,0 +1,100 @@
+"""What a reader sees of an HTML page: blocks as paragraphs, headings as Markdown headings, `<pre>` as a fence.
+
+In: bytes of UTF-8, whatever they hold: libxml2 reads broken pages as browsers do, in time that grows with their length.
+Out: text and title. Needs lxml, which executors need for pages alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from lxml import etree
+
+_BLOCKS = {
+    *("address", "article", "aside", "blockquote", "caption", "dd", "details", "dialog", "div", "dl", "dt", "fieldset"),
+    *("figcaption", "figure", "footer", "form", "header", "hr", "legend", "li", "main", "nav", "ol", "option", "p"),
+    *("section", "summary", "table", "tr", "ul"),
+}
+_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_CELLS = frozenset({"td", "th"})
+_UNSEEN = frozenset({"script", "style", "template", "noscript", "head"})
+_SPACE = re.compile(r"[ \t\r\n\f]+")
+_SPACES = re.compile(r"  +")
+_BREAKS = re.compile(r" ?\n ?(?:\n ?)*")
+
+
+def seen(page: bytes) -> tuple[str, str]:
+    """Text and title of a page."""
+    parser = etree.HTMLParser(target=_Reader(), encoding="utf-8", huge_tree=True)
+    parser.feed(page)
+    text, title = parser.close()
+    return text, title
+
+
+class _Reader:
+    """What lxml tells of a page, start by start and end by end: each start has its end, where the page has none too."""
+
+    def __init__(self) -> None:
+        self._title: list[str] = []
+        self._whole: list[str] = []
+        self._prose: list[str] = []
+        self._fence: list[str] = []
+        self._unseen = self._titles = self._fences = 0
+
+    def start(self, tag: str, _: Mapping[str, str]) -> None:
+        if tag in _UNSEEN:
+            self._unseen += 1
+        elif tag == "title":
+            self._titles += 1
+        elif tag == "pre":
+            self._end_of_prose()
+            self._fences += 1
+        elif tag == "br":
+            self._say("\n")
+        elif tag in _CELLS:
+            self._say(" ")
+        elif tag in _BLOCKS or tag in _HEADINGS:
+            self._say("\n\n" + _HEADINGS.get(tag, ""))
+
+    def end(self, tag: str) -> None:
+        if tag in _UNSEEN:
+            self._unseen -= 1
+        elif tag == "title":
+            self._titles -= 1
+        elif tag == "pre":
+            self._fences -= 1
+            if not self._fences:
+                self._end_of_fence()
+        elif tag in _BLOCKS or tag in _HEADINGS:
+            self._say("\n\n")
+
+    def data(self, text: str) -> None:
+        if self._titles:
+            self._title.append(text)
+        elif not self._unseen:
+            self._say(text if self._fences else _SPACE.sub(" ", text))
+
+    def close(self) -> tuple[str, str]:
+        self._end_of_prose()
+        title = _SPACE.sub(" ", "".join(self._title)).strip()
+        return "\n\n".join(self._whole), title
+
+    def _say(self, text: str) -> None:
+        (self._fence if self._fences else self._prose).append(text)
+
+    def _end_of_prose(self) -> None:
+        """A line that was broken stays broken; more breaks are one paragraph's end."""
+        prose = _BREAKS.sub(_one_or_two, _SPACES.sub(" ", "".join(self._prose))).strip()
+        self._whole += [prose] if prose else []
+        self._prose = []
+
+    def _end_of_fence(self) -> None:
+        """Inside a fence spaces and lines mean something."""
+        code = "".join(self._fence).strip("\n")
+        self._whole += [f"```\n{code}\n```"] if code.strip() else []
+        self._fence = []
+
+
+def _one_or_two(breaks: re.Match[str]) -> str:
+    return "\n\n" if breaks[0].count("\n") > 1 else "\n"
