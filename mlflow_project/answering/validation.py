@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,7 +14,6 @@ from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import InvalidAnswer
 
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
 _MOST_MISTAKES = 5
 
 
@@ -38,13 +36,20 @@ async def validated(warm: WarmRelease, question: Asked, completion: Completion) 
 
 def _parsed(validator: Draft202012Validator, text: str) -> tuple[Any, list[str]]:
     """The object and what is wrong with it: where and which rule, never the answer's own words."""
-    fenced = _FENCED.fullmatch(text)
     try:
-        value = json.loads(fenced.group(1) if fenced else text, parse_constant=_refuse_constant)
+        value = json.loads(_without_fence(text), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None, ["it is no JSON"]
     errors = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
     return value, [f"{e.json_path} breaks {e.validator}: {_short(e.validator_value)}" for e in errors[:_MOST_MISTAKES]]
+
+
+def _without_fence(text: str) -> str:
+    """What stands in a fence of Markdown, where that is all: models wrap their JSON so."""
+    first, _, rest = text.strip().partition("\n")
+    inside, line_break, last = rest.rpartition("\n")
+    opened = first.startswith("```") and first[3:].strip().lower() in ("", "json")
+    return inside if opened and line_break and last.strip() == "```" else text
 
 
 async def _repaired(warm: WarmRelease, question: Asked, completion: Completion, mistakes: list[str]) -> Completion:

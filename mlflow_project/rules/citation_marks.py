@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_MARK = re.compile(r"\s*\[(?:chunks?\s*)?(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]", re.IGNORECASE)
+_MARK = re.compile(r"(?<!\s)\s*\[(?:chunks?\s*)?(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]", re.IGNORECASE)
 
 
 def cited_numbers(text: str) -> list[int]:

@@ -20,7 +20,7 @@ HISTORY = "history"
 
 _SLOT = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*")
-_DELIMITER = re.compile(r"<(?=\s*/?\s*(?:chunk|turn))", re.IGNORECASE)
+_DELIMITER = re.compile(r"<(?=\s*(?:/\s*)?(?:chunk|turn))", re.IGNORECASE)
 """Every delimiter, in every block: a chunk cannot begin a turn, and a turn cannot end a chunk."""
 _CODE = re.compile(r"\{%.*?%\}", re.DOTALL)
 

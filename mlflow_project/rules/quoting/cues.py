@@ -30,7 +30,7 @@ _PERCENT = re.compile(r"%|\bper ?cent\b", re.IGNORECASE)
 
 _CUES: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
     (re.compile(r"\b(?:what|which) (?:percent|percentage|share)\b"), _PERCENT),
-    (re.compile(r"\bhow much (?:money|did .* (?:cost|pay|spend))|\bwhat .*\b(?:cost|price)\b"), _MONEY),
+    (re.compile(r"\bhow much (?:money|did .{0,200} (?:cost|pay|spend))|\bwhat .{0,200}\b(?:cost|price)\b"), _MONEY),
     (re.compile(r"\bhow (?:many|much|long|old|far|often|big|large|tall|high|fast|wide|deep)\b"), _NUMBER),
     (re.compile(r"\b(?:maximum|minimum|longest|shortest|largest|smallest|biggest|at (?:most|least))\b"), _NUMBER),
     (re.compile(r"\b(?:what|which) (?:number|port|size|amount|population|exit code|status)\b"), _NUMBER),

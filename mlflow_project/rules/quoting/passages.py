@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mlflow_project.domain.answer import Context
 
-_HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
+_HEADING = re.compile(r"\s{0,3}#{1,6}\s+(\S.*)")
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _ROW = re.compile(r"\s*\|(.*)\|\s*$")
@@ -109,7 +109,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int, str]]:
         if _FENCE.match(line):
             fenced = not fenced
         elif title:
-            heading = title.group(2)
+            heading = title.group(1).rstrip("#").rstrip()
         elif alone:
             yield start, offset, heading
         elif line.strip() and begun < 0:
