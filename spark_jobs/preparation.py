@@ -99,7 +99,7 @@ def _prepared(
     known = spark.sparkContext.broadcast(before.known)
     staged = stage(raw.rows, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
     written = upkeep.put(staged.where("written IS NOT NULL").select("written.*"))
-    seen = changes.light(staged)
+    seen = changes.light(staged).coalesce(spark.sparkContext.defaultParallelism)  # light rows need no task a file
     book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         counts = _count(seen, book)
