@@ -73,8 +73,8 @@ class StrictResolver:
         answer = self._asked.get(key)
         if answer is None:
             answer = self._asked[key] = asyncio.get_running_loop().create_future()
-            if key not in self._readers:
-                self._readers[key] = asyncio.create_task(self._read_while_asked(key))
+        if key not in self._readers:  # also where a reader was lost with a question open
+            self._readers[key] = asyncio.create_task(self._read_while_asked(key))
         return await asyncio.shield(answer)
 
     async def _read_while_asked(self, key: Key) -> None:

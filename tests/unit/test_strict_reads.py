@@ -71,9 +71,36 @@ def test_who_comes_while_a_read_runs_waits_for_the_next(tmp_path: Path) -> None:
     assert asyncio.run(_asked(SEVEN, 2, tmp_path, pause=0.005)) == ([True, True], 2)
 
 
-def test_a_read_that_failed_fails_only_those_who_waited_for_it(tmp_path: Path) -> None:
+def test_after_a_read_that_failed_the_next_caller_has_one_of_their_own(tmp_path: Path) -> None:
     settled, reads = asyncio.run(_asked(_json("500 Oops", "{}"), 2, tmp_path, pause=0.05))
     assert (settled, reads) == ([False, False], 2)
+
+
+def test_a_question_whose_reader_was_lost_is_read_again(tmp_path: Path) -> None:
+    async def lost_with_a_question_open() -> int | None:
+        resolver = StrictResolver(RegistrySettings(), Worker(), ServingFolder(tmp_path))  # type: ignore[arg-type]
+        asked = 0
+
+        async def ask(_: tuple[str, str]) -> int:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0.01)
+            if asked == 1:
+                raise RuntimeError("a defect of a library")
+            return 7
+
+        resolver._ask = ask  # type: ignore[method-assign]
+        first = asyncio.create_task(resolver._read(("qa", "Production")))
+        await asyncio.sleep(0.005)
+        second = asyncio.create_task(resolver._read(("qa", "Production")))
+        await asyncio.sleep(0.02)
+        try:
+            return await asyncio.wait_for(resolver._read(("qa", "Production")), 1)
+        finally:
+            for waiting in (first, second):
+                waiting.cancel()
+
+    assert asyncio.run(lost_with_a_question_open()) == 7
 
 
 def test_an_alias_that_the_registry_does_not_have_was_asked_and_a_failure_was_not(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
     heading = _FIRST_HEADING.search(text)
     title = title or (heading[1].rstrip(" #\r") if heading else "") or PurePosixPath(path).stem
     wrong_part = checked_id(path, "path") or checked_text(text, "text")
-    return wrong_part or document(path, title.replace("\0", ""), text)
+    return wrong_part or document(path, title, text)
 
 
 def _below(address: str, base: str) -> str:
