@@ -1,8 +1,8 @@
 """1,000 cases at 200 ms a call, 16 at once: time until all is answered and judged, and until all is logged.
 
-`python -m bench.evaluation [--cases N]`, with the stack up. The provider is the simulated one of the tests, a process
-of its own, over TCP. Beside it `mlflow.genai.evaluate` alone logs a tenth of the same answers, by the same scorers;
-ours logs every score, a sample of traces, and the `evaluate` library's metrics.
+`python -m bench.evaluation [--cases N]`, over MinIO and MLflow of its own. The provider is the simulated one of the
+tests, a process of its own, over TCP. Beside it `mlflow.genai.evaluate` alone logs a tenth of the same answers, by the
+same scorers; ours logs every score, a sample of traces, and the `evaluate` library's metrics.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import httpx
 
+from bench.registry import own_registry
 from bench.report import Measure, report
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
@@ -52,7 +53,7 @@ def main() -> None:
     cases = tuple(Case(str(number), f"Question {number}?", ("yes",)) for number in range(count))
     ideal = math.ceil(count / AT_ONCE) * LATENCY_S
     release = _release(f"bench-{uuid4().hex[:8]}")
-    with tempfile.TemporaryDirectory() as folder, _provider() as address:
+    with own_registry(), tempfile.TemporaryDirectory() as folder, _provider() as address:
         experiments = Experiments(load(RegistrySettings))
         store = ObjectStore(load(StoreSettings))
         bench = Bench(experiments, store, Path(folder) / "answers", Plan(AT_ONCE))

@@ -1,10 +1,9 @@
 """How long a flip takes under load, and whether any answer disagrees with itself about its release.
 
-`python -m bench.flips [--flips 500] [--workers 4] [--callers 4] [--rate 50]`, over the running stack's MLflow and MinIO
-(`make up`). A follower and a server of its own; by hand: alias written in MLflow -> last worker's receipt on disk; by
-`promote`, warmed beforehand: alias set -> last receipt in the store. Every answer's header, body, text and trace must
-name the same release. Of each flip the table also says when the alias stood, the snapshot was on disk and the last
-worker had swapped: a slow flip was slow somewhere.
+`python -m bench.flips [--flips 500] [--workers 4] [--callers 4] [--rate 50]`, over MinIO and MLflow of its own. By
+hand: alias written in MLflow -> last worker's receipt on disk; by `promote`, warmed beforehand: alias set -> last
+receipt in the store. Every answer's header, body, text and trace must name the same release. Of each flip the
+table also says when the alias stood, the snapshot was on disk and the last worker had swapped.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.registry import own_registry
 from bench.report import Measure, report
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.release import Release
@@ -41,18 +41,21 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=50, help="requests a second of all callers")
     given = parser.parse_args()
-    releases = Releases()
-    pair = sealed_pair(releases, NAME)
-    with collected() as traces:
-        with _host(given.workers, traces) as host:
-            releases.point(NAME, pair[0].version)
-            releases.point(NAME, pair[0].version, "Staging")
-            host.serves(NAME, pair[0].version)
-            with Load(host, NAME, given.callers, given.rate) as load:
-                by_hand = [_by_hand(host, releases, pair[(turn + 1) % 2]) for turn in range(given.flips)]
-                promoted = [_promoted(host, releases, pair[(turn + 1) % 2]) for turn in range(given.flips)]
-        measures = list(_measures(by_hand, promoted, load, traces))
+    with own_registry(), collected() as traces:
+        measures = list(_measured(given, Releases(), traces))
     report("flips", measures, f"Flips, {given.workers} workers, {given.rate:g} requests/s")
+
+
+def _measured(given: argparse.Namespace, releases: Releases, traces: Traces) -> Iterator[Measure]:
+    pair = sealed_pair(releases, NAME)
+    with _host(given.workers, traces) as host:
+        releases.point(NAME, pair[0].version)
+        releases.point(NAME, pair[0].version, "Staging")
+        host.serves(NAME, pair[0].version)
+        with Load(host, NAME, given.callers, given.rate) as load:
+            by_hand = [_by_hand(host, releases, pair[(turn + 1) % 2]) for turn in range(given.flips)]
+            promoted = [_promoted(host, releases, pair[(turn + 1) % 2]) for turn in range(given.flips)]
+    yield from _measures(by_hand, promoted, load, traces)
 
 
 @contextmanager

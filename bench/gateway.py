@@ -1,12 +1,12 @@
 """Requests a second, latency and CPU of the server beside other ways to reach a provider, all in one run.
 
-`python -m bench.gateway [--seconds 4] [--rounds 3]`, over the running stack (`make up`) and with Go. Sides: the
-provider directly, the floor for Python, FastAPI with httpx, FastAPI with httpx over aiohttp, LiteLLM's proxy, `mlflow
+`python -m bench.gateway [--seconds 4] [--rounds 3]`, with Go, over MinIO and MLflow of its own. Sides: the provider
+directly, the floor for Python, FastAPI with httpx, FastAPI with httpx over aiohttp, LiteLLM's proxy, `mlflow
 gateway`, and Switchyard with everything on. One worker each; the provider takes 50 ms. Windows of all sides in turn;
 each figure is the median of its rounds. What else used the machine's processors meanwhile stands in the table: runs
-that differ in it cannot be compared. `--short`: the closed loop alone, without peers and over a snapshot on disk, so
-that no stack is needed; its figures join those of the last whole run. A whole run of two rounds of two seconds takes
-two and a half minutes, without installing the peers.
+that differ in it cannot be compared. `--short`: the closed loop alone, without peers and over a snapshot on disk;
+its figures join those of the last whole run. A whole run of two rounds of two seconds takes two and a half minutes,
+without installing the peers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import httpx
 
 from bench import gateway_sides as sides
 from bench.loading import Loaded, Side, load, rounds
+from bench.registry import own_registry
 from bench.report import Measure, report
 
 LATENCY_MS = 50.0
@@ -62,6 +63,7 @@ def main() -> None:
 
 
 def _measured(running: ExitStack, folder: Path, given: argparse.Namespace) -> Iterator[Measure]:
+    running.enter_context(own_registry())
     provider = sides.provider(running, folder, LATENCY_MS)
     missing: dict[str, str] = {}
     others = [provider, *sides.relays(running, folder, provider.url)]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def shared_data() -> Path:
     return ROOT.parent / "shared" / "data"
 
 
-@pytest.fixture(scope="session")
-def _own_settings() -> Iterator[Path]:
-    """An empty state folder, free ports, and none of the caller's own settings; taken away at the end."""
+@contextmanager
+def own_settings() -> Iterator[Path]:
+    """An empty state folder, free ports, and none of the caller's own settings; taken away at the end, with what runs
+    there."""
     state = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(("SWITCHYARD_", "LLM_API_", "MLFLOW_", "OTEL_"))]:
@@ -61,29 +63,37 @@ def _own_settings() -> Iterator[Path]:
         os.environ.update(before)
 
 
+def running(state: Path, *parts: str) -> RunningStack:
+    """These parts of the stack, started where they do not run yet; settings load from the environment from then on."""
+    up(state, parts, say=_quiet)
+    values = read_environment(state)
+    os.environ.update(values)
+    return RunningStack(state, values)
+
+
+@pytest.fixture(scope="session")
+def _own_settings() -> Iterator[Path]:
+    """The session's."""
+    with own_settings() as state:
+        yield state
+
+
 @pytest.fixture(scope="session")
 def minio(_own_settings: Path) -> RunningStack:
     """MinIO with its buckets; settings of this session load from the environment."""
-    return _running(_own_settings, "minio")
+    return running(_own_settings, "minio")
 
 
 @pytest.fixture(scope="session")
 def registry_server(minio: RunningStack) -> RunningStack:
     """MinIO and the MLflow server."""
-    return _running(minio.state, "minio", "mlflow")
+    return running(minio.state, "minio", "mlflow")
 
 
 @pytest.fixture(scope="session")
 def stack(registry_server: RunningStack) -> RunningStack:
     """Everything: MinIO, MLflow, follower, server."""
-    return _running(registry_server.state, "minio", "mlflow", "follower", "server")
-
-
-def _running(state: Path, *parts: str) -> RunningStack:
-    up(state, parts, say=_quiet)
-    values = read_environment(state)
-    os.environ.update(values)
-    return RunningStack(state, values)
+    return running(registry_server.state, "minio", "mlflow", "follower", "server")
 
 
 def _quiet(_: str) -> None:
