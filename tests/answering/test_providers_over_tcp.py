@@ -92,6 +92,15 @@ def test_openai_without_a_key_sends_none_and_gemini_without_a_key_is_not_made(
         warmed("gemini", provider_server, key=None)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_key_with_a_line_break_is_refused_when_the_release_is_made_ready(
+    provider_server: Simulated, name: str
+) -> None:
+    with pytest.raises(ConfigError, match="line break") as caught:
+        warmed(name, provider_server, key=f"{KEY}\nx-more: 1")
+    assert KEY not in str(caught.value)
+
+
 def test_an_address_of_the_other_protocol_is_refused_before_any_request(provider_server: Simulated) -> None:
     for name, url in (("gemini", provider_server.openai_url), ("openai", provider_server.gemini_url)):
         with pytest.raises(ConfigError, match="LLM_API_URL"):

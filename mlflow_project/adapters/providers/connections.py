@@ -1,51 +1,120 @@
-"""The process's one pool of connections to providers, shared by all releases: aiohttp's.
+"""The process's one pool of connections to providers, shared by all releases, and how a body is posted over it: by
+aiohttp's pool, proxies, TLS and parser, without its session.
 
-httpx's own pool looks through every connection for each request and slows down from a few dozen on. Its API over
-aiohttp's pool builds every request and wraps every answer a second time, which was half of what a provider's call cost
-the processor (decision 14). A session belongs to the event loop that it was opened in; it is closed
-with the last release that holds the pool.
+A session builds a request's headers, its body and its writer anew each time, sends the body in a task of its own, and
+looks for cookies and redirects, which was half of what a provider's call cost the processor (decision 14). What never
+varies on the way to a provider is made once here, and a request is one write. A pool belongs to the event loop that it
+was opened in; it is closed with the last release that holds it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
-import aiohttp
+from aiohttp import ClientConnectionError, ClientError, ClientRequest, ClientTimeout, StreamReader, TCPConnector
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDictProxy
+from yarl import URL
 
 MOST_CONNECTIONS = 1_000
 IDLE_SECONDS = 30.0
 
-TRANSPORT_ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError)
+TRANSPORT_ERRORS: tuple[type[Exception], ...] = (ClientError, OSError)
 """What a broken connection raises; a time-out is a `TimeoutError`, which is an `OSError` too."""
 
-
-@dataclass(frozen=True)
-class Address:
-    """Where a provider is asked, and the proxy on the way there, as the environment has it (`HTTPS_PROXY`, …)."""
-
-    url: str
-    origin: str
-    proxy: str | None
+Headers = tuple[tuple[str, str], ...]
 
 
-@functools.cache
-def address(url: str) -> Address:
-    """Read once: looking for proxies costs more than a request."""
-    parts = urlsplit(url)
-    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-    return Address(url, f"{parts.scheme}://{parts.netloc}", proxy)
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer as far as its head. Whoever releases it before the end of its content closes the connection."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    content: StreamReader
+    _connection: Connection
+
+    def release(self) -> None:
+        """Give the connection back."""
+        self._connection.release()
+
+
+class _Request(ClientRequest):
+    """What the pool opens a connection for, and finds it by."""
+
+    @functools.cached_property
+    def connection_key(self) -> ConnectionKey:
+        return super().connection_key
+
+
+class Way:
+    """To one address, with the headers that every request there has."""
+
+    def __init__(self, pool: TCPConnector, url: str, headers: Headers) -> None:
+        self._pool = pool
+        proxy = proxy_for(url)
+        self._request = _Request(
+            "POST", URL(url), headers=headers, proxy=URL(proxy) if proxy else None, loop=asyncio.get_running_loop()
+        )
+        del self._request.headers["Content-Length"]  # of no body; each body has its own
+        self._head = b""
+
+    async def post(self, body: bytes, more: Mapping[str, str], timeout: ClientTimeout) -> Response:
+        """Send, and wait for the answer's head.
+
+        Raises:
+            TRANSPORT_ERRORS: there is no connection, or it broke.
+        """
+        connection = await self._pool.connect(self._request, [], timeout)
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise ClientConnectionError("The connection was closed before it was used.")
+            protocol.set_response_params(read_until_eof=True)
+            own = "".join([f"{name}: {value}\r\n" for name, value in more.items()])
+            transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (self.head(), own.encode(), len(body), body))
+            message, content = await protocol.read()
+            while 100 < message.code < 200:
+                message, content = await protocol.read()
+        except HttpProcessingError as error:
+            connection.close()
+            raise ClientConnectionError("The answer is no HTTP.") from error
+        except BaseException:
+            connection.close()
+            raise
+        return Response(message.code, message.headers, content, connection)
+
+    def head(self) -> bytes:
+        """Request line and constant headers: those of the provider's, and what the pool added for a proxy."""
+        if not self._head:
+            asked, url = self._request, self._request.url
+            target = str(url.with_user(None)) if asked.proxy and not asked.is_ssl() else url.raw_path_qs
+            lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in asked.headers.items())]
+            self._head = "\r\n".join([*lines, ""]).encode()
+        return self._head
+
+
+class _Pool:
+    """One event loop's."""
+
+    def __init__(self) -> None:
+        self.connector = TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS)
+        self.ways: dict[tuple[str, Headers], Way] = {}
 
 
 class Connections:
-    """`hold` once a release, `release` when it is closed; `session` is for the running event loop."""
+    """`hold` once a release, `release` when it is closed."""
 
     def __init__(self) -> None:
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
         self._holders = 0
 
     def hold(self) -> None:
@@ -53,25 +122,29 @@ class Connections:
         self._holders += 1
 
     async def release(self) -> None:
-        """The last one closes the running loop's session."""
+        """The last one closes the running loop's pool."""
         self._holders -= 1
         if self._holders == 0:
-            session = self._sessions.pop(asyncio.get_running_loop(), None)
-            if session is not None:
-                await session.close()
+            pool = self._pools.pop(asyncio.get_running_loop(), None)
+            if pool is not None:
+                await pool.connector.close()
 
-    def session(self) -> aiohttp.ClientSession:
-        """The running loop's."""
+    def way(self, url: str, headers: Headers) -> Way:
+        """The running loop's to this address."""
         loop = asyncio.get_running_loop()
-        found = self._sessions.get(loop)
+        pool = self._pools.get(loop)
+        if pool is None:
+            pool = self._pools[loop] = _Pool()
+        found = pool.ways.get((url, headers))
         if found is None:
-            found = self._sessions[loop] = _session()
+            found = pool.ways[url, headers] = Way(pool.connector, url, headers)
         return found
 
 
-def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_SECONDS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+def proxy_for(url: str) -> str | None:
+    """The proxy on the way there, as the environment has it (`HTTPS_PROXY`, …)."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 CONNECTIONS = Connections()

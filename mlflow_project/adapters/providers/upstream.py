@@ -10,19 +10,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import ClientResponse, ClientTimeout
+from aiohttp import ClientTimeout
 
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
-from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, Address, address
+from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, Headers, Response
 from mlflow_project.adapters.providers.health import health_of
 from mlflow_project.adapters.providers.patience import Patience, Tries
 from mlflow_project.adapters.providers.sse import events
 from mlflow_project.domain.release import Message
-from mlflow_project.errors import ProviderError
+from mlflow_project.errors import ConfigError, ProviderError
 from mlflow_project.telemetry.tracing import Nothing, Step, span
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -32,7 +33,11 @@ _JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class Upstream:
-    """`name` is what messages call it; `secret` goes out in a header and nowhere else."""
+    """`name` is what messages call it; `secret` goes out in a header and nowhere else.
+
+    Raises:
+        ConfigError: a header would end before its end.
+    """
 
     name: str
     headers: Mapping[str, str] = field(repr=False)
@@ -40,6 +45,8 @@ class Upstream:
     patience: Patience
 
     def __post_init__(self) -> None:
+        if any(sign in value for value in self.headers.values() for sign in "\r\n\0"):
+            raise ConfigError(f"The key for {self.name} holds a line break: it cannot stand in a header.")
         CONNECTIONS.hold()
 
     async def aclose(self) -> None:
@@ -47,9 +54,13 @@ class Upstream:
         await CONNECTIONS.release()
 
     @cached_property
-    def connecting(self) -> ClientTimeout:
+    def _connecting(self) -> ClientTimeout:
         """The time-out that only the pool can keep; all others are kept here."""
         return ClientTimeout(sock_connect=self.patience.connect_seconds)
+
+    @cached_property
+    def _constant(self) -> Headers:
+        return (*_JSON.items(), *self.headers.items())
 
     async def whole(self, url: str, body: Any, messages: Sequence[Message]) -> dict[str, Any]:
         """The answer as JSON.
@@ -57,13 +68,12 @@ class Upstream:
         Raises:
             ProviderError: no answer, an error status, or no JSON object.
         """
-        to, content = address(url), orjson.dumps(body)
-        tries = self._tries(to)
+        content, tries = orjson.dumps(body), self._tries(url)
         while True:
             try:
                 with self._trying(tries) as step:
                     async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
-                        response = await self._sent(to, content, step)
+                        response = await self._sent(url, content, step)
                         try:
                             await self._check(response, messages, tries, limit)
                             return _object(await _rest(response, tries, limit))
@@ -78,14 +88,13 @@ class Upstream:
         Raises:
             ProviderError: as `whole`; after the first piece there is no second try.
         """
-        to, content = address(url), orjson.dumps(body)
-        tries = self._tries(to)
+        content, tries = orjson.dumps(body), self._tries(url)
         while True:
             begun = False
             try:
                 with self._trying(tries) as step:
                     async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
-                        response = await self._sent(to, content, step)
+                        response = await self._sent(url, content, step)
                         await self._check(response, messages, tries, limit)
                     try:
                         async with aclosing(events(_chunks(response, tries))) as found:
@@ -105,8 +114,8 @@ class Upstream:
         said = complaint(status, body, self.secret, messages)
         return ProviderError(said, kind="http_error", status=status, retry_after=retry_after(wait))
 
-    def _tries(self, to: Address) -> Tries:
-        return Tries(self.patience, health_of(to.origin))
+    def _tries(self, url: str) -> Tries:
+        return Tries(self.patience, health_of(_origin(url)))
 
     @contextmanager
     def _trying(self, tries: Tries) -> Iterator[Step | Nothing]:
@@ -119,15 +128,12 @@ class Upstream:
                 tries.health.failed()
                 raise self._broken(error) from error
 
-    async def _sent(self, to: Address, content: bytes, step: Step | Nothing) -> ClientResponse:
+    async def _sent(self, url: str, content: bytes, step: Step | Nothing) -> Response:
         """The answer as far as its head. Whoever releases it before its end closes the connection."""
-        headers = {**_JSON, **step.headers(), **self.headers}
-        return await CONNECTIONS.session().post(
-            to.url, data=content, headers=headers, proxy=to.proxy, timeout=self.connecting, allow_redirects=False
-        )
+        return await CONNECTIONS.way(url, self._constant).post(content, step.headers(), self._connecting)
 
     async def _check(
-        self, response: ClientResponse, messages: Sequence[Message], tries: Tries, limit: asyncio.Timeout
+        self, response: Response, messages: Sequence[Message], tries: Tries, limit: asyncio.Timeout
     ) -> None:
         """Whether it is a success; raises what the provider complains of, and then gives the connection back."""
         if response.status < 500:
@@ -148,7 +154,7 @@ class Upstream:
         return ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
 
 
-async def _rest(response: ClientResponse, tries: Tries, limit: asyncio.Timeout, enough: int = MOST_BYTES + 1) -> bytes:
+async def _rest(response: Response, tries: Tries, limit: asyncio.Timeout, enough: int = MOST_BYTES + 1) -> bytes:
     """The body, each piece within its time; no more than it takes to have `enough` bytes."""
     if response.content.is_eof():  # most answers came in one piece with their head: nothing is waited for
         whole = response.content.read_nowait()
@@ -162,7 +168,7 @@ async def _rest(response: ClientResponse, tries: Tries, limit: asyncio.Timeout, 
     return bytes(received)
 
 
-async def _chunks(response: ClientResponse, tries: Tries) -> AsyncGenerator[bytes]:
+async def _chunks(response: Response, tries: Tries) -> AsyncGenerator[bytes]:
     """The body as it comes. The timer never runs while the reader of this generator works."""
     size = 0
     while not response.content.at_eof():
@@ -173,6 +179,12 @@ async def _chunks(response: ClientResponse, tries: Tries) -> AsyncGenerator[byte
         size += len(chunk)
         _check_size(size)
         yield chunk
+
+
+@cache
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _check_size(size: int) -> None:
