@@ -1,4 +1,4 @@
-"""What a Delta table's log says by itself: the newest version, and the note of its commit. No Spark job runs for it.
+"""What a Delta table's log says by itself: the newest version, a commit's note, whether there are files. No job runs.
 
 In: a table's address on any Hadoop file system. The names and the content of commits are Delta's open protocol.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 from pyspark.sql import SparkSession
+
+from spark_jobs import hadoop_files
 
 NOTE = "spark.databricks.delta.commitInfo.userMetadata"
 _COMMIT = re.compile(r"^(\d{20})\.json$")
@@ -17,27 +21,37 @@ _COMMIT = re.compile(r"^(\d{20})\.json$")
 
 def newest(spark: SparkSession, table: str) -> int | None:
     """The newest version; None when there is no table."""
-    folder = spark._jvm.org.apache.hadoop.fs.Path(f"{table}/_delta_log")
-    files = folder.getFileSystem(spark._jsc.hadoopConfiguration())
-    if not files.exists(folder):
-        return None
-    names = [str(status.getPath().getName()) for status in files.listStatus(folder)]
+    names = hadoop_files.names(spark, f"{table}/_delta_log")
     versions = [int(match[1]) for name in names if (match := _COMMIT.match(name))]
     return max(versions, default=None)
 
 
 def note(spark: SparkSession, table: str, version: int) -> dict[str, Any]:
     """What the writer of a commit noted with it; empty when that was nothing of ours."""
-    commit = spark._jvm.org.apache.hadoop.fs.Path(f"{table}/_delta_log/{version:020d}.json")
-    stream = commit.getFileSystem(spark._jsc.hadoopConfiguration()).open(commit)
-    try:
-        actions = str(spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
-    finally:
-        stream.close()
-    for line in actions.splitlines():
-        if line.startswith('{"commitInfo"'):
-            return _object(json.loads(line)["commitInfo"].get("userMetadata"))
+    with closing(_lines(spark, f"{table}/_delta_log/{version:020d}.json")) as actions:
+        for line in actions:  # Delta writes it first, and a commit may name thousands of files after it
+            if line.startswith('{"commitInfo"'):
+                return _object(json.loads(line)["commitInfo"].get("userMetadata"))
     return {}
+
+
+def is_empty(spark: SparkSession, table: str, version: int) -> bool:
+    """Whether a version has no files, by its checksum file; False also where there is no such file to ask."""
+    with closing(_lines(spark, f"{table}/_delta_log/{version:020d}.crc")) as checksum:
+        return _object(next(checksum, None)).get("numFiles") == 0
+
+
+def _lines(spark: SparkSession, path: str) -> Generator[str]:
+    files, place = hadoop_files.at(spark, path)
+    if not files.exists(place):
+        return
+    java = spark._jvm.java.io
+    reader = java.BufferedReader(java.InputStreamReader(files.open(place), "UTF-8"))
+    try:
+        while (line := reader.readLine()) is not None:
+            yield str(line)
+    finally:
+        reader.close()
 
 
 def _object(text: str | None) -> dict[str, Any]:

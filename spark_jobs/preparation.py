@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
 from mlflow_project.telemetry.meters import METERS
 from spark_jobs import changes, delta_log, tables
+from spark_jobs.changes import Tally
 from spark_jobs.cutting import Cutter
 from spark_jobs.examination import Examiner, number
 from spark_jobs.lease import one_writer
@@ -85,7 +87,6 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
         say(f"Reading {request.source} ({raw.form}); {len(before.known):,} documents are prepared already.")
         counts = _prepared(spark, request, raw, upkeep, before, _both(may_commit, still_ours))
         done = {
-            "chunks": tables.read(spark, at.chunks).count(),
             "delta_version": delta_log.newest(spark, at.chunks),
             "seconds": round(time.monotonic() - started, 3),
         }
@@ -100,9 +101,12 @@ def _prepared(
     staged = stage(raw.rows, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
     written = upkeep.put(staged.where("written IS NOT NULL").select("written.*"))
     seen = changes.light(staged).coalesce(spark.sparkContext.defaultParallelism)  # light rows need no task a file
-    book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
+    book = None
     try:
-        counts = _count(seen, book)
+        tally = changes.tally(seen)
+        if not (before.fits and request.quality.duplicates == "keep" and tally.is_exactly(before.known)):
+            book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
+        counts = _counts(tally, book)
         say(f"{counts['read']:,} rows read: {counts['documents']:,} documents, {_rejected(counts):,} in quarantine.")
         _measure(request.output, counts)
         try:
@@ -110,19 +114,21 @@ def _prepared(
         except Refused:
             upkeep.discard(written)
             raise
-        late = changes.late_rejections(seen, book) if any(each in counts["quarantined"] for each in _LATE) else None
+        several = any(each in counts["quarantined"] for each in _LATE)
+        late = changes.late_rejections(seen, book) if book is not None and several else None
         rejected = changes.quarantine(staged, seen, late, number(raw.rows)) if counts["quarantined"] else None
         keep_quarantine(spark, Tables(tables.address(request.output)).quarantine, rejected, may_commit)
-        if not (counts["new"] or counts["changed"] or counts["deleted"] or before.interrupted or before.held is None):
+        if book is None or (before.fits and not (counts["new"] or counts["changed"] or counts["deleted"])):
             say("Nothing changed: chunks and documents were not touched.")
             upkeep.discard(written)
-            return counts
+            return {**counts, "chunks": upkeep.count() if before.chunks is None else before.chunks}
         say("Writing {new:,} new and {changed:,} changed documents, taking away {deleted:,}.".format_map(counts))
-        upkeep.apply(_change(counts, written, seen, book, before, late), may_commit)
-        return counts
+        chunks = upkeep.apply(_change(counts, written, seen, book, before, late), may_commit)
+        return {**counts, "chunks": chunks}
     finally:
         for kept in (book, staged):
-            kept.unpersist()
+            if kept is not None:
+                kept.unpersist()
 
 
 def _stager(request: Request, raw: Raw, upkeep: Upkeep) -> Stager:
@@ -162,18 +168,14 @@ def _change(
     return Change(written, changes.outdated(book) if replaces else None, strays)
 
 
-def _count(seen: DataFrame, book: DataFrame) -> dict[str, Any]:
-    reasons = {reason: number for reason, number in seen.groupBy("reason").count().collect() if number}
-    read = sum(reasons.values())
-    reasons.pop(None, None)
-    found = changes.count(book)
+def _counts(tally: Tally, book: DataFrame | None) -> dict[str, Any]:
+    """All but the chunks. No book: all documents are known and none is gone."""
+    found = Counter(changes.count(book) if book is not None else {"unchanged": tally.accepted})
     late = {each.value: found[each.value] for each in _LATE if found[each.value]}
-    documents = found["new"] + found["changed"] + found["unchanged"]
     return {
-        "read": read,
-        "documents": documents,
-        "chunks": 0,
-        "quarantined": dict(sorted({**reasons, **late}.items())),
+        "read": tally.read,
+        "documents": found["new"] + found["changed"] + found["unchanged"],
+        "quarantined": dict(sorted({**tally.rejected, **late}.items())),
         **{name: found[name] for name in ("new", "unchanged", "changed", "deleted")},
     }
 

@@ -29,7 +29,8 @@ from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
 from spark_jobs.transactions import Transaction
 
-_NOTE = "chunks_version"
+_VERSION, _CHUNKS = "chunks_version", "chunks"
+"""What the documents' commit notes of the chunk table."""
 
 MayCommit = Callable[[], None]
 """Asked before every commit; raises to stop."""
@@ -39,12 +40,14 @@ MayCommit = Callable[[], None]
 class Standing:
     """What the tables hold before a run: ids (None: no table yet), and the fingerprints of what is prepared already.
 
-    `interrupted`: the tables do not fit together, so they must be written even where the input did not change.
+    `fits`: the tables are there and fit together, so that nothing is written where the input did not change. `chunks`:
+    how many there are, where the last run noted it.
     """
 
     held: DataFrame | None
     known: NDArray[np.uint64]
-    interrupted: bool = False
+    fits: bool = False
+    chunks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,22 +70,23 @@ class Upkeep:
         self.documents = _Table(at.documents, "document_id", tables.DOCUMENTS, Transaction(spark, at.documents))
         self.folders = {each.address: folder(spark, each.address) for each in (self.chunks, self.documents)}
 
-    def apply(self, change: Change, may_commit: MayCommit) -> None:
-        """Change both tables, chunks first; the documents' commit notes the version of the chunks."""
+    def apply(self, change: Change, may_commit: MayCommit) -> int:
+        """Change both tables, chunks first; the documents' commit notes their version and number, which is returned."""
         outdated = None if change.outdated is None else change.outdated.persist()
         try:
-            ready = [(table, *self._ready(table, change, outdated)) for table in (self.chunks, self.documents)]
+            chunks, documents = (self._ready(table, change, outdated) for table in (self.chunks, self.documents))
         finally:
             if outdated is not None:
                 outdated.unpersist()
-        note = ""
-        for table, added, removed in ready:
-            if table.next.is_new:
-                table.next.create(table.columns, table.key)
-            if table.next.is_new or added or removed or note:
-                may_commit()
-                table.next.commit(table.key, added, removed, note)
-            note = json.dumps({_NOTE: delta_log.newest(self._spark, self.chunks.address)})
+        self.chunks.commit(*chunks, may_commit)
+        number = self.count()
+        note = {_VERSION: delta_log.newest(self._spark, self.chunks.address), _CHUNKS: number}
+        self.documents.commit(*documents, may_commit, json.dumps(note))
+        return number
+
+    def count(self) -> int:
+        """The chunks that there are now."""
+        return int(tables.read(self._spark, self.chunks.address).count())
 
     def discard(self, written: Sequence[Written]) -> None:
         """Take files away that no commit will name."""
@@ -127,6 +131,15 @@ class _Table:
     columns: StructType
     next: Transaction
 
+    def commit(
+        self, added: Sequence[Written], removed: Mapping[str, int], may_commit: MayCommit, note: str = ""
+    ) -> None:
+        if self.next.is_new:
+            self.next.create(self.columns, self.key)
+        if self.next.is_new or added or removed or note:
+            may_commit()
+            self.next.commit(self.key, added, removed, note)
+
 
 def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
     """Look at the tables.
@@ -138,28 +151,31 @@ def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
     if chunks_version is None:
         return Standing(None, fingerprints([]))
     prepared = _chunked(spark, at) if documents_version is None else _documented(spark, at)
-    made_with = next((row[0] for row in prepared.select("splitter").limit(1).collect()), splitter)
-    if made_with != splitter:
+    hashes, others = prepared.select("document_hash", f.nullif("splitter", f.lit(splitter))).toArrow().columns
+    made_with = next(iter(others.drop_null()), None)
+    if made_with is not None:
         raise InvalidData(
-            f"{at.chunks} was made with splitter {made_with!r}, and this run asks for {splitter!r}: chunks of two "
-            "kinds do not mix. Use the same size, overlap and unit, or another output path."
+            f"{at.chunks} was made with splitter {made_with.as_py()!r}, and this run asks for {splitter!r}: chunks of "
+            "two kinds do not mix. Use the same size, overlap and unit, or another output path."
         )
-    fits = documents_version is not None and _noted(spark, at, documents_version) == chunks_version
-    held, known = prepared.select("document_id"), prepared.select("document_hash")
-    if not fits:
-        chunked = _chunked(spark, at)
-        held = held.union(chunked.select("document_id")).distinct()
-        known = known.limit(0) if documents_version is None else known.intersect(chunked.select("document_hash"))
-    return Standing(held, fingerprints(known.toArrow().column(0).to_pylist()), not fits)
+    noted = {} if documents_version is None else delta_log.note(spark, at.documents, documents_version)
+    held = prepared.select("document_id")
+    if noted.get(_VERSION) == chunks_version:
+        return Standing(held, fingerprints(hashes.to_pylist()), True, noted.get(_CHUNKS))
+    chunked = _chunked(spark, at)
+    known = prepared.select("document_hash").intersect(chunked.select("document_hash"))
+    whole = known.limit(0) if documents_version is None else known
+    held = held.union(chunked.select("document_id")).distinct()
+    return Standing(held, fingerprints(whole.toArrow().column(0).to_pylist()))
 
 
 def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_commit: MayCommit) -> None:
     """Make the quarantine hold exactly these rows (None: none); nothing is committed where it does already."""
-    held = None if delta_log.newest(spark, path) is None else tables.read(spark, path)
-    if held is not None and (held.count() == 0 if rows is None else _fingerprint(held) == _fingerprint(rows)):
+    version = delta_log.newest(spark, path)
+    if version is not None and _keeps(spark, path, version, rows):
         return
     may_commit()
-    if held is None and rows is None:
+    if version is None and rows is None:
         nothing = Transaction(spark, path)
         nothing.create(tables.QUARANTINE, "file")
         nothing.commit("file", [], {})
@@ -177,7 +193,7 @@ def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> i
     """
     newest = delta_log.newest(spark, at.documents)
     for version in range(-1 if newest is None else newest, -1, -1):
-        if _noted(spark, at, version) == chunks_version:
+        if delta_log.note(spark, at.documents, version).get(_VERSION) == chunks_version:
             return version
     raise NotFound(
         f"No run left {at.chunks} at version {chunks_version}: name a version that a run of llm_data_prep.py "
@@ -194,8 +210,11 @@ def _chunked(spark: SparkSession, at: Tables) -> DataFrame:
     return chunks.select(f.col("source_document_id").alias("document_id"), "document_hash", "splitter").distinct()
 
 
-def _noted(spark: SparkSession, at: Tables, version: int) -> int | None:
-    return delta_log.note(spark, at.documents, version).get(_NOTE)
+def _keeps(spark: SparkSession, path: str, version: int, rows: DataFrame | None) -> bool:
+    held = tables.read(spark, path)
+    if rows is not None:
+        return _fingerprint(held) == _fingerprint(rows)
+    return delta_log.is_empty(spark, path, version) or held.count() == 0
 
 
 def _fingerprint(rows: DataFrame) -> tuple[int, int]:

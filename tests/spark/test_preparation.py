@@ -21,6 +21,7 @@ from mlflow_project.adapters.delta_tables import ask, batches, open_table
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
+from spark_jobs import delta_log
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.session import translated
 from tests.spark.conftest import document, write_lines
@@ -81,6 +82,49 @@ def test_an_unchanged_corpus_in_another_order_commits_nothing(prepared: Prepared
     counts = prepared([*reversed(rows), b"broken"])
     assert (counts.unchanged, counts.new, counts.changed, counts.deleted) == (20, 0, 0, 0)
     assert versions(tmp_path) == before
+
+
+def test_as_many_known_rows_as_there_are_documents_are_not_taken_for_the_same_corpus(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    first, second, third = (document(number) for number in range(3))
+    prepared([first, second, third])
+    repeated = prepared([first, first, second])
+    assert (repeated.unchanged, repeated.deleted, repeated.quarantined) == (2, 1, {"repeated_document": 1})
+    conflicting = prepared([first, {**first, "text": "Something else."}, second])
+    assert (conflicting.unchanged, conflicting.deleted, conflicting.quarantined) == (1, 1, {"conflicting_id": 2})
+    assert {row["document_id"] for row in rows_of(tmp_path / "chunks_documents")} == {"d1"}
+
+
+def test_an_unchanged_corpus_loses_its_duplicates_as_soon_as_they_are_not_wanted(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    rows = [document(0), {**document(0), "id": "d1"}]
+    assert prepared(rows).documents == 2
+    counts = prepared(rows, quality=Quality(duplicates="exact"))
+    assert (counts.unchanged, counts.deleted, counts.quarantined) == (1, 1, {"exact_duplicate": 1})
+    assert {row["source_document_id"] for row in rows_of(tmp_path / "chunks")} == {"d0"}
+
+
+def test_an_unchanged_corpus_is_counted_also_where_commits_say_less_than_ours_do(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    counts = prepared([document(1), b"broken"])
+    emptied = prepared([document(1)])
+    assert emptied.chunks == counts.chunks > 1
+    assert delta_log.is_empty(spark, f"{tmp_path}/chunks_quarantine", 1)
+    assert not delta_log.is_empty(spark, f"{tmp_path}/chunks_quarantine", 0)
+    before = versions(tmp_path)
+    commit = tmp_path / "chunks_documents" / "_delta_log" / f"{before[1]:020d}.json"
+    said = commit.read_text()
+    commit.with_name(f".{commit.name}.crc").unlink()  # Hadoop's sums of the file as it was
+    commit.write_text(said.replace(rf", \"chunks\": {counts.chunks}", ""))
+    assert commit.read_text() != said
+    for checksum in (tmp_path / "chunks_quarantine" / "_delta_log").glob("*.crc"):
+        checksum.unlink()
+    assert not delta_log.is_empty(spark, f"{tmp_path}/chunks_quarantine", 1)
+    again = prepared([document(1)])
+    assert (again.unchanged, again.chunks, versions(tmp_path)) == (1, counts.chunks, before)
 
 
 def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> None:
