@@ -86,9 +86,9 @@ def rollback() -> None:
     pick = HITLOperator.partial(
         task_id="pick",
         subject="Which version of {{ params.name }} is to be live?",
-        response_timeout=timedelta(hours=1),
+        response_timeout=timedelta(minutes=50),
         execution_timeout=None,
-        retries=0,
+        retries=1,  # a busy scheduler may take the answer for a defect: the question is asked again
     ).expand(options=options)
     how() >> [options, flip]
     pick >> flip >> smoke()

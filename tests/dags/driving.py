@@ -48,6 +48,18 @@ class RunningAirflow:
         found = self.get(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in found}
 
+    def story(self, dag: str, run: str) -> str:
+        """The state of each task, what each failed one logged, and what the scheduler made of it."""
+        instances = f"dags/{dag}/dagRuns/{run}/taskInstances"
+        lines = []
+        for task in self.get(instances)["task_instances"]:
+            lines.append(f"{task['task_id']}: {task['state']}, try {task['try_number']}")
+            if task["state"] == "failed":
+                log = self.get(f"{instances}/{task['task_id']}/logs/{task['try_number']}", map_index=task["map_index"])
+                lines += [f"  {line['event']}" for line in log["content"][-20:]]
+        events = self.get("eventLogs", dag_id=dag, run_id=run, event="state mismatch")["event_logs"]
+        return "\n".join([*lines, *(event["extra"] for event in events)])
+
     def ask_again(self, dag: str, run: str, task: str) -> None:
         """Clear a task and what comes after it, as by a click on *Clear*."""
         body = {"dag_run_id": run, "task_ids": [task], "include_downstream": True, "only_failed": False}
@@ -60,13 +72,21 @@ class RunningAirflow:
         return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
 
     def answer(self, dag: str, run: str, task: str, option: str | int, map_index: int = -1) -> dict[str, Any]:
-        """Wait until the task asks a person, and answer with an option, by its words or its place. The question."""
+        """Wait until the task asks a person, answer with an option, by its words or its place, and again where Airflow
+        lost the answer and asks again; wait until the task has ended. The question."""
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/{map_index}/hitlDetails"
         until(lambda: self.tasks(dag, run).get(task) == "awaiting_input", 120, lambda: str(self.tasks(dag, run)))
-        time.sleep(3)  # Airflow loses an answer that comes before its scheduler has seen the task go to sleep
         question: dict[str, Any] = self.get(path)
         chosen = question["options"][option] if isinstance(option, int) else option
-        self.rest.patch(path, {"chosen_options": [chosen], "params_input": {}})
+
+        def taken() -> bool:
+            state = self.tasks(dag, run).get(task)
+            if state == "awaiting_input" and not self.get(path)["response_received"]:
+                time.sleep(3)  # an answer can be lost that comes before Airflow's scheduler saw the task go to sleep
+                self.rest.patch(path, {"chosen_options": [chosen], "params_input": {}})
+            return state in ENDED
+
+        until(taken, 150, lambda: str(self.tasks(dag, run)))
         return question
 
     def _ended(self, dag: str, run: str) -> str | None:

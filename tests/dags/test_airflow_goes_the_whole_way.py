@@ -58,7 +58,7 @@ def prepared(airflow: RunningAirflow) -> str:
     """A finished run of `prepare_knowledge` on the project's own documentation."""
     subprocess.run([sys.executable, "-m", "demo.corpus", "docs/guide", RAW], cwd=ROOT, check=True)
     run = airflow.trigger("prepare_knowledge")
-    assert airflow.ended("prepare_knowledge", run, 240) == "success", airflow.tasks("prepare_knowledge", run)
+    assert airflow.ended("prepare_knowledge", run, 240) == "success", airflow.story("prepare_knowledge", run)
     return run
 
 
@@ -81,7 +81,7 @@ def test_lineage_says_that_the_chunks_were_made_from_the_raw_documents(airflow: 
 
 def test_a_new_knowledge_base_brings_a_first_version_to_production(airflow: RunningAirflow, prepared: str) -> None:
     run = until(lambda: airflow.runs(PROMOTE, "asset_triggered"), 60, lambda: "no run was started by the asset")[0]
-    assert airflow.ended(PROMOTE, run) == "success", airflow.tasks(PROMOTE, run)
+    assert airflow.ended(PROMOTE, run) == "success", airflow.story(PROMOTE, run)
     tasks = airflow.tasks(PROMOTE, run)
     assert tasks["promote_to_production"] == "success"
     assert tasks["approval"] == "skipped", "the policy asks for nobody"
@@ -126,7 +126,7 @@ def test_a_rollback_offers_the_versions_that_were_live(airflow: RunningAirflow, 
     run = airflow.trigger("rollback", name="qa", reason="a test goes back", choose_from_list=True)
     question = airflow.answer("rollback", run, "pick", 1, map_index=0)
     assert [option.split()[0] for option in question["options"]] == ["2", "1"]
-    assert airflow.ended("rollback", run) == "success", airflow.tasks("rollback", run)
+    assert airflow.ended("rollback", run) == "success", airflow.story("rollback", run)
     assert airflow.result("rollback", run, "smoke") == "qa/1" == in_production()
 
 
@@ -137,7 +137,7 @@ def rejected(airflow: RunningAirflow, prepared: str) -> str:
     question = airflow.answer(PROMOTE, run, "approval", "Reject")
     assert question["subject"] == "qa/2 to Production?"
     assert question["body"]
-    assert airflow.ended(PROMOTE, run) == "success", airflow.tasks(PROMOTE, run)
+    assert airflow.ended(PROMOTE, run) == "success", airflow.story(PROMOTE, run)
     return run
 
 
@@ -175,7 +175,7 @@ def questions_are_refused() -> Iterator[None]:
 
 
 def test_an_announced_candidate_gets_a_run(airflow: RunningAirflow, announced: str) -> None:
-    assert airflow.ended(PROMOTE, announced) == "success", airflow.tasks(PROMOTE, announced)
+    assert airflow.ended(PROMOTE, announced) == "success", airflow.story(PROMOTE, announced)
     assert airflow.result(PROMOTE, announced, "choose") == [{"name": "qa", "version": 3}]
     assert airflow.tasks(PROMOTE, announced)["promote_to_staging"] == "skipped"
 
