@@ -111,7 +111,7 @@ class Runs:
 
     def _staged(self, source: Path, stager: Stager, known: list[str] | None = None) -> DataFrame:
         shared = self.spark.sparkContext.broadcast(fingerprints(known or []))
-        return stage(read_raw(self.spark, str(source)).rows, stager, shared)
+        return stage(read_raw(self.spark, str(source)), stager, shared)
 
     def _written(self, rows: DataFrame) -> float:
         place = self._place()

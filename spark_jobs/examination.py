@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
 
 from mlflow_project.rules.chunking.files import read_file
 from mlflow_project.rules.chunking.records import Document, Fields, Rejected, read_line
 from mlflow_project.rules.quality.selection import Quality, judge, marks_of
+from spark_jobs.rows import Place, Row
 
 EXAMINED = pa.schema(
     [
@@ -36,7 +36,6 @@ EXAMINED = pa.schema(
 )
 """The light row of a raw row. `raw`: the bytes of a rejected one; `fresh`: whether the document is not known yet."""
 
-Place = tuple[str, int, int]
 Found = tuple[Place, bytes | None, Document | Rejected]
 """A raw row, read: its place, its bytes where it was rejected, and what it is."""
 
@@ -61,9 +60,16 @@ class Examiner:
         return judge(found, self.quality) if isinstance(found, Document) else found
 
 
-def number(rows: DataFrame) -> DataFrame:
-    """The raw rows with their line within the block: to fetch the bytes of rows that were rejected late."""
-    return rows.mapInArrow(_number, "file string, block long, line long, raw binary")
+NUMBERED = "file string, block long, line long, raw binary"
+
+
+def number(rows: Iterator[list[Row]]) -> Iterator[pa.RecordBatch]:
+    """The raw rows with their places: to fetch the bytes of rows that were rejected late."""
+    for some in rows:
+        places, values = zip(*some, strict=True)
+        files, blocks, lines = zip(*places, strict=True)
+        columns = [pa.array(files), pa.array(blocks), pa.array(lines), pa.array(values, pa.binary())]
+        yield pa.RecordBatch.from_arrays(columns, names=["file", "block", "line", "raw"])
 
 
 def fingerprints(hashes: list[str]) -> NDArray[np.uint64]:
@@ -80,22 +86,6 @@ def new_among(hashes: list[str], known: NDArray[np.uint64]) -> list[bool]:
     return [bool(new) for new in known[at] != asked]
 
 
-class Lines:
-    """Counts lines within a block; the rows of a block arrive in order."""
-
-    def __init__(self) -> None:
-        self._place: tuple[str, int] | None = None
-        self._line = -1
-
-    def of(self, batch: pa.RecordBatch) -> Iterator[tuple[Place, bytes]]:
-        """Place and bytes of each row."""
-        files, blocks = (batch.column(name).to_pylist() for name in ("file", "block"))
-        for value, file, block in zip(batch.column("value"), files, blocks, strict=True):
-            self._line = self._line + 1 if (file, block) == self._place else 0
-            self._place = (file, block)
-            yield (file, block, self._line), value.as_py() or b""
-
-
 def examined(found: list[Found], fresh: set[str], examiner: Examiner) -> list[pa.Array]:
     """The columns of `EXAMINED`; `fresh` are the hashes of documents that are not known."""
     rows = [_row(*each, fresh, examiner) for each in found]
@@ -110,12 +100,3 @@ def _row(
         return (*place, found.reason.value, found.sentence, value, None, None, None, None, False)
     marks = marks_of(found.text, examiner.quality)
     return (*place, None, None, None, found.document_id, found.document_hash, *marks, found.document_hash in fresh)
-
-
-def _number(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    lines = Lines()
-    for batch in batches:
-        places = [place for place, _ in lines.of(batch)]
-        counted = pa.array([line for _, _, line in places], pa.int64())
-        columns = [batch.column("file"), batch.column("block"), counted, batch.column("value")]
-        yield pa.RecordBatch.from_arrays(columns, names=["file", "block", "line", "raw"])

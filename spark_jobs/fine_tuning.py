@@ -34,6 +34,7 @@ from mlflow_project.rules.fine_tuning import (
 from mlflow_project.rules.masking import Masker
 from spark_jobs import hadoop_files, tables
 from spark_jobs.raw import read_raw
+from spark_jobs.rows import Row
 
 SCHEMA = "switchyard.fine-tuning/v1"
 _EXAMINED = (
@@ -67,7 +68,7 @@ def export(spark: SparkSession, asked: Export) -> dict[str, Any]:
     if raw.form == "files":
         raise InvalidData(f"{asked.source} holds whole texts: rows with questions and answers, or turns, are wanted.")
     _refuse_strangers(spark, output)
-    examined = raw.rows.mapInArrow(partial(_examine, asked=asked), _EXAMINED).persist(StorageLevel.DISK_ONLY)
+    examined = raw.through(partial(_examine, asked=asked), _EXAMINED).persist(StorageLevel.DISK_ONLY)
     try:
         return _written(spark, asked, output, examined)
     finally:
@@ -131,13 +132,10 @@ def _raws(rows: DataFrame) -> Counter[tuple[str, bytes]]:
     return Counter((row["file"], bytes(row["raw"])) for row in rows.select("file", "raw").toLocalIterator())
 
 
-def _examine(batches: Iterator[pa.RecordBatch], asked: Export) -> Iterator[pa.RecordBatch]:
+def _examine(raw: Iterator[list[Row]], asked: Export) -> Iterator[pa.RecordBatch]:
     masker = Masker() if asked.mask else None
-    for batch in batches:
-        rows = [
-            (file, block, value, *_row(value or b"", asked, masker))
-            for value, file, block in zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        ]
+    for some in raw:
+        rows = [(file, block, value, *_row(value, asked, masker)) for (file, block, _), value in some]
         names = [part.split()[0] for part in _EXAMINED.split(", ")]
         kinds = {"block": pa.int64(), "raw": pa.binary()}
         columns = zip(*rows, strict=True) if rows else [()] * len(names)

@@ -1,8 +1,8 @@
-"""The folder of a table as Spark's Python workers reach it. In: an address that Hadoop knows. Out: a `Folder`, which
-travels to the workers.
+"""A folder as Spark's Python workers reach it. In: an address that Hadoop knows. Out: a `Folder`, which travels to the
+workers.
 
-Arrow writes to local disks and to S3. Whatever else Hadoop knows is written by the driver, which the workers hand the
-bytes of their files.
+Arrow reads and writes local disks and S3. From whatever else Hadoop knows Spark reads, and the driver writes what the
+workers hand it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ Way = Literal["local", "s3", "driver"]
 
 @dataclass(frozen=True)
 class Folder:
-    """A table's folder: its address, the way to it, and for S3 the folder as `bucket/key` and what a client needs."""
+    """Its address, the way to it, and for S3 the folder as `bucket/key` and what a client needs."""
 
     address: str
     way: Way = "driver"
     path: str = ""
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def files(self) -> fs.FileSystem:
+        """Arrow's file system; the workers' own ways alone."""
+        return fs.S3FileSystem(**self.options) if self.way == "s3" else fs.LocalFileSystem()
+
     def open(self, name: str) -> Any:
-        """A stream into a file of this folder; the workers' own ways alone."""
-        if self.way == "s3":
-            return fs.S3FileSystem(**self.options).open_output_stream(f"{self.path}/{name}")
-        local = fs.LocalFileSystem()
-        local.create_dir(self.path, recursive=True)
-        return local.open_output_stream(f"{self.path}/{name}")
+        """A stream into a file of this folder."""
+        files = self.files()
+        if self.way == "local":
+            files.create_dir(self.path, recursive=True)
+        return files.open_output_stream(f"{self.path}/{name}")
 
 
 def folder(spark: SparkSession, address: str) -> Folder:

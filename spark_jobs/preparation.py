@@ -25,7 +25,7 @@ from mlflow_project.telemetry.meters import METERS
 from spark_jobs import changes, delta_log, tables
 from spark_jobs.changes import Tally
 from spark_jobs.cutting import Cutter
-from spark_jobs.examination import Examiner, number
+from spark_jobs.examination import NUMBERED, Examiner, number
 from spark_jobs.lease import one_writer
 from spark_jobs.places import check_output
 from spark_jobs.raw import Form, Raw, read_raw
@@ -98,7 +98,7 @@ def _prepared(
 ) -> dict[str, Any]:
     stager = _stager(request, raw, upkeep)
     known = spark.sparkContext.broadcast(before.known)
-    staged = stage(raw.rows, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
+    staged = stage(raw, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
     written = upkeep.put(staged.where("written IS NOT NULL").select("written.*"))
     seen = changes.light(staged).coalesce(spark.sparkContext.defaultParallelism)  # light rows need no task a file
     book = None
@@ -116,7 +116,8 @@ def _prepared(
             raise
         several = any(each in counts["quarantined"] for each in _LATE)
         late = changes.late_rejections(seen, book) if book is not None and several else None
-        rejected = changes.quarantine(staged, seen, late, number(raw.rows)) if counts["quarantined"] else None
+        numbered = raw.through(number, NUMBERED)
+        rejected = changes.quarantine(staged, seen, late, numbered) if counts["quarantined"] else None
         keep_quarantine(spark, Tables(tables.address(request.output)).quarantine, rejected, may_commit)
         if book is None or (before.fits and not (counts["new"] or counts["changed"] or counts["deleted"])):
             say("Nothing changed: chunks and documents were not touched.")

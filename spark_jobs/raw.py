@@ -1,19 +1,27 @@
-"""Raw input of any kind as one DataFrame of rows: `value` (bytes), `file`, `block`, where `block` is the offset at
-which Spark cut the file. Nothing is parsed here, so nothing can be lost here.
+"""Raw input of any kind as rows of bytes, each with its place. Nothing is parsed here, so nothing can be lost here.
 
 Inputs: JSON lines (plain or gzip; conversations too), folders of .txt, .md and .html, Parquet, a Delta table; local,
-s3a or any Hadoop path.
+s3a or any Hadoop path. Plain lines on file systems that Arrow reaches are read by the Python workers themselves, all
+else by Spark.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
+from pyspark.sql.types import StructType
 
 from mlflow_project.errors import InvalidData, NotFound
+from spark_jobs import pieces
+from spark_jobs.folders import folder
+from spark_jobs.rows import Reader, Step, counted
 
 Form = Literal["lines", "files", "parquet", "delta"]
 
@@ -33,15 +41,21 @@ _ENOUGH = 10_000
 
 
 class Raw(NamedTuple):
-    """The rows, in which form they were found, and the folder that file names are told from."""
+    """The input, in which form it was found, and the folder that file names are told from. `read` makes rows of what
+    `data` brings to an executor."""
 
-    rows: DataFrame
+    data: DataFrame
+    read: Reader
     form: Form
     base: str
 
+    def through(self, step: Step, columns: StructType | str) -> DataFrame:
+        """What a step makes of all rows."""
+        return self.data.mapInArrow(partial(_through, read=self.read, step=step), columns)
+
 
 def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field: str = "id") -> Raw:
-    """Find out what lies at a path, and read it.
+    """Find out what lies at a path, and how to read it.
 
     Raises:
         NotFound: nothing is there. InvalidData: it holds nothing that is known, or several kinds of things.
@@ -50,17 +64,51 @@ def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field:
     files = place.getFileSystem(spark._jsc.hadoopConfiguration())
     if not files.exists(place):
         raise NotFound(f"There is no input at {path}: check the path; `s3a://bucket/key` for the object store.")
-    if form is None:
-        form = "delta" if files.exists(_hadoop_path(spark, f"{path}/_delta_log")) else _form(path, _names(files, place))
-    base = files.getFileStatus(place)
-    qualified = base.getPath() if base.isDirectory() else base.getPath().getParent()
-    rows = _as_json(spark.read.format(form).load(path), id_field) if form in _TYPED else _READERS[form](spark, path)
-    return Raw(rows, form, str(qualified))
+    root = files.getFileStatus(place)
+    base = str(root.getPath() if root.isDirectory() else root.getPath().getParent())
+    found: list[Any] = []
+    if form is None and files.exists(_hadoop_path(spark, f"{path}/_delta_log")):
+        form = "delta"
+    if form in (None, "lines"):
+        found = _found(files, root)
+        form = form or _form(path, [_name(each) for each in found])
+    if form == "lines":
+        return _lines(spark, path, base, found)
+    if form == "files":
+        return Raw(_files(spark, path), counted, form, base)
+    return Raw(_as_json(spark.read.format(form).load(path), id_field), counted, form, base)
 
 
-def _lines(spark: SparkSession, path: str) -> DataFrame:
-    lines = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").text(path)
-    return _placed(lines.withColumn("value", f.col("value").cast("binary")))
+def _through(batches: Iterator[pa.RecordBatch], read: Reader, step: Step) -> Iterator[pa.RecordBatch]:
+    return step(read(batches))
+
+
+def _lines(spark: SparkSession, path: str, base: str, found: list[Any]) -> Raw:
+    where = folder(spark, base)
+    if where.way == "driver" or len(found) == _ENOUGH or _any_packed(spark, found):
+        text = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").text(path)
+        return Raw(_placed(text.withColumn("value", f.col("value").cast("binary"))), counted, "lines", base)
+    plan = _planned(spark, where.way == "s3", found)
+    return Raw(spark.range(0, len(plan), 1, max(1, len(plan))), pieces.PieceReader(where, plan), "lines", base)
+
+
+def _planned(spark: SparkSession, in_bucket: bool, found: list[Any]) -> list[list[pieces.Piece]]:
+    files = []
+    for status in found:
+        address = str(status.getPath().toUri().toString())
+        parts = urlsplit(address)
+        path = parts.netloc + unquote(parts.path) if in_bucket else unquote(parts.path)
+        files.append(pieces.File(address, path, int(status.getLen())))
+    conf = spark._jsparkSession.sessionState().conf()
+    sizes = int(conf.filesMaxPartitionBytes()), int(conf.filesOpenCostInBytes())
+    return pieces.planned(sorted(files), *sizes, spark.sparkContext.defaultParallelism)
+
+
+def _any_packed(spark: SparkSession, found: list[Any]) -> bool:
+    """Whether Hadoop would unpack any of them, by its name."""
+    codecs = spark._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(spark._jsc.hadoopConfiguration())
+    endings = {PurePosixPath(_name(each)).suffix for each in found}
+    return any(codecs.getCodec(_hadoop_path(spark, f"lines{ending}")) is not None for ending in endings)
 
 
 def _files(spark: SparkSession, path: str) -> DataFrame:
@@ -68,10 +116,6 @@ def _files(spark: SparkSession, path: str) -> DataFrame:
     return whole.select(
         f.col("content").alias("value"), f.col("path").alias("file"), f.lit(0).cast("long").alias("block")
     )
-
-
-_READERS = {"lines": _lines, "files": _files}
-_TYPED = ("parquet", "delta")
 
 
 def _as_json(table: DataFrame, id_field: str) -> DataFrame:
@@ -115,16 +159,26 @@ def _is_packed_text(name: str) -> bool:
     return path.suffix == ".gz" and _FORMS.get(PurePosixPath(path.stem).suffix, "lines") != "lines"
 
 
-def _names(files: Any, place: Any) -> list[str]:
-    if not files.getFileStatus(place).isDirectory():
-        return [place.getName()]
-    names: list[str] = []
-    listed = files.listFiles(place, True)
-    while listed.hasNext() and len(names) < _ENOUGH:
-        name = listed.next().getPath().getName()
-        if name[0] not in "._":
-            names.append(cast(str, name))
-    return names
+def _found(files: Any, root: Any) -> list[Any]:
+    """Hadoop's statuses of the files, of so many at most; of hidden ones as Spark counts them, none."""
+    if not root.isDirectory():
+        return [root]
+    below = len(str(root.getPath())) + 1
+    found: list[Any] = []
+    listed = files.listFiles(root.getPath(), True)
+    while listed.hasNext() and len(found) < _ENOUGH:
+        status = listed.next()
+        if not any(_is_hidden(part) for part in str(status.getPath())[below:].split("/")):
+            found.append(status)
+    return found
+
+
+def _is_hidden(name: str) -> bool:
+    return name[:1] == "." or (name[:1] == "_" and "=" not in name) or name.endswith("._COPYING_")
+
+
+def _name(status: Any) -> str:
+    return str(status.getPath().getName())
 
 
 def _hadoop_path(spark: SparkSession, path: str) -> Any:

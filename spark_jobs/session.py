@@ -74,19 +74,29 @@ def _without_traces(spark: SparkSession) -> None:
 def translated(doing: str) -> Iterator[None]:
     """Spark's errors as ours: one sentence, the right exit code, the cause kept for the log.
 
-    What our own code raised in a Python worker stays a defect.
+    What our own code raised in a Python worker stays a defect, unless a file or the store failed it.
     """
     try:
         yield
-    except PythonException:
-        raise
+    except PythonException as error:
+        failed = _FAILED_IN_A_WORKER.findall(str(error))
+        if not failed:
+            raise
+        raise _known(doing, failed[-1]) or InvalidData(f"{doing}: {failed[-1][:500]}") from error
     except (PySparkException, Py4JError) as error:
         raise _ours(doing, str(error), _root(error)) from error
 
 
 _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
     (
-        ("ConnectException", "ConnectTimeout", "UnknownHost", "Connection refused", "SdkClientException"),
+        (
+            "ConnectException",
+            "ConnectTimeout",
+            "UnknownHost",
+            "Connection refused",
+            "SdkClientException",
+            "NETWORK_CONNECTION",
+        ),
         Unavailable,
         "the store does not answer: is it up? `make status` tells, `make up` starts it",
     ),
@@ -110,13 +120,20 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
 )
 
 
+_FAILED_IN_A_WORKER = re.compile(r"^(?:OSError|FileNotFoundError|PermissionError|ConnectionError): (.+)$", re.MULTILINE)
 _UNREAD = re.compile(r"Encountered error while reading file (\S+)\.\s")
 
 
-def _ours(doing: str, said: str, root: str) -> WorkspaceError:
+def _known(doing: str, said: str) -> WorkspaceError | None:
     for signs, kind, sentence in _SIGNS:
         if any(sign in said for sign in signs):
             return kind(f"{doing}: {sentence}.")
+    return None
+
+
+def _ours(doing: str, said: str, root: str) -> WorkspaceError:
+    if known := _known(doing, said):
+        return known
     first = next((line.strip() for line in root.splitlines() if line.strip()), "nothing")
     unread = _UNREAD.search(said)
     what = f"{unread[1]} cannot be read" if unread else "Spark says"

@@ -1,7 +1,7 @@
 """The one pass over raw rows: each becomes a document, a known document, or a rejection; new documents are cut, and
 they and their chunks are written to files that no commit names yet.
 
-Runs on executors. In: batches of `value`, `file`, `block`. Out: batches of `STAGED`: a light row for each raw row, and
+Runs on executors. In: raw rows, some at a time. Out: batches of `STAGED`: a light row for each raw row, and
 a row for each file that was written (`written`; all other columns are None there).
 """
 
@@ -23,8 +23,10 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from mlflow_project.rules.chunking.records import Document
 from spark_jobs.cutting import Cutter, chunk_rows, document_rows
-from spark_jobs.examination import EXAMINED, Examiner, Lines, examined, new_among
+from spark_jobs.examination import EXAMINED, Examiner, examined, new_among
 from spark_jobs.folders import Folder
+from spark_jobs.raw import Raw
+from spark_jobs.rows import Row
 from spark_jobs.table_files import WRITTEN, TableFile, Written
 
 _SCHEMA = pa.schema([*EXAMINED, ("part", pa.string()), ("written", pa.struct(list(WRITTEN)))])
@@ -48,25 +50,23 @@ class Stager:
     moment: datetime
 
 
-def stage(rows: DataFrame, stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> DataFrame:
+def stage(raw: Raw, stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> DataFrame:
     """Examine all rows and write the documents whose hash is not in `known`."""
-    return rows.mapInArrow(partial(_stage, stager=stager, known=known), STAGED)
+    return raw.through(partial(_stage, stager=stager, known=known), STAGED)
 
 
-def _stage(
-    batches: Iterator[pa.RecordBatch], stager: Stager, known: Broadcast[NDArray[np.uint64]]
-) -> Iterator[pa.RecordBatch]:
+def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> Iterator[pa.RecordBatch]:
     gc.disable()  # nothing here makes cycles, and looking for them among all chunks takes a fifth of the time
-    lines, parts = Lines(), _Parts(stager)
-    for batch in batches:
-        found = [stager.examiner.find(place, value) for place, value in lines.of(batch)]
+    parts = _Parts(stager)
+    for some in rows:
+        found = [stager.examiner.find(place, value) for place, value in some]
         documents = [each for _, _, each in found if isinstance(each, Document)]
         new = new_among([each.document_hash for each in documents], known.value)
         fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
         parts.write([each for each in documents if each.document_hash in fresh])
         columns = examined(found, fresh, stager.examiner)
         names = pa.array([parts.name if is_new else None for is_new in columns[-1].to_pylist()], pa.string())
-        nothing = pa.nulls(batch.num_rows, _SCHEMA.field("written").type)
+        nothing = pa.nulls(len(found), _SCHEMA.field("written").type)
         yield pa.RecordBatch.from_arrays([*columns, names, nothing], schema=_SCHEMA)
         yield from parts.full()
     yield from parts.close()

@@ -1,0 +1,77 @@
+"""Files of lines in pieces: each line once, wherever the cuts fall."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_jobs import pieces
+from spark_jobs.folders import Folder
+from spark_jobs.pieces import File, Piece, PieceReader, planned
+
+CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"bc", b"\xff", b"\0", b"defghij"]), max_size=40).map(b"".join)
+
+
+def read(data: bytes, cuts: list[int], monkeypatch: pytest.MonkeyPatch, block: int) -> list[bytes]:
+    monkeypatch.setattr(pieces, "_BLOCK", block)
+    monkeypatch.setattr(pieces, "_LOOK", block)
+    file = pa.PythonFile(pa.BufferReader(data), mode="r")
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    pairs = zip(places, places[1:], strict=False)
+    return [line for start, end in pairs for some in pieces.lines(file, start, end) for line in some]
+
+
+@given(CONTENT, st.lists(st.integers(0, 10_000), max_size=6), st.integers(1, 9))
+def test_each_line_is_read_once(data: bytes, cuts: list[int], block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        expected = data.removesuffix(b"\n").split(b"\n") if data else []
+        assert read(data, cuts, patch, block) == expected
+
+
+def test_a_file_that_became_shorter_is_no_end_of_the_input(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b"one\ntwo\n")
+    reader = PieceReader(Folder(str(tmp_path), "local"), [[Piece(File("file:/lines.jsonl", str(path), 100), 0, 100)]])
+    with pytest.raises(OSError, match=r"file:/lines\.jsonl cannot be read: .*changed meanwhile"):
+        list(reader(numbers(0)))
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    reader = PieceReader(Folder(str(tmp_path), "local"), [[Piece(File("file:/x", str(tmp_path / "x"), 10), 0, 10)]])
+    with pytest.raises(OSError, match="file:/x cannot be read: "):
+        list(reader(numbers(0)))
+
+
+def test_rows_know_their_piece_and_their_line_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes("".join(f"{json.dumps(number)}\n" for number in range(3000)).encode())
+    size = path.stat().st_size
+    plan = planned([File("file:/lines.jsonl", str(path), size)], 4000, 100, 2)
+    assert {len(task) for task in plan} == {1}
+    rows = [row for some in PieceReader(Folder("", "local"), plan)(numbers(*range(len(plan)))) for row in some]
+    rows.sort(key=lambda row: row[0])
+    assert [int(value) for _, value in rows] == list(range(3000))
+    starts = {block for (_, block, _), _ in rows}
+    assert len(starts) == len(plan) > 2
+    assert all(sorted(n for (_, b, n), _ in rows if b == start)[0] == 0 for start in starts)
+
+
+def test_small_files_share_a_task_and_large_ones_are_cut() -> None:
+    files = [File(f"file:/{name}", f"/{name}", size) for name, size in (("a", 100), ("b", 10), ("c", 10), ("d", 0))]
+    plan = planned(files, 40, 5, 1)
+    told = [[(piece.file.path, piece.start, piece.end) for piece in task] for task in plan]
+    assert told == [[("/a", 0, 40)], [("/a", 40, 80)], [("/a", 80, 100), ("/b", 0, 10)], [("/c", 0, 10)]]
+
+
+def test_a_small_input_is_spread_over_the_cores() -> None:
+    assert len(planned([File("file:/a", "/a", 80)], 1000, 5, 4)) == 4
+    assert planned([], 1000, 5, 4) == []
+
+
+def numbers(*those: int) -> list[pa.RecordBatch]:
+    return [pa.RecordBatch.from_arrays([pa.array(those, pa.int64())], names=["id"])]
