@@ -95,7 +95,7 @@ def _lines(spark: SparkSession, path: str, base: str, found: list[Any]) -> Raw:
 def _planned(spark: SparkSession, in_bucket: bool, found: list[Any]) -> list[list[pieces.Piece]]:
     files = []
     for status in found:
-        address = str(status.getPath().toUri().toString())
+        address = str(status.getPath().toUri().toString()).replace("file:///", "file:/", 1)  # as Spark spells it
         parts = urlsplit(address)
         path = parts.netloc + unquote(parts.path) if in_bucket else unquote(parts.path)
         files.append(pieces.File(address, path, int(status.getLen())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,9 @@ from spark_jobs import pieces
 from spark_jobs.folders import Folder
 from spark_jobs.pieces import File, Piece, PieceReader, planned
 
-CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"bc", b"\xff", b"\0", b"defghij"]), max_size=40).map(b"".join)
+CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"bc", b"\xff", b"\0", b"defghij"]), max_size=40).map(
+    b"".join
+)
 
 
 def read(data: bytes, cuts: list[int], monkeypatch: pytest.MonkeyPatch, block: int) -> list[bytes]:
@@ -22,7 +25,7 @@ def read(data: bytes, cuts: list[int], monkeypatch: pytest.MonkeyPatch, block: i
     monkeypatch.setattr(pieces, "_LOOK", block)
     file = pa.PythonFile(pa.BufferReader(data), mode="r")
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    pairs = zip(places, places[1:], strict=False)
+    pairs = pairwise(places)
     return [line for start, end in pairs for some in pieces.lines(file, start, end) for line in some]
 
 
@@ -58,7 +61,7 @@ def test_rows_know_their_piece_and_their_line_in_it(tmp_path: Path) -> None:
     assert [int(value) for _, value in rows] == list(range(3000))
     starts = {block for (_, block, _), _ in rows}
     assert len(starts) == len(plan) > 2
-    assert all(sorted(n for (_, b, n), _ in rows if b == start)[0] == 0 for start in starts)
+    assert all(min(line for (_, block, line), _ in rows if block == start) == 0 for start in starts)
 
 
 def test_small_files_share_a_task_and_large_ones_are_cut() -> None:

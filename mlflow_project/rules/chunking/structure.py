@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
 _HEADING = re.compile(r"^ {0,3}(#{1,6})(?:[ \t]+([^\n]*))?$", re.MULTILINE)
-_FENCE_BEGINS = re.compile(r"\n {0,3}(?:```|~~~)")
-_HEADING_BEGINS = re.compile(r"\n {0,3}#")
+_MOST_INDENT = 3
 _DELIMITER = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t\r]*$", re.MULTILINE)
 
 
@@ -41,9 +40,9 @@ PLAIN = Structure()
 
 def structure_of(text: str) -> Structure:
     """Find headings, fences and tables; headings and tables inside a fence are code."""
-    fences = tuple(_fences(text)) if "`" in text or "~" in text else ()
-    headings = tuple(_headings(text, fences)) if "#" in text else ()
-    tables = tuple(_tables(text, fences)) if "|" in text and "-" in text else ()
+    fences = tuple(_fences(text))
+    headings = tuple(_headings(text, fences))
+    tables = tuple(_tables(text, fences)) if "-" in text else ()
     if not (fences or headings or tables):
         return PLAIN
     return Structure(headings, tuple(sorted(fences + tables)))
@@ -51,7 +50,8 @@ def structure_of(text: str) -> Structure:
 
 def _fences(text: str) -> Iterator[tuple[int, int]]:
     start, mark = -1, ""
-    for match in _lines(text, _FENCE, _FENCE_BEGINS):
+    marks = chain(_marked(text, "`", _FENCE), _marked(text, "~", _FENCE))
+    for match in sorted(marks, key=re.Match.start):
         if start < 0:
             if match[1][0] == "`" and "`" in match[2]:
                 continue  # inline code, not a fence
@@ -64,7 +64,7 @@ def _fences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _headings(text: str, fences: tuple[tuple[int, int], ...]) -> Iterator[Heading]:
-    for match in _lines(text, _HEADING, _HEADING_BEGINS):
+    for match in _marked(text, "#", _HEADING):
         if not _inside(match.start(), fences):
             yield Heading(match.start(), match.end(), len(match[1]), (match[2] or "").strip().rstrip("#").strip())
 
@@ -102,10 +102,15 @@ def _table_end(text: str, end: int) -> int:
     return end
 
 
-def _lines(text: str, line: re.Pattern[str], begins: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """The lines that match, in order. Few lines begin with a mark, and `begins` goes to those at once."""
-    places = chain((0,), (found.start() + 1 for found in begins.finditer(text)))
-    return (match for place in places if (match := line.match(text, place)))
+def _marked(text: str, mark: str, line: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """The lines that begin with a mark and match, in order. Few lines hold a mark at all, and no other is looked at."""
+    place = text.find(mark)
+    while place >= 0:
+        before = text.rfind("\n", max(place - _MOST_INDENT - 1, 0), place)
+        if (before >= 0 or place <= _MOST_INDENT) and (match := line.match(text, before + 1)):
+            yield match
+        line_end = text.find("\n", place)
+        place = text.find(mark, line_end) if line_end >= 0 else -1
 
 
 def _inside(place: int, ranges: tuple[tuple[int, int], ...]) -> bool:
