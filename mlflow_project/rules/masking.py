@@ -60,12 +60,12 @@ class Masker:
 
     def mask(self, text: str) -> Masked:
         """Replace all that is found."""
-        found: Counter[str] = Counter()
         plain = plain_spelling(text)
         lower = plain.lower()
         digits = _digits_near_each_other(plain)
         if digits == 0 and not _any_stands_in(self._hints, lower):
             return Masked(text)  # as most: not one pattern is worth a look
+        found: Counter[str] = Counter()
         for pattern in self._patterns[digits]:
             if pattern.may_stand_in(lower):
                 plain = pattern.regex.sub(partial(_replaced, pattern, found), plain)
@@ -87,7 +87,7 @@ class Masker:
             return None
         try:
             masked = self.mask(text)
-            return replace(masked, text=masked.text[:limit])
+            return masked if len(masked.text) <= limit else replace(masked, text=masked.text[:limit])
         except Exception:  # fail-closed: whatever broke, what cannot be masked is not recorded
             return None
 

@@ -54,7 +54,10 @@ class Outbox(Generic[T]):
         self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._waiting:
+        """What waits, and what comes meanwhile as far as it fills batches: a batch of three costs nearly as much as a
+        full one. At the end, everything."""
+        least = 1
+        while len(self._waiting) >= least:
             items = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
             taken = self._take(items)
             if not taken:
@@ -62,6 +65,7 @@ class Outbox(Generic[T]):
             self._tell(taken)
             if not taken and self._stop.is_set():
                 return
+            least = 1 if self._stop.is_set() else self._batch
 
     def _tell(self, taken: bool) -> None:
         """Once when it begins to fail, once when it is well again."""

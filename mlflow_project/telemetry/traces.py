@@ -25,6 +25,7 @@ from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.tracing import Step, Trace
 
 SEND_SECONDS = 5.0
+MOST_WAITING = 2_048
 _RANGE = 1 << 64
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
@@ -78,7 +79,7 @@ def traces_for(settings: TelemetrySettings, mlflow_uri: str, service: str, insta
         headers = {"x-mlflow-experiment-id": settings.trace_experiment}
         takers["mlflow_traces"] = _MlflowSender(_exporter(mlflow_uri, headers), resource, mlflow_uri).take
     keeping = Keeping(settings.trace_share, settings.trace_slow_ms)
-    return Traces(keeping, [Outbox(name, take) for name, take in takers.items()])
+    return Traces(keeping, [Outbox(name, take, most=MOST_WAITING) for name, take in takers.items()])
 
 
 def _exporter(address: str, headers: dict[str, str]) -> SpanExporter:

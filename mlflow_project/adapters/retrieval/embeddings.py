@@ -21,6 +21,7 @@ from mlflow_project.errors import ConfigError
 
 MODEL = "wordllama-0.4/256"
 DIMENSIONS = 256
+A_BATCH = 8
 
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
@@ -36,7 +37,7 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     if not texts:
         return vectors
     tokenizer, table = _model()
-    for row, encoded in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+    for row, encoded in enumerate(_encoded(tokenizer, texts)):
         if encoded.ids:
             vectors[row] = table[encoded.ids].mean(axis=0, dtype=np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -48,6 +49,14 @@ def similarity(first: str, second: str) -> float:
     """How near two texts are in meaning: the cosine of their vectors."""
     vectors = embed([first, second])
     return float(vectors[0] @ vectors[1])
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str]) -> Sequence[Any]:
+    """A batch goes to threads of the tokenizer's own, which a few texts are not worth."""
+    if len(texts) < A_BATCH:
+        return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    found: Sequence[Any] = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return found
 
 
 @cache
