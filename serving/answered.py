@@ -64,7 +64,7 @@ async def resolved(request: Request, name: str, alias: str, held: ExitStack) -> 
         live = held.enter_context(worker.shelf.using(name, alias))
     note_release(request, worker, live, asked=asked)
     spending: Spending = app.spending
-    reserved = spending.reserved(state.get("caller"), live.placed.release, _length(request))
+    reserved = spending.reserved(state.get("caller"), live.placed.release, state["body_bytes"])
     state["reservation"] = held.enter_context(reserved)
     return live
 
@@ -124,8 +124,3 @@ def check_output(request: Request, characters: int) -> None:
     limit: int = request.app.state.guard.max_output_chars
     if characters > limit:
         raise InvalidAnswer(f"The provider's answer is longer than the {limit} characters that are handed on here.")
-
-
-def _length(request: Request) -> int:
-    length = request.headers.get("content-length", "0")
-    return int(length) if length.isdigit() else 0

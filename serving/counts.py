@@ -8,6 +8,7 @@ are at most `SHARE_SECONDS` old (and their writing), and both outlive a restart 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import threading
@@ -71,6 +72,11 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
                 self._learn()
         except OSError as error:
             logger.error("usage cannot be shared; each worker counts alone", extra={"error": str(error)})
+
+    @classmethod
+    def sliding_window_keys(cls, key: str, expiry: int, at: float) -> tuple[str, str]:
+        """The window before and the present one, as `limits` names them."""
+        return _named(key, int(at / expiry))
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count an amount if the window has room for it."""
@@ -162,6 +168,12 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
             return _current({window: (int(count), float(until)) for window, (count, until) in read_file(path).items()})
         except (WorkspaceError, AttributeError, TypeError, ValueError):
             return {}
+
+
+@functools.lru_cache(maxsize=4_096)
+def _named(key: str, number: int) -> tuple[str, str]:
+    """Asked for five times a request, and the same for a whole window."""
+    return f"{key}/{number - 1}", f"{key}/{number}"
 
 
 def _current(counts: Counts) -> Counts:

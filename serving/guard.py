@@ -92,6 +92,7 @@ class Guard:
         try:
             self._admit(scope)
             body = await self._body(scope, receive)
+            scope["state"]["body_bytes"] = len(body)
             await self._places.take()
         except TurnedAway as no:
             scope["app"].state.observer.turned_away(no.status)

@@ -8,6 +8,7 @@ raises it. Dependencies are not resolved here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -80,7 +81,7 @@ class JsonRoute(APIRoute):
 
     def _read_body(self, request: Request, body: bytes, given: dict[str, Any]) -> list[dict[str, Any]]:
         assert self._body is not None, "a route without a body reads none"
-        if not _says_json(request.headers.get("content-type", "")):
+        if not _says_json(next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")):
             return [_NO_JSON]
         try:
             given[self._body.name] = self._model.model_validate_json(body)
@@ -121,6 +122,7 @@ def _by_path(routes: Iterable[object]) -> dict[tuple[str, str], JsonRoute]:
     return {(method, route.path): route for route in plain for method in route.methods}
 
 
-def _says_json(content_type: str) -> bool:
-    kind = content_type.partition(";")[0].strip().lower()
+@functools.lru_cache(maxsize=64)
+def _says_json(content_type: bytes) -> bool:
+    kind = content_type.decode("latin-1").partition(";")[0].strip().lower()
     return kind == _JSON or (kind.startswith("application/") and kind.endswith("+json"))

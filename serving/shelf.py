@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_project.answering import WarmRelease
@@ -44,6 +43,24 @@ class Live:
     placed: Placed
     held: Held = field(repr=False)
     since: str
+
+
+class Using:
+    """A release that a request holds, as a context manager."""
+
+    __slots__ = ("_let_go", "_live")
+
+    def __init__(self, live: Live, let_go: Callable[[Held], None]) -> None:
+        self._live = live
+        self._let_go = let_go
+
+    def __enter__(self) -> Live:
+        self._live.held.users += 1
+        return self._live
+
+    def __exit__(self, *why: object) -> None:
+        self._live.held.users -= 1
+        self._let_go(self._live.held)
 
 
 class Shelf:
@@ -82,16 +99,10 @@ class Shelf:
             raise NotFound(f"{name}/{version} is live under no alias. `GET /releases` lists what is.")
         return "Production" if "Production" in found else min(found)
 
-    @contextmanager
-    def using(self, name: str, alias: str) -> Iterator[Live]:
+    def using(self, name: str, alias: str) -> Using:
         """Resolve, and keep the release open until the request has ended, whatever flips meanwhile."""
         _, live = self.resolve(name, alias)[0]
-        live.held.users += 1
-        try:
-            yield live
-        finally:
-            live.held.users -= 1
-            self._close_if_done(live.held)
+        return Using(live, self._close_if_done)
 
     def retire(self, wanted: set[Identity]) -> None:
         """Let go of every release that is neither live nor wanted."""

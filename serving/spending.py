@@ -23,6 +23,7 @@ from mlflow_project.domain.release import Release
 from mlflow_project.errors import Exhausted, InvalidAnswer, WorkspaceError
 from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
 from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.series import Series
 from serving.counts import SharedCounts
 
 _PINNED_OUTPUT = ("max_tokens", "max_completion_tokens", "maxOutputTokens")
@@ -72,6 +73,7 @@ class Spending:
         self._default = dict(default)
         self._reserve_tokens = reserve_tokens
         self._known: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Window, ...]] = {}
+        self._known_series: dict[str, tuple[Series, Series]] = {}
 
     def admit(self, caller: ApiKey | None) -> None:
         """Count a request.
@@ -97,8 +99,9 @@ class Spending:
     def pay(self, kept: Reservation, answer: Answer) -> None:
         """Count what an answer used."""
         used = _used(answer, kept.characters)
-        METERS.record(BUDGET_USED, used["tokens"], caller=_name(kept.caller), kind="tokens")
-        METERS.record(BUDGET_USED, used["usd"] / MILLIONTHS, caller=_name(kept.caller), kind="usd")
+        if METERS.listening:
+            tokens, usd = self._series(_name(kept.caller))
+            METERS.record_all([(tokens, used["tokens"]), (usd, used["usd"] / MILLIONTHS)])
         self.settle(kept, used)
 
     def settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
@@ -135,6 +138,13 @@ class Spending:
                 for item in found
             )
         return self._known[known]
+
+    def _series(self, name: str) -> tuple[Series, Series]:
+        """What a caller's tokens and dollars are added to, looked up once."""
+        if name not in self._known_series:
+            tokens, usd = (METERS.series(BUDGET_USED, {"caller": name, "kind": kind}) for kind in ("tokens", "usd"))
+            self._known_series[name] = tokens, usd
+        return self._known_series[name]
 
     def _exhausted(self, window: Window, caller: ApiKey | None) -> Exhausted:
         kind, item = window.kind, window.item

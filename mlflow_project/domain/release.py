@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from mlflow_project.errors import InvalidData
@@ -162,7 +163,7 @@ class Release:
     def name(self) -> str:
         return self.manifest.name
 
-    @property
+    @cached_property
     def label(self) -> str:
         """`qa/7`, as in the header `X-Release`."""
         return f"{self.manifest.name}/{self.version}"

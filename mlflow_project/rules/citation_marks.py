@@ -12,6 +12,8 @@ _MARK = re.compile(r"(?<!\s)\s*\[(?:chunks?\s*)?(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\
 
 def cited_numbers(text: str) -> list[int]:
     """The numbers of all marks, in the order of the text, each once."""
+    if "[" not in text:
+        return []
     return list(dict.fromkeys(number for match in _MARK.findall(text) for number in _numbers(match)))
 
 

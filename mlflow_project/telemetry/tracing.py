@@ -130,7 +130,10 @@ class Trace:
 
     def step(self, name: str) -> Step | None:
         """The last step of this name."""
-        return next((step for step in reversed(self.steps) if step.name == name), None)
+        for step in reversed(self.steps):
+            if step.name == name:
+                return step
+        return None
 
     def end(self) -> None:
         """The request is over."""

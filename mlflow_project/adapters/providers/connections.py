@@ -33,7 +33,7 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (ClientError, OSError)
 Headers = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """An answer as far as its head. Whoever releases it before the end of its content closes the connection."""
 

@@ -7,8 +7,8 @@ cancelling the caller, closes the connection, which is how a provider learns to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -28,6 +28,7 @@ from mlflow_project.telemetry.tracing import Nothing, Step, span
 
 MOST_BYTES = 32 * 1024 * 1024
 MOST_COMPLAINT = 65_536
+_FAILURES: tuple[type[Exception], ...] = (ProviderError, *TRANSPORT_ERRORS)
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -71,7 +72,7 @@ class Upstream:
         content, tries = orjson.dumps(body), self._tries(url)
         while True:
             try:
-                with self._trying(tries) as step:
+                with self._try(tries) as step:
                     async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
                         response = await self._sent(url, content, step)
                         try:
@@ -79,8 +80,8 @@ class Upstream:
                             return _object(await _rest(response, tries, limit))
                         finally:
                             response.release()
-            except ProviderError as error:
-                await tries.pause(error)
+            except _FAILURES as error:
+                await tries.pause(self._failure(error, tries))
 
     async def pieces(self, url: str, body: Any, messages: Sequence[Message]) -> AsyncGenerator[str]:
         """The data of each event, as it comes.
@@ -92,7 +93,7 @@ class Upstream:
         while True:
             begun = False
             try:
-                with self._trying(tries) as step:
+                with self._try(tries) as step:
                     async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
                         response = await self._sent(url, content, step)
                         await self._check(response, messages, tries, limit)
@@ -104,10 +105,11 @@ class Upstream:
                     finally:
                         response.release()
                 return
-            except ProviderError as error:
+            except _FAILURES as error:
+                failure = self._failure(error, tries)
                 if begun:
-                    raise
-                await tries.pause(error)
+                    raise failure from failure.__cause__
+                await tries.pause(failure)
 
     def refusal(self, status: int, body: bytes, messages: Sequence[Message], wait: str | None = None) -> ProviderError:
         """The error for a status that is no success."""
@@ -117,16 +119,14 @@ class Upstream:
     def _tries(self, url: str) -> Tries:
         return Tries(self.patience, health_of(_origin(url)))
 
-    @contextmanager
-    def _trying(self, tries: Tries) -> Iterator[Step | Nothing]:
-        """One try: what breaks in it counts against the provider."""
+    def _try(self, tries: Tries) -> Step | Nothing:
+        """A try's step.
+
+        Raises:
+            ProviderError: the provider is left alone for now.
+        """
         tries.health.admit(self.name)
-        with span("try", provider=self.name) as step:
-            try:
-                yield step
-            except TRANSPORT_ERRORS as error:
-                tries.health.failed()
-                raise self._broken(error) from error
+        return span("try", provider=self.name)
 
     async def _sent(self, url: str, content: bytes, step: Step | Nothing) -> Response:
         """The answer as far as its head. Whoever releases it before its end closes the connection."""
@@ -147,11 +147,18 @@ class Upstream:
                 response.release()
             raise self.refusal(response.status, said, messages, response.headers.get("Retry-After"))
 
-    def _broken(self, error: Exception) -> ProviderError:
+    def _failure(self, error: Exception, tries: Tries) -> ProviderError:
+        """What a try ended with; what broke on the way counts against the provider."""
+        if isinstance(error, ProviderError):
+            return error
+        tries.health.failed()
         if isinstance(error, TimeoutError):
-            return ProviderError(f"{self.name} did not answer in time.", kind="timeout")
-        why = type(error.__cause__ or error).__name__
-        return ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
+            failure = ProviderError(f"{self.name} did not answer in time.", kind="timeout")
+        else:
+            why = type(error.__cause__ or error).__name__
+            failure = ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
+        failure.__cause__ = error
+        return failure
 
 
 async def _rest(response: Response, tries: Tries, limit: asyncio.Timeout, enough: int = MOST_BYTES + 1) -> bytes:
