@@ -29,17 +29,19 @@ _COUNTS = {
     "deleted": f"held AND NOT ({_TAKEN})",
 }
 _FINGERPRINT = "CAST(conv(substr(document_hash, 1, 16), 16, 10) AS DECIMAL(20, 0))"
+_ROW = "CAST(xxhash64(file, block, line, document_hash, reason, sentence, raw) AS DECIMAL(20, 0))"
 
 
 @dataclass(frozen=True)
 class Tally:
     """Rows by what became of them: `rejected` by reason, and those that may be documents: how many, how many of them
-    fresh, and the sum of their fingerprints."""
+    fresh, and the sum of their fingerprints. `rows`: the same for the same rows at the same places."""
 
     rejected: dict[str, int]
     accepted: int
     fresh: int
     sum: int
+    rows: str
 
     @property
     def read(self) -> int:
@@ -59,12 +61,15 @@ def light(staged: DataFrame) -> DataFrame:
     return rows.select(*PLACE, "reason", "document_id", "document_hash", "text_hash", "signature", "fresh", "part")
 
 
-def tally(seen: DataFrame) -> Tally:
-    """Count all rows, in one small job."""
-    sums = f.count("*"), f.count_if("fresh"), f.sum(f.expr(_FINGERPRINT))
-    found = {reason: tuple(counts) for reason, *counts in seen.groupBy("reason").agg(*sums).collect()}
-    accepted, fresh, total = found.pop(None, (0, 0, 0))
-    return Tally({reason: rows for reason, (rows, _, _) in sorted(found.items())}, accepted, fresh, int(total))
+def tally(staged: DataFrame) -> Tally:
+    """Count all raw rows, in one small job."""
+    sums = f.count("*"), f.count_if("fresh"), f.sum(f.expr(_FINGERPRINT)), f.sum(f.expr(_ROW))
+    counted = staged.where("written IS NULL").groupBy("reason").agg(*sums)
+    found = {reason: tuple(counts) for reason, *counts in counted.collect()}
+    read, places = (sum(int(counts[at]) for counts in found.values()) for at in (0, 3))
+    accepted, fresh, total, _ = found.pop(None, (0, 0, 0, 0))
+    rejected = {reason: counts[0] for reason, counts in sorted(found.items())}
+    return Tally(rejected, accepted, fresh, int(total), f"{read}/{places}")
 
 
 def book(seen: DataFrame, held: DataFrame | None) -> DataFrame:

@@ -1,4 +1,4 @@
-"""What a Delta table's log says by itself: the newest version, a commit's note, whether there are files. No job runs.
+"""What a Delta table's log says by itself: the newest version, and the note of its commit. No Spark job runs for it.
 
 In: a table's address on any Hadoop file system. The names and the content of commits are Delta's open protocol.
 """
@@ -35,16 +35,8 @@ def note(spark: SparkSession, table: str, version: int) -> dict[str, Any]:
     return {}
 
 
-def is_empty(spark: SparkSession, table: str, version: int) -> bool:
-    """Whether a version has no files, by its checksum file; False also where there is no such file to ask."""
-    with closing(_lines(spark, f"{table}/_delta_log/{version:020d}.crc")) as checksum:
-        return _object(next(checksum, None)).get("numFiles") == 0
-
-
 def _lines(spark: SparkSession, path: str) -> Generator[str]:
     files, place = hadoop_files.at(spark, path)
-    if not files.exists(place):
-        return
     java = spark._jvm.java.io
     reader = java.BufferedReader(java.InputStreamReader(files.open(place), "UTF-8"))
     try:

@@ -100,10 +100,11 @@ def _prepared(
     known = spark.sparkContext.broadcast(before.known)
     staged = stage(raw, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
     written = upkeep.put(staged.where("written IS NOT NULL").select("written.*"))
-    seen = changes.light(staged).coalesce(spark.sparkContext.defaultParallelism)  # light rows need no task a file
+    few = staged.coalesce(spark.sparkContext.defaultParallelism)  # light rows need no task a file
+    seen = changes.light(few)
     book = None
     try:
-        tally = changes.tally(seen)
+        tally = changes.tally(few)
         if not (before.fits and request.quality.duplicates == "keep" and tally.is_exactly(before.known)):
             book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
         counts = _counts(tally, book)
@@ -116,15 +117,16 @@ def _prepared(
             raise
         several = any(each in counts["quarantined"] for each in _LATE)
         late = changes.late_rejections(seen, book) if book is not None and several else None
-        numbered = raw.through(number, NUMBERED)
-        rejected = changes.quarantine(staged, seen, late, numbered) if counts["quarantined"] else None
-        keep_quarantine(spark, Tables(tables.address(request.output)).quarantine, rejected, may_commit)
+        if book is not None or tally.rows != before.rows:
+            numbered = raw.through(number, NUMBERED)
+            rejected = changes.quarantine(staged, seen, late, numbered) if counts["quarantined"] else None
+            keep_quarantine(spark, Tables(tables.address(request.output)).quarantine, rejected, may_commit)
         if book is None or (before.fits and not (counts["new"] or counts["changed"] or counts["deleted"])):
             say("Nothing changed: chunks and documents were not touched.")
             upkeep.discard(written)
             return {**counts, "chunks": upkeep.count() if before.chunks is None else before.chunks}
         say("Writing {new:,} new and {changed:,} changed documents, taking away {deleted:,}.".format_map(counts))
-        chunks = upkeep.apply(_change(counts, written, seen, book, before, late), may_commit)
+        chunks = upkeep.apply(_change(counts, written, seen, book, before, late), tally.rows, may_commit)
         return {**counts, "chunks": chunks}
     finally:
         for kept in (book, staged):

@@ -29,8 +29,9 @@ from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
 from spark_jobs.transactions import Transaction
 
-_VERSION, _CHUNKS = "chunks_version", "chunks"
-"""What the documents' commit notes of the chunk table."""
+_VERSION, _CHUNKS, _QUARANTINE, _ROWS = "chunks_version", "chunks", "quarantine_version", "rows"
+"""What the documents' commit notes: version and number of the chunks, version of the quarantine, and which rows (a sum)
+all three were made from."""
 
 MayCommit = Callable[[], None]
 """Asked before every commit; raises to stop."""
@@ -41,13 +42,14 @@ class Standing:
     """What the tables hold before a run: ids (None: no table yet), and the fingerprints of what is prepared already.
 
     `fits`: the tables are there and fit together, so that nothing is written where the input did not change. `chunks`:
-    how many there are, where the last run noted it.
+    how many there are, and `rows`: what they and the present quarantine were made from, where the last run noted it.
     """
 
     held: DataFrame | None
     known: NDArray[np.uint64]
     fits: bool = False
     chunks: int | None = None
+    rows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,15 @@ class Upkeep:
 
     def __init__(self, spark: SparkSession, at: Tables) -> None:
         self._spark = spark
+        self._at = at
         self.run = uuid.uuid4().hex
         self.chunks = _Table(at.chunks, "source_document_id", tables.CHUNKS, Transaction(spark, at.chunks))
         self.documents = _Table(at.documents, "document_id", tables.DOCUMENTS, Transaction(spark, at.documents))
         self.folders = {each.address: folder(spark, each.address) for each in (self.chunks, self.documents)}
 
-    def apply(self, change: Change, may_commit: MayCommit) -> int:
-        """Change both tables, chunks first; the documents' commit notes their version and number, which is returned."""
+    def apply(self, change: Change, rows: str, may_commit: MayCommit) -> int:
+        """Change both tables, chunks first; returns how many chunks there are then. The quarantine of these `rows` is
+        written by now."""
         outdated = None if change.outdated is None else change.outdated.persist()
         try:
             chunks, documents = (self._ready(table, change, outdated) for table in (self.chunks, self.documents))
@@ -80,7 +84,12 @@ class Upkeep:
                 outdated.unpersist()
         self.chunks.commit(*chunks, may_commit)
         number = self.count()
-        note = {_VERSION: delta_log.newest(self._spark, self.chunks.address), _CHUNKS: number}
+        note = {
+            _VERSION: delta_log.newest(self._spark, self._at.chunks),
+            _CHUNKS: number,
+            _QUARANTINE: delta_log.newest(self._spark, self._at.quarantine),
+            _ROWS: rows,
+        }
         self.documents.commit(*documents, may_commit, json.dumps(note))
         return number
 
@@ -161,7 +170,8 @@ def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
     noted = {} if documents_version is None else delta_log.note(spark, at.documents, documents_version)
     held = prepared.select("document_id")
     if noted.get(_VERSION) == chunks_version:
-        return Standing(held, fingerprints(hashes.to_pylist()), True, noted.get(_CHUNKS))
+        rows = noted.get(_ROWS) if noted.get(_QUARANTINE) == delta_log.newest(spark, at.quarantine) else None
+        return Standing(held, fingerprints(hashes.to_pylist()), True, noted.get(_CHUNKS), rows)
     chunked = _chunked(spark, at)
     known = prepared.select("document_hash").intersect(chunked.select("document_hash"))
     whole = known.limit(0) if documents_version is None else known
@@ -171,11 +181,11 @@ def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
 
 def keep_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_commit: MayCommit) -> None:
     """Make the quarantine hold exactly these rows (None: none); nothing is committed where it does already."""
-    version = delta_log.newest(spark, path)
-    if version is not None and _keeps(spark, path, version, rows):
+    held = None if delta_log.newest(spark, path) is None else tables.read(spark, path)
+    if held is not None and (held.count() == 0 if rows is None else _fingerprint(held) == _fingerprint(rows)):
         return
     may_commit()
-    if version is None and rows is None:
+    if held is None and rows is None:
         nothing = Transaction(spark, path)
         nothing.create(tables.QUARANTINE, "file")
         nothing.commit("file", [], {})
@@ -208,13 +218,6 @@ def _documented(spark: SparkSession, at: Tables) -> DataFrame:
 def _chunked(spark: SparkSession, at: Tables) -> DataFrame:
     chunks = tables.read(spark, at.chunks)
     return chunks.select(f.col("source_document_id").alias("document_id"), "document_hash", "splitter").distinct()
-
-
-def _keeps(spark: SparkSession, path: str, version: int, rows: DataFrame | None) -> bool:
-    held = tables.read(spark, path)
-    if rows is not None:
-        return _fingerprint(held) == _fingerprint(rows)
-    return delta_log.is_empty(spark, path, version) or held.count() == 0
 
 
 def _fingerprint(rows: DataFrame) -> tuple[int, int]:

@@ -21,7 +21,6 @@ from mlflow_project.adapters.delta_tables import ask, batches, open_table
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
-from spark_jobs import delta_log
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.session import translated
 from tests.spark.conftest import document, write_lines
@@ -106,23 +105,33 @@ def test_an_unchanged_corpus_loses_its_duplicates_as_soon_as_they_are_not_wanted
     assert {row["source_document_id"] for row in rows_of(tmp_path / "chunks")} == {"d0"}
 
 
-def test_an_unchanged_corpus_is_counted_also_where_commits_say_less_than_ours_do(
+def test_the_quarantine_follows_the_input_also_where_no_document_changed(
     spark: SparkSession, prepared: Prepared, tmp_path: Path
 ) -> None:
-    counts = prepared([document(1), b"broken"])
-    emptied = prepared([document(1)])
-    assert emptied.chunks == counts.chunks > 1
-    assert delta_log.is_empty(spark, f"{tmp_path}/chunks_quarantine", 1)
-    assert not delta_log.is_empty(spark, f"{tmp_path}/chunks_quarantine", 0)
+    quarantine = f"{tmp_path}/chunks_quarantine"
+    lines = [document(1), b"broken"]
+    prepared(lines)
+    first = versions(tmp_path)
+    prepared(lines)
+    assert versions(tmp_path) == first
+    spark.read.format("delta").load(quarantine).limit(0).write.format("delta").mode("overwrite").save(quarantine)
+    for rows, line in ((lines, 2), (lines[::-1], 1), (lines[::-1], 1)):
+        assert prepared(rows).unchanged == 1
+        assert [row["line"] for row in rows_of(Path(quarantine), "line")] == [line]
+    assert versions(tmp_path) == [*first[:2], first[2] + 3]
+
+
+def test_an_unchanged_corpus_is_counted_also_where_the_last_commit_notes_less_than_ours_do(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    counts = prepared([document(1)])
     before = versions(tmp_path)
     commit = tmp_path / "chunks_documents" / "_delta_log" / f"{before[1]:020d}.json"
-    said = commit.read_text()
+    said = commit.read_text().splitlines(keepends=True)
+    info = json.loads(said[0])
+    info["commitInfo"]["userMetadata"] = json.dumps({"chunks_version": before[0]})
     commit.with_name(f".{commit.name}.crc").unlink()  # Hadoop's sums of the file as it was
-    commit.write_text(said.replace(rf", \"chunks\": {counts.chunks}", ""))
-    assert commit.read_text() != said
-    for checksum in (tmp_path / "chunks_quarantine" / "_delta_log").glob("*.crc"):
-        checksum.unlink()
-    assert not delta_log.is_empty(spark, f"{tmp_path}/chunks_quarantine", 1)
+    commit.write_text("".join([json.dumps(info, separators=(",", ":")), "\n", *said[1:]]))
     again = prepared([document(1)])
     assert (again.unchanged, again.chunks, versions(tmp_path)) == (1, counts.chunks, before)
 

@@ -13,7 +13,7 @@ HASHES = [document(f"d{n}", "", f"Text of {n}.").document_hash for n in range(6)
 
 
 def tally(hashes: list[str], fresh: int = 0) -> Tally:
-    return Tally({"not_json": 1}, len(hashes), fresh, sum(int(each[:16], 16) for each in hashes))
+    return Tally({"not_json": 1}, len(hashes), fresh, sum(int(each[:16], 16) for each in hashes), "")
 
 
 @given(st.lists(st.sampled_from(HASHES), max_size=8), st.sets(st.sampled_from(HASHES)))
