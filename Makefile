@@ -8,6 +8,9 @@ SYSTEM_PYTHON := $(shell for p in python3.12 python3.11 python3; do \
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 
+# Container images often forbid Python to keep what it compiles: each program would compile MLflow again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-checks demo up airflow observe status logs down clean doctor check format lint types contracts tests test test-long bench dashboards lock
 
 help: ## this list
