@@ -20,7 +20,7 @@ from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.tracing import Trace
 
 FLUSH_SECONDS = 0.1
-MOST_WAITING = 5_000
+MOST_WAITING, BATCH = 5_000, 32
 
 Texts = Mapping[str, str | None]
 
@@ -36,7 +36,7 @@ class QueryLog:
     """One for each worker."""
 
     def __init__(self, settings: LogSettings, masker: Masker, meters: Meters) -> None:
-        self.outbox = Outbox("log", self._write, most=MOST_WAITING, batch=500, seconds=FLUSH_SECONDS)
+        self.outbox = Outbox("log", self._write, most=MOST_WAITING, batch=BATCH, seconds=FLUSH_SECONDS)
         self._settings = settings
         self._masker = masker
         self._meters = meters

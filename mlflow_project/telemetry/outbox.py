@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
+BREATH_SECONDS = 0.001
+"""Between two batches, so that a thread that has much to do does not hold the interpreter while requests wait."""
+
 T = TypeVar("T")
 
 
@@ -65,7 +68,7 @@ class Outbox(Generic[T]):
             self._tell(taken)
             if not taken and self._stop.is_set():
                 return
-            least = 1 if self._stop.is_set() else self._batch
+            least = 1 if self._stop.wait(BREATH_SECONDS) else self._batch
 
     def _tell(self, taken: bool) -> None:
         """Once when it begins to fail, once when it is well again."""

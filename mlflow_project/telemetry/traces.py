@@ -25,7 +25,7 @@ from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.tracing import Step, Trace
 
 SEND_SECONDS = 5.0
-MOST_WAITING = 2_048
+MOST_WAITING, BATCH = 2_048, 16
 _RANGE = 1 << 64
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
@@ -79,7 +79,7 @@ def traces_for(settings: TelemetrySettings, mlflow_uri: str, service: str, insta
         headers = {"x-mlflow-experiment-id": settings.trace_experiment}
         takers["mlflow_traces"] = _MlflowSender(_exporter(mlflow_uri, headers), resource, mlflow_uri).take
     keeping = Keeping(settings.trace_share, settings.trace_slow_ms)
-    return Traces(keeping, [Outbox(name, take, most=MOST_WAITING) for name, take in takers.items()])
+    return Traces(keeping, [Outbox(name, take, most=MOST_WAITING, batch=BATCH) for name, take in takers.items()])
 
 
 def _exporter(address: str, headers: dict[str, str]) -> SpanExporter:
@@ -136,7 +136,9 @@ def spans_of(trace: Trace, resource: Resource, *, whole: bool = False) -> list[R
     """The trace as OpenTelemetry's spans, root first. `whole`: the root has no parent, even if the caller has one."""
     remote = None if trace.remote is None or whole else _context(trace.trace_id, trace.remote.span_id, remote=True)
     root = _span(trace, trace.root, remote, resource, SpanKind.SERVER, _root_attributes(trace))
-    steps = [_span(trace, step, _parent_of(step), resource, _kind(step), step.attributes) for step in trace.steps]
+    steps = [
+        _span(trace, step, _parent_of(step, trace), resource, _kind(step), step.attributes) for step in trace.steps
+    ]
     return [root, *steps]
 
 
@@ -168,8 +170,8 @@ def _root_attributes(trace: Trace) -> dict[str, Any]:
     return found
 
 
-def _parent_of(step: Step) -> SpanContext:
-    return _context(step.trace.trace_id, (step.parent or step.trace.root).span_id)
+def _parent_of(step: Step, trace: Trace) -> SpanContext:
+    return _context(trace.trace_id, (step.parent or trace.root).span_id)
 
 
 def _kind(step: Step) -> SpanKind:

@@ -32,7 +32,9 @@ class Remote:
 
 class Step:
     """One thing that was done, as a context manager. Nanoseconds of `time.perf_counter_ns`; `error` is a type's name,
-    `first_ns` when the first piece of a stream came."""
+    `first_ns` when the first piece of a stream came. It knows its trace only while it is open: a circle of the two
+    would be left to the garbage collector, whose pauses requests feel.
+    """
 
     __slots__ = ("attributes", "began_ns", "ended_ns", "error", "first_ns", "name", "parent", "span_id", "trace")
 
@@ -77,6 +79,7 @@ class Step:
     ) -> None:
         self.ended_ns = time.perf_counter_ns()
         self.trace.open = self.parent
+        del self.trace
         if kind is not None and issubclass(kind, Exception):
             self.error = kind.__name__
 
@@ -138,6 +141,7 @@ class Trace:
     def end(self) -> None:
         """The request is over."""
         self.root.ended_ns = time.perf_counter_ns()
+        del self.root.trace
 
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("switchyard_trace", default=None)

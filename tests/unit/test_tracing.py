@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -116,3 +118,18 @@ def test_what_a_backend_does_not_take_is_counted() -> None:
         outbox.put(number)
     outbox.close()
     assert (len(outbox), outbox.dropped) == (0, 5)
+
+
+def test_a_trace_that_ended_leaves_nothing_to_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        trace = tracing.begin("POST")
+        with span("ask"), suppress(ValueError), span("try"):
+            raise ValueError
+        trace.end()
+        tracing.leave()
+        del trace
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
