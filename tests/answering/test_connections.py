@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -94,12 +94,60 @@ def test_a_connection_is_used_again_after_a_whole_answer_and_closed_after_half_o
     run(go())
 
 
-def test_an_answer_before_the_answer_is_passed_over(run: Run[None], connections: Connections) -> None:
+@pytest.mark.parametrize("early", [b"100 Continue", b"103 Early Hints\r\nLink: </>"])
+def test_an_answer_before_the_answer_is_passed_over(run: Run[None], connections: Connections, early: bytes) -> None:
     async def go() -> None:
-        async with Peer().answering(b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n" + PLAIN) as peer:
+        async with Peer().answering(b"HTTP/1.1 %b\r\n\r\n%b" % (early, PLAIN)) as peer:
             response = await posted(connections, f"http://127.0.0.1:{peer.port}/")
             assert response.status == 200
             response.release()
+            await connections.release()
+
+    run(go())
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys(run: Run[None], connections: Connections) -> None:
+    async def unasked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(PLAIN)
+        await asyncio.sleep(0.05)
+        writer.write(PLAIN)
+        await reader.read()
+        writer.close()
+
+    async def go() -> None:
+        server = await asyncio.start_server(unasked, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server:
+            (await posted(connections, url)).release()
+            await asyncio.sleep(0.2)
+            with pytest.raises(TRANSPORT_ERRORS):
+                await posted(connections, url)
+            (await posted(connections, url)).release()
+            await connections.release()
+
+    run(go())
+
+
+@pytest.mark.parametrize("answer", [PLAIN, b""])
+def test_a_body_that_nobody_takes_is_not_sent_for_ever(run: Run[None], connections: Connections, answer: bytes) -> None:
+    taken: asyncio.Queue[int] = asyncio.Queue()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await asyncio.sleep(0.5)
+        taken.put_nowait(len(await reader.read()))
+        writer.close()
+
+    async def go() -> None:
+        server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+        way = connections.way(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", SECRET)
+        async with server:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    (await way.post(b"x" * 32_000_000, {}, ClientTimeout())).release()
+            assert await asyncio.wait_for(taken.get(), 5) < 32_000_000
             await connections.release()
 
     run(go())

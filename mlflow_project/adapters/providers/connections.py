@@ -26,6 +26,7 @@ from yarl import URL
 
 MOST_CONNECTIONS = 1_000
 IDLE_SECONDS = 30.0
+_SWITCHED = 101  # the one answer below 200 that no other follows
 
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (ClientError, OSError)
 """What a broken connection raises; a time-out is a `TimeoutError`, which is an `OSError` too."""
@@ -43,7 +44,8 @@ class Response:
     _connection: Connection
 
     def release(self) -> None:
-        """Give the connection back."""
+        """Give the connection back; closed, where it still has something to send."""
+        _stop_sending(self._connection)
         self._connection.release()
 
 
@@ -76,19 +78,19 @@ class Way:
         connection = await self._pool.connect(self._request, [], timeout)
         try:
             protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None:
-                raise ClientConnectionError("The connection was closed before it was used.")
+            if protocol is None or transport is None or protocol.should_close:
+                raise ClientConnectionError("The connection was closed, or heard something, before it was used.")
             protocol.set_response_params(read_until_eof=True)
             own = "".join([f"{name}: {value}\r\n" for name, value in more.items()])
             transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (self.head(), own.encode(), len(body), body))
             message, content = await protocol.read()
-            while 100 < message.code < 200:
+            while 100 <= message.code < 200 and message.code != _SWITCHED:
                 message, content = await protocol.read()
-        except HttpProcessingError as error:
+        except BaseException as error:
+            _stop_sending(connection)
             connection.close()
-            raise ClientConnectionError("The answer is no HTTP.") from error
-        except BaseException:
-            connection.close()
+            if isinstance(error, HttpProcessingError):
+                raise ClientConnectionError("The answer is no HTTP.") from error
             raise
         return Response(message.code, message.headers, content, connection)
 
@@ -100,6 +102,14 @@ class Way:
             lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in asked.headers.items())]
             self._head = "\r\n".join([*lines, ""]).encode()
         return self._head
+
+
+def _stop_sending(connection: Connection) -> None:
+    """Where a request has not all gone out: its answer came first, or nobody waits for one. No other request must wait
+    behind it, and closing alone would keep it for as long as the peer takes nothing."""
+    transport = connection.transport
+    if transport is not None and transport.get_write_buffer_size():
+        transport.abort()
 
 
 class _Pool:
