@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Outbox(Generic[T]):
-    """`take` gets at most `batch` items at a time and says whether it took them; it must not raise."""
+    """`take` gets at most `batch` items at a time and says whether it took them; where it raises, it did not."""
 
     def __init__(
         self, name: str, take: Callable[[Sequence[T]], bool], *, most: int = 512, batch: int = 64, seconds: float = 0.5
@@ -62,13 +62,21 @@ class Outbox(Generic[T]):
         least = 1
         while len(self._waiting) >= least:
             items = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-            taken = self._take(items)
+            taken = self._taken(items)
             if not taken:
                 self.dropped += len(items)
             self._tell(taken)
             if not taken and self._stop.is_set():
                 return
             least = 1 if self._stop.wait(BREATH_SECONDS) else self._batch
+
+    def _taken(self, items: Sequence[T]) -> bool:
+        try:
+            return self._take(items)
+        except Exception as error:  # a thread that ended here would drop everything from now on
+            if not self._failing:
+                logger.error("telemetry broke", extra={"signal": self.name, "error": type(error).__name__})
+            return False
 
     def _tell(self, taken: bool) -> None:
         """Once when it begins to fail, once when it is well again."""

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -118,6 +119,23 @@ def test_what_a_backend_does_not_take_is_counted() -> None:
         outbox.put(number)
     outbox.close()
     assert (len(outbox), outbox.dropped) == (0, 5)
+
+
+def test_a_backend_that_breaks_ends_no_thread() -> None:
+    took = threading.Event()
+
+    def broken_at_first(items: Sequence[int]) -> bool:
+        if 0 in items:
+            raise HTTPException
+        took.set()
+        return True
+
+    outbox: Outbox[int] = Outbox("traces", broken_at_first, batch=1, seconds=0.001)
+    outbox.put(0)
+    outbox.put(1)
+    assert took.wait(5)
+    outbox.close()
+    assert (len(outbox), outbox.dropped) == (0, 1)
 
 
 def test_a_trace_that_ended_leaves_nothing_to_the_garbage_collector() -> None:
