@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from contextlib import aclosing, suppress
 from typing import Any
@@ -244,6 +245,36 @@ def test_a_slow_provider_is_given_up(
     began = time.monotonic()
     assert failure(run, "gemini", provider_server, parameters={"tries": 1, **patience}).kind == "timeout"
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("behaviour", [Behaviour(), Behaviour(status=400), Behaviour(fault="half_json")])
+def test_neither_an_answer_nor_a_failure_leaves_its_request_to_the_garbage_collector(
+    run: Run[Any], provider_server: Simulated, behaviour: Behaviour, streaming: bool
+) -> None:
+    async def once(warm: WarmRelease) -> None:
+        with suppress(ProviderError):
+            if streaming:
+                async for _ in answering.stream(warm, QUESTION):
+                    pass
+            else:
+                await answering.answer(warm, QUESTION)
+
+    async def left() -> int:
+        warm = warmed("gemini", provider_server, parameters={"tries": 1})
+        for _ in range(2):
+            await once(warm)
+        gc.collect()
+        gc.disable()
+        try:
+            await once(warm)
+            return gc.collect()
+        finally:
+            gc.enable()
+            await warm.aclose()
+
+    provider_server.will(always=behaviour)
+    assert run(left()) == 0
 
 
 def test_a_reader_who_takes_their_time_does_not_count_against_the_provider(

@@ -90,6 +90,7 @@ class Way:
             _stop_sending(connection)
             connection.close()
             if isinstance(error, HttpProcessingError):
+                error.__traceback__ = None  # aiohttp's parser holds it in a circle, and it would hold this frame
                 raise ClientConnectionError("The answer is no HTTP.") from error
             raise
         return Response(message.code, message.headers, content, connection)

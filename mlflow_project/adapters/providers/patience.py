@@ -58,15 +58,18 @@ class Tries:
         """These seconds, or what is left in all."""
         return max(0.0, min(seconds, self._end - time.monotonic()))
 
-    async def pause(self, error: ProviderError) -> None:
-        """Wait before the next try; raises the error instead when there is none: it would not help, or the tries, the
-        time or the budget are used up."""
+    async def pause(self, error: ProviderError, *, begun: bool = False) -> None:
+        """Wait before the next try; raises the error instead when there is none: it would not help, the answer has
+        begun, or the tries, the time or the budget are used up."""
         self._made += 1
         wait = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._made))
         wait = max(wait, error.retry_after or 0.0)
-        hopeless = not _retried(error) or self._made >= self.patience.tries
+        hopeless = begun or not _retried(error) or self._made >= self.patience.tries
         if hopeless or wait >= self.left(float("inf")) or not self.health.take_retry():
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # which would hold this frame, and by it the request: a circle for the garbage collector
         await asyncio.sleep(wait)
 
 

@@ -106,10 +106,7 @@ class Upstream:
                         response.release()
                 return
             except _FAILURES as error:
-                failure = self._failure(error, tries)
-                if begun:
-                    raise failure from failure.__cause__
-                await tries.pause(failure)
+                await tries.pause(self._failure(error, tries), begun=begun)
 
     def refusal(self, status: int, body: bytes, messages: Sequence[Message], wait: str | None = None) -> ProviderError:
         """The error for a status that is no success."""
