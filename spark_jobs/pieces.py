@@ -41,7 +41,7 @@ def planned(files: Sequence[File], most: int, opening: int, cores: int) -> list[
     """What each task reads, large tasks first: at most so many bytes, neighbours together, where opening a file counts
     like so many bytes; smaller pieces where there are more cores than those would occupy. Spark's own rule."""
     whole = sum(file.size + opening for file in files)
-    most = min(most, max(opening, whole // max(1, cores)))
+    most = max(1, min(most, max(opening, whole // max(1, cores))))
     tasks: list[list[Piece]] = []
     room = 0
     for file in files:

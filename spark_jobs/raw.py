@@ -108,7 +108,7 @@ def _any_packed(spark: SparkSession, found: list[Any]) -> bool:
     """Whether Hadoop would unpack any of them, by its name."""
     codecs = spark._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(spark._jsc.hadoopConfiguration())
     endings = {PurePosixPath(_name(each)).suffix for each in found}
-    return any(codecs.getCodec(_hadoop_path(spark, f"lines{ending}")) is not None for ending in endings)
+    return any(codecs.getCodec(_hadoop_path(spark, f"/lines{ending}")) is not None for ending in endings)
 
 
 def _files(spark: SparkSession, path: str) -> DataFrame:
@@ -163,7 +163,7 @@ def _found(files: Any, root: Any) -> list[Any]:
     """Hadoop's statuses of the files, of so many at most; of hidden ones as Spark counts them, none."""
     if not root.isDirectory():
         return [root]
-    below = len(str(root.getPath())) + 1
+    below = len(str(root.getPath()).rstrip("/")) + 1  # a bucket's own path ends with the slash
     found: list[Any] = []
     listed = files.listFiles(root.getPath(), True)
     while listed.hasNext() and len(found) < _ENOUGH:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import InvalidData
+from mlflow_project.settings import StoreSettings, load
 from spark_jobs import hadoop_files, raw
 from spark_jobs.examination import NUMBERED, number
 from spark_jobs.pieces import PieceReader
@@ -56,6 +58,14 @@ def test_workers_read_the_object_store(spark: SparkSession) -> None:
     assert [value for _, value in rows_of(found)] == [b"1", b"2"] * 100_000
 
 
+def test_a_whole_bucket_is_read_but_for_what_is_hidden(spark: SparkSession) -> None:
+    bucket = f"whole-{uuid.uuid4().hex}"
+    ObjectStore(load(StoreSettings)).ensure_bucket(bucket)
+    for name, content in {"a_b.jsonl": b"1\n", "b.jsonl": b"2\n", "c_d/e.jsonl": b"3\n", "_no.jsonl": b"4\n"}.items():
+        hadoop_files.write(spark, f"s3a://{bucket}/{name}", content)
+    assert [value for _, value in rows_of(read_raw(spark, f"s3a://{bucket}/"))] == [b"1", b"2", b"3"]
+
+
 def test_spark_unpacks_what_is_packed(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"1\n2\n")
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b"3\n"))
@@ -67,6 +77,11 @@ def test_spark_unpacks_what_is_packed(spark: SparkSession, tmp_path: Path) -> No
 def test_a_file_with_a_hidden_name_is_read_where_it_is_asked_for(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "_raw.jsonl").write_bytes(b"1\n")
     assert [value for _, value in rows_of(read_raw(spark, f"{tmp_path}/_raw.jsonl"))] == [b"1"]
+
+
+def test_a_file_may_be_named_after_a_time(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "raw.2026-01-01T10:00:00").write_bytes(b"1\n")
+    assert [value for _, value in rows_of(read_raw(spark, str(tmp_path)))] == [b"1"]
 
 
 def test_a_file_that_goes_away_is_named_in_a_sentence(spark: SparkSession, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_small_files_share_a_task_and_large_ones_are_cut() -> None:
 def test_a_small_input_is_spread_over_the_cores() -> None:
     assert len(planned([File("file:/a", "/a", 80)], 1000, 5, 4)) == 4
     assert planned([], 1000, 5, 4) == []
+    assert len(planned([File("file:/a", "/a", 3), File("file:/b", "/b", 0)], 1000, 0, 4)) == 3
 
 
 def numbers(*those: int) -> list[pa.RecordBatch]:
