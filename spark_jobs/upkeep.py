@@ -76,6 +76,7 @@ class Upkeep:
     def apply(self, change: Change, rows: str, may_commit: MayCommit) -> int:
         """Change both tables, chunks first; returns how many chunks there are then. The quarantine of these `rows` is
         written by now."""
+        quarantine = delta_log.newest(self._spark, self._at.quarantine)  # now, before another writer's can be there
         outdated = None if change.outdated is None else change.outdated.persist()
         try:
             chunks, documents = (self._ready(table, change, outdated) for table in (self.chunks, self.documents))
@@ -87,7 +88,7 @@ class Upkeep:
         note = {
             _VERSION: delta_log.newest(self._spark, self._at.chunks),
             _CHUNKS: number,
-            _QUARANTINE: delta_log.newest(self._spark, self._at.quarantine),
+            _QUARANTINE: quarantine,
             _ROWS: rows,
         }
         self.documents.commit(*documents, may_commit, json.dumps(note))

@@ -121,6 +121,26 @@ def test_the_quarantine_follows_the_input_also_where_no_document_changed(
     assert versions(tmp_path) == [*first[:2], first[2] + 3]
 
 
+def test_the_quarantine_of_another_writer_is_not_taken_for_this_ones(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    quarantine = f"{tmp_path}/chunks_quarantine"
+    source = write_lines(tmp_path / "raw.jsonl", [document(1), b"broken"])
+    commits: list[str] = []
+
+    def may_commit() -> None:
+        commits.append("quarantine, chunks or documents")
+        if len(commits) == 2:
+            spark.read.format("delta").load(quarantine).limit(0).write.format("delta").mode("overwrite").save(
+                quarantine
+            )
+
+    prepare(spark, Request(source, str(tmp_path / "chunks")), may_commit)
+    assert rows_of(Path(quarantine)) == []
+    assert prepared([document(1), b"broken"]).unchanged == 1
+    assert [row["line"] for row in rows_of(Path(quarantine))] == [2]
+
+
 def test_an_unchanged_corpus_is_counted_also_where_the_last_commit_notes_less_than_ours_do(
     prepared: Prepared, tmp_path: Path
 ) -> None:
