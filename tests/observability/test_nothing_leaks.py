@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -127,6 +128,8 @@ def test_no_planted_secret_is_written_or_sent(
         provider_process.script.next.append(Behaviour(text, pieces=len(text) // 7))
         streamed = {"model": NAME, "stream": True, "messages": [{"role": "user", "content": text}]}
         assert "[DONE]" in recording.http.post("/v1/chat/completions", json=streamed).text
+    until(lambda: b"I am told" in b"".join(backend.kept), "a trace was sent")
+    time.sleep(2)  # traces leave twice a second: those of the last requests are out too
     written = everything_below(recording.folder)
     sent = b"".join(backend.kept).decode(errors="replace")
     assert "I am told" in written
