@@ -23,7 +23,7 @@ from mlflow_project.telemetry.meters import Meters
 from serving.events import FLUSH_SECONDS
 
 _TEXTS = ("label", "comment", "corrected_answer")
-_TRIES = 4
+_TRIES = 10
 
 
 class FeedbackDesk:
@@ -41,7 +41,7 @@ class FeedbackDesk:
             NotFound: this host knows no such request. Refused: somebody else's key asked it.
             Unavailable: the judgement cannot be kept, or cannot be masked.
         """
-        asked = _of_caller(request_id, await self._asked(request_id), caller)
+        asked = await self._asked(request_id, caller)
         event = self._event(asked, judgement, caller)
         said = digest_of([event.score, event.label, event.comment, event.corrected_answer])
         new = await asyncio.to_thread(self._spool.note_feedback, event, said)
@@ -49,13 +49,19 @@ class FeedbackDesk:
             self._meters.record(FEEDBACK, 1, release=asked.release)
         return asked, new
 
-    async def _asked(self, request_id: str) -> tuple[Asked, ...]:
-        """The requests of this id; one just answered, by another worker perhaps, is on its way to the disk."""
+    async def _asked(self, request_id: str, caller: ApiKey | None) -> Asked:
+        """The request that is judged; one just answered, by another worker perhaps, is on its way to the disk."""
+        found: tuple[Asked, ...] = ()
         for _ in range(_TRIES):
             found = await asyncio.to_thread(self._spool.asked, request_id)
-            if found:
-                return found
+            asked = _of_caller(found, caller)
+            if asked is not None:
+                return asked
             await asyncio.sleep(FLUSH_SECONDS)
+        if found:
+            raise Refused(
+                f"The request {request_id!r} was not asked with this API key: that key may judge it, or an admin's."
+            )
         raise NotFound(
             f"No request {request_id!r} was answered on this host lately: the header X-Request-Id of the answer names "
             "it, and SWITCHYARD_EVENT_DAYS says how long it is known."
@@ -87,13 +93,9 @@ class FeedbackDesk:
         return masked.text if masked is not None else None
 
 
-def _of_caller(request_id: str, found: tuple[Asked, ...], caller: ApiKey | None) -> Asked:
-    """The caller's own request of this id; for an admin, and where no keys are asked for, the newest of them."""
-    if caller is None:
-        return found[0]
-    own = [asked for asked in found if asked.key_id == caller.id]
-    if own:
-        return own[0]
-    if caller.may("admin"):
-        return found[0]
-    raise Refused(f"The request {request_id!r} was not asked with this API key: that key may judge it, or an admin's.")
+def _of_caller(found: tuple[Asked, ...], caller: ApiKey | None) -> Asked | None:
+    """The newest request that is the caller's own; an admin, or anybody where no keys are asked for, judges any."""
+    mine = [asked for asked in found if caller is None or asked.key_id == caller.id]
+    if not mine and caller is not None and caller.may("admin"):
+        mine = list(found)
+    return mine[0] if mine else None
