@@ -13,6 +13,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from limits.storage import Storage
@@ -44,6 +45,7 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
         self._own: Counts = {}
         self._written: Counts = {}
         self._others: dict[Path, tuple[tuple[int, int], Counts]] = {}
+        self._elsewhere: dict[str, int] = {}  # the others' counts, added up by window
         self._exchanging = threading.Lock()
 
     def start(self) -> None:
@@ -80,22 +82,23 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count an amount if the window has room for it."""
-        room = self.has_room(key, limit, expiry, amount)
+        now = time.time()
+        room = self.has_room(key, limit, expiry, amount, now)
         if room:
-            self.add(key, expiry, amount)
+            self.add(key, expiry, amount, now)
         return room
 
-    def has_room(self, key: str, limit: int, expiry: int, amount: int) -> bool:
+    def has_room(self, key: str, limit: int, expiry: int, amount: int, now: float) -> bool:
         """Whether a window can take an amount: the window before counts by the share of it that is not yet over."""
-        now = time.time()
-        before, present = self.sliding_window_keys(key, expiry, now)
-        left = (expiry - now % expiry) / expiry
-        return math.floor(self._in(before) * left + self._in(present)) + amount <= limit
+        before, present = _named(key, int(now / expiry))
+        used = self._in(present)
+        if earlier := self._in(before):
+            used = math.floor(earlier * (expiry - now % expiry) / expiry + used)
+        return used + amount <= limit
 
-    def add(self, key: str, expiry: int, amount: int) -> None:
+    def add(self, key: str, expiry: int, amount: int, now: float) -> None:
         """Count an amount in the present window, or give some back, whatever room there is."""
-        now = time.time()
-        self._count(self.sliding_window_keys(key, expiry, now)[1], now + 2 * expiry, amount)
+        self._count(_named(key, int(now / expiry))[1], now + 2 * expiry, amount)
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Amount and seconds left of the window before and of the present one."""
@@ -140,10 +143,8 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
         self._own[key] = (self._own.get(key, _NOTHING)[0] + amount, until)
 
     def _in(self, key: str) -> int:
-        count = self._own.get(key, _NOTHING)[0]
-        for _, counts in self._others.values():
-            count += counts.get(key, _NOTHING)[0]
-        return max(0, count)
+        count = self._own.get(key, _NOTHING)[0] + self._elsewhere.get(key, 0)
+        return count if count > 0 else 0
 
     def _tell(self) -> None:
         counted = dict(self._own)  # in one step, while requests count on
@@ -161,7 +162,10 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
             if path != self._file:
                 known = self._others.get(path)
                 found[path] = known if known is not None and known[0] == seen else (seen, self._read(path))
-        self._others = found
+        elsewhere: Counter[str] = Counter()
+        for _, counts in found.values():
+            elsewhere.update({window: count for window, (count, _) in counts.items()})
+        self._others, self._elsewhere = found, dict(elsewhere)
 
     def _read(self, path: Path) -> Counts:
         try:

@@ -8,6 +8,7 @@ Only answers take places: `/health`, `/releases` and the documentation are alway
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -82,7 +83,7 @@ class Guard:
         self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _head_size(scope) > MAX_HEADER_BYTES:
+        if scope["type"] == "http" and _head_is_too_large(scope):
             detail = f"The head is larger than the {MAX_HEADER_BYTES} bytes allowed here."
             await refusal(scope["path"], 431, detail)(scope, receive, send)
             return
@@ -125,8 +126,11 @@ class Guard:
             ) from error
 
 
-def _head_size(scope: Scope) -> int:
-    return sum(len(name) + len(value) for name, value in scope["headers"])
+def _head_is_too_large(scope: Scope) -> bool:
+    """All that came with the head is told by the protocol, and is nearly always little enough."""
+    if scope["state"].get("head_bytes_at_most", math.inf) <= MAX_HEADER_BYTES:
+        return False
+    return sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES
 
 
 async def _read(receive: Receive, limit: int) -> bytes:

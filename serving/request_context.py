@@ -51,10 +51,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *(header for header in _SECURITY if header[0] not in given),
+                    *_SECURITY,
                     (b"x-request-id", state["request_id"].encode()),
                     *state["release_headers"],
                 ]

@@ -28,6 +28,10 @@ from serving.counts import SharedCounts
 
 _PINNED_OUTPUT = ("max_tokens", "max_completion_tokens", "maxOutputTokens")
 _CHARACTERS_A_TOKEN = 4
+_ANYONE = "anyone"
+_NOTHING: Mapping[str, int] = {}
+_NOTHING_OWN: Mapping[str, str] = {}
+_ONE_REQUEST = {"requests": 1}
 
 
 class Window(NamedTuple):
@@ -40,6 +44,14 @@ class Window(NamedTuple):
     expiry: int
 
 
+class Caller(NamedTuple):
+    """Who asks: `id` is his key's. `limits` are those that the key had when `windows` were made of them."""
+
+    id: str
+    limits: Mapping[str, str]
+    windows: tuple[Window, ...]
+
+
 class Reservation:
     """What one request may use, settled at the end of the block; `answer` is what came of it, None while nothing did.
 
@@ -47,7 +59,7 @@ class Reservation:
     reserved.
     """
 
-    def __init__(self, spending: Spending, caller: ApiKey | None, characters: int, amounts: Mapping[str, int]) -> None:
+    def __init__(self, spending: Spending, caller: Caller, characters: int, amounts: Mapping[str, int]) -> None:
         self.caller = caller
         self.characters = characters
         self.amounts = amounts
@@ -72,25 +84,25 @@ class Spending:
         self._limiter = SlidingWindowCounterRateLimiter(counts)
         self._default = dict(default)
         self._reserve_tokens = reserve_tokens
-        self._known: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Window, ...]] = {}
+        self._callers: dict[str, Caller] = {}
         self._known_series: dict[str, tuple[Series, Series]] = {}
 
-    def admit(self, caller: ApiKey | None) -> None:
+    def admit(self, key: ApiKey | None) -> None:
         """Count a request.
 
         Raises:
             Exhausted: the caller has sent too many.
         """
-        self._take(caller, {"requests": 1})
+        self._take(self._caller(key), _ONE_REQUEST)
 
-    def reserved(self, caller: ApiKey | None, release: Release, characters: int) -> Reservation:
+    def reserved(self, key: ApiKey | None, release: Release, characters: int) -> Reservation:
         """Reserve what a request of so many characters may use.
 
         Raises:
             Exhausted: a budget has no room for it.
         """
-        amounts: Mapping[str, int] = {}
-        if self._windows(caller):
+        caller, amounts = self._caller(key), _NOTHING
+        if caller.windows:
             usage = self._expected(release, characters)
             amounts = _amounts(usage, cost(usage, release.manifest.prices))
             self._take(caller, amounts)
@@ -100,17 +112,18 @@ class Spending:
         """Count what an answer used."""
         used = _used(answer, kept.characters)
         if METERS.listening:
-            tokens, usd = self._series(_name(kept.caller))
+            tokens, usd = self._series(kept.caller.id)
             METERS.record_all([(tokens, used["tokens"]), (usd, used["usd"] / MILLIONTHS)])
         self.settle(kept, used)
 
     def settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
         """Replace what was reserved by what was used."""
-        for window in self._windows(kept.caller):
+        now = time.time()
+        for window in kept.caller.windows:
             if window.kind in kept.amounts:
                 reserved = min(kept.amounts[window.kind], window.amount)
-                self._counts.add(window.key, window.expiry, used.get(window.kind, 0) - reserved)
-        kept.amounts = {}
+                self._counts.add(window.key, window.expiry, used.get(window.kind, 0) - reserved, now)
+        kept.amounts = _NOTHING
 
     def _expected(self, release: Release, characters: int) -> Usage:
         pinned = release.manifest.provider.parameters if release.manifest.provider is not None else {}
@@ -118,26 +131,26 @@ class Spending:
         asked = characters // _CHARACTERS_A_TOKEN
         return Usage(input_tokens=asked, output_tokens=output, total_tokens=asked + output)
 
-    def _take(self, caller: ApiKey | None, amounts: Mapping[str, int]) -> None:
+    def _take(self, caller: Caller, amounts: Mapping[str, int]) -> None:
         """All of it or nothing; nothing awaits in between."""
-        wanted = [(w, min(amounts[w.kind], w.amount)) for w in self._windows(caller) if w.kind in amounts]
+        now = time.time()
+        wanted = [(w, min(amounts[w.kind], w.amount)) for w in caller.windows if w.kind in amounts]
         for window, amount in wanted:
-            if not self._counts.has_room(window.key, window.amount, window.expiry, amount):
+            if not self._counts.has_room(window.key, window.amount, window.expiry, amount, now):
                 raise self._exhausted(window, caller)
         for window, amount in wanted:
-            self._counts.add(window.key, window.expiry, amount)
+            self._counts.add(window.key, window.expiry, amount, now)
 
-    def _windows(self, caller: ApiKey | None) -> tuple[Window, ...]:
-        """A caller's limits, looked up once: what `limits` does to build a key costs more than counting."""
-        own = caller.limits if caller is not None else {}
-        known = (name := _name(caller)), tuple(own.items())
-        if known not in self._known:
-            self._known[known] = tuple(
-                Window(kind, item, item.key_for(kind, name), item.amount, item.get_expiry())
-                for kind, found in windows({**self._default, **own}).items()
-                for item in found
-            )
-        return self._known[known]
+    def _caller(self, key: ApiKey | None) -> Caller:
+        """Looked up once, until the key has other limits: what `limits` does to name a window costs more than
+        counting."""
+        id, own = (key.id, key.limits) if key is not None else (_ANYONE, _NOTHING_OWN)
+        known = self._callers.get(id)
+        if known is None or known.limits is not own:
+            found = [(kind, item) for kind, items in windows({**self._default, **own}).items() for item in items]
+            made = [Window(kind, item, item.key_for(kind, id), item.amount, item.get_expiry()) for kind, item in found]
+            known = self._callers[id] = Caller(id, own, tuple(made))
+        return known
 
     def _series(self, name: str) -> tuple[Series, Series]:
         """What a caller's tokens and dollars are added to, looked up once."""
@@ -146,10 +159,10 @@ class Spending:
             self._known_series[name] = tokens, usd
         return self._known_series[name]
 
-    def _exhausted(self, window: Window, caller: ApiKey | None) -> Exhausted:
+    def _exhausted(self, window: Window, caller: Caller) -> Exhausted:
         kind, item = window.kind, window.item
-        METERS.record(BUDGET_REFUSED, 1, caller=_name(caller), kind=kind)
-        wait = max(1, math.ceil(self._limiter.get_window_stats(item, kind, _name(caller)).reset_time - time.time()))
+        METERS.record(BUDGET_REFUSED, 1, caller=caller.id, kind=kind)
+        wait = max(1, math.ceil(self._limiter.get_window_stats(item, kind, caller.id).reset_time - time.time()))
         amount = f"{item.amount / MILLIONTHS:g}" if kind == "usd" else f"{item.amount}"
         span = f"{item.multiples} {item.GRANULARITY.name}"
         return Exhausted(f"{amount} {kind} per {span} are used up: try again in {wait} s.", retry_after=wait)
@@ -164,7 +177,3 @@ def _used(answer: Answer, characters: int) -> dict[str, int]:
     if answer.usage.total_tokens is not None:
         return _amounts(answer.usage, answer.cost_usd)
     return _amounts(Usage(total_tokens=(characters + len(answer.text or "")) // _CHARACTERS_A_TOKEN), answer.cost_usd)
-
-
-def _name(caller: ApiKey | None) -> str:
-    return caller.id if caller is not None else "anyone"
