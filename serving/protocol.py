@@ -7,7 +7,8 @@ uvicorn waits for ever for the first request of a connection; a thousand callers
 thousand connections. Bodies are the guard's matter.
 
 uvicorn writes a response's head and then its body, and uvloop hands each write to the system at once. Here both are one
-write, which also wakes the caller once instead of twice.
+write, which also wakes the caller once instead of twice; and all heads, uvicorn's own refusals too, have the security
+headers.
 """
 
 from __future__ import annotations
@@ -19,40 +20,53 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 32_768
+_CONTINUE = b"HTTP/1.1 100 "
+_SECURITY = (
+    b"x-content-type-options: nosniff\r\nx-frame-options: DENY\r\nreferrer-policy: no-referrer\r\n"
+    b"cache-control: no-store\r\n"
+)
 
 
-class HeadWithBody:
-    """A connection's transport. The head of a response that says how long its body is waits for the body's first part,
-    or for the end of a response that has none."""
+class ResponseTransport:
+    """A connection's transport, as far as uvicorn writes responses to it. Each head gets the security headers; one that
+    says how long its body is waits for the body, or for the end of a response that has none."""
 
-    __slots__ = ("_head", "_transport")
+    __slots__ = ("_head", "_head_is_due", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._head = b""
+        self._head_is_due = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """As the transport's, but for a head."""
+        """Write, or keep a head."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
-        elif data.startswith(b"HTTP/1.1 ") and b"\r\ncontent-length: " in data:
-            self._head = data
+        elif self._head_is_due and not data.startswith(_CONTINUE):
+            self._head_is_due = False
+            at = data.find(b"\r\n\r\n") + 2
+            head = b"%b%b%b" % (data[:at], _SECURITY, data[at:])
+            if b"\r\ncontent-length: " in data and at + 2 == len(data):
+                self._head = head
+            else:
+                self._transport.write(head)
         else:
             self._transport.write(data)
 
-    def flush(self) -> None:
-        """Nothing follows the head."""
+    def end_response(self) -> None:
+        """What is written next is a head again."""
+        self._head_is_due = True
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head)
 
     def close(self) -> None:
         """Once everything is written."""
-        self.flush()
+        self.end_response()
         self._transport.close()
 
 
@@ -66,7 +80,7 @@ class PatientHttp(HttpToolsProtocol):
     _scope_before = 0
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(HeadWithBody(transport))  # type: ignore[arg-type]
+        super().connection_made(ResponseTransport(transport))  # type: ignore[arg-type]
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,7 +115,7 @@ class PatientHttp(HttpToolsProtocol):
             self.cycle.scope["state"]["body_is_here"] = True
 
     def on_response_complete(self) -> None:
-        self.transport.flush()  # type: ignore[attr-defined]
+        self.transport.end_response()  # type: ignore[attr-defined]
         super().on_response_complete()
 
     def _await_head(self) -> None:

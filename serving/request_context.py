@@ -1,4 +1,4 @@
-"""What every request carries: an id, a trace, the release that answered it, and the security headers of its response.
+"""What every request carries: an id, a trace, and the release that answered it.
 
 Pure ASGI, because Starlette's BaseHTTPMiddleware costs milliseconds. A route notes the release by `note_release`; the
 headers then go out with whatever the response turns out to be, an error included.
@@ -25,12 +25,6 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
 _MASKER = Masker()
 _READ = {b"x-request-id", b"traceparent", b"tracestate"}
-_SECURITY = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-)
 
 
 class RequestContext:
@@ -53,7 +47,6 @@ class RequestContext:
                 status = message["status"]
                 message["headers"] = [
                     *message["headers"],
-                    *_SECURITY,
                     (b"x-request-id", state["request_id"].encode()),
                     *state["release_headers"],
                 ]

@@ -1,0 +1,161 @@
+"""What goes out on a connection: a response as one write, with the security headers, and nothing is kept back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from serving.protocol import PatientHttp
+
+ASKED = b"GET / HTTP/1.1\r\nhost: me\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """Keeps each write."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 5000), "sockname": ("127.0.0.1", 80)})
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.writes.append(bytes(data))
+
+    def writelines(self, list_of_data: object) -> None:
+        self.write(b"".join(list_of_data))  # type: ignore[call-overload]
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def written(app: ASGIApp, *pieces: bytes) -> tuple[list[bytes], bool]:
+    """The writes that an app's answers to these bytes became, and whether the connection was closed."""
+
+    async def talk() -> tuple[list[bytes], bool]:
+        wire = Wire()
+        config = Config(app, log_config=None, server_header=False, date_header=False)
+        config.load()
+        protocol = PatientHttp(config, ServerState(), {})
+        protocol.connection_made(wire)
+        for piece in pieces:
+            protocol.data_received(piece)
+            for _ in range(8):
+                await asyncio.sleep(0)
+        closed = wire.closed
+        protocol.connection_lost(None)
+        return wire.writes, closed
+
+    return asyncio.run(talk())
+
+
+def answering(*parts: bytes, status: int = 200, length: int | None = None) -> ASGIApp:
+    headers = [(b"content-length", str(length).encode())] if length is not None else []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for part in parts:
+            await asyncio.sleep(0)
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+def head_of(response: bytes) -> dict[bytes, bytes]:
+    head, _, _ = response.partition(b"\r\n\r\n")
+    return dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+
+
+def test_head_and_body_are_one_write_with_the_security_headers() -> None:
+    writes, closed = written(answering(b"four", length=4), ASKED)
+    assert writes[0].endswith(b"\r\n\r\nfour")
+    assert not closed
+    head = head_of(writes[0])
+    assert head[b"content-length"] == b"4"
+    assert head[b"x-content-type-options"] == b"nosniff"
+    assert head[b"x-frame-options"] == b"DENY"
+    assert head[b"referrer-policy"] == b"no-referrer"
+    assert head[b"cache-control"] == b"no-store"
+
+
+def test_the_head_of_a_stream_goes_out_before_its_first_part() -> None:
+    writes, _ = written(answering(b"one", b"HTTP/1.1 200 OK\r\n\r\n"), ASKED)
+    assert writes[0].startswith(b"HTTP/1.1 200 OK\r\n")
+    assert head_of(writes[0])[b"transfer-encoding"] == b"chunked"
+    assert b"nosniff" in writes[0]
+    assert b"".join(writes[1:]) == b"3\r\none\r\n13\r\nHTTP/1.1 200 OK\r\n\r\n\r\n0\r\n\r\n"
+
+
+def test_a_body_that_looks_like_a_head_is_a_body() -> None:
+    looks = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"
+    writes, _ = written(answering(looks, looks, length=2 * len(looks)), ASKED)
+    assert b"".join(writes).partition(b"\r\n\r\n")[2] == looks + looks
+
+
+@pytest.mark.parametrize("asked", [ASKED, ASKED.replace(b"GET", b"HEAD")])
+def test_a_response_without_a_body_is_not_kept_back(asked: bytes) -> None:
+    writes, _ = written(answering(length=0), asked)
+    assert writes[0].endswith(b"\r\n\r\n")
+    assert head_of(writes[0])[b"content-length"] == b"0"
+
+
+def test_to_head_the_length_is_told_and_no_body_sent() -> None:
+    writes, _ = written(answering(b"four", length=4), ASKED.replace(b"GET", b"HEAD"))
+    assert b"".join(writes).endswith(b"\r\n\r\n")
+    assert head_of(writes[0])[b"content-length"] == b"4"
+
+
+def test_answers_follow_one_another_on_a_connection_however_the_requests_come() -> None:
+    for pieces in ([ASKED, ASKED], [ASKED + ASKED], [ASKED + ASKED[:9], ASKED[9:]]):
+        writes, _ = written(answering(b"four", length=4), *pieces)
+        assert b"".join(writes).count(b"\r\n\r\nfour") == 2
+        assert b"".join(writes).count(b"nosniff") == 2
+
+
+def test_an_app_that_breaks_between_head_and_body_closes_the_connection() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+
+    writes, closed = written(app, ASKED)
+    assert closed
+    assert head_of(b"".join(writes))[b"content-length"] == b"4"
+
+
+def test_continue_is_no_response() -> None:
+    asked = b"POST / HTTP/1.1\r\nhost: me\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
+    writes, _ = written(answering(b"four", length=4), asked, b"hi")
+    assert writes[0] == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert b"nosniff" in writes[1]
+    assert writes[1].endswith(b"\r\n\r\nfour")
+
+
+def test_what_uvicorn_refuses_itself_has_the_security_headers_too() -> None:
+    writes, closed = written(answering(), b"nonsense\r\n\r\n")
+    assert closed
+    assert writes[0].startswith(b"HTTP/1.1 400 ")
+    assert head_of(writes[0])[b"x-frame-options"] == b"DENY"
+    assert writes[0].endswith(b"\r\n\r\nInvalid HTTP request received.")
+
+
+def test_how_much_came_with_a_head_is_told_only_where_it_came_in_one_piece() -> None:
+    told: list[int | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append(scope["state"].get("head_bytes_at_most"))
+        await answering(b"four", length=4)(scope, receive, send)
+
+    written(app, ASKED, ASKED[:9], ASKED[9:], ASKED + ASKED[:9], ASKED[9:])
+    assert told == [len(ASKED), None, len(ASKED) + 9, None]
