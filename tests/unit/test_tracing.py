@@ -41,6 +41,18 @@ def test_outside_of_a_request_a_step_does_nothing() -> None:
     assert tracing.current() is None
 
 
+def test_ids_come_in_the_order_of_time_and_share_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spool's index of requests relies on the first, sampling and strangers' joins on the second."""
+    ids = []
+    for now in (1_700_000_000_000_000_000, 1_700_000_000_001_000_000, 1_800_000_000_000_000_000):
+        monkeypatch.setattr(tracing.time, "time_ns", lambda now=now: now)
+        ids.append(tracing.begin("POST").trace_id)
+    assert ids == sorted(ids)
+    assert all(0 < each < 1 << 128 for each in ids)
+    assert len({each % (1 << 80) for each in ids}) == 3
+    assert int(f"{ids[0]:032x}"[:12], 16) == 1_700_000_000_000
+
+
 def test_steps_stand_below_the_one_that_was_open() -> None:
     trace = tracing.begin("POST")
     with span("ask") as ask, pytest.raises(ValueError, match="no"), span("try", provider="gemini"):
