@@ -1,16 +1,11 @@
 """From examined rows to what must change in the tables. DataFrames in, DataFrames out; nothing is written here.
 
 `seen` is the light side of the examination (place, reason, id, hash, fresh); the `book` has one row a document id, of
-the input and of the tables together, and answers all questions about change. The `tally` tells without it whether there
-is any change at all.
+the input and of the tables together, and answers all questions about change.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as f
 
@@ -28,48 +23,12 @@ _COUNTS = {
     "unchanged": f"{_TAKEN} AND NOT fresh",
     "deleted": f"held AND NOT ({_TAKEN})",
 }
-_FINGERPRINT = "CAST(conv(substr(document_hash, 1, 16), 16, 10) AS DECIMAL(20, 0))"
-_ROW = "CAST(xxhash64(file, block, line, document_hash, reason, sentence, raw) AS DECIMAL(20, 0))"
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Rows by what became of them: `rejected` by reason, and those that may be documents: how many, how many of them
-    fresh, and the sum of their fingerprints. `rows`: the same for the same rows at the same places."""
-
-    rejected: dict[str, int]
-    accepted: int
-    fresh: int
-    sum: int
-    rows: str
-
-    @property
-    def read(self) -> int:
-        """All rows."""
-        return self.accepted + sum(self.rejected.values())
-
-    def is_exactly(self, known: NDArray[np.uint64]) -> bool:
-        """Whether the accepted rows are the known documents, each once. A hash covers the id, so then none is new,
-        changed, deleted, repeated or in conflict with another."""
-        alike = self.accepted == len(known) and self.sum % (1 << 64) == int(known.sum(dtype=np.uint64))
-        return alike and not self.fresh
 
 
 def light(staged: DataFrame) -> DataFrame:
     """The columns that counting needs, of raw rows alone."""
-    rows = staged.where("written IS NULL")
+    rows = staged.where("file IS NOT NULL")
     return rows.select(*PLACE, "reason", "document_id", "document_hash", "text_hash", "signature", "fresh", "part")
-
-
-def tally(staged: DataFrame) -> Tally:
-    """Count all raw rows, in one small job."""
-    sums = f.count("*"), f.count_if("fresh"), f.sum(f.expr(_FINGERPRINT)), f.sum(f.expr(_ROW))
-    counted = staged.where("written IS NULL").groupBy("reason").agg(*sums)
-    found = {reason: tuple(counts) for reason, *counts in counted.collect()}
-    read, places = (sum(int(counts[at]) for counts in found.values()) for at in (0, 3))
-    accepted, fresh, total, _ = found.pop(None, (0, 0, 0, 0))
-    rejected = {reason: counts[0] for reason, counts in sorted(found.items())}
-    return Tally(rejected, accepted, fresh, int(total), f"{read}/{places}")
 
 
 def book(seen: DataFrame, held: DataFrame | None) -> DataFrame:

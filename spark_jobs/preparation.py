@@ -23,7 +23,6 @@ from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
 from mlflow_project.telemetry.meters import METERS
 from spark_jobs import changes, delta_log, tables
-from spark_jobs.changes import Tally
 from spark_jobs.cutting import Cutter
 from spark_jobs.examination import NUMBERED, Examiner, number
 from spark_jobs.lease import one_writer
@@ -32,6 +31,7 @@ from spark_jobs.raw import Form, Raw, read_raw
 from spark_jobs.staging import Stager, stage
 from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
+from spark_jobs.tally import Tally
 from spark_jobs.upkeep import Change, MayCommit, Standing, Upkeep, keep_quarantine, standing
 
 _LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID, *changes.DROPPED)
@@ -99,12 +99,10 @@ def _prepared(
     stager = _stager(request, raw, upkeep)
     known = spark.sparkContext.broadcast(before.known)
     staged = stage(raw, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
-    written = upkeep.put(staged.where("written IS NOT NULL").select("written.*"))
-    few = staged.coalesce(spark.sparkContext.defaultParallelism)  # light rows need no task a file
-    seen = changes.light(few)
+    seen = changes.light(staged.coalesce(spark.sparkContext.defaultParallelism))  # light rows need no task a file
     book = None
     try:
-        tally = changes.tally(few)
+        written, tally = upkeep.told(staged)
         if not (before.fits and request.quality.duplicates == "keep" and tally.is_exactly(before.known)):
             book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
         counts = _counts(tally, book)

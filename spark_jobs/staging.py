@@ -1,15 +1,17 @@
 """The one pass over raw rows: each becomes a document, a known document, or a rejection; new documents are cut, and
 they and their chunks are written to files that no commit names yet.
 
-Runs on executors. In: raw rows, some at a time. Out: batches of `STAGED`: a light row for each raw row, and
-a row for each file that was written (`written`; all other columns are None there).
+Runs on executors. In: raw rows, some at a time. Out: batches of `STAGED`: a light row for each raw row, a row for each
+file that was written (`written`), and one with the counts of the task (`tally`, as JSON: a map would cost each row);
+all other columns are None there.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -27,9 +29,11 @@ from spark_jobs.examination import EXAMINED, Examiner, examined, new_among
 from spark_jobs.folders import Folder
 from spark_jobs.raw import Raw
 from spark_jobs.rows import Row
-from spark_jobs.table_files import WRITTEN, TableFile, Written
+from spark_jobs.table_files import WRITTEN, TableFile
+from spark_jobs.tally import Tally, tally
 
-_SCHEMA = pa.schema([*EXAMINED, ("part", pa.string()), ("written", pa.struct(list(WRITTEN)))])
+_TOLD = [("written", pa.struct(list(WRITTEN))), ("tally", pa.string())]
+_SCHEMA = pa.schema([*EXAMINED, ("part", pa.string()), *_TOLD])
 STAGED = from_arrow_schema(_SCHEMA)
 MOST_FILE_BYTES = 64 << 20
 """A file is closed above this: input that cannot be split, gzip for one, still makes files of a good size."""
@@ -57,7 +61,7 @@ def stage(raw: Raw, stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> Dat
 
 def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> Iterator[pa.RecordBatch]:
     _spare_the_collector()
-    parts = _Parts(stager)
+    parts, counts = _Parts(stager), Tally()
     for some in rows:
         found = [stager.examiner.find(place, value) for place, value in some]
         documents = [each for _, _, each in found if isinstance(each, Document)]
@@ -65,11 +69,13 @@ def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[n
         fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
         parts.write([each for each in documents if each.document_hash in fresh])
         columns = examined(found, fresh, stager.examiner)
+        counts += tally(pa.RecordBatch.from_arrays(columns, schema=EXAMINED))
         names = pa.array([parts.name if is_new else None for is_new in columns[-1].to_pylist()], pa.string())
-        nothing = pa.nulls(len(found), _SCHEMA.field("written").type)
-        yield pa.RecordBatch.from_arrays([*columns, names, nothing], schema=_SCHEMA)
+        nothing = [pa.nulls(len(found), kind) for _, kind in _TOLD]
+        yield pa.RecordBatch.from_arrays([*columns, names, *nothing], schema=_SCHEMA)
         yield from parts.full()
     yield from parts.close()
+    yield _told([{"tally": json.dumps(asdict(counts))}])
 
 
 def _spare_the_collector() -> None:
@@ -114,7 +120,7 @@ class _Parts:
         closed = [file.close() for file in (self._chunks, self._documents) if file]
         written = [each for each in closed if each]
         if written:
-            yield _told(written)
+            yield _told([{"written": each._asdict()} for each in written])
 
     def _begin(self) -> None:
         self._number += 1
@@ -125,6 +131,5 @@ class _Parts:
         self._documents = TableFile(own, self.name, "document_id") if own else None
 
 
-def _told(written: list[Written]) -> pa.RecordBatch:
-    rows: list[dict[str, Any]] = [{"written": each._asdict()} for each in written]
+def _told(rows: list[dict[str, Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=_SCHEMA)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 from pyspark.sql.types import StructType
 
@@ -27,6 +27,7 @@ from spark_jobs.folders import folder
 from spark_jobs.sweeping import Sweep
 from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
+from spark_jobs.tally import Tally
 from spark_jobs.transactions import Transaction
 
 _VERSION, _CHUNKS, _QUARANTINE, _ROWS = "chunks_version", "chunks", "quarantine_version", "rows"
@@ -103,17 +104,26 @@ class Upkeep:
         for file in written:
             hadoop_files.remove(self._spark, f"{file.folder}/{file.name}")
 
-    def put(self, rows: DataFrame) -> list[Written]:
-        """Files that workers wrote; those that only the driver can write are written now."""
-        if all(each.way != "driver" for each in self.folders.values()):
-            return [Written(*row) for row in rows.collect()]
-        written = []
-        for row in rows.toLocalIterator():
-            file = Written(*row)
-            if file.content is not None:
-                hadoop_files.write(self._spark, f"{file.folder}/{file.name}", file.content)
-            written.append(file._replace(content=None))
-        return written
+    def told(self, staged: DataFrame) -> tuple[list[Written], Tally]:
+        """Run the pass: the files that workers wrote, and how many rows came to what."""
+        written, counts = [], Tally()
+        for file, some in self._rows(staged.where("file IS NULL").select("written", "tally")):
+            if file is None:
+                counts += Tally(**json.loads(some))
+            else:
+                written.append(self._put(Written(*file)))
+        return written, counts
+
+    def _rows(self, rows: DataFrame) -> Iterator[Row]:
+        """Of one partition after another, where they bring whole files."""
+        whole_files = any(each.way == "driver" for each in self.folders.values())
+        return iter(rows.toLocalIterator() if whole_files else rows.collect())
+
+    def _put(self, file: Written) -> Written:
+        """What only the driver can write is written now."""
+        if file.content is not None:
+            hadoop_files.write(self._spark, f"{file.folder}/{file.name}", file.content)
+        return file._replace(content=None)
 
     def _ready(self, table: _Table, change: Change, outdated: DataFrame | None) -> tuple[list[Written], dict[str, int]]:
         """The files to add and to take out; those that hold what must go are written again without it."""
@@ -129,7 +139,7 @@ class Upkeep:
         everywhere = outdated.toArrow().column(0).combine_chunks() if outdated is not None and live else None
         ids = {**swept, **dict.fromkeys(live, everywhere)}
         sweep = Sweep(self.folders[table.address], table.key, table.columns, self.run, ids)
-        again = self.put(sweeping.swept(self._spark, sweep))
+        again = [self._put(Written(*row)) for row in self._rows(sweeping.swept(self._spark, sweep))]
         self.discard([file for file in written if file.name in swept])
         return [*kept, *again], live
 

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from collections.abc import Sequence
+
+import pyarrow as pa
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_project.rules.chunking.records import document
-from spark_jobs.changes import Tally
-from spark_jobs.examination import fingerprints
+from mlflow_project.rules.chunking.records import Fields, document
+from spark_jobs.examination import EXAMINED, Examiner, examined, fingerprints
+from spark_jobs.rows import Row
+from spark_jobs.tally import Tally, tally
 
+EXAMINER = Examiner(Fields(), False, "")
 HASHES = [document(f"d{n}", "", f"Text of {n}.").document_hash for n in range(6)]
+LINES = [b'{"id": "d%d", "text": "Text of %d."}' % (n, n) for n in range(6)]
 
 
-def tally(hashes: list[str], fresh: int = 0) -> Tally:
-    return Tally({"not_json": 1}, len(hashes), fresh, sum(int(each[:16], 16) for each in hashes), "")
+def counted(rows: Sequence[Row], fresh: Sequence[str] = ()) -> Tally:
+    found = [EXAMINER.find(place, value) for place, value in rows]
+    return tally(pa.RecordBatch.from_arrays(examined(found, set(fresh), EXAMINER), schema=EXAMINED))
 
 
-@given(st.lists(st.sampled_from(HASHES), max_size=8), st.sets(st.sampled_from(HASHES)))
-def test_only_the_known_documents_each_once_in_any_order_are_the_same(rows: list[str], known: set[str]) -> None:
-    assert tally(rows).is_exactly(fingerprints(list(known))) == (sorted(rows) == sorted(known))
-    assert not tally(rows, fresh=1).is_exactly(fingerprints(rows))
+def placed(lines: Sequence[bytes]) -> list[Row]:
+    return [(("file", 0, number), line) for number, line in enumerate(lines)]
+
+
+@settings(deadline=None)  # the first one imports Arrow
+@given(st.lists(st.sampled_from(range(6)), max_size=8), st.sets(st.sampled_from(HASHES)), st.integers(0, 8))
+def test_only_the_known_documents_each_once_in_any_order_are_the_same(
+    numbers: list[int], known: set[str], cut: int
+) -> None:
+    rows = placed([*(LINES[n] for n in numbers), b"broken"])
+    hashes = [HASHES[n] for n in numbers]
+    one, other = counted(rows[:cut]), counted(rows[cut:])
+    both = one + other
+    assert both == other + one
+    assert both.is_exactly(fingerprints(list(known))) == (sorted(hashes) == sorted(known))
+    assert not counted(rows, fresh=HASHES).is_exactly(fingerprints(hashes)) or not hashes
+    assert (both.accepted, both.rejected) == (len(hashes), {"not_json": 1})
+
+
+def test_what_rows_say_and_where_they_stand_is_told_apart_and_new_documents_are_not() -> None:
+    rows = placed([*LINES[:2], b"broken"])
+    same = counted(rows, fresh=HASHES[:2])
+    assert (same.fresh, same.rows) == (2, counted(rows).rows)
+    others = [placed([*LINES[:2], b"broken too"]), placed([LINES[1], LINES[0], b"broken"]), rows[:2]]
+    assert len({same.rows, *(counted(each).rows for each in others)}) == 4
