@@ -83,7 +83,7 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
         raw = read_raw(spark, request.source, request.form, request.fields.id)
         check_output(spark, at)
         upkeep = Upkeep(spark, at)
-        before = standing(spark, at, request.splitter.name)
+        before = standing(spark, at, upkeep.folders[at.documents], request.splitter.name)
         say(f"Reading {request.source} ({raw.form}); {len(before.known):,} documents are prepared already.")
         counts = _prepared(spark, request, raw, upkeep, before, _both(may_commit, still_ours))
         done = {

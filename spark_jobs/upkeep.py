@@ -20,10 +20,11 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 from pyspark.sql.types import StructType
 
+from mlflow_project.adapters.delta_tables import open_table, read
 from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import delta_log, hadoop_files, sweeping, tables
 from spark_jobs.examination import fingerprints
-from spark_jobs.folders import folder
+from spark_jobs.folders import Folder, folder
 from spark_jobs.sweeping import Sweep
 from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
@@ -161,8 +162,8 @@ class _Table:
             self.next.commit(self.key, added, removed, note)
 
 
-def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
-    """Look at the tables.
+def standing(spark: SparkSession, at: Tables, documents: Folder, splitter: str) -> Standing:
+    """Look at the tables; `documents` is the folder of theirs.
 
     Raises:
         InvalidData: they were made with another splitter.
@@ -171,11 +172,11 @@ def standing(spark: SparkSession, at: Tables, splitter: str) -> Standing:
     if chunks_version is None:
         return Standing(None, fingerprints([]))
     prepared = _chunked(spark, at) if documents_version is None else _documented(spark, at)
-    hashes, others = prepared.select("document_hash", f.nullif("splitter", f.lit(splitter))).toArrow().columns
-    made_with = next(iter(others.drop_null()), None)
+    hashes, splitters = _manifest(prepared, documents, documents_version).columns
+    made_with = next((each for each in splitters.unique().to_pylist() if each not in (splitter, None)), None)
     if made_with is not None:
         raise InvalidData(
-            f"{at.chunks} was made with splitter {made_with.as_py()!r}, and this run asks for {splitter!r}: chunks of "
+            f"{at.chunks} was made with splitter {made_with!r}, and this run asks for {splitter!r}: chunks of "
             "two kinds do not mix. Use the same size, overlap and unit, or another output path."
         )
     noted = {} if documents_version is None else delta_log.note(spark, at.documents, documents_version)
@@ -220,6 +221,15 @@ def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> i
         f"No run left {at.chunks} at version {chunks_version}: name a version that a run of llm_data_prep.py "
         "told, or none for the newest."
     )
+
+
+def _manifest(prepared: DataFrame, documents: Folder, version: int | None) -> pa.Table:
+    """Hash and splitter of what is prepared. Asked of delta-rs where it gets in: it has read them before Spark has
+    planned how to."""
+    if version is None or documents.way == "driver":
+        return prepared.select("document_hash", "splitter").toArrow()
+    opened = open_table(documents.address, version)
+    return read("SELECT document_hash, splitter FROM documents", {"documents": opened})
 
 
 def _documented(spark: SparkSession, at: Tables) -> DataFrame:

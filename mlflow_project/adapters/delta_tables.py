@@ -41,15 +41,23 @@ def ask(query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         InvalidData: the query is wrong. NotFound: a table that it names does not exist.
     """
     names = {address: f"table_{number}" for number, address in enumerate(dict.fromkeys(_TABLE.findall(query)))}
-    found = batches(
-        _TABLE.sub(lambda match: names[match[1]], query), {name: open_table(at) for at, name in names.items()}
-    )
+    found = read(_TABLE.sub(lambda match: names[match[1]], query), {name: open_table(at) for at, name in names.items()})
     columns = list(found.schema.names)
+    rows = [tuple(_plain(row[name]) for name in columns) for batch in found.to_batches() for row in batch.to_pylist()]
+    return columns, rows
+
+
+def read(query: str, tables: Mapping[str, DeltaTable]) -> pa.Table:
+    """Run a query over opened tables; the whole answer.
+
+    Raises:
+        InvalidData: the query is wrong, or a table cannot be read. Unavailable: the store does not answer.
+    """
+    found = batches(query, tables)
     try:
-        rows = [tuple(_plain(row[name]) for name in columns) for batch in found for row in batch.to_pylist()]
+        return found.read_all()
     except (pa.ArrowException, OSError) as error:  # some mistakes show only in the rows: a division by zero
         raise _translated("The query", error) from error
-    return columns, rows
 
 
 def batches(query: str, tables: Mapping[str, DeltaTable]) -> pa.RecordBatchReader:

@@ -156,6 +156,21 @@ def test_an_unchanged_corpus_is_counted_also_where_the_last_commit_notes_less_th
     assert (again.unchanged, again.chunks, versions(tmp_path)) == (1, counts.chunks, before)
 
 
+def test_a_document_that_another_writer_marked_as_deleted_comes_back_and_is_known_from_then_on(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    rows = [document(number) for number in range(4)]
+    prepared(rows)
+    documents = f"delta.`{tmp_path}/chunks_documents`"
+    spark.sql(f"ALTER TABLE {documents} SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)")
+    spark.sql(f"DELETE FROM {documents} WHERE document_id = 'd1'")
+    again = prepared(rows)
+    assert (again.unchanged, again.changed) == (3, 1)
+    before = versions(tmp_path)
+    assert (prepared(rows).unchanged, versions(tmp_path)) == (4, before)
+    assert [row["document_id"] for row in rows_of(tmp_path / "chunks_documents")] == ["d0", "d1", "d2", "d3"]
+
+
 def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> None:
     prepared([document(number) for number in range(20)])
     before = {row["chunk_id"]: row["processed_at"] for row in rows_of(tmp_path / "chunks")}
