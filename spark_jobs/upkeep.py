@@ -98,7 +98,10 @@ class Upkeep:
 
     def count(self) -> int:
         """The chunks that there are now."""
-        return int(tables.read(self._spark, self.chunks.address).count())
+        if self.folders[self.chunks.address].way == "driver":
+            return int(tables.read(self._spark, self.chunks.address).count())
+        opened = open_table(self.chunks.address)
+        return int(read("SELECT count(*) FROM chunks", {"chunks": opened}).column(0)[0].as_py())
 
     def discard(self, written: Sequence[Written]) -> None:
         """Take files away that no commit will name."""
