@@ -20,7 +20,6 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 from pyspark.sql.types import StructType
 
-from mlflow_project.adapters.delta_tables import open_table, read
 from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import delta_log, hadoop_files, sweeping, tables
 from spark_jobs.examination import fingerprints
@@ -98,10 +97,8 @@ class Upkeep:
 
     def count(self) -> int:
         """The chunks that there are now."""
-        if self.folders[self.chunks.address].way == "driver":
-            return int(tables.read(self._spark, self.chunks.address).count())
-        opened = open_table(self.chunks.address)
-        return int(read("SELECT count(*) FROM chunks", {"chunks": opened}).column(0)[0].as_py())
+        told = self.folders[self.chunks.address].ask("SELECT count(*) FROM here")
+        return int(told[0][0].as_py() if told is not None else tables.read(self._spark, self.chunks.address).count())
 
     def discard(self, written: Sequence[Written]) -> None:
         """Take files away that no commit will name."""
@@ -227,12 +224,9 @@ def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> i
 
 
 def _manifest(prepared: DataFrame, documents: Folder, version: int | None) -> pa.Table:
-    """Hash and splitter of what is prepared. Asked of delta-rs where it gets in: it has read them before Spark has
-    planned how to."""
-    if version is None or documents.way == "driver":
-        return prepared.select("document_hash", "splitter").toArrow()
-    opened = open_table(documents.address, version)
-    return read("SELECT document_hash, splitter FROM documents", {"documents": opened})
+    """Hash and splitter of what is prepared."""
+    told = None if version is None else documents.ask("SELECT document_hash, splitter FROM here", version)
+    return told if told is not None else prepared.select("document_hash", "splitter").toArrow()
 
 
 def _documented(spark: SparkSession, at: Tables) -> DataFrame:

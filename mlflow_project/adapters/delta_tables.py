@@ -19,15 +19,17 @@ from mlflow_project.settings import StoreSettings, load
 _TABLE = re.compile(r"\bdelta\.`([^`]+)`", re.IGNORECASE)
 
 
-def open_table(address: str, version: int | None = None) -> DeltaTable:
-    """A table for reading, at its newest version unless one is named.
+def open_table(address: str, version: int | None = None, options: Mapping[str, str] | None = None) -> DeltaTable:
+    """A table for reading, at its newest version unless one is named. `options`: how delta-rs reaches an object store
+    that is not this stack's.
 
     Raises:
         NotFound: there is no such table. Unavailable: the store does not answer.
     """
-    remote = address.startswith(("s3://", "s3a://"))
+    if options is None and address.startswith(("s3://", "s3a://")):
+        options = storage_options()
     try:
-        return DeltaTable(address, version=version, storage_options=storage_options() if remote else None)
+        return DeltaTable(address, version=version, storage_options=dict(options) if options else None)
     except TableNotFoundError as error:
         raise NotFound(f"There is no Delta table at {address}.") from error
     except (DeltaError, OSError) as error:
@@ -64,12 +66,12 @@ def batches(query: str, tables: Mapping[str, DeltaTable]) -> pa.RecordBatchReade
     """Run a query over opened tables; the answer as a stream of Arrow batches.
 
     Raises:
-        InvalidData: the query is wrong.
+        InvalidData: the query is wrong, or a table has features that delta-rs does not know.
     """
     builder = QueryBuilder()
-    for name, opened in tables.items():
-        builder.register(name, opened)
     try:
+        for name, opened in tables.items():
+            builder.register(name, opened)
         return pa.RecordBatchReader.from_stream(builder.execute(query))
     except Exception as error:  # DataFusion's errors have no class of their own
         raise _translated("The query", error) from error
