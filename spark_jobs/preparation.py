@@ -31,7 +31,7 @@ from spark_jobs.raw import Form, Raw, read_raw
 from spark_jobs.staging import Stager, stage
 from spark_jobs.table_files import Written
 from spark_jobs.tables import Tables
-from spark_jobs.tally import Tally
+from spark_jobs.tally import Tally, all_differ
 from spark_jobs.upkeep import Change, MayCommit, Standing, Upkeep, keep_quarantine, standing
 
 _LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID, *changes.DROPPED)
@@ -102,10 +102,12 @@ def _prepared(
     seen = changes.light(staged.coalesce(spark.sparkContext.defaultParallelism))  # light rows need no task a file
     book = None
     try:
-        written, tally = upkeep.told(staged)
-        if not (before.fits and request.quality.duplicates == "keep" and tally.is_exactly(before.known)):
+        written, tally, ids = upkeep.told(staged)
+        found = _plainly(before, tally, ids) if request.quality.duplicates == "keep" else None
+        if found is None:
             book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
-        counts = _counts(tally, book)
+            found = changes.count(book)
+        counts = _counts(tally, found)
         say(f"{counts['read']:,} rows read: {counts['documents']:,} documents, {_rejected(counts):,} in quarantine.")
         _measure(request.output, counts)
         try:
@@ -119,12 +121,12 @@ def _prepared(
             numbered = raw.through(number, NUMBERED)
             rejected = changes.quarantine(staged, seen, late, numbered) if counts["quarantined"] else None
             keep_quarantine(spark, Tables(tables.address(request.output)).quarantine, rejected, may_commit)
-        if book is None or (before.fits and not (counts["new"] or counts["changed"] or counts["deleted"])):
+        if before.fits and not (counts["new"] or counts["changed"] or counts["deleted"]):
             say("Nothing changed: chunks and documents were not touched.")
             upkeep.discard(written)
             return {**counts, "chunks": upkeep.count() if before.chunks is None else before.chunks}
         say("Writing {new:,} new and {changed:,} changed documents, taking away {deleted:,}.".format_map(counts))
-        chunks = upkeep.apply(_change(counts, written, seen, book, before, late), tally.rows, may_commit)
+        chunks = upkeep.apply(_change(counts, written, seen, book, late), tally.rows, may_commit)
         return {**counts, "chunks": chunks}
     finally:
         for kept in (book, staged):
@@ -136,6 +138,13 @@ def _stager(request: Request, raw: Raw, upkeep: Upkeep) -> Stager:
     examiner = Examiner(request.fields, raw.form == "files", raw.base, request.quality)
     chunks, documents = upkeep.folders[upkeep.chunks.address], upkeep.folders[upkeep.documents.address]
     return Stager(examiner, Cutter(request.splitter), chunks, documents, upkeep.run, datetime.now(UTC))
+
+
+def _plainly(before: Standing, tally: Tally, ids: list[bytes]) -> dict[str, int] | None:
+    """What the pass alone tells of the documents; None: all rows must be looked at together."""
+    if before.fits and tally.is_exactly(before.known):
+        return {"unchanged": tally.accepted}
+    return {"new": tally.accepted} if before.held is None and all_differ(ids) else None
 
 
 def _book(seen: DataFrame, before: Standing, quality: Quality) -> DataFrame:
@@ -157,21 +166,20 @@ def _change(
     counts: dict[str, Any],
     written: list[Written],
     seen: DataFrame,
-    book: DataFrame,
-    before: Standing,
+    book: DataFrame | None,
     late: DataFrame | None,
 ) -> Change:
     strays: dict[str, list[str]] = {}
     if late is not None and written:
         for part, document_id in changes.strays(seen, late).collect():
             strays.setdefault(part, []).append(document_id)
-    replaces = before.held is not None and (counts["changed"] or counts["deleted"])
+    replaces = book is not None and (counts["changed"] or counts["deleted"])
     return Change(written, changes.outdated(book) if replaces else None, strays)
 
 
-def _counts(tally: Tally, book: DataFrame | None) -> dict[str, Any]:
-    """All but the chunks. No book: all documents are known and none is gone."""
-    found = Counter(changes.count(book) if book is not None else {"unchanged": tally.accepted})
+def _counts(tally: Tally, documents: dict[str, int]) -> dict[str, Any]:
+    """All but the chunks."""
+    found = Counter(documents)
     late = {each.value: found[each.value] for each in _LATE if found[each.value]}
     return {
         "read": tally.read,

@@ -2,8 +2,8 @@
 they and their chunks are written to files that no commit names yet.
 
 Runs on executors. In: raw rows, some at a time. Out: batches of `STAGED`: a light row for each raw row, a row for each
-file that was written (`written`), and one with the counts of the task (`tally`, as JSON: a map would cost each row);
-all other columns are None there.
+file that was written (`written`), and one with the counts of the task (`tally`, as JSON: a map would cost each row)
+and, where nothing is known yet, its documents' ids in short (`ids`); all other columns are None there.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from spark_jobs.folders import Folder
 from spark_jobs.raw import Raw
 from spark_jobs.rows import Row
 from spark_jobs.table_files import WRITTEN, TableFile
-from spark_jobs.tally import Tally, tally
+from spark_jobs.tally import Tally, short_ids, tally
 
-_TOLD = [("written", pa.struct(list(WRITTEN))), ("tally", pa.string())]
+_TOLD = [("written", pa.struct(list(WRITTEN))), ("tally", pa.string()), ("ids", pa.binary())]
 _SCHEMA = pa.schema([*EXAMINED, ("part", pa.string()), *_TOLD])
 STAGED = from_arrow_schema(_SCHEMA)
 MOST_FILE_BYTES = 64 << 20
@@ -61,11 +61,13 @@ def stage(raw: Raw, stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> Dat
 
 def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> Iterator[pa.RecordBatch]:
     _spare_the_collector()
-    parts, counts = _Parts(stager), Tally()
+    parts, counts, ids = _Parts(stager), Tally(), bytearray()
     for some in rows:
         found = [stager.examiner.find(place, value) for place, value in some]
         documents = [each for _, _, each in found if isinstance(each, Document)]
         new = new_among([each.document_hash for each in documents], known.value)
+        if not len(known.value):
+            ids += short_ids(each.document_id for each in documents)
         fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
         parts.write([each for each in documents if each.document_hash in fresh])
         columns = examined(found, fresh, stager.examiner)
@@ -75,7 +77,7 @@ def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[n
         yield pa.RecordBatch.from_arrays([*columns, names, *nothing], schema=_SCHEMA)
         yield from parts.full()
     yield from parts.close()
-    yield _told([{"tally": json.dumps(asdict(counts))}])
+    yield _told([{"tally": json.dumps(asdict(counts)), "ids": bytes(ids)}])
 
 
 def _spare_the_collector() -> None:

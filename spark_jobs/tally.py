@@ -1,12 +1,13 @@
 """What the pass counts on its way: rows by what became of them. Tasks tell it, the driver adds it up, and so knows
-without another job whether there is any change at all.
+without another job whether there is any change at all, and of a first run whether each id stands there once.
 
-In: examined rows, some at a time. Out: a `Tally`.
+In: examined rows, some at a time. Out: a `Tally`, and ids in short.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -65,6 +66,18 @@ def tally(rows: pa.RecordBatch) -> Tally:
     said = blake2b(rows.select(_SAID).serialize(), digest_size=8).digest()
     fresh = rows["fresh"].true_count
     return Tally(found, accepted, fresh, _total(known_by), int.from_bytes(said) % _SUMS)
+
+
+def short_ids(ids: Iterable[str]) -> bytes:
+    """Eight bytes an id."""
+    return b"".join([blake2b(each.encode(), digest_size=8).digest() for each in ids])
+
+
+def all_differ(ids: Iterable[bytes]) -> bool:
+    """Whether no id stands twice in what `short_ids` made of them. Two that look alike in short are rare, and said to
+    be the same."""
+    every = np.frombuffer(b"".join(ids), np.uint64)
+    return len(np.unique(every)) == len(every)
 
 
 def _total(hashes: NDArray[np.uint64]) -> int:

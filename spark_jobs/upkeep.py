@@ -105,15 +105,16 @@ class Upkeep:
         for file in written:
             hadoop_files.remove(self._spark, f"{file.folder}/{file.name}")
 
-    def told(self, staged: DataFrame) -> tuple[list[Written], Tally]:
-        """Run the pass: the files that workers wrote, and how many rows came to what."""
-        written, counts = [], Tally()
-        for file, some in self._rows(staged.where("file IS NULL").select("written", "tally")):
+    def told(self, staged: DataFrame) -> tuple[list[Written], Tally, list[bytes]]:
+        """Run the pass: the files that workers wrote, how many rows came to what, and ids in short."""
+        written, counts, ids = [], Tally(), []
+        for file, some, its_ids in self._rows(staged.where("file IS NULL").select("written", "tally", "ids")):
             if file is None:
                 counts += Tally(**json.loads(some))
+                ids.append(bytes(its_ids))
             else:
                 written.append(self._put(Written(*file)))
-        return written, counts
+        return written, counts, ids
 
     def _rows(self, rows: DataFrame) -> Iterator[Row]:
         """Of one partition after another, where they bring whole files."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mlflow_project.rules.chunking.records import Fields, document
 from spark_jobs.examination import EXAMINED, Examiner, examined, fingerprints
 from spark_jobs.rows import Row
-from spark_jobs.tally import Tally, tally
+from spark_jobs.tally import Tally, all_differ, short_ids, tally
 
 EXAMINER = Examiner(Fields(), False, "")
 HASHES = [document(f"d{n}", "", f"Text of {n}.").document_hash for n in range(6)]
@@ -48,3 +48,9 @@ def test_what_rows_say_and_where_they_stand_is_told_apart_and_new_documents_are_
     assert (same.fresh, same.rows) == (2, counted(rows).rows)
     others = [placed([*LINES[:2], b"broken too"]), placed([LINES[1], LINES[0], b"broken"]), rows[:2]]
     assert len({same.rows, *(counted(each).rows for each in others)}) == 4
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=8), st.integers(0, 8))
+def test_an_id_that_stands_twice_is_found_whatever_task_it_stands_in(ids: list[str], cut: int) -> None:
+    assert all_differ([short_ids(ids[:cut]), short_ids(ids[cut:]), b""]) == (len(ids) == len(set(ids)))
+    assert not all_differ([short_ids([*ids, "one"]), short_ids(["one"])])
