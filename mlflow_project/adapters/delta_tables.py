@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
@@ -17,6 +18,7 @@ from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceE
 from mlflow_project.settings import StoreSettings, load
 
 _TABLE = re.compile(r"\bdelta\.`([^`]+)`", re.IGNORECASE)
+_READ_AS_ANOTHER = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
 
 def open_table(address: str, version: int | None = None, options: Mapping[str, str] | None = None) -> DeltaTable:
@@ -24,12 +26,13 @@ def open_table(address: str, version: int | None = None, options: Mapping[str, s
     that is not this stack's.
 
     Raises:
-        NotFound: there is no such table. Unavailable: the store does not answer.
+        NotFound: there is no such table. Unavailable: the store does not answer. InvalidData: delta-rs cannot read it.
     """
+    at = _for_delta_rs(address)
     if options is None and address.startswith(("s3://", "s3a://")):
         options = storage_options()
     try:
-        return DeltaTable(address, version=version, storage_options=dict(options) if options else None)
+        return DeltaTable(at, version=version, storage_options=dict(options) if options else None)
     except TableNotFoundError as error:
         raise NotFound(f"There is no Delta table at {address}.") from error
     except (DeltaError, OSError) as error:
@@ -88,6 +91,15 @@ def storage_options() -> dict[str, str]:
         "AWS_ALLOW_HTTP": str(settings.s3_endpoint.startswith("http://")).lower(),
         "aws_conditional_put": "etag",
     }
+
+
+def _for_delta_rs(address: str) -> str:
+    """A URL is quoted: of `s3://bucket/docs#2` delta-rs reads `docs`. What it decodes twice, or takes for a slash, even
+    in a path, names another table to it."""
+    if _READ_AS_ANOTHER.search(address):
+        raise InvalidData(f"{address} is for Spark alone: delta-rs reads `%20`, and a backslash, as another address.")
+    scheme, mark, place = address.partition("://")
+    return f"{scheme}://{quote(place)}" if mark else address
 
 
 def _plain(value: Any) -> Any:
