@@ -97,7 +97,7 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
         return used + amount <= limit
 
     def add(self, key: str, expiry: int, amount: int, now: float) -> None:
-        """Count an amount in the present window, or give some back, whatever room there is."""
+        """Count an amount in the window of then, or give some back, whatever room there is."""
         self._count(_named(key, int(now / expiry))[1], now + 2 * expiry, amount)
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:

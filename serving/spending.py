@@ -54,13 +54,17 @@ class Caller(NamedTuple):
 
 class Reservation:
     """What one request may use, settled at the end of the block; `answer` is what came of it, None while nothing did.
+    What is given back is given to the windows of `at`, when it was reserved: to the next ones it would be a credit.
 
     An error before the answer gives all back; an answer that was no good, or that nobody waited for, costs what was
     reserved.
     """
 
-    def __init__(self, spending: Spending, caller: Caller, characters: int, amounts: Mapping[str, int]) -> None:
+    def __init__(
+        self, spending: Spending, caller: Caller, characters: int, amounts: Mapping[str, int], at: float
+    ) -> None:
         self.caller = caller
+        self.at = at
         self.characters = characters
         self.amounts = amounts
         self.answer: Answer | None = None
@@ -93,7 +97,7 @@ class Spending:
         Raises:
             Exhausted: the caller has sent too many.
         """
-        self._take(self._caller(key), _ONE_REQUEST)
+        self._take(self._caller(key), _ONE_REQUEST, time.time())
 
     def reserved(self, key: ApiKey | None, release: Release, characters: int) -> Reservation:
         """Reserve what a request of so many characters may use.
@@ -101,12 +105,12 @@ class Spending:
         Raises:
             Exhausted: a budget has no room for it.
         """
-        caller, amounts = self._caller(key), _NOTHING
+        caller, amounts, now = self._caller(key), _NOTHING, time.time()
         if caller.windows:
             usage = self._expected(release, characters)
             amounts = _amounts(usage, cost(usage, release.manifest.prices))
-            self._take(caller, amounts)
-        return Reservation(self, caller, characters, amounts)
+            self._take(caller, amounts, now)
+        return Reservation(self, caller, characters, amounts, now)
 
     def pay(self, kept: Reservation, answer: Answer) -> None:
         """Count what an answer used."""
@@ -118,11 +122,11 @@ class Spending:
 
     def settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
         """Replace what was reserved by what was used."""
-        now = time.time()
         for window in kept.caller.windows:
             if window.kind in kept.amounts:
                 reserved = min(kept.amounts[window.kind], window.amount)
-                self._counts.add(window.key, window.expiry, used.get(window.kind, 0) - reserved, now)
+                more = used.get(window.kind, 0) - reserved
+                self._counts.add(window.key, window.expiry, more, time.time() if more > 0 else kept.at)
         kept.amounts = _NOTHING
 
     def _expected(self, release: Release, characters: int) -> Usage:
@@ -131,9 +135,8 @@ class Spending:
         asked = characters // _CHARACTERS_A_TOKEN
         return Usage(input_tokens=asked, output_tokens=output, total_tokens=asked + output)
 
-    def _take(self, caller: Caller, amounts: Mapping[str, int]) -> None:
+    def _take(self, caller: Caller, amounts: Mapping[str, int], now: float) -> None:
         """All of it or nothing; nothing awaits in between."""
-        now = time.time()
         wanted = [(w, min(amounts[w.kind], w.amount)) for w in caller.windows if w.kind in amounts]
         for window, amount in wanted:
             if not self._counts.has_room(window.key, window.amount, window.expiry, amount, now):

@@ -123,6 +123,23 @@ def test_an_error_costs_nothing_and_a_caller_who_leaves_pays_what_was_reserved(t
         pass
 
 
+def test_what_is_given_back_after_a_window_turned_is_no_credit_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000 * 60.0
+    monkeypatch.setattr("time.time", lambda: now)
+    worker = spending(tmp_path, tokens="100/minute")
+    now += 59
+    with worker.reserved(None, release(), 0) as kept:
+        now += 60
+        kept.answer = answer(10)
+    for _ in range(10):
+        with worker.reserved(None, release(max_tokens=10), 0) as kept:
+            kept.answer = answer(10)
+    with pytest.raises(Exhausted), worker.reserved(None, release(max_tokens=10), 0):
+        pass
+
+
 def test_dollars_are_counted_by_the_releases_prices(tmp_path: Path) -> None:
     worker = spending(tmp_path, usd=f"0.001/{YEAR}")
     with worker.reserved(None, release(), 0) as kept:
