@@ -20,6 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 32_768
+_MOST_KEPT_BYTES = 1 << 20
+"""Of header lines before anybody looks at them: those after a chunked body, and the next request's during an answer."""
+_LINE_BYTES = 32  # what a line costs besides its text, as in RFC 7541
 _CONTINUE = b"HTTP/1.1 100 "
 _SECURITY = (
     b"x-content-type-options: nosniff\r\nx-frame-options: DENY\r\nreferrer-policy: no-referrer\r\n"
@@ -102,6 +105,11 @@ class PatientHttp(HttpToolsProtocol):
             self._await_head()
         if self._waiting is not None and self._received > MAX_HEADER_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
+        elif self._received > MAX_HEADER_BYTES and self._keeps_too_much():
+            self.transport.abort()
+
+    def _keeps_too_much(self) -> bool:
+        return sum(len(name) + len(value) + _LINE_BYTES for name, value in self.headers or ()) > _MOST_KEPT_BYTES
 
     def on_headers_complete(self) -> None:
         self._head_is_here()

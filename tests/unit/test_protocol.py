@@ -34,6 +34,8 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    abort = close
+
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...
@@ -159,3 +161,21 @@ def test_how_much_came_with_a_head_is_told_only_where_it_came_in_one_piece() -> 
 
     written(app, ASKED, ASKED[:9], ASKED[9:], ASKED + ASKED[:9], ASKED[9:])
     assert told == [len(ASKED), None, len(ASKED) + 9, None]
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"POST / HTTP/1.1\r\nhost: me\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
+        ASKED + b"GET / HTTP/1.1\r\n",
+    ],
+    ids=["after a body", "during an answer"],
+)
+def test_header_lines_that_nobody_looks_at_yet_are_not_kept_without_bound(begun: bytes) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    lines = (b"x: %b\r\n" % (b"a" * 1000)) * 60
+    assert written(app, begun, *[lines] * 5) == ([], False)
+    assert written(app, begun, *[lines] * 20) == ([], True)
