@@ -35,6 +35,7 @@ def main() -> int:
         workers=settings.api_workers,
         loop="uvloop",
         http=PatientHttp,
+        ws="none",  # nothing here speaks it, and a half-made handshake would hold its connection for ever
         access_log=False,
         proxy_headers=False,
         log_config=None,

@@ -232,3 +232,13 @@ def test_a_webhook_that_mlflow_signed_wakes_the_follower_and_no_other_does(host:
     assert not wake.exists()
     assert _signed(host, "webhook-secret", now).status_code == 204
     assert wake.exists()
+
+
+def test_a_request_to_upgrade_is_answered_as_any_other_and_holds_no_connection(host: Host) -> None:
+    upgrade = b"connection: upgrade\r\nupgrade: websocket\r\n"
+    asked = b"POST /releases HTTP/1.1\r\nhost: me\r\n" + upgrade + b"content-length: 5\r\n\r\nhello"
+    with socket.create_connection(("127.0.0.1", host.port), timeout=20) as caller:
+        caller.sendall(asked)
+        assert caller.recv(65_536).startswith(b"HTTP/1.1 405 ")
+        while caller.recv(65_536):
+            pass
