@@ -23,7 +23,7 @@ from mlflow_project.telemetry.meters import Meters
 from serving.events import FLUSH_SECONDS
 
 _TEXTS = ("label", "comment", "corrected_answer")
-_TRIES = 10
+_TRIES = 6
 
 
 class FeedbackDesk:

@@ -14,6 +14,7 @@ headers.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,6 +25,7 @@ _MOST_KEPT_BYTES = 1 << 20
 """Of header lines before anybody looks at them: those after a chunked body, and the next request's during an answer."""
 _LINE_BYTES = 32  # what a line costs besides its text, as in RFC 7541
 _CONTINUE = b"HTTP/1.1 100 "
+_UPGRADE = re.compile(rb"^upgrade(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _SECURITY = (
     b"x-content-type-options: nosniff\r\nx-frame-options: DENY\r\nreferrer-policy: no-referrer\r\n"
     b"cache-control: no-store\r\n"
@@ -98,6 +100,8 @@ class PatientHttp(HttpToolsProtocol):
         begins = self._waiting is None and self.cycle is not None and self.cycle.response_complete
         if begins:
             self._received, self._head_seen = 0, False
+        if (begins or self._waiting is not None) and (b"pgrade" in data or b"PGRADE" in data):
+            data = _without_upgrade(data)
         self._piece, self._scope_before = len(data), id(self.scope)
         self._received += self._piece
         super().data_received(data)
@@ -140,6 +144,13 @@ class PatientHttp(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()
+
+
+def _without_upgrade(piece: bytes) -> bytes:
+    """Of a head: the offer to go on by another protocol, which a server may pass over (RFC 9110, 7.8). uvicorn's parser
+    would pass over the body instead, and Java's HTTP client offers HTTP/2 with the first request of a connection."""
+    head, end, rest = piece.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"x-upgrade", head) + end + rest
 
 
 def _nothing() -> None:

@@ -179,3 +179,18 @@ def test_header_lines_that_nobody_looks_at_yet_are_not_kept_without_bound(begun:
     lines = (b"x: %b\r\n" % (b"a" * 1000)) * 60
     assert written(app, begun, *[lines] * 5) == ([], False)
     assert written(app, begun, *[lines] * 20) == ([], True)
+
+
+def test_an_offer_of_another_protocol_costs_no_body_and_no_connection() -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        body = (await receive())["body"]
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
+
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nhttp2-settings: AAEAAEAA\r\n"
+    asked = b"POST / HTTP/1.1\r\nhost: me\r\ncontent-length: 17\r\n" + offer + b"\r\nupgrade: the body"
+    for pieces in ([asked, asked], [asked[:40], asked[40:], asked]):
+        writes, closed = written(echo, *pieces)
+        assert [each.partition(b"\r\n\r\n")[2] for each in writes if each] == [b"upgrade: the body"] * 2
+        assert not closed
