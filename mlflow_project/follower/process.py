@@ -25,6 +25,7 @@ from mlflow_project.settings import (
     FollowerSettings,
     RegistrySettings,
     SealSettings,
+    ServerSettings,
     StoreSettings,
     TelemetrySettings,
     load,
@@ -82,6 +83,7 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
         folder,
         settings.poll_ms,
         f"follower:{_host(settings)}",
+        strict=load(ServerSettings).resolve == "strict",
     )
 
 

@@ -36,6 +36,9 @@ HURRY_SECONDS = 10.0
 PAUSE = 2.0
 """Names without a flip under way are asked for again after so many times what the asking took: however many names
 there are, MLflow spends at most a third of its time on one follower. One slow answer alone delays nothing."""
+STRICT_LOOKS = 4
+"""Where each request asks for its own name, and wakes the follower when it has moved, names are due at every fourth
+look: more would stand in the requests' way (a quarter of what they wait, measured with three names)."""
 
 
 class _Judged(NamedTuple):
@@ -55,6 +58,7 @@ class Watcher:
     folder: ServingFolder
     interval_ms: int
     identity: str
+    strict: bool = False
     current: Snapshot = field(default_factory=Snapshot)
     _state: State | None = None
     _read: bool = False
@@ -140,7 +144,8 @@ class Watcher:
             self._asked_at, self._entries = state.serial, asked
             ended = time.monotonic()
             before, self._took = self._took, ended - began
-            self._rest_until = ended + PAUSE * min(before, self._took)
+            at_least = (STRICT_LOOKS - 0.5) * self.interval_ms / 1000 if self.strict else 0.0  # between two looks
+            self._rest_until = ended + max(at_least, PAUSE * min(before, self._took))
         if every or wanted:
             self._note_contact(True)
         self._entries |= asked

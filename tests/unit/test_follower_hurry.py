@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from mlflow_project.errors import Unavailable
 from mlflow_project.follower.watch import Watcher
 from mlflow_project.ledger import NameState, State
@@ -18,6 +20,17 @@ class Registry:
 
     def entries(self, names: Any) -> Any:
         raise Unavailable("away")
+
+
+class Answering:
+    """One that knows no name, and remembers which ones it was asked for at each look."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[str]] = []
+
+    def entries(self, names: Any) -> Any:
+        self.asked.append(set(names))
+        return dict.fromkeys(names)
 
 
 class Ledger:
@@ -46,3 +59,25 @@ def test_a_follower_hurries_from_an_intent_to_the_end_of_its_flip(tmp_path: Path
         watcher.look()
         seen.append(watcher.hurried)
     assert seen == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("strict", "due"), [(False, [1, 1, 1, 1, 1, 1]), (True, [1, 0, 0, 0, 1, 0])])
+def test_a_strict_hosts_follower_asks_at_every_fourth_look_for_what_nobody_wakes_it_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict: bool, due: list[int]
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    ledger, registry = Ledger(), Answering()
+    ledger.say(1, flip_under_way=False)
+    ledger.said.names["qa"].seals[1] = SimpleNamespace()  # type: ignore[assignment]
+    folder = ServingFolder(tmp_path)
+    folder.prepare()
+    watcher = Watcher(registry, ledger, None, folder, 100, "follower:test", strict)  # type: ignore[arg-type]
+    for _ in due:
+        watcher.look()
+        now += 0.1
+    assert [len(names) for names in registry.asked] == due
+    watcher.look(hurry=True)
+    ledger.said.serial = 2
+    watcher.look()
+    assert [len(names) for names in registry.asked[-2:]] == [1, 1]
