@@ -1,23 +1,19 @@
 """A folder as Spark's Python workers reach it. In: an address that Hadoop knows. Out: a `Folder`, which travels to the
 workers.
 
-Arrow reads and writes local disks and S3, and delta-rs asks of the tables there. From whatever else Hadoop knows Spark
-reads, and the driver writes what the workers hand it.
+Arrow reads and writes local disks and S3. From whatever else Hadoop knows Spark reads, and the driver writes what the
+workers hand it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
 from pyarrow import fs
 from pyspark.sql import SparkSession
 
-from mlflow_project.adapters.delta_tables import open_table, read
-from mlflow_project.errors import WorkspaceError
 from spark_jobs import hadoop_files
 
 Way = Literal["local", "s3", "driver"]
@@ -42,17 +38,6 @@ class Folder:
         if self.way == "local":
             files.create_dir(self.path, recursive=True)
         return files.open_output_stream(f"{self.path}/{name}")
-
-    def ask(self, query: str, version: int | None = None) -> pa.Table | None:
-        """What the Delta table `here` in this folder says, by delta-rs, which has read a small one before Spark has
-        planned how to; None where delta-rs does not get in, or cannot read such a table."""
-        if self.way == "driver":
-            return None
-        address, options = (f"s3://{self.path}", _delta(self.options)) if self.way == "s3" else (self.path, None)
-        try:
-            return read(query, {"here": open_table(address, version, options)})
-        except WorkspaceError:
-            return None
 
 
 def folder(spark: SparkSession, address: str) -> Folder:
@@ -83,15 +68,3 @@ def _s3(conf: Any) -> dict[str, Any]:
         "endpoint_override": endpoint.split("://")[-1],
     }
     return {"scheme": "https" if secure else "http", **{name: value for name, value in found.items() if value}}
-
-
-def _delta(options: Mapping[str, Any]) -> dict[str, str]:
-    """Arrow's settings of S3 as those of delta-rs; what is not set is left to its own chain."""
-    names = {"access_key": "ACCESS_KEY_ID", "secret_key": "SECRET_ACCESS_KEY", "session_token": "SESSION_TOKEN"}
-    found = {f"AWS_{names[name]}": options[name] for name in names if name in options}
-    if "region" in options:
-        found["AWS_REGION"] = options["region"]
-    if "endpoint_override" in options:
-        found["AWS_ENDPOINT_URL"] = f"{options['scheme']}://{options['endpoint_override']}"
-        found["AWS_ALLOW_HTTP"] = str(options["scheme"] == "http").lower()
-    return found

@@ -22,6 +22,7 @@ from pyspark.sql.types import StructType
 
 from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import delta_log, hadoop_files, sweeping, tables
+from spark_jobs.asking import ask
 from spark_jobs.examination import fingerprints
 from spark_jobs.folders import Folder, folder
 from spark_jobs.sweeping import Sweep
@@ -97,7 +98,7 @@ class Upkeep:
 
     def count(self) -> int:
         """The chunks that there are now."""
-        told = self.folders[self.chunks.address].ask("SELECT count(*) FROM here")
+        told = ask(self.folders[self.chunks.address], "SELECT count(*) FROM here")
         return int(told[0][0].as_py() if told is not None else tables.read(self._spark, self.chunks.address).count())
 
     def discard(self, written: Sequence[Written]) -> None:
@@ -226,7 +227,7 @@ def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> i
 
 def _manifest(prepared: DataFrame, documents: Folder, version: int | None) -> pa.Table:
     """Hash and splitter of what is prepared."""
-    told = None if version is None else documents.ask("SELECT document_hash, splitter FROM here", version)
+    told = None if version is None else ask(documents, "SELECT document_hash, splitter FROM here", version)
     return told if told is not None else prepared.select("document_hash", "splitter").toArrow()
 
 

@@ -12,6 +12,7 @@ from deltalake import write_deltalake
 from pyarrow import fs
 
 from mlflow_project.settings import StoreSettings, load
+from spark_jobs.asking import ask
 from spark_jobs.folders import Folder
 
 BESIDE = ["docs", "50%", "a b", "a/b"]
@@ -44,7 +45,7 @@ def test_the_table_of_exactly_this_folder_is_asked_or_none(way: Any, store: dict
 
     for rows, (name, folder) in enumerate(folders.items(), 1):
         for version in (None, 0):
-            counted, read = (folder.ask(f"SELECT {what} FROM here", version) for what in ("count(*)", "name"))
+            counted, read = (ask(folder, f"SELECT {what} FROM here", version) for what in ("count(*)", "name"))
             if name in LEFT_TO_SPARK:
                 assert counted is None, name
                 continue

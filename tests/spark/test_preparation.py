@@ -21,6 +21,7 @@ from mlflow_project.adapters.delta_tables import ask, batches, open_table
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
+from spark_jobs import asking
 from spark_jobs.folders import folder
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.session import translated
@@ -310,7 +311,7 @@ def test_tables_are_asked_of_delta_rs_at_the_store_that_spark_was_told_of(
     place = f"s3a://curated-data-bucket/{uuid.uuid4().hex} of another"
     spark.range(3).write.format("delta").save(place)
     monkeypatch.setenv("SWITCHYARD_S3_ENDPOINT", "http://127.0.0.1:9")
-    told = folder(spark, place).ask("SELECT count(*) FROM here")
+    told = asking.ask(folder(spark, place), "SELECT count(*) FROM here")
     assert told is not None
     assert told[0][0].as_py() == 3
 
@@ -323,7 +324,7 @@ def test_a_table_that_delta_rs_cannot_read_is_left_to_spark(
     for name in ("chunks", "chunks_documents"):
         feature = "'delta.feature.vacuumProtocolCheck' = 'supported'"
         spark.sql(f"ALTER TABLE delta.`{tmp_path}/{name}` SET TBLPROPERTIES ({feature})")
-        assert folder(spark, str(tmp_path / name)).ask("SELECT count(*) FROM here") is None
+        assert asking.ask(folder(spark, str(tmp_path / name)), "SELECT count(*) FROM here") is None
     assert (prepared(rows).unchanged, prepared(rows[:2]).deleted) == (3, 1)
 
 

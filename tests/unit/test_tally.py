@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -12,6 +14,7 @@ from mlflow_project.rules.chunking.records import Fields, document
 from spark_jobs.examination import EXAMINED, Examiner, examined, fingerprints
 from spark_jobs.rows import Row
 from spark_jobs.tally import Tally, all_differ, short_ids, tally
+from stack.layout import ROOT
 
 EXAMINER = Examiner(Fields(), False, "")
 HASHES = [document(f"d{n}", "", f"Text of {n}.").document_hash for n in range(6)]
@@ -54,3 +57,10 @@ def test_what_rows_say_and_where_they_stand_is_told_apart_and_new_documents_are_
 def test_an_id_that_stands_twice_is_found_whatever_task_it_stands_in(ids: list[str], cut: int) -> None:
     assert all_differ([short_ids(ids[:cut]), short_ids(ids[cut:]), b""]) == (len(ids) == len(set(ids)))
     assert not all_differ([short_ids([*ids, "one"]), short_ids(["one"])])
+
+
+def test_workers_load_neither_delta_rs_nor_the_settings() -> None:
+    """A cluster's executors have Spark's own Arrow, orjson and the packaged code, and every worker pays for imports."""
+    loaded = "import sys, spark_jobs.staging; print(*{'deltalake', 'pydantic', 'mlflow', 'boto3'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.split() == []
