@@ -15,6 +15,10 @@ from mlflow_project.settings import GuardSettings, KeySettings, ServerSettings, 
 from serving.access import is_loopback
 from serving.protocol import PatientHttp
 
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than callers keep a connection at rest (httpx 5 s, aiohttp 15 s, the usual load balancer 60 s): whoever closes
+it second loses the request that the other is sending at that moment."""
+
 
 def main() -> int:
     """Run until told to stop; 2 when the settings are wrong. A request that runs is finished first."""
@@ -39,6 +43,7 @@ def main() -> int:
         access_log=False,
         proxy_headers=False,
         log_config=None,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         server_header=False,
         timeout_graceful_shutdown=settings.api_stop_seconds,
         timeout_worker_healthcheck=settings.api_worker_silence,

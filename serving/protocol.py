@@ -6,6 +6,9 @@ with a head that came in one piece. A head that came in one piece starts no time
 uvicorn waits for ever for the first request of a connection; a thousand callers that send a byte a minute would hold a
 thousand connections. Bodies are the guard's matter.
 
+uvicorn, told to stop, closes connections at rest at once, and a request that is on its way at that moment is lost. Here
+they get a moment, in which a request is answered, with word that the connection closes.
+
 uvicorn writes a response's head and then its body, and uvloop hands each write to the system at once. Here both are one
 write, which also wakes the caller once instead of twice; and all heads, uvicorn's own refusals too, have the security
 headers.
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -25,6 +29,7 @@ _MOST_KEPT_BYTES = 1 << 20
 """Of header lines before anybody looks at them: those after a chunked body, and the next request's during an answer."""
 _LINE_BYTES = 32  # what a line costs besides its text, as in RFC 7541
 _CONTINUE = b"HTTP/1.1 100 "
+_PARTING_SECONDS = 0.5
 _UPGRADE = re.compile(rb"^upgrade(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _SECURITY = (
     b"x-content-type-options: nosniff\r\nx-frame-options: DENY\r\nreferrer-policy: no-referrer\r\n"
@@ -83,6 +88,7 @@ class PatientHttp(HttpToolsProtocol):
     _head_seen = False
     _piece = 0
     _scope_before = 0
+    _stops = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(ResponseTransport(transport))  # type: ignore[arg-type]
@@ -120,6 +126,8 @@ class PatientHttp(HttpToolsProtocol):
         if id(self.scope) != self._scope_before:  # so the head began in this piece, and ended in it
             self.scope["state"]["head_bytes_at_most"] = self._piece
         super().on_headers_complete()
+        if self._stops and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -129,6 +137,24 @@ class PatientHttp(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.transport.end_response()  # type: ignore[attr-defined]
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        self._stops = True
+        if self._rests():
+            self.loop.call_later(_PARTING_SECONDS, self._part)
+        else:
+            super().shutdown()
+
+    def _part(self) -> None:
+        head_has_begun = self._waiting is not None and self._received > 0
+        if self.transport.is_closing() or head_has_begun or not self._rests():
+            return
+        if not _waits_to_be_read(self.transport):
+            self.transport.close()
+
+    def _rests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
         self._waiting = self.loop.call_later(HEADER_SECONDS, self._refuse, b"408 Request Timeout")
@@ -151,6 +177,13 @@ def _without_upgrade(piece: bytes) -> bytes:
     would pass over the body instead, and Java's HTTP client offers HTTP/2 with the first request of a connection."""
     head, end, rest = piece.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"x-upgrade", head) + end + rest
+
+
+def _waits_to_be_read(transport: asyncio.BaseTransport) -> bool:
+    """Whether more has come from the other side than the loop has taken: then the loop is about to take it."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _nothing() -> None:

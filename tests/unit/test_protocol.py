@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from serving import protocol
 from serving.protocol import PatientHttp
 
 ASKED = b"GET / HTTP/1.1\r\nhost: me\r\n\r\n"
@@ -194,3 +197,56 @@ def test_an_offer_of_another_protocol_costs_no_body_and_no_connection() -> None:
         writes, closed = written(echo, *pieces)
         assert [each.partition(b"\r\n\r\n")[2] for each in writes if each] == [b"upgrade: the body"] * 2
         assert not closed
+
+
+def told_to_stop(monkeypatch: pytest.MonkeyPatch, before: bytes, after: bytes, stall: float = 0) -> list[bytes]:
+    """What a caller reads, up to the end, who sent something before the server was told to stop and something after.
+    `stall` seconds of its loop pass with what was sent after unread, and with them the moment that is given."""
+    monkeypatch.setattr(protocol, "_PARTING_SECONDS", 0.2)
+
+    async def talk() -> list[bytes]:
+        loop, (ours, theirs) = asyncio.get_running_loop(), socket.socketpair()
+        ours.setblocking(False)
+        config = Config(answering(b"four", length=4), log_config=None)
+        config.load()
+        spoken = PatientHttp(config, ServerState(), {})
+        await loop.connect_accepted_socket(lambda: spoken, theirs)
+        read: list[bytes] = []
+        if before:
+            ours.sendall(before)
+            read += [await loop.sock_recv(ours, 1000)] if before.endswith(b"\r\n\r\n") else []
+            await asyncio.sleep(0.05)
+        spoken.shutdown()
+        if stall:
+            loop.call_soon(time.sleep, stall)
+        ours.sendall(after[:-1])
+        if after and not stall:
+            await asyncio.sleep(0.3)
+        ours.sendall(after[-1:])
+        while not read or read[-1]:
+            read.append(await asyncio.wait_for(loop.sock_recv(ours, 1000), 5))
+        ours.close()
+        return read
+
+    return asyncio.run(talk())
+
+
+@pytest.mark.parametrize("stall", [0, 0.4], ids=["in two pieces", "unread"])
+@pytest.mark.parametrize("before", [b"", ASKED, ASKED[:9]], ids=["new", "at rest", "with half a head"])
+def test_a_request_on_its_way_when_the_server_stops_is_answered(
+    monkeypatch: pytest.MonkeyPatch, before: bytes, stall: float
+) -> None:
+    after = ASKED[9:] if before == ASKED[:9] else ASKED
+    *_, last, end = told_to_stop(monkeypatch, before, after, stall)
+    assert last.endswith(b"\r\n\r\nfour")
+    assert head_of(last)[b"connection"] == b"close"
+    assert end == b""
+
+
+@pytest.mark.parametrize("before", [b"", ASKED], ids=["new", "at rest"])
+def test_a_connection_at_rest_is_closed_soon_after_the_server_stops(
+    monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    began = time.monotonic()
+    assert len(told_to_stop(monkeypatch, before, b"")) == (2 if before else 1)
+    assert time.monotonic() - began < 2

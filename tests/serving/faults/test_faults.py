@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -253,8 +252,10 @@ def test_slow_callers_are_sent_away(host: Host) -> None:
 def test_a_rolling_restart_under_load_loses_nothing(host: Host, load: MakeLoad) -> None:
     assert host.server is not None
     with load(host, "faults") as running:
-        before = set(host.workers())
-        host.server.send_signal(signal.SIGHUP)
-        until(lambda: len(set(host.workers()) - before) == 2 and len(host.workers()) == 2, "both are new", 60)
-        time.sleep(1)
+        for _ in range(3):
+            before = set(host.workers())
+            host.server.send_signal(signal.SIGHUP)
+            until(lambda before=before: len(before | set(host.workers())) == 4, "both are new", 60)
+            until(lambda: len(host.workers()) == 2, "the old ones are gone", 60)
+            running.through(1)
     assert running.failures == []
