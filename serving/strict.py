@@ -7,20 +7,23 @@ answers. Only `SWITCHYARD_RESOLVE=strict` uses this; otherwise no request waits 
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
+from urllib.parse import urlencode
 
-import aiohttp
+import orjson
+from aiohttp import ClientTimeout, TCPConnector
 
+from mlflow_project.adapters.connections import TRANSPORT_ERRORS, Way
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
 from serving.worker import Worker
 
-logger = logging.getLogger(__name__)
-
 READ_SECONDS = 0.1
 FOLLOW_SECONDS = 1.0
-UNANSWERED = (OSError, aiohttp.ClientError, ValueError, KeyError, TypeError)
+UNANSWERED: tuple[type[Exception], ...] = (*TRANSPORT_ERRORS, ValueError, KeyError, TypeError)
 """What asking raises when the registry gives no answer, or none that can be read."""
+_IDLE_SECONDS = 3.0  # below the 5 s of MLflow's server: who closes second loses what the other is sending
+_KEPT_WAYS = 256  # callers choose the names
 _ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
 
 Key = tuple[str, str]
@@ -31,11 +34,12 @@ class StrictResolver:
 
     def __init__(self, settings: RegistrySettings, worker: Worker, folder: ServingFolder) -> None:
         self._url = settings.mlflow_uri.rstrip("/") + _ALIAS_PATH
-        self._timeout = aiohttp.ClientTimeout(total=settings.registry_timeout)
-        self._http: aiohttp.ClientSession | None = None
+        self._timeout = settings.registry_timeout
         self._worker = worker
         self._folder = folder
-        self._asked: dict[Key, asyncio.Future[int | None]] = {}
+        self._pool: TCPConnector | None = None
+        self._way = functools.lru_cache(maxsize=_KEPT_WAYS)(self._way_to)
+        self._waiting: dict[Key, list[asyncio.Future[int | None]]] = {}
         self._readers: dict[Key, asyncio.Task[None]] = {}
 
     async def settle(self, name: str, alias: str) -> bool:
@@ -45,12 +49,14 @@ class StrictResolver:
                 version = await self._read((name, alias))
         except UNANSWERED:
             return False
-        return version is None or await self._followed(name, alias, version)
+        if version is None or self._serves_or_refuses(name, alias, version):
+            return True
+        return await self._followed(name, alias, version)
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._http is not None:
-            await self._http.close()
+        """Close the connections."""
+        if self._pool is not None:
+            await self._pool.close()
 
     async def _followed(self, name: str, alias: str, version: int) -> bool:
         try:
@@ -70,32 +76,46 @@ class StrictResolver:
 
     async def _read(self, key: Key) -> int | None:
         """The first read that begins from now on; whoever comes before it begins shares it."""
-        answer = self._asked.get(key)
-        if answer is None:
-            answer = self._asked[key] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(answer)
         if key not in self._readers:  # also where a reader was lost with a question open
             self._readers[key] = asyncio.create_task(self._read_while_asked(key))
-        return await asyncio.shield(answer)
+        return await answer
 
     async def _read_while_asked(self, key: Key) -> None:
         """One read after another; each begins before those that waited for the last one go on with their requests."""
         try:
-            while (answer := self._asked.pop(key, None)) is not None:
+            while waiting := self._waiting.pop(key, None):
+                version, error = None, None
                 try:
-                    answer.set_result(await self._ask(key))
-                except UNANSWERED as error:
-                    answer.set_exception(error)
+                    version = await self._ask(key)
+                except UNANSWERED as why:
+                    error = why
+                for answer in waiting:
+                    if answer.done():  # its caller waits no longer
+                        continue
+                    if error is None:
+                        answer.set_result(version)
+                    else:
+                        answer.set_exception(error)
         finally:
             del self._readers[key]
 
     async def _ask(self, key: Key) -> int | None:
         """The version that the alias points at; None when the registry answers that there is none."""
-        if self._http is None:
-            self._http = aiohttp.ClientSession(
-                timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
-            )
-        async with self._http.get(self._url, params={"name": key[0], "alias": key[1]}) as response:
-            if response.status in {400, 404}:
-                return None
-            response.raise_for_status()
-            return int((await response.json())["model_version"]["version"])
+        async with asyncio.timeout(self._timeout):
+            response = await self._way(key).get(ClientTimeout())
+            try:
+                body = await response.content.read()
+            finally:
+                response.release()
+        if response.status in {400, 404}:
+            return None
+        if not 200 <= response.status < 300:
+            raise ValueError(f"The registry answered with {response.status}.")
+        return int(orjson.loads(body)["model_version"]["version"])
+
+    def _way_to(self, key: Key) -> Way:
+        if self._pool is None:
+            self._pool = TCPConnector(keepalive_timeout=_IDLE_SECONDS)
+        return Way(self._pool, f"{self._url}?{urlencode({'name': key[0], 'alias': key[1]})}", (), "GET")

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mlflow_project.adapters.providers.connections import TRANSPORT_ERRORS, Connections, Response
+from mlflow_project.adapters.connections import TRANSPORT_ERRORS, Connections, Response
 from stack.ports import free_port
 from tests.answering.conftest import Run
 from tests.conftest import ROOT
@@ -183,7 +183,7 @@ def test_a_proxy_is_told_the_whole_address_and_its_own_password(
 ASKED_OVER_TLS = """
 import asyncio, ssl, sys
 from aiohttp import ClientTimeout
-from mlflow_project.adapters.providers.connections import Connections
+from mlflow_project.adapters.connections import Connections
 
 async def tunnel(reader, writer):
     head = await reader.readuntil(b"\\r\\n\\r\\n")

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import ClientTimeout
 
+from mlflow_project.adapters.connections import CONNECTIONS, TRANSPORT_ERRORS, Headers, Response
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
-from mlflow_project.adapters.providers.connections import CONNECTIONS, TRANSPORT_ERRORS, Headers, Response
 from mlflow_project.adapters.providers.health import health_of
 from mlflow_project.adapters.providers.patience import Patience, Tries
 from mlflow_project.adapters.providers.sse import events

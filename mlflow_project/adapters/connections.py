@@ -1,10 +1,10 @@
-"""The process's one pool of connections to providers, shared by all releases, and how a body is posted over it: by
-aiohttp's pool, proxies, TLS and parser, without its session.
+"""How a server asks others over HTTP: by aiohttp's pool, proxies, TLS and parser, without its session; and the
+process's one pool of connections to providers, shared by all releases.
 
 A session builds a request's headers, its body and its writer anew each time, sends the body in a task of its own, and
 looks for cookies and redirects, which was half of what a provider's call cost the processor (decision 14). What never
-varies on the way to a provider is made once here, and a request is one write. A pool belongs to the event loop that it
-was opened in; it is closed with the last release that holds it.
+varies on the way to an address is made once here, and a request is one write. A pool belongs to the event loop that it
+was opened in; the providers' is closed with the last release that holds it.
 """
 
 from __future__ import annotations
@@ -58,31 +58,38 @@ class _Request(ClientRequest):
 
 
 class Way:
-    """To one address, with the headers that every request there has."""
+    """To one address by one method, with the headers that every request there has."""
 
-    def __init__(self, pool: TCPConnector, url: str, headers: Headers) -> None:
+    def __init__(self, pool: TCPConnector, url: str, headers: Headers, method: str = "POST") -> None:
         self._pool = pool
         proxy = proxy_for(url)
         self._request = _Request(
-            "POST", URL(url), headers=headers, proxy=URL(proxy) if proxy else None, loop=asyncio.get_running_loop()
+            method, URL(url), headers=headers, proxy=URL(proxy) if proxy else None, loop=asyncio.get_running_loop()
         )
-        del self._request.headers["Content-Length"]  # of no body; each body has its own
+        self._request.headers.pop("Content-Length", None)  # of no body; each body has its own
         self._head = b""
 
     async def post(self, body: bytes, more: Mapping[str, str], timeout: ClientTimeout) -> Response:
-        """Send, and wait for the answer's head.
+        """Send a body and headers of its own, and wait for the answer's head.
 
         Raises:
             TRANSPORT_ERRORS: there is no connection, or it broke.
         """
+        own = "".join([f"{name}: {value}\r\n" for name, value in more.items()])
+        return await self._answer(b"%bContent-Length: %d\r\n\r\n%b" % (own.encode(), len(body), body), timeout)
+
+    async def get(self, timeout: ClientTimeout) -> Response:
+        """As `post`, with no body and no other headers."""
+        return await self._answer(b"\r\n", timeout)
+
+    async def _answer(self, after_the_head: bytes, timeout: ClientTimeout) -> Response:
         connection = await self._pool.connect(self._request, [], timeout)
         try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None or protocol.should_close:
                 raise ClientConnectionError("The connection was closed, or heard something, before it was used.")
             protocol.set_response_params(read_until_eof=True)
-            own = "".join([f"{name}: {value}\r\n" for name, value in more.items()])
-            transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (self.head(), own.encode(), len(body), body))
+            transport.write(self.head() + after_the_head)
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != _SWITCHED:
                 message, content = await protocol.read()
@@ -96,12 +103,12 @@ class Way:
         return Response(message.code, message.headers, content, connection)
 
     def head(self) -> bytes:
-        """Request line and constant headers: those of the provider's, and what the pool added for a proxy."""
+        """Request line and constant headers: those that were given, and what the pool added for a proxy."""
         if not self._head:
             asked, url = self._request, self._request.url
             target = str(url.with_user(None)) if asked.proxy and not asked.is_ssl() else url.raw_path_qs
-            lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in asked.headers.items())]
-            self._head = "\r\n".join([*lines, ""]).encode()
+            headers = [f"{name}: {value}" for name, value in asked.headers.items()]
+            self._head = "\r\n".join([f"{asked.method} {target} HTTP/1.1", *headers, ""]).encode()
         return self._head
 
 
