@@ -7,7 +7,7 @@ when the caller leaves, the provider is told to stop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from types import TracebackType
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -23,8 +23,8 @@ from serving.observe import Observer
 from serving.problems import TooLarge
 from serving.request_context import note_release
 from serving.routes.chat_request import variables_for
-from serving.shelf import Live
-from serving.spending import Spending
+from serving.shelf import Live, Using
+from serving.spending import Reservation, Spending
 from serving.worker import Worker
 
 Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which alias answers.", examples=["Staging"])]
@@ -50,9 +50,40 @@ async def _worker(request: Request) -> Worker:
 TheWorker = Annotated[Worker, Depends(_worker)]
 
 
-async def resolved(request: Request, name: str, alias: str, held: ExitStack) -> Live:
-    """The release that the alias points at, named in the response's headers from here on. It, and what the request may
-    spend, is held until `held` is closed."""
+class Resolved:
+    """The release that answers a request, and what the request may spend on it: held from here on to the end of the
+    block, or to the end of that one's to which they were handed on."""
+
+    __slots__ = ("_reservation", "_using", "live")
+
+    def __init__(self, using: Using, reservation: Reservation) -> None:
+        self.live = using.__enter__()
+        self._using: Using | None = using
+        self._reservation = reservation
+
+    def handed_on(self) -> Resolved:
+        """The same, for another block to hold."""
+        assert self._using is not None, "it was handed on before"
+        other = Resolved(self._using, self._reservation)
+        self._using.__exit__()
+        self._using = None
+        return other
+
+    def __enter__(self) -> Live:
+        return self.live
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._using is not None:
+            try:
+                self._reservation.__exit__(kind, error, trace)
+            finally:
+                self._using.__exit__()
+
+
+async def resolved(request: Request, name: str, alias: str) -> Resolved:
+    """The release that the alias points at, named in the response's headers from here on."""
     allow_alias(request, alias)
     state, app = request.scope["state"], request.app.state
     worker: Worker = app.worker
@@ -61,12 +92,12 @@ async def resolved(request: Request, name: str, alias: str, held: ExitStack) -> 
             asked = await app.strict.settle(name, alias)
         else:
             asked = worker.contact is not None and worker.contact.fresh
-        live = held.enter_context(worker.shelf.using(name, alias))
-    note_release(request, worker, live, asked=asked)
+        using = worker.shelf.using(name, alias)
+    note_release(request, worker, using.live, asked=asked)
     spending: Spending = app.spending
-    reserved = spending.reserved(state.get("caller"), live.placed.release, state["body_bytes"])
-    state["reservation"] = held.enter_context(reserved)
-    return live
+    reserved = spending.reserved(state.get("caller"), using.live.placed.release, state["body_bytes"])
+    state["reservation"] = reserved
+    return Resolved(using, reserved)
 
 
 async def answered(
@@ -82,8 +113,7 @@ async def answered(
     alone, for the slot that the template has for it."""
     given = {"text_input": asked} if isinstance(asked, str) else asked
     check_texts(request, {**given, "context": context or ""})
-    with ExitStack() as held:
-        live = await resolved(request, name, alias, held)
+    with await resolved(request, name, alias) as live:
         release, warm = live.placed.release, live.held.warm
         variables = variables_for(warm.template.variables, asked, {}) if isinstance(asked, str) else asked
         try:

@@ -32,7 +32,7 @@ from mlflow_project.telemetry.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 0.1
+FLUSH_SECONDS = 0.25
 MOST_PENDING = 5_000
 
 

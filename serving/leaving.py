@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Awaitable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from fastapi import HTTPException, Request
@@ -51,7 +51,7 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, events: AsyncIterable[bytes], held: ExitStack) -> None:
+    def __init__(self, request: Request, events: AsyncIterable[bytes], held: AbstractContextManager[object]) -> None:
         super().__init__(events)
         self._request = request
         self._held = held

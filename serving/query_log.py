@@ -19,8 +19,8 @@ from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.tracing import Trace
 
-FLUSH_SECONDS = 0.1
-MOST_WAITING, BATCH = 5_000, 32
+FLUSH_SECONDS = 0.25
+MOST_WAITING, BATCH = 5_000, 128
 
 Texts = Mapping[str, str | None]
 

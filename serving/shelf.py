@@ -48,19 +48,19 @@ class Live:
 class Using:
     """A release that a request holds, as a context manager."""
 
-    __slots__ = ("_let_go", "_live")
+    __slots__ = ("_let_go", "live")
 
     def __init__(self, live: Live, let_go: Callable[[Held], None]) -> None:
-        self._live = live
+        self.live = live
         self._let_go = let_go
 
     def __enter__(self) -> Live:
-        self._live.held.users += 1
-        return self._live
+        self.live.held.users += 1
+        return self.live
 
     def __exit__(self, *why: object) -> None:
-        self._live.held.users -= 1
-        self._let_go(self._live.held)
+        self.live.held.users -= 1
+        self._let_go(self.live.held)
 
 
 class Shelf:

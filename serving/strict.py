@@ -11,9 +11,9 @@ import functools
 from urllib.parse import urlencode
 
 import orjson
-from aiohttp import ClientTimeout, TCPConnector
+from aiohttp import ClientTimeout
 
-from mlflow_project.adapters.connections import TRANSPORT_ERRORS, Way
+from mlflow_project.adapters.connections import TRANSPORT_ERRORS, Pool, Way
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
 from serving.worker import Worker
@@ -23,6 +23,7 @@ FOLLOW_SECONDS = 1.0
 UNANSWERED: tuple[type[Exception], ...] = (*TRANSPORT_ERRORS, ValueError, KeyError, TypeError)
 """What asking raises when the registry gives no answer, or none that can be read."""
 _IDLE_SECONDS = 3.0  # below the 5 s of MLflow's server: who closes second loses what the other is sending
+_MOST_CONNECTIONS = 100
 _KEPT_WAYS = 256  # callers choose the names
 _ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
 
@@ -37,7 +38,7 @@ class StrictResolver:
         self._timeout = settings.registry_timeout
         self._worker = worker
         self._folder = folder
-        self._pool: TCPConnector | None = None
+        self._pool: Pool | None = None
         self._way = functools.lru_cache(maxsize=_KEPT_WAYS)(self._way_to)
         self._waiting: dict[Key, list[asyncio.Future[int | None]]] = {}
         self._readers: dict[Key, asyncio.Task[None]] = {}
@@ -106,7 +107,7 @@ class StrictResolver:
         async with asyncio.timeout(self._timeout):
             response = await self._way(key).get(ClientTimeout())
             try:
-                body = await response.content.read()
+                body = await response.read()
             finally:
                 response.release()
         if response.status in {400, 404}:
@@ -117,5 +118,5 @@ class StrictResolver:
 
     def _way_to(self, key: Key) -> Way:
         if self._pool is None:
-            self._pool = TCPConnector(keepalive_timeout=_IDLE_SECONDS)
+            self._pool = Pool(_MOST_CONNECTIONS, _IDLE_SECONDS)
         return Way(self._pool, f"{self._url}?{urlencode({'name': key[0], 'alias': key[1]})}", (), "GET")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -60,15 +60,15 @@ async def chat(body: ChatRequest, request: Request, x_alias: Alias = "Production
     """Answers whole, or as server-sent events with `stream`."""
     name, alias = _which(worker_of(request).shelf, body.model, x_alias)
     check_texts(request, body.texts)
-    with ExitStack() as held:
-        live = await resolved(request, name, alias, held)
+    held = await resolved(request, name, alias)
+    with held as live:
         chatting = _Chat(body, request, live)
         if not body.stream:
             whole = chatting.whole(await unless_left(request, chatting.answer()))
             return Response(orjson.dumps(whole), media_type="application/json")
         pieces = chatting.pieces()
         first = await unless_left(request, chatting.first(pieces))
-        return EventStream(request, chatting.events(first, pieces), held.pop_all())
+        return EventStream(request, chatting.events(first, pieces), held.handed_on())
 
 
 def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gzip
 import ipaddress
 import os
 import subprocess
@@ -89,6 +90,56 @@ def test_a_connection_is_used_again_after_a_whole_answer_and_closed_after_half_o
             for peer in (whole, whole, half, half):
                 (await posted(connections, f"http://127.0.0.1:{peer.port}/")).release()
             assert (len(whole.heard), len(half.heard)) == (1, 2)
+            await connections.release()
+
+    run(go())
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+ZIPPED = gzip.compress(b"{}")
+ANSWERS = {
+    "usual": (PLAIN, 1),
+    "with other headers": (PLAIN.replace(b"Content-L", b"Date: today\r\nX-Content-Length: 9\r\ncontent-l"), 1),
+    "without a reason": (PLAIN.replace(b" OK", b" "), 1),
+    "chunked": (CHUNKED, 1),
+    "zipped": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(ZIPPED), ZIPPED), 1),
+    "the last": (PLAIN.replace(b"\r\nC", b"\r\nConnection: close\r\nC"), 2),
+    "up to the end": (b"HTTP/1.0 200 OK\r\n\r\n{}", 2),
+    "with more than was asked for": (PLAIN + PLAIN, 2),
+    "another status": (PLAIN.replace(b"200 OK", b"429 Slow\r\nRetry-After: 7"), 1),
+}
+
+
+@pytest.mark.parametrize("in_one_piece", [True, False])
+@pytest.mark.parametrize(("answer", "connections_needed"), ANSWERS.values(), ids=list(ANSWERS))
+def test_every_form_of_an_answer_is_read_alike_and_its_connection_used_again_where_it_may_be(
+    run: Run[None], connections: Connections, answer: bytes, connections_needed: int, in_one_piece: bool
+) -> None:
+    heard: list[bytes] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(b"")
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                heard[-1] += await reader.readuntil(b"{}")
+                for piece in (answer,) if in_one_piece else (answer[:30], answer[30:]):
+                    writer.write(piece)
+                    await asyncio.sleep(0.01)
+                if answer.startswith(b"HTTP/1.0"):
+                    break
+        writer.close()
+
+    async def go() -> None:
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server:
+            for _ in range(2):
+                response = await posted(connections, url)
+                assert await response.read() == b"{}"
+                assert (response.status, response.retry_after) == ((429, "7") if b" 429 " in answer else (200, None))
+                response.release()
+                await asyncio.sleep(0.03)
+            assert len(heard) == connections_needed
             await connections.release()
 
     run(go())

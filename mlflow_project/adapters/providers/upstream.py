@@ -142,7 +142,7 @@ class Upstream:
                 said = await _rest(response, tries, limit, MOST_COMPLAINT)
             finally:
                 response.release()
-            raise self.refusal(response.status, said, messages, response.headers.get("Retry-After"))
+            raise self.refusal(response.status, said, messages, response.retry_after)
 
     def _failure(self, error: Exception, tries: Tries) -> ProviderError:
         """What a try ended with; what broke on the way counts against the provider."""
