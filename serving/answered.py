@@ -6,7 +6,7 @@ when the caller leaves, the provider is told to stop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated
 
@@ -112,7 +112,7 @@ async def answered(
     """Resolve, answer, and name the release in the response's headers. `asked` are all variables, or the question
     alone, for the slot that the template has for it."""
     given = {"text_input": asked} if isinstance(asked, str) else asked
-    check_texts(request, {**given, "context": context or ""})
+    check_texts(request, {**given, "context": context or ""}.items())
     with await resolved(request, name, alias) as live:
         release, warm = live.placed.release, live.held.warm
         variables = variables_for(warm.template.variables, asked, {}) if isinstance(asked, str) else asked
@@ -127,14 +127,16 @@ async def answered(
         return answer, release
 
 
-def check_texts(request: Request, texts: Mapping[str, str]) -> None:
-    """Each text by its name within the size that is set.
+def check_texts(request: Request, texts: Iterable[tuple[str, str]]) -> None:
+    """Each text, after its name, within the size that is set: as it is in a body that has no room for more.
 
     Raises:
         TooLarge: one is longer.
     """
     limit: int = request.app.state.guard.max_text_chars
-    for name, text in texts.items():
+    if request.scope["state"]["body_bytes"] <= limit:
+        return
+    for name, text in texts:
         if len(text) > limit:
             raise TooLarge(f"`{name}` holds {len(text)} characters; at most {limit} are taken here.")
 

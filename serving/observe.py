@@ -46,18 +46,14 @@ class Observer:
     def answered(self, request: Request, release: Release, variables: Mapping[str, str], answer: Answer) -> None:
         """A request that got its answer."""
         trace = tracing.current()
-        usage = {name: count for name, count in vars(answer.usage).items() if count is not None}
-        asked = " ".join(variables.values())
         if trace is not None:
+            trace.provider, trace.usage = release.manifest.provider, answer.usage
             if self._trace_texts:
                 with span("mask"):
+                    asked = " ".join(variables.values())
                     trace.texts = self._log.safe(asked), self._log.safe(answer.text)
-            if (step := trace.step("ask")) is not None:
-                step.attributes.update(_gen_ai(release, usage))
         if self._settings.log_queries:
-            said = {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused, **usage}
-            texts = {"input": asked, "output": answer.text}
-            self._log.note(trace, {**_about(request, release, success=True), **said}, texts)
+            self._log.answered(trace, request, release, variables, answer)
         spent = {"usage": answer.usage, "cost_usd": answer.cost_usd}
         self._measure(request, release, trace, text=answer.text, refused=answer.refused, **spent)
         self.quality.offer(release, variables, answer)
@@ -67,8 +63,7 @@ class Observer:
         """A request that got an error instead. What a caller did wrong is no failure of the release's."""
         trace = tracing.current()
         if self._settings.log_queries:
-            said = {"error_type": type(error).__name__}
-            self._log.note(trace, {**_about(request, release, success=False), **said}, {})
+            self._log.failed(trace, request, release, type(error).__name__)
         if isinstance(error, InvalidData):
             return
         if trace is not None:
@@ -123,25 +118,6 @@ class Observer:
             **more,
         )
         self._calls.record(call, trace)
-
-
-def _about(request: Request, release: Release, *, success: bool) -> dict[str, object]:
-    """Which request, and which release answered it."""
-    found = {"request_id": request.scope["state"]["request_id"], "route": request.scope["route"].path}
-    return {**found, "release": release.label, "digest": release.digest, "success": success}
-
-
-def _gen_ai(release: Release, usage: Mapping[str, int]) -> dict[str, Any]:
-    """What OpenTelemetry's conventions say of a call to a model."""
-    found: dict[str, Any] = {f"gen_ai.usage.{name}": usage[name] for name in _TOKENS if name in usage}
-    provider = release.manifest.provider
-    if provider is not None:
-        named = {"operation.name": "chat", "provider.name": provider.name, "request.model": provider.model}
-        found |= {f"gen_ai.{name}": value for name, value in named.items()}
-    return found
-
-
-_TOKENS = ("input_tokens", "output_tokens")
 
 
 def _error_type(error: BaseException) -> str:

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from fastapi import Request
+
+from mlflow_project.domain.answer import Answer
+from mlflow_project.domain.release import Release
 from mlflow_project.logs import Event, say_all
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import LogSettings
@@ -22,14 +26,18 @@ from mlflow_project.telemetry.tracing import Trace
 FLUSH_SECONDS = 0.25
 MOST_WAITING, BATCH = 5_000, 128
 
-Texts = Mapping[str, str | None]
-
 
 class _Noted(NamedTuple):
+    """`answer` None: there was an error instead."""
+
     at: float
     trace: Trace | None
-    fields: Mapping[str, object]
-    texts: Texts
+    request_id: str
+    route: str
+    release: Release
+    variables: Mapping[str, str]
+    answer: Answer | None
+    error_type: str | None
 
 
 class QueryLog:
@@ -41,9 +49,15 @@ class QueryLog:
         self._masker = masker
         self._meters = meters
 
-    def note(self, trace: Trace | None, fields: Mapping[str, object], texts: Texts) -> None:
-        """One request. Its texts are kept only until they are masked, and only where they are logged."""
-        self.outbox.put(_Noted(time.time(), trace, fields, texts if self._settings.log_texts else {}))
+    def answered(
+        self, trace: Trace | None, request: Request, release: Release, variables: Mapping[str, str], answer: Answer
+    ) -> None:
+        """A request that got its answer."""
+        self._note(trace, request, release, variables, answer, None)
+
+    def failed(self, trace: Trace | None, request: Request, release: Release, error_type: str) -> None:
+        """A request that got an error instead. What was asked is not kept."""
+        self._note(trace, request, release, {}, None, error_type)
 
     def close(self) -> None:
         """Write what is left, for two seconds at most."""
@@ -58,13 +72,26 @@ class QueryLog:
             self._meters.record(catalogue.MASKED, count, kind=kind)
         return masked.text
 
+    def _note(self, trace: Trace | None, request: Request, *more: Any) -> None:
+        scope = request.scope
+        self.outbox.put(_Noted(time.time(), trace, scope["state"]["request_id"], scope["route"].path, *more))
+
     def _write(self, noted: Sequence[_Noted]) -> bool:
         return say_all([self._event(one) for one in noted])
 
     def _event(self, noted: _Noted) -> Event:
-        fields = dict(noted.fields)
+        release, answer = noted.release, noted.answer
+        fields: dict[str, object] = {"request_id": noted.request_id, "route": noted.route}
+        fields |= {"release": release.label, "digest": release.digest, "success": answer is not None}
+        if answer is None:
+            fields["error_type"] = noted.error_type
+        else:
+            fields |= {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused}
+            fields |= {name: count for name, count in vars(answer.usage).items() if count is not None}
         if noted.trace is not None:
             fields["trace_id"] = f"{noted.trace.trace_id:032x}"
             fields["span_id"] = f"{noted.trace.root.span_id:016x}"
-        fields.update((name, self.safe(text)) for name, text in noted.texts.items())
+        if answer is not None and self._settings.log_texts:
+            fields["input"] = self.safe(" ".join(noted.variables.values()))
+            fields["output"] = self.safe(answer.text)
         return Event(noted.at, "info", __name__, "LLM Query", fields)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from limits import RateLimitItem
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -19,7 +19,7 @@ from mlflow_project.allowances import MILLIONTHS, windows
 from mlflow_project.answering.answer import cost
 from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer, Usage
-from mlflow_project.domain.release import Release
+from mlflow_project.domain.release import Manifest, Release
 from mlflow_project.errors import Exhausted, InvalidAnswer, WorkspaceError
 from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
 from mlflow_project.telemetry.meters import METERS
@@ -107,8 +107,7 @@ class Spending:
         """
         caller, amounts, now = self._caller(key), _NOTHING, time.time()
         if caller.windows:
-            usage = self._expected(release, characters)
-            amounts = _amounts(usage, cost(usage, release.manifest.prices))
+            amounts = self._expected(release.manifest, characters)
             self._take(caller, amounts, now)
         return Reservation(self, caller, characters, amounts, now)
 
@@ -129,11 +128,17 @@ class Spending:
                 self._counts.add(window.key, window.expiry, more, time.time() if more > 0 else kept.at)
         kept.amounts = _NOTHING
 
-    def _expected(self, release: Release, characters: int) -> Usage:
-        pinned = release.manifest.provider.parameters if release.manifest.provider is not None else {}
-        output = next((int(pinned[name]) for name in _PINNED_OUTPUT if name in pinned), self._reserve_tokens)
+    def _expected(self, manifest: Manifest, characters: int) -> dict[str, int]:
+        pinned: Mapping[str, Any] = manifest.provider.parameters if manifest.provider is not None else {}
+        output = self._reserve_tokens
+        for name in _PINNED_OUTPUT:
+            if name in pinned:
+                output = int(pinned[name])
+                break
         asked = characters // _CHARACTERS_A_TOKEN
-        return Usage(input_tokens=asked, output_tokens=output, total_tokens=asked + output)
+        if manifest.prices is None:
+            return _amounts(asked + output, None)
+        return _amounts(asked + output, cost(Usage(input_tokens=asked, output_tokens=output), manifest.prices))
 
     def _take(self, caller: Caller, amounts: Mapping[str, int], now: float) -> None:
         """All of it or nothing; nothing awaits in between."""
@@ -171,12 +176,12 @@ class Spending:
         return Exhausted(f"{amount} {kind} per {span} are used up: try again in {wait} s.", retry_after=wait)
 
 
-def _amounts(usage: Usage, usd: float | None) -> dict[str, int]:
-    return {"tokens": usage.total_tokens or 0, "usd": math.ceil((usd or 0.0) * MILLIONTHS)}
+def _amounts(tokens: int, usd: float | None) -> dict[str, int]:
+    return {"tokens": tokens, "usd": math.ceil(usd * MILLIONTHS) if usd else 0}
 
 
 def _used(answer: Answer, characters: int) -> dict[str, int]:
     """As the provider reported it; by the length of the texts where it reports nothing."""
     if answer.usage.total_tokens is not None:
-        return _amounts(answer.usage, answer.cost_usd)
-    return _amounts(Usage(total_tokens=(characters + len(answer.text or "")) // _CHARACTERS_A_TOKEN), answer.cost_usd)
+        return _amounts(answer.usage.total_tokens, answer.cost_usd)
+    return _amounts((characters + len(answer.text or "")) // _CHARACTERS_A_TOKEN, answer.cost_usd)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Message
@@ -35,6 +36,11 @@ class Template:
     messages: tuple[tuple[str, _Parts], ...]
     variables: frozenset[str]
 
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """What a caller, or the knowledge base, has to give."""
+        return self.variables - {HISTORY}
+
     def render(self, values: Mapping[str, str], history: Sequence[Message] = ()) -> tuple[Message, ...]:
         """The messages with every slot filled.
 
@@ -51,7 +57,7 @@ class Template:
         return (*rendered[:-1], *history, rendered[-1])
 
     def _check(self, values: Mapping[str, str]) -> None:
-        wanted = self.variables - {HISTORY}
+        wanted = self.wanted
         if values.keys() == wanted:
             return
         missing, surplus = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
@@ -102,7 +108,7 @@ def _name(inside: str) -> str:
 
 
 def _fill(parts: _Parts, values: Mapping[str, str]) -> str:
-    return "".join(values[part] if place % 2 else part for place, part in enumerate(parts))
+    return "".join([values[part] if place % 2 else part for place, part in enumerate(parts)])
 
 
 def _delimited(tag: str, attributes: Mapping[str, str], text: str) -> str:

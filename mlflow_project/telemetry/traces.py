@@ -137,7 +137,8 @@ def spans_of(trace: Trace, resource: Resource, *, whole: bool = False) -> list[R
     remote = None if trace.remote is None or whole else _context(trace.trace_id, trace.remote.span_id, remote=True)
     root = _span(trace, trace.root, remote, resource, SpanKind.SERVER, _root_attributes(trace))
     steps = [
-        _span(trace, step, _parent_of(step, trace), resource, _kind(step), step.attributes) for step in trace.steps
+        _span(trace, each, _parent_of(each, trace), resource, _kind(each), _attributes(each, trace))
+        for each in trace.steps
     ]
     return [root, *steps]
 
@@ -157,6 +158,22 @@ def _span(
         start_time=step.began_ns + offset,
         end_time=(step.ended_ns or trace.root.ended_ns) + offset,
     )
+
+
+def _attributes(step: Step, trace: Trace) -> dict[str, Any]:
+    return {**step.attributes, **_gen_ai(trace)} if step.name == "ask" else step.attributes
+
+
+def _gen_ai(trace: Trace) -> dict[str, Any]:
+    """What OpenTelemetry's conventions say of a call to a model."""
+    found: dict[str, Any] = {}
+    if (usage := trace.usage) is not None:
+        counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        found |= {f"gen_ai.usage.{name}": count for name, count in counts.items() if count is not None}
+    if (provider := trace.provider) is not None:
+        named = {"operation.name": "chat", "provider.name": provider.name, "request.model": provider.model}
+        found |= {f"gen_ai.{name}": value for name, value in named.items()}
+    return found
 
 
 def _root_attributes(trace: Trace) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from mlflow_project.domain.answer import Usage
+from mlflow_project.domain.release import ProviderChoice
+
 MOST_STEPS = 64
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
@@ -111,12 +114,14 @@ _NOTHING = Nothing()
 
 
 class Trace:
-    """A request. `open` is the step that runs now; `texts` are (question, answer), masked, where they are recorded.
-    The ids of its steps follow one another from a random one on; `last_id` is the newest."""
+    """A request. `open` is the step that runs now; `provider` and `usage` are those of its answer; `texts` are
+    (question, answer), masked, where they are recorded. The ids of its steps follow one another from a random one on;
+    `last_id` is the newest.
+    """
 
     __slots__ = (
-        *("last_id", "listening", "open", "release", "remote", "root"),
-        *("step_failed", "steps", "texts", "trace_id", "wall_ns"),
+        *("last_id", "listening", "open", "provider", "release", "remote", "root"),
+        *("step_failed", "steps", "texts", "trace_id", "usage", "wall_ns"),
     )
 
     def __init__(self, name: str, remote: Remote | None, *, listening: bool) -> None:
@@ -125,6 +130,8 @@ class Trace:
         self.remote = remote
         self.listening = listening
         self.release: str | None = None
+        self.provider: ProviderChoice | None = None
+        self.usage: Usage | None = None
         self.texts: tuple[str | None, str | None] = (None, None)
         self.steps: list[Step] = []
         self.open: Step | None = None

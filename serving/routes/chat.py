@@ -59,7 +59,7 @@ async def models(request: Request) -> dict[str, Any]:
 async def chat(body: ChatRequest, request: Request, x_alias: Alias = "Production") -> Response:
     """Answers whole, or as server-sent events with `stream`."""
     name, alias = _which(worker_of(request).shelf, body.model, x_alias)
-    check_texts(request, body.texts)
+    check_texts(request, body.texts())
     held = await resolved(request, name, alias)
     with held as live:
         chatting = _Chat(body, request, live)
@@ -165,7 +165,7 @@ class _Chat:
 
     def _object(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         return {
-            "id": f"chatcmpl-{self._request.state.request_id}",
+            "id": f"chatcmpl-{self._request.scope['state']['request_id']}",
             "object": kind,
             "created": int(time.time()),
             "model": self._release.label,

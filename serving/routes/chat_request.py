@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
@@ -71,11 +71,12 @@ class ChatRequest(BaseModel):
     def include_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    @property
-    def texts(self) -> dict[str, str]:
-        """Every text of the caller's, by where it stands."""
-        turns = {f"messages[{place}]": turn.text for place, turn in enumerate(self.messages)}
-        return {**turns, **{f"metadata.{name}": text for name, text in (self.metadata or {}).items()}}
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Every text of the caller's, after where it stands."""
+        for place, turn in enumerate(self.messages):
+            yield f"messages[{place}]", turn.text
+        for name, text in (self.metadata or {}).items():
+            yield f"metadata.{name}", text
 
     @property
     def asks_for_json(self) -> bool:
