@@ -51,6 +51,10 @@ class ResponseTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def is_closing(self) -> bool:
+        """Asked with each response."""
+        return self._transport.is_closing()
+
     def write(self, data: bytes) -> None:
         """Write, or keep a head."""
         if self._head:

@@ -30,7 +30,7 @@ from serving.answered import (
     resolved,
     worker_of,
 )
-from serving.json_route import JsonRoute
+from serving.json_route import JsonResponse, JsonRoute
 from serving.leaving import EventStream, unless_left
 from serving.problems import BadRequest, openai_error, status_of
 from serving.routes.chat_request import ChatRequest, conversation, variables_for
@@ -65,7 +65,7 @@ async def chat(body: ChatRequest, request: Request, x_alias: Alias = "Production
         chatting = _Chat(body, request, live)
         if not body.stream:
             whole = chatting.whole(await unless_left(request, chatting.answer()))
-            return Response(orjson.dumps(whole), media_type="application/json")
+            return JsonResponse(orjson.dumps(whole))
         pieces = chatting.pieces()
         first = await unless_left(request, chatting.first(pieces))
         return EventStream(request, chatting.events(first, pieces), held.handed_on())
