@@ -56,7 +56,7 @@ class EventRecorder:
     """One for each worker. `outbox` holds what waits to be written."""
 
     def __init__(self, settings: EventSettings, spool: Spool, masker: Masker) -> None:
-        self.outbox = Outbox("events", self._write, most=MOST_PENDING, batch=500, seconds=FLUSH_SECONDS)
+        self.outbox = Outbox("events", self._write, most=MOST_PENDING, batch=100, seconds=FLUSH_SECONDS)
         self._settings = settings
         self._spool = spool
         self._masker = masker

@@ -24,7 +24,7 @@ from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.tracing import Trace
 
 FLUSH_SECONDS = 0.25
-MOST_WAITING, BATCH = 5_000, 128
+MOST_WAITING, BATCH = 5_000, 48
 
 
 class _Noted(NamedTuple):
