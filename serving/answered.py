@@ -51,8 +51,8 @@ TheWorker = Annotated[Worker, Depends(_worker)]
 
 
 class Resolved:
-    """The release that answers a request, and what the request may spend on it: held from here on to the end of the
-    block, or to the end of that one's to which they were handed on."""
+    """The release that answers a request, and what the request may spend on it: held until the block ends, or the one
+    that they were handed on to."""
 
     __slots__ = ("_reservation", "_using", "live")
 
@@ -75,11 +75,12 @@ class Resolved:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._using is not None:
+        using, self._using = self._using, None
+        if using is not None:
             try:
                 self._reservation.__exit__(kind, error, trace)
             finally:
-                self._using.__exit__()
+                using.__exit__()
 
 
 async def resolved(request: Request, name: str, alias: str) -> Resolved:
@@ -128,7 +129,7 @@ async def answered(
 
 
 def check_texts(request: Request, texts: Iterable[tuple[str, str]]) -> None:
-    """Each text, after its name, within the size that is set: as it is in a body that has no room for more.
+    """Each text, after its name, within the size that is set; a body of no more bytes than that holds no longer one.
 
     Raises:
         TooLarge: one is longer.

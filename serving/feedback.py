@@ -20,10 +20,9 @@ from mlflow_project.rules.masking import Masker
 from mlflow_project.snapshot.spool import Asked, Spool
 from mlflow_project.telemetry.catalogue import FEEDBACK
 from mlflow_project.telemetry.meters import Meters
-from serving.events import FLUSH_SECONDS
 
 _TEXTS = ("label", "comment", "corrected_answer")
-_TRIES = 6
+_TRIES, _PAUSE_SECONDS = 6, 0.1  # longer than an answer is on its way to the disk
 
 
 class FeedbackDesk:
@@ -57,7 +56,7 @@ class FeedbackDesk:
             asked = _of_caller(found, caller)
             if asked is not None:
                 return asked
-            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
         if found:
             raise Refused(
                 f"The request {request_id!r} was not asked with this API key: that key may judge it, or an admin's."

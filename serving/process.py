@@ -16,8 +16,8 @@ from serving.access import is_loopback
 from serving.protocol import PatientHttp
 
 _KEEP_ALIVE_SECONDS = 75
-"""Longer than callers keep a connection at rest (httpx 5 s, aiohttp 15 s, the usual load balancer 60 s): whoever closes
-it second loses the request that the other is sending at that moment."""
+"""Longer than callers keep a connection at rest (httpx 5 s, aiohttp 15 s, the usual load balancer 60 s): a server that
+closes first loses the request that is on its way to it."""
 
 
 def main() -> int:

@@ -6,8 +6,8 @@ with a head that came in one piece. A head that came in one piece starts no time
 uvicorn waits for ever for the first request of a connection; a thousand callers that send a byte a minute would hold a
 thousand connections. Bodies are the guard's matter.
 
-uvicorn, told to stop, closes connections at rest at once, and a request that is on its way at that moment is lost. Here
-they get a moment, in which a request is answered, with word that the connection closes.
+uvicorn, told to stop, closes connections at rest at once, and a stream's with its end: a request that is on its way at
+that moment is lost. Here they get a moment, in which a request is answered, with word that the connection closes.
 
 uvicorn writes a response's head and then its body, and uvloop hands each write to the system at once. Here both are one
 write, which also wakes the caller once instead of twice; and all heads, uvicorn's own refusals too, have the security
@@ -94,6 +94,10 @@ class PatientHttp(HttpToolsProtocol):
     _scope_before = 0
     _stops = False
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.connections.add(self)  # uvloop makes the connection a turn later, and the server may stop in between
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(ResponseTransport(transport))  # type: ignore[arg-type]
         self._await_head()
@@ -141,13 +145,15 @@ class PatientHttp(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.transport.end_response()  # type: ignore[attr-defined]
         super().on_response_complete()
+        if self._stops and not self.transport.is_closing():  # a stream's, whose head had gone out before
+            self.loop.call_later(_PARTING_SECONDS, self._part)
 
     def shutdown(self) -> None:
         """The server stops."""
         self._stops = True
         if self._rests():
             self.loop.call_later(_PARTING_SECONDS, self._part)
-        else:
+        elif self.cycle is not None and not self.cycle.response_started:
             super().shutdown()
 
     def _part(self) -> None:

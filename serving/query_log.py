@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastapi import Request
 
-from mlflow_project.domain.answer import Answer
+from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Release
 from mlflow_project.logs import Event, say_all
 from mlflow_project.rules.masking import Masker
@@ -28,16 +28,24 @@ MOST_WAITING, BATCH = 5_000, 48
 
 
 class _Noted(NamedTuple):
-    """`answer` None: there was an error instead."""
+    """`answer` None: there was an error instead. `texts` are the question and the answer, where they are logged."""
 
     at: float
     trace: Trace | None
     request_id: str
     route: str
     release: Release
-    variables: Mapping[str, str]
-    answer: Answer | None
+    answer: Answered | None
     error_type: str | None
+    texts: tuple[str, str | None] | None
+
+
+class Answered(NamedTuple):
+    """What is said of an answer besides its texts."""
+
+    latency_ms: float
+    refused: bool
+    usage: Usage
 
 
 class QueryLog:
@@ -52,12 +60,15 @@ class QueryLog:
     def answered(
         self, trace: Trace | None, request: Request, release: Release, variables: Mapping[str, str], answer: Answer
     ) -> None:
-        """A request that got its answer."""
-        self._note(trace, request, release, variables, answer, None)
+        """A request that got its answer. Its texts are kept only until they are masked, and only where they are
+        logged."""
+        texts = (" ".join(variables.values()), answer.text) if self._settings.log_texts else None
+        said = Answered(answer.latency_ms, answer.refused, answer.usage)
+        self.outbox.put(_Noted(time.time(), trace, *_of(request), release, said, None, texts))
 
     def failed(self, trace: Trace | None, request: Request, release: Release, error_type: str) -> None:
-        """A request that got an error instead. What was asked is not kept."""
-        self._note(trace, request, release, {}, None, error_type)
+        """A request that got an error instead."""
+        self.outbox.put(_Noted(time.time(), trace, *_of(request), release, None, error_type, None))
 
     def close(self) -> None:
         """Write what is left, for two seconds at most."""
@@ -71,10 +82,6 @@ class QueryLog:
         for kind, count in masked.found.items():
             self._meters.record(catalogue.MASKED, count, kind=kind)
         return masked.text
-
-    def _note(self, trace: Trace | None, request: Request, *more: Any) -> None:
-        scope = request.scope
-        self.outbox.put(_Noted(time.time(), trace, scope["state"]["request_id"], scope["route"].path, *more))
 
     def _write(self, noted: Sequence[_Noted]) -> bool:
         return say_all([self._event(one) for one in noted])
@@ -91,7 +98,11 @@ class QueryLog:
         if noted.trace is not None:
             fields["trace_id"] = f"{noted.trace.trace_id:032x}"
             fields["span_id"] = f"{noted.trace.root.span_id:016x}"
-        if answer is not None and self._settings.log_texts:
-            fields["input"] = self.safe(" ".join(noted.variables.values()))
-            fields["output"] = self.safe(answer.text)
+        if noted.texts is not None:
+            fields["input"], fields["output"] = map(self.safe, noted.texts)
         return Event(noted.at, "info", __name__, "LLM Query", fields)
+
+
+def _of(request: Request) -> tuple[str, str]:
+    """Which request: its id and its route."""
+    return request.scope["state"]["request_id"], request.scope["route"].path

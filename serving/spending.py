@@ -114,10 +114,10 @@ class Spending:
     def pay(self, kept: Reservation, answer: Answer) -> None:
         """Count what an answer used."""
         used = _used(answer, kept.characters)
+        self.settle(kept, used)
         if METERS.listening:
             tokens, usd = self._series(kept.caller.id)
             METERS.record_all([(tokens, used["tokens"]), (usd, used["usd"] / MILLIONTHS)])
-        self.settle(kept, used)
 
     def settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
         """Replace what was reserved by what was used."""

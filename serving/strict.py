@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from urllib.parse import urlencode
 
 import orjson
-from aiohttp import ClientTimeout
+from aiohttp import ClientOSError, ClientTimeout, ServerDisconnectedError
 
 from mlflow_project.adapters.connections import TRANSPORT_ERRORS, Pool, Way
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
 from serving.worker import Worker
 
+logger = logging.getLogger(__name__)
+
 READ_SECONDS = 0.1
 FOLLOW_SECONDS = 1.0
 UNANSWERED: tuple[type[Exception], ...] = (*TRANSPORT_ERRORS, ValueError, KeyError, TypeError)
 """What asking raises when the registry gives no answer, or none that can be read."""
-_IDLE_SECONDS = 3.0  # below the 5 s of MLflow's server: who closes second loses what the other is sending
+_IDLE_SECONDS = 3.0  # below the 5 s of MLflow's server, which would else close first
 _MOST_CONNECTIONS = 100
 _KEPT_WAYS = 256  # callers choose the names
 _ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
@@ -38,6 +41,7 @@ class StrictResolver:
         self._timeout = settings.registry_timeout
         self._worker = worker
         self._folder = folder
+        self._failing = False
         self._pool: Pool | None = None
         self._way = functools.lru_cache(maxsize=_KEPT_WAYS)(self._way_to)
         self._waiting: dict[Key, list[asyncio.Future[int | None]]] = {}
@@ -92,6 +96,7 @@ class StrictResolver:
                     version = await self._ask(key)
                 except UNANSWERED as why:
                     error = why
+                self._tell(error)
                 for answer in waiting:
                     if answer.done():  # its caller waits no longer
                         continue
@@ -102,10 +107,21 @@ class StrictResolver:
         finally:
             del self._readers[key]
 
+    def _tell(self, error: Exception | None) -> None:
+        """Once when reads begin to fail, once when they are answered again."""
+        if (error is not None) != self._failing:
+            self._failing = error is not None
+            why = {"error": f"{type(error).__name__}: {error}"} if error is not None else {}
+            said = "strict reads are not answered" if error is not None else "strict reads are answered again"
+            logger.warning(said, extra=why)
+
     async def _ask(self, key: Key) -> int | None:
         """The version that the alias points at; None when the registry answers that there is none."""
         async with asyncio.timeout(self._timeout):
-            response = await self._way(key).get(ClientTimeout())
+            try:
+                response = await self._way(key).get(ClientTimeout())
+            except (ServerDisconnectedError, ClientOSError):  # a connection that had rested: perhaps for too long
+                response = await self._way(key).get(ClientTimeout())
             try:
                 body = await response.read()
             finally:

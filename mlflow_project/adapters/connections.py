@@ -97,9 +97,8 @@ class Response:
         self._connection.release()
 
 
-_OTHER_LINE = (
-    rb"(?!(?:content-length|content-encoding|transfer-encoding|connection)[ \t]*:)[^\s:][^\r\n:]*:[^\r\n]*\r\n"
-)
+_TELLING = rb"(?:content-length|content-encoding|transfer-encoding|connection|proxy-connection):"
+_OTHER_LINE = rb"(?!%b)[!#$%%&'*+.^_`|~0-9a-z-]+:[^\r\n\0]*\r\n" % _TELLING
 _USUAL = re.compile(
     rb"HTTP/1\.1 200 [^\r\n]*\r\n(?:%b)*content-length:[ \t]*([0-9]{1,9})[ \t]*\r\n(?:%b)*\r\n"
     % (_OTHER_LINE, _OTHER_LINE),
@@ -108,13 +107,13 @@ _USUAL = re.compile(
 """A head after which so many bytes follow as they are, and the connection goes on."""
 
 
-class _Protocol(ResponseHandler):
+class _Receiver(ResponseHandler):
     """aiohttp's, of a connection. For the usual answer it makes no parser, no reader and no queue."""
 
     _asked: asyncio.Future[bytes | None] | None = None
 
     def usual_answer(self) -> asyncio.Future[bytes | None]:
-        """The body, once it is here; None where aiohttp's parser has what came, which `read` then gives."""
+        """The body, once it is here; None where aiohttp's parser has what came, or nothing will: `read` says which."""
         self._asked = self._loop.create_future()
         return self._asked
 
@@ -140,7 +139,7 @@ class Pool(TCPConnector):
 
     def __init__(self, most: int, idle_seconds: float) -> None:
         super().__init__(limit=most, keepalive_timeout=idle_seconds)
-        made: type[ResponseHandler] = _Protocol
+        made: type[ResponseHandler] = _Receiver
         self._factory = functools.partial(made, loop=self._loop)
 
 
@@ -181,7 +180,7 @@ class Way:
         connection = await self._pool.connect(self._request, [], timeout)
         try:
             protocol, transport = connection.protocol, connection.transport
-            if not isinstance(protocol, _Protocol) or transport is None or protocol.should_close:
+            if not isinstance(protocol, _Receiver) or transport is None or protocol.should_close:
                 raise ClientConnectionError("The connection was closed, or heard something, before it was used.")
             usual = protocol.usual_answer()
             transport.write(self.head() + after_the_head)

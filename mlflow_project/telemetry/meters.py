@@ -1,4 +1,4 @@
-"""Takes the measurements of the catalogue, from any thread, and adds them up in place. Sends nothing: `sending` does.
+"""Takes the measurements of the catalogue, from any thread, and adds them up. Sends nothing: `sending` does.
 
 Labels are bounded twice: only those that the catalogue names, and of each at most `MOST_VALUES` distinct values a
 process; what comes later is counted under `other`.
@@ -53,7 +53,7 @@ class Meters:
                 self._add_up()
 
     def series(self, metric: Metric, labels: Mapping[str, object]) -> Series:
-        """What `record` adds to, for who records often."""
+        """What `record` adds to, for who records often, by `record_all`."""
         with self._lock:
             return self._series_for(metric, labels)
 

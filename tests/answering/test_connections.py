@@ -103,6 +103,7 @@ ANSWERS = {
     "without a reason": (PLAIN.replace(b" OK", b" "), 1),
     "chunked": (CHUNKED, 1),
     "zipped": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(ZIPPED), ZIPPED), 1),
+    "the last on the way through a proxy": (PLAIN.replace(b"\r\nC", b"\r\nProxy-Connection: close\r\nC"), 2),
     "the last": (PLAIN.replace(b"\r\nC", b"\r\nConnection: close\r\nC"), 2),
     "up to the end": (b"HTTP/1.0 200 OK\r\n\r\n{}", 2),
     "with more than was asked for": (PLAIN + PLAIN, 2),
@@ -188,7 +189,10 @@ def test_a_body_that_nobody_takes_is_not_sent_for_ever(run: Run[None], connectio
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         await asyncio.sleep(0.5)
-        taken.put_nowait(len(await reader.read()))
+        size = 0
+        with suppress(ConnectionError):  # reset, where the answer was not read in time either
+            size = len(await reader.read())
+        taken.put_nowait(size)
         writer.close()
 
     async def go() -> None:

@@ -250,3 +250,49 @@ def test_a_connection_at_rest_is_closed_soon_after_the_server_stops(
     began = time.monotonic()
     assert len(told_to_stop(monkeypatch, before, b"")) == (2 if before else 1)
     assert time.monotonic() - began < 2
+
+
+def test_after_a_stream_that_ended_while_the_server_stopped_one_more_request_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "_PARTING_SECONDS", 0.2)
+
+    async def talk() -> bytes:
+        loop, (ours, theirs), goes_on = asyncio.get_running_loop(), socket.socketpair(), asyncio.Event()
+        ours.setblocking(False)
+
+        async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"one", "more_body": True})
+            await goes_on.wait()
+            await send({"type": "http.response.body", "body": b"two"})
+
+        config = Config(stream, log_config=None)
+        config.load()
+        spoken = PatientHttp(config, ServerState(), {})
+        await loop.connect_accepted_socket(lambda: spoken, theirs)
+        ours.sendall(ASKED)
+        read = await loop.sock_recv(ours, 1000)
+        spoken.shutdown()
+        goes_on.set()
+        while not read.endswith(b"0\r\n\r\n"):
+            read += await loop.sock_recv(ours, 1000)
+        ours.sendall(ASKED)
+        while data := await asyncio.wait_for(loop.sock_recv(ours, 1000), 5):
+            read += data
+        ours.close()
+        return read
+
+    read = asyncio.run(talk())
+    assert read.count(b"HTTP/1.1 200 OK") == 2
+    assert read.count(b"connection: close") == 1
+    assert read.endswith(b"0\r\n\r\n")
+
+
+def test_a_server_that_stops_knows_a_connection_that_is_only_just_being_made() -> None:
+    async def known() -> bool:
+        config, state = Config(answering(), log_config=None), ServerState()
+        config.load()
+        return PatientHttp(config, state, {}) in state.connections
+
+    assert asyncio.run(known())

@@ -16,6 +16,7 @@ from mlflow_project.adapters.providers import provider_for
 from mlflow_project.adapters.providers.complaint import LONGEST, complaint, retry_after
 from mlflow_project.adapters.providers.gemini import gemini_schema
 from mlflow_project.adapters.providers.health import FAILURES, MOST_RETRIES, PAUSE_SECONDS, Health
+from mlflow_project.adapters.providers.protocol import count
 from mlflow_project.adapters.providers.sse import events
 from mlflow_project.domain.release import ProviderChoice
 from mlflow_project.errors import InvalidData, ProviderError
@@ -165,3 +166,8 @@ def test_a_complaint_is_masked_before_it_is_cut_so_that_no_half_of_a_number_is_l
     for before in range(LONGEST - len(card) - 8, LONGEST):
         said = complaint(400, orjson.dumps({"error": {"message": "x" * before + f" {card} is no question"}}), "", ())
         assert "4111" not in said
+
+
+def test_a_count_of_tokens_is_a_number_or_was_not_reported() -> None:
+    assert [count(value) for value in (0, 12)] == [0, 12]
+    assert {count(value) for value in (None, "12", 1.5, True, -1, [], {})} == {None}

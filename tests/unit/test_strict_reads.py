@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
 from serving.strict import StrictResolver
@@ -107,3 +109,36 @@ def test_an_alias_that_the_registry_does_not_have_was_asked_and_a_failure_was_no
     assert asyncio.run(_asked(_json("404 Not Found", "{}"), 1, tmp_path))[0] == [True]
     assert asyncio.run(_asked(_json("500 Oops", "{}"), 1, tmp_path))[0] == [False]
     assert asyncio.run(_asked(_json("200 OK", "<html>"), 1, tmp_path))[0] == [False]
+
+
+def test_a_connection_that_the_registry_closed_meanwhile_costs_no_answer(tmp_path: Path) -> None:
+    heard = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        await reader.readuntil(b"\r\n\r\n")
+        heard += 1
+        writer.write(SEVEN)
+        await reader.readuntil(b"\r\n\r\n")  # the second one is read, and not answered
+        writer.close()
+
+    async def twice() -> list[bool]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        settings = RegistrySettings(mlflow_uri=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        resolver = StrictResolver(settings, Worker(), ServingFolder(tmp_path))  # type: ignore[arg-type]
+        try:
+            return [await resolver.settle("qa", "Production") for _ in range(2)]
+        finally:
+            await resolver.close()
+            server.close()
+
+    assert asyncio.run(twice()) == [True, True]
+    assert heard == 2
+
+
+def test_that_reads_are_not_answered_is_said_once_and_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    moved = _json("307 Temporary Redirect", "{}")
+    assert asyncio.run(_asked(moved, 2, tmp_path, pause=0.05)) == ([False, False], 2)
+    (said,) = [record for record in caplog.records if record.name == "serving.strict"]
+    assert said.getMessage() == "strict reads are not answered"
+    assert "307" in said.__dict__["error"]

@@ -18,7 +18,7 @@ import orjson
 
 from mlflow_project.adapters.providers.parameters import refuse_unknown
 from mlflow_project.adapters.providers.patience import Patience
-from mlflow_project.adapters.providers.protocol import RESPONSE_SCHEMA, Delta
+from mlflow_project.adapters.providers.protocol import RESPONSE_SCHEMA, Delta, count
 from mlflow_project.adapters.providers.upstream import Upstream
 from mlflow_project.domain.answer import Completion, Context, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
@@ -185,9 +185,9 @@ def _turn(message: Message) -> dict[str, Any]:
 
 def _usage(data: Mapping[str, Any]) -> Usage:
     return Usage(
-        input_tokens=data.get("promptTokenCount"),
-        output_tokens=data.get("candidatesTokenCount"),
-        thought_tokens=data.get("thoughtsTokenCount"),
-        cached_tokens=data.get("cachedContentTokenCount"),
-        total_tokens=data.get("totalTokenCount"),
+        input_tokens=count(data.get("promptTokenCount")),
+        output_tokens=count(data.get("candidatesTokenCount")),
+        thought_tokens=count(data.get("thoughtsTokenCount")),
+        cached_tokens=count(data.get("cachedContentTokenCount")),
+        total_tokens=count(data.get("totalTokenCount")),
     )

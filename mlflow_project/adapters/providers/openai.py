@@ -17,7 +17,7 @@ import orjson
 
 from mlflow_project.adapters.providers.parameters import refuse_unknown
 from mlflow_project.adapters.providers.patience import Patience
-from mlflow_project.adapters.providers.protocol import RESPONSE_SCHEMA, Delta
+from mlflow_project.adapters.providers.protocol import RESPONSE_SCHEMA, Delta, count
 from mlflow_project.adapters.providers.upstream import Upstream
 from mlflow_project.domain.answer import Completion, Context, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
@@ -152,12 +152,12 @@ class _Reading:
 
 def _usage(data: Mapping[str, Any]) -> Usage:
     """`completion_tokens` holds the thoughts too; here they are counted apart."""
-    thoughts = (data.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    output = data.get("completion_tokens")
+    thoughts = count((data.get("completion_tokens_details") or {}).get("reasoning_tokens"))
+    output = count(data.get("completion_tokens"))
     return Usage(
-        input_tokens=data.get("prompt_tokens"),
-        output_tokens=output if output is None else output - (thoughts or 0),
+        input_tokens=count(data.get("prompt_tokens")),
+        output_tokens=output if output is None else max(0, output - (thoughts or 0)),
         thought_tokens=thoughts,
-        cached_tokens=(data.get("prompt_tokens_details") or {}).get("cached_tokens"),
-        total_tokens=data.get("total_tokens"),
+        cached_tokens=count((data.get("prompt_tokens_details") or {}).get("cached_tokens")),
+        total_tokens=count(data.get("total_tokens")),
     )

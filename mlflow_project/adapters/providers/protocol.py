@@ -48,3 +48,8 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Give back what it holds; what it shares with other releases stays open for them."""
         ...
+
+
+def count(value: object) -> int | None:
+    """A number of tokens as a provider reports it; None where what it reports is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,36 @@
+"""What the log keeps of a request until it is written: its texts only where they are logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi import Request
+
+from mlflow_project.domain.answer import Answer, Context
+from mlflow_project.rules.masking import Masker
+from mlflow_project.settings import LogSettings
+from mlflow_project.telemetry.meters import Meters
+from mlflow_project.telemetry.outbox import Outbox
+from serving.query_log import QueryLog
+from tests.serving.snapshots import Snapshots
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_texts_wait_to_be_written_only_where_they_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: bool
+) -> None:
+    kept: list[object] = []
+    monkeypatch.setattr(Outbox, "put", lambda self, item: kept.append(item))
+    release = Snapshots(tmp_path).seal("qa")
+    route = type("Route", (), {"path": "/v1/chat/completions"})()
+    request = Request({"type": "http", "state": {"request_id": "r"}, "route": route})
+    answer = Answer("an answer", contexts=(Context("c", "d", "", "a chunk", 0, 7, 1.0),))
+    log = QueryLog(LogSettings(log_texts=logged), Masker(), Meters())
+    try:
+        log.answered(None, request, release, {"question": "a question"}, answer)
+    finally:
+        log.close()
+    held = str(kept[0])
+    assert ("a question" in held, "an answer" in held) == (logged, logged)
+    assert "a chunk" not in held
