@@ -114,16 +114,18 @@ def _next_run(airflow: RunningAirflow, number: int) -> str:
 
 @pytest.fixture(scope="module")
 def announced(airflow: RunningAirflow, prepared: str) -> str:
-    """The run that an event about `qa/3` starts, while the next tests go on."""
+    """The run that an event about `qa/3` starts, while the next test goes on."""
     before = airflow.runs(PROMOTE, "asset_triggered")
     assert announce_candidate(airflow_settings(), "qa", 3)
     run = until(lambda: airflow.runs(PROMOTE, "asset_triggered")[len(before) :], 60, lambda: "no run was started")[0]
     return str(run)
 
 
-@pytest.mark.usefixtures("announced")
-def test_a_rollback_offers_the_versions_that_were_live(airflow: RunningAirflow, prepared: str) -> None:
+def test_a_rollback_offers_the_versions_that_were_live(airflow: RunningAirflow, announced: str) -> None:
+    """The gate's record on `qa/3` is waited for: between a rollback's look at the ledger and its own record it would
+    be somebody else's, which refuses the rollback."""
     run = airflow.trigger("rollback", name="qa", reason="a test goes back", choose_from_list=True)
+    assert airflow.ended(PROMOTE, announced) == "success", airflow.story(PROMOTE, announced)
     question = airflow.answer("rollback", run, "pick", 1, map_index=0)
     assert [option.split()[0] for option in question["options"]] == ["2", "1"]
     assert airflow.ended("rollback", run) == "success", airflow.story("rollback", run)
