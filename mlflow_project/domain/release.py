@@ -89,11 +89,40 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class CallerOptions:
+    """What a caller may decide about one request. The release decides everything else.
+
+    `overrides` maps the name of a provider parameter to the lowest and the highest value that a caller may ask for.
+    `others` says what happens to every other generation parameter of a request: with `ignore` the pinned value holds
+    and the response names the parameter in `X-Ignored-Parameters`; with `refuse` the request gets status 400.
+    `tools` true lets a caller bring own tools; tools that the release declares are always offered to the provider.
+    """
+
+    overrides: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    others: Literal["ignore", "refuse"] = "ignore"
+    tools: bool = False
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CallerOptions:
+        """Read the options from JSON-ready data.
+
+        Raises:
+            TypeError, ValueError: a field is unknown or has another form.
+        """
+        options = cls(**data)
+        bounds = {name: (float(least), float(most)) for name, (least, most) in options.overrides.items()}
+        if options.others not in {"ignore", "refuse"} or not isinstance(options.tools, bool):
+            raise ValueError("`others` is ignore or refuse, and `tools` is true or false")
+        return cls(bounds, options.others, options.tools)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that a release pins. `kind` prompt: template and provider are set; `kind` model: files and source are set.
 
-    `fallbacks` answer, in turn, when the provider before them cannot; `repair` true: an answer that breaks the response
-    schema is sent back once; `system_allowed` true: a caller may bring a system message of their own.
+    `fallbacks` are the providers to ask, in this order, when the one before them fails. `repair` true sends an answer
+    that breaks the response schema back to the provider once. `system_allowed` true lets a caller bring a system
+    message. `tools` are functions, in OpenAI's form, that the provider may ask the caller to run.
     """
 
     kind: Kind
@@ -109,6 +138,8 @@ class Manifest:
     fallbacks: tuple[ProviderChoice, ...] | None = None
     repair: bool | None = None
     system_allowed: bool | None = None
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    callers: CallerOptions | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON-ready data, without the fields that are None."""
@@ -131,7 +162,7 @@ class Manifest:
         rest = {key: value for key, value in data.items() if key != "schema"}
         try:
             return cls(**{key: _read(key, value) for key, value in rest.items()})
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InvalidData(f"The release manifest of {data.get('name')!r} cannot be read: {error}.") from error
 
 
@@ -142,6 +173,10 @@ def _read(key: str, value: Any) -> Any:
         return tuple(ModelFile(**file) for file in value)
     if key == "fallbacks":
         return tuple(ProviderChoice(**choice) for choice in value)
+    if key == "tools":
+        return tuple(dict(tool) for tool in value)
+    if key == "callers":
+        return CallerOptions.from_dict(value)
     readers = {"provider": ProviderChoice, "retrieval": Retrieval, "knowledge_base": KnowledgeBase, "prices": Prices}
     return readers[key](**value) if key in readers else value
 

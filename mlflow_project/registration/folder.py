@@ -58,6 +58,11 @@ def manifest_from(
         retrieval=front.retrieval,
         knowledge_base=knowledge_base,
         prices=(front.prices_with_key if keyed else None) or front.prices,
+        fallbacks=front.fallbacks,
+        repair=front.repair,
+        system_allowed=front.system_allowed,
+        tools=front.tools,
+        callers=front.callers,
     )
 
 

@@ -1,7 +1,7 @@
-"""The YAML at the head of a template file, read into the parts of a manifest.
+"""Reads the YAML at the head of a template file into the parts of a manifest.
 
-In: YAML text and the line that it begins on. Out: provider, retrieval, table, response schema, prices; every mistake
-goes to the collector with its line, and the part that it spoils is None.
+Input: YAML text and the number of its first line. Output: a `FrontMatter`. Every mistake goes to `Mistakes` with its
+line; the field with the mistake is None.
 """
 
 from __future__ import annotations
@@ -15,16 +15,30 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, SchemaError
 
-from mlflow_project.domain.release import Prices, ProviderChoice, Retrieval
+from mlflow_project.domain.release import CallerOptions, Prices, ProviderChoice, Retrieval
 from mlflow_project.registration.mistakes import Mistakes
 
-FIELDS = ("provider", "with_key", "retrieval", "knowledge_base", "response_schema", "prices")
+FIELDS = (
+    "provider",
+    "with_key",
+    "fallbacks",
+    "retrieval",
+    "knowledge_base",
+    "response_schema",
+    "repair",
+    "system_allowed",
+    "tools",
+    "callers",
+    "prices",
+)
 
 
 @dataclass(frozen=True)
 class FrontMatter:
-    """What the head of a template file says. `table` is the knowledge base's table URI; `with_key` is the provider that
-    takes the place of `provider` where a key for the outside LLM is set, and `prices_with_key` what it costs."""
+    """The fields of a template file's head, as in `Manifest`. `table` is the URI of the knowledge base's table.
+
+    `with_key` replaces `provider` where a key for the outside LLM is set; `prices_with_key` are its prices.
+    """
 
     provider: ProviderChoice | None = None
     with_key: ProviderChoice | None = None
@@ -33,6 +47,11 @@ class FrontMatter:
     table: str | None = None
     response_schema: Mapping[str, Any] | None = None
     prices: Prices | None = None
+    fallbacks: tuple[ProviderChoice, ...] | None = None
+    repair: bool | None = None
+    system_allowed: bool | None = None
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    callers: CallerOptions | None = None
 
 
 def read_front_matter(text: str, first_line: int, mistakes: Mistakes) -> FrontMatter:
@@ -70,6 +89,11 @@ class _Reader:
             table=table,
             response_schema=self._schema(),
             prices=self._section("prices", _PRICES, Prices),
+            fallbacks=self._fallbacks(),
+            repair=self._flag("repair"),
+            system_allowed=self._flag("system_allowed"),
+            tools=self._tools(),
+            callers=self._section("callers", _CALLERS, lambda **given: CallerOptions.from_dict(given)),
         )
 
     def _provider(self) -> ProviderChoice | None:
@@ -78,6 +102,32 @@ class _Reader:
             return None
         provider: ProviderChoice | None = self._section("provider", _PROVIDER, _choice)
         return provider
+
+    def _fallbacks(self) -> tuple[ProviderChoice, ...] | None:
+        value = self._data.get("fallbacks")
+        if value is None:
+            return None
+        if not isinstance(value, list) or not value:
+            self._wrong("fallbacks", "fallbacks must be a list of providers, each with name and model")
+            return None
+        read = [self._checked("fallbacks", choice, _PROVIDER, _choice) for choice in value]
+        return tuple(choice for choice in read if choice is not None)
+
+    def _tools(self) -> tuple[Mapping[str, Any], ...] | None:
+        value = self._data.get("tools")
+        if value is None:
+            return None
+        if not isinstance(value, list) or not value or not all(is_tool(tool) for tool in value):
+            self._wrong("tools", "tools must be a list, each {type: function, function: {name: ..., parameters: ...}}")
+            return None
+        return tuple(value)
+
+    def _flag(self, name: str) -> bool | None:
+        value = self._data.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        self._wrong(name, f"{name} is {value!r}, and must be true or false")
+        return None
 
     def _retrieval(self, table: str | None) -> Retrieval | None:
         if "retrieval" in self._data and "knowledge_base" not in self._data:
@@ -123,8 +173,9 @@ class _Reader:
         value: Any = self._data
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            return None
+        return None if value is None else self._checked(name, value, rules, build)
+
+    def _checked(self, name: str, value: Any, rules: Mapping[str, _Rule], build: Callable[..., Any]) -> Any:
         if not isinstance(value, dict):
             self._wrong(name, f"{name} must be a mapping with {', '.join(rules)}")
             return None
@@ -153,8 +204,18 @@ class _Rule:
 def _choice(
     name: str, model: str, parameters: Mapping[str, Any] | None = None, prices: object = None
 ) -> ProviderChoice:
-    """Who answers; what it costs is read by itself."""
+    """Build a provider's choice from its section; the section's prices are read separately."""
     return ProviderChoice(name, model, parameters or {})
+
+
+def is_tool(value: Any) -> bool:
+    """Whether a value has the form of OpenAI's function tool."""
+    function = value.get("function") if isinstance(value, dict) and value.get("type") == "function" else None
+    return isinstance(function, dict) and _is_text(function.get("name"))
+
+
+def _are_bounds(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
 
 
 def _is_number(value: Any) -> bool:
@@ -188,6 +249,14 @@ _RETRIEVAL = {
             isinstance(value, dict) and bool(value) and all(_is_text(part) for pair in value.items() for part in pair)
         ),
     ),
+}
+_CALLERS = {
+    "overrides": _Rule(
+        "a mapping of provider parameters to their lowest and highest value, such as {temperature: [0, 1]}",
+        lambda value: isinstance(value, dict) and all(map(_is_text, value)) and all(map(_are_bounds, value.values())),
+    ),
+    "others": _Rule("ignore or refuse", lambda value: value in ("ignore", "refuse")),
+    "tools": _Rule("true or false", lambda value: isinstance(value, bool)),
 }
 _PRICES = {"version": _NAMED, "input_per_million": _PRICE, "output_per_million": _PRICE}
 

@@ -13,10 +13,11 @@ Must not: read a registry, or know which providers exist.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mlflow_project.domain.release import (
+    CallerOptions,
     Kind,
     KnowledgeBase,
     Manifest,
@@ -36,6 +37,7 @@ PARAMETERS = "switchyard.parameters"
 RETRIEVAL = "switchyard.retrieval"
 KNOWLEDGE_BASE = "switchyard.knowledge_base"
 PRICES = "switchyard.prices"
+OPTIONS = "switchyard.options"
 FILES = "switchyard.files"
 
 DEFAULT_PROVIDER = ProviderChoice("extractive", "extractive-1")
@@ -84,6 +86,7 @@ def manifest_of(version: VersionContent) -> Manifest:
         retrieval=reader.dataclass(RETRIEVAL, Retrieval),
         knowledge_base=reader.dataclass(KNOWLEDGE_BASE, KnowledgeBase),
         prices=reader.dataclass(PRICES, Prices),
+        **_options(reader),
     )
 
 
@@ -102,6 +105,7 @@ def content_of(manifest: Manifest) -> tuple[str, dict[str, str]]:
         RETRIEVAL: data.get("retrieval"),
         KNOWLEDGE_BASE: data.get("knowledge_base"),
         PRICES: data.get("prices"),
+        OPTIONS: {name: data[name] for name in _OPTION_READERS if name in data} or None,
     }
     tags |= {tag: canonical(value).decode() for tag, value in parts.items() if value is not None}
     if [message.role for message in manifest.template] == ["user"]:
@@ -153,6 +157,29 @@ def _provider(reader: _Tags) -> ProviderChoice:
             "it must name both, such as gemini and gemini-2.0-flash."
         )
     return ProviderChoice(name, model, {**rest, **own})
+
+
+def _options(reader: _Tags) -> dict[str, Any]:
+    """The rarer fields of a manifest, which share one tag: a prompt without them has no such tag."""
+    options = reader.mapping(OPTIONS) or {}
+    if unknown := sorted(options.keys() - _OPTION_READERS.keys()):
+        raise InvalidData(f"Tag {OPTIONS} of {reader.label} holds unknown fields: {', '.join(unknown)}.")
+    return {name: reader.built(OPTIONS, _OPTION_READERS[name], value) for name, value in options.items()}
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+_OPTION_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "fallbacks": lambda choices: tuple(ProviderChoice(**choice) for choice in choices),
+    "repair": _flag,
+    "system_allowed": _flag,
+    "tools": lambda tools: tuple(dict(tool) for tool in tools),
+    "callers": CallerOptions.from_dict,
+}
 
 
 def _template(reader: _Tags, text: str | None) -> tuple[Message, ...]:
@@ -216,5 +243,5 @@ class _Tags:
     def built(self, tag: str, build: Any, value: Any) -> Any:
         try:
             return build(value)
-        except TypeError as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise InvalidData(f"Tag {tag} of {self.label} cannot be read: {error}.") from error

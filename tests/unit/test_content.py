@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_project.domain.release import (
+    CallerOptions,
     Kind,
     KnowledgeBase,
     Manifest,
@@ -40,6 +41,11 @@ FULL = Manifest(
     retrieval=Retrieval(chunks=3, words_weight=1.0, vectors_weight=0.5),
     knowledge_base=KnowledgeBase("s3a://curated-data-bucket/docs", 4, "sha256:" + "0" * 64),
     prices=Prices("2026-11", 0.1, 0.4),
+    fallbacks=(ProviderChoice("extractive", "extractive-1", {"sentences": 1}),),
+    repair=True,
+    system_allowed=False,
+    tools=({"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}},),
+    callers=CallerOptions({"temperature": (0.0, 1.0)}, "refuse", tools=True),
 )
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -60,6 +66,14 @@ _manifests = st.builds(
     retrieval=st.none() | st.builds(Retrieval, st.integers(1, 100), st.floats(0, 9), st.floats(0, 9)),
     knowledge_base=st.none() | st.builds(KnowledgeBase, _text, st.integers(0, 10**6), _text),
     prices=st.none() | st.builds(Prices, _text, st.floats(0, 99), st.floats(0, 99)),
+    repair=st.none() | st.booleans(),
+    callers=st.none()
+    | st.builds(
+        CallerOptions,
+        st.dictionaries(_text, st.tuples(st.floats(0, 9), st.floats(0, 9)), max_size=2),
+        st.sampled_from(["ignore", "refuse"]),
+        st.booleans(),
+    ),
 )
 
 
@@ -100,6 +114,7 @@ def test_a_model_config_made_in_the_ui_becomes_provider_and_parameters() -> None
         (content.RETRIEVAL, '{"chunks": 9, "words_weight": 1, "vectors_weight": 1}'),
         (content.KNOWLEDGE_BASE, '{"table": "s3a://elsewhere", "delta_version": 4, "index": "sha256:0"}'),
         (content.PRICES, '{"version": "2026-11", "input_per_million": 0, "output_per_million": 0}'),
+        (content.OPTIONS, '{"repair": true}'),
         (content.PROMPT_TYPE, "text"),
     ],
 )
@@ -153,3 +168,20 @@ def test_a_model_needs_its_files_named() -> None:
     assert content.manifest_of(version).files is not None
     with pytest.raises(InvalidData, match="which files"):
         content.manifest_of(Version(None, {}, kind="model", source="models:/m-1"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        '{"repair": "yes"}',
+        '{"unknown": 1}',
+        '{"fallbacks": [{"name": "gemini"}]}',
+        '{"callers": {"overrides": {"temperature": 1}}}',
+        '{"callers": {"others": "drop"}}',
+        '{"tools": 7}',
+    ],
+)
+def test_options_of_another_form_are_refused_with_the_tag_named(options: str) -> None:
+    text, tags = content.content_of(FULL)
+    with pytest.raises(InvalidData, match=r"switchyard\.options"):
+        content.manifest_of(Version(text, {**tags, content.OPTIONS: options}))

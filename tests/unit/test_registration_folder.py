@@ -1,10 +1,11 @@
 """Prompt folders: what is read, and how mistakes are told."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from mlflow_project.domain.release import Message, Prices, ProviderChoice, Retrieval
+from mlflow_project.domain.release import CallerOptions, Message, Prices, ProviderChoice, Retrieval
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.registration.folder import manifest_from, read_folder
 from mlflow_project.registration.template_file import read_template
@@ -144,3 +145,36 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (folder / "v1.md").write_bytes(b"---\n\xff")
     with pytest.raises(InvalidData, match="not UTF-8"):
         read_folder(folder)
+
+
+OPTIONS = """fallbacks: [{name: extractive, model: extractive-1}]
+repair: true
+system_allowed: true
+tools: [{type: function, function: {name: look_up}}]
+callers: {overrides: {temperature: [0, 1]}, others: refuse, tools: true}
+"""
+
+
+def test_fallbacks_tools_and_the_callers_options_are_pinned(tmp_path: Path) -> None:
+    name, templates = read_folder(write(tmp_path, v1=GOOD.replace("---\n", f"---\n{OPTIONS}", 1)))
+    manifest = manifest_from(name, templates[0], None)
+    assert manifest.fallbacks == (ProviderChoice("extractive", "extractive-1", {}),)
+    assert (manifest.repair, manifest.system_allowed) == (True, True)
+    assert manifest.tools == ({"type": "function", "function": {"name": "look_up"}},)
+    assert manifest.callers == CallerOptions({"temperature": (0.0, 1.0)}, "refuse", tools=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("fallbacks: gemini", "fallbacks must be a list of providers"),
+        ("fallbacks: [{name: gemini}]", "fallbacks.model is missing"),
+        ("repair: maybe", "repair is 'maybe', and must be true or false"),
+        ("tools: [{name: look_up}]", "tools must be a list"),
+        ("callers: {overrides: {temperature: [1, 0]}}", "callers.overrides is"),
+        ("callers: {other: ignore}", "unknown field callers.other"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_line(tmp_path: Path, line: str, complaint: str) -> None:
+    with pytest.raises(InvalidData, match=re.escape(f"v1.md, line 2: {complaint}")):
+        read_folder(write(tmp_path, v1=GOOD.replace("---\n", f"---\n{line}\n", 1)))
