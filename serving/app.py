@@ -21,11 +21,11 @@ from mlflow_project.settings import (
     load,
 )
 from serving import problems
-from serving.access import Access, is_loopback
-from serving.guard import Guard, Places
+from serving.edge.access import Access, is_loopback
+from serving.edge.guard import Guard, Places
+from serving.edge.request_context import RequestContext
 from serving.json_route import Doors
 from serving.lifetime import lifetime
-from serving.request_context import RequestContext
 from serving.routes import chat, documentation, feedback, llm_query, prompts, releases, webhook
 
 

@@ -1,7 +1,7 @@
 """A caller who leaves: what is done for him ends, and the provider is told to stop.
 
-The protocol says so (see `serving.protocol`). To wait for a connection's end in a task of its own, as Starlette does,
-costs every request a twentieth of a millisecond, and delays a stream's first event.
+The protocol says so (see `serving.edge.protocol`). To wait for a connection's end in a task of its own, as Starlette
+does, costs every request a twentieth of a millisecond, and delays a stream's first event.
 """
 
 from __future__ import annotations

@@ -26,15 +26,15 @@ from mlflow_project.snapshot.spool import Spool
 from mlflow_project.telemetry.meters import METERS
 from mlflow_project.telemetry.sending import start
 from mlflow_project.telemetry.traces import traces_for
-from serving.counts import SharedCounts
-from serving.events import EventRecorder
-from serving.feedback import FeedbackDesk
-from serving.guard import Places
-from serving.observe import Observer
-from serving.spending import Spending
-from serving.strict import StrictResolver
-from serving.vitals import Vitals
-from serving.worker import Worker
+from serving.after.events import EventRecorder
+from serving.after.feedback import FeedbackDesk
+from serving.after.observe import Observer
+from serving.after.vitals import Vitals
+from serving.edge.guard import Places
+from serving.live.counts import SharedCounts
+from serving.live.spending import Spending
+from serving.live.strict import StrictResolver
+from serving.live.worker import Worker
 
 SERVICE = "switchyard-server"
 """What Prometheus calls the job."""

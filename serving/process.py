@@ -12,8 +12,8 @@ from mlflow_project.api_keys import KeyFile, by_id
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
 from mlflow_project.settings import GuardSettings, KeySettings, ServerSettings, load
-from serving.access import is_loopback
-from serving.protocol import PatientHttp
+from serving.edge.access import is_loopback
+from serving.edge.protocol import PatientHttp
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than callers keep a connection at rest (httpx 5 s, aiohttp 15 s, the usual load balancer 60 s): a server that

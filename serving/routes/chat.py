@@ -21,7 +21,11 @@ from mlflow_project import answering
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import InvalidAnswer, WorkspaceError
-from serving.answered import (
+from serving.json_route import JsonResponse, JsonRoute
+from serving.leaving import EventStream, unless_left
+from serving.live.shelf import Live, Shelf
+from serving.problems import BadRequest, openai_error, status_of
+from serving.routes.answered import (
     Alias,
     check_output,
     check_texts,
@@ -30,11 +34,7 @@ from serving.answered import (
     resolved,
     worker_of,
 )
-from serving.json_route import JsonResponse, JsonRoute
-from serving.leaving import EventStream, unless_left
-from serving.problems import BadRequest, openai_error, status_of
 from serving.routes.chat_request import ChatRequest, conversation, variables_for
-from serving.shelf import Live, Shelf
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from serving.feedback import FeedbackDesk
+from serving.after.feedback import FeedbackDesk
 
 router = APIRouter(tags=["Feedback"])
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlflow_project.errors import InvalidAnswer, InvalidData, NotFound, ProviderError
-from serving.answered import Alias, answered
 from serving.json_route import JsonRoute
+from serving.routes.answered import Alias, answered
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["AI/LLM"], route_class=JsonRoute)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.answered import Alias, answered
 from serving.json_route import JsonRoute
+from serving.routes.answered import Alias, answered
 
 router = APIRouter(tags=["Prompts"], route_class=JsonRoute)
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from mlflow_project.snapshot.contact import Contact
-from serving.answered import TheWorker
+from serving.live.shelf import Live
 from serving.problems import refusal
-from serving.shelf import Live
+from serving.routes.answered import TheWorker
 
 router = APIRouter(tags=["Operations"])
 

@@ -12,7 +12,7 @@ from mlflow_project.errors import NotFound, Refused
 from mlflow_project.rules.masking import Masker
 from mlflow_project.snapshot.spool import Spool
 from mlflow_project.telemetry.meters import Meters
-from serving.feedback import FeedbackDesk
+from serving.after.feedback import FeedbackDesk
 from tests.unit.test_spool import asked
 
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from mlflow_project.errors import NotFound
 from serving import problems
+from serving.edge.protocol import PatientHttp
 from serving.json_route import Doors, JsonRoute
-from serving.protocol import PatientHttp
 
 router = APIRouter(route_class=JsonRoute)
 

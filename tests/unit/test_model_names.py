@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from serving.live.shelf import Shelf
 from serving.routes.chat import _which
-from serving.shelf import Shelf
 
 
 @pytest.mark.parametrize("model", ["qa/²", "qa/-1", "qa/", "/", "qa/٣", "qa/x"])

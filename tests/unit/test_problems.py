@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 
 from mlflow_project.settings import ProviderSettings, SealSettings, ServerSettings
 from serving.app import build
-from serving.request_context import RequestContext
+from serving.edge.request_context import RequestContext
 
 
 def test_the_answer_to_a_defect_has_the_requests_id_and_no_trace() -> None:

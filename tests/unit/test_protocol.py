@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving import protocol
-from serving.protocol import PatientHttp
+from serving.edge import protocol
+from serving.edge.protocol import PatientHttp
 
 ASKED = b"GET / HTTP/1.1\r\nhost: me\r\n\r\n"
 

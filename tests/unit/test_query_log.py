@@ -12,7 +12,7 @@ from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import LogSettings
 from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
-from serving.query_log import QueryLog
+from serving.after.query_log import QueryLog
 from tests.serving.snapshots import Snapshots
 
 

@@ -10,8 +10,8 @@ import pytest
 from mlflow_project.domain.release import Manifest
 from mlflow_project.errors import NotFound, Unavailable
 from mlflow_project.snapshot.content import Placed
-from serving.guard import Places, TurnedAway
-from serving.shelf import Held, Live, Shelf
+from serving.edge.guard import Places, TurnedAway
+from serving.live.shelf import Held, Live, Shelf
 
 
 @dataclass

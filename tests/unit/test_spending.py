@@ -11,8 +11,8 @@ from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Manifest, Prices, ProviderChoice, Release
 from mlflow_project.errors import Exhausted, InvalidData, ProviderError
-from serving.counts import SharedCounts
-from serving.spending import Spending
+from serving.live.counts import SharedCounts
+from serving.live.spending import Spending
 
 YEAR = "year"
 """Tests count in windows so long that none of them turns while a test runs."""

@@ -12,7 +12,7 @@ import pytest
 
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
-from serving.strict import StrictResolver
+from serving.live.strict import StrictResolver
 
 
 @dataclass
@@ -139,6 +139,6 @@ def test_a_connection_that_the_registry_closed_meanwhile_costs_no_answer(tmp_pat
 def test_that_reads_are_not_answered_is_said_once_and_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     moved = _json("307 Temporary Redirect", "{}")
     assert asyncio.run(_asked(moved, 2, tmp_path, pause=0.05)) == ([False, False], 2)
-    (said,) = [record for record in caplog.records if record.name == "serving.strict"]
+    (said,) = [record for record in caplog.records if record.name == "serving.live.strict"]
     assert said.getMessage() == "strict reads are not answered"
     assert "307" in said.__dict__["error"]

@@ -15,7 +15,7 @@ from mlflow_project.seal.statement import statement_for
 from mlflow_project.settings import ProviderSettings, SealSettings
 from mlflow_project.snapshot.content import Placed, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
-from serving.worker import Worker
+from serving.live.worker import Worker
 
 
 def sealed(keys: SealSettings) -> Placed:

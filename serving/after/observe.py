@@ -24,9 +24,9 @@ from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.traces import Traces
 from mlflow_project.telemetry.tracing import Trace, span
-from serving.events import EventRecorder
-from serving.quality import Quality
-from serving.query_log import QueryLog
+from serving.after.events import EventRecorder
+from serving.after.quality import Quality
+from serving.after.query_log import QueryLog
 
 
 class Observer:

@@ -27,7 +27,7 @@ from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder, stamp
 from mlflow_project.snapshot.verify import load_verified, verify
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
-from serving.shelf import Held, Identity, Live, Shelf, identity
+from serving.live.shelf import Held, Identity, Live, Shelf, identity
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import asyncio
 from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.catalogue import Metric
 from mlflow_project.telemetry.meters import Meters
-from serving.guard import Places
-from serving.observe import Observer
-from serving.worker import Worker
+from serving.after.observe import Observer
+from serving.edge.guard import Places
+from serving.live.worker import Worker
 
 VITALS_SECONDS = 5.0
 

@@ -17,15 +17,15 @@ from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Message, Release
 from mlflow_project.errors import InvalidAnswer
 from mlflow_project.telemetry.tracing import span
-from serving.access import allow_alias
+from serving.after.observe import Observer
+from serving.edge.access import allow_alias
+from serving.edge.request_context import note_release
 from serving.leaving import unless_left
-from serving.observe import Observer
+from serving.live.shelf import Live, Using
+from serving.live.spending import Reservation, Spending
+from serving.live.worker import Worker
 from serving.problems import TooLarge
-from serving.request_context import note_release
 from serving.routes.chat_request import variables_for
-from serving.shelf import Live, Using
-from serving.spending import Reservation, Spending
-from serving.worker import Worker
 
 Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which alias answers.", examples=["Staging"])]
 

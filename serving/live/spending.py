@@ -24,7 +24,7 @@ from mlflow_project.errors import Exhausted, InvalidAnswer, WorkspaceError
 from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
 from mlflow_project.telemetry.meters import METERS
 from mlflow_project.telemetry.series import Series
-from serving.counts import SharedCounts
+from serving.live.counts import SharedCounts
 
 _PINNED_OUTPUT = ("max_tokens", "max_completion_tokens", "maxOutputTokens")
 _CHARACTERS_A_TOKEN = 4

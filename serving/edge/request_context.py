@@ -17,9 +17,9 @@ from starlette.types import Message, Receive, Scope, Send
 from mlflow_project.rules.masking import Masker
 from mlflow_project.telemetry import tracing
 from mlflow_project.telemetry.tracing import Trace
-from serving.observe import Observer
-from serving.shelf import Live
-from serving.worker import Worker
+from serving.after.observe import Observer
+from serving.live.shelf import Live
+from serving.live.worker import Worker
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_project.errors import Exhausted
 from mlflow_project.settings import GuardSettings
+from serving.edge.protocol import MAX_HEADER_BYTES
 from serving.problems import refusal
-from serving.protocol import MAX_HEADER_BYTES
 
 
 class TurnedAway(Exception):

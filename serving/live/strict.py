@@ -17,7 +17,7 @@ from aiohttp import ClientOSError, ClientTimeout, ServerDisconnectedError
 from mlflow_project.adapters.connections import TRANSPORT_ERRORS, Pool, Way
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
-from serving.worker import Worker
+from serving.live.worker import Worker
 
 logger = logging.getLogger(__name__)
 
