@@ -5,6 +5,7 @@ Knows nothing of HTTP, aliases, seals or cases.
 """
 
 from mlflow_project.answering.answer import answer, stream
+from mlflow_project.answering.question import CallOptions
 from mlflow_project.answering.warm import WarmRelease, warm
 
-__all__ = ["WarmRelease", "answer", "stream", "warm"]
+__all__ = ["CallOptions", "WarmRelease", "answer", "stream", "warm"]

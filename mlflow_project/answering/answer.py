@@ -10,12 +10,14 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from mlflow_project.adapters.providers.protocol import ProviderRequest
 from mlflow_project.answering.citations import citations
-from mlflow_project.answering.question import Asked, asked
+from mlflow_project.answering.question import CallOptions, provider_request
 from mlflow_project.answering.validation import validated
 from mlflow_project.answering.warm import WarmRelease
 from mlflow_project.domain.answer import Answer, Completion, Usage
 from mlflow_project.domain.release import Message, Prices
+from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import ProviderError
 from mlflow_project.rules.quoting import is_refusal
 from mlflow_project.telemetry.tracing import span
@@ -27,8 +29,10 @@ async def answer(
     *,
     context: str | None = None,
     history: Sequence[Message] = (),
+    options: CallOptions = CallOptions(),
 ) -> Answer:
-    """The whole answer. `context` is a text that the caller gives beside what is retrieved; `history`: earlier turns.
+    """Return the whole answer. `context` is a text that the caller sends beside the retrieved chunks; `history` are the
+    turns before the question.
 
     Raises:
         InvalidData: the variables do not fit the template.
@@ -36,9 +40,9 @@ async def answer(
         InvalidAnswer: it answered, but not with what the response schema asks for.
     """
     began = time.perf_counter()
-    question = asked(warm, variables, context, history)
-    completion, value = await _completed(warm, question)
-    return _answer(warm, question, completion, value, began)
+    request = provider_request(warm, variables, context, history, options)
+    completion, value = await _completed(warm, request)
+    return _answer(warm, request, completion, value, began)
 
 
 async def stream(
@@ -47,58 +51,64 @@ async def stream(
     *,
     context: str | None = None,
     history: Sequence[Message] = (),
-) -> AsyncGenerator[str | Answer]:
-    """Pieces of text as they come, and the whole `Answer` last. Close it early and the provider is told to stop.
+    options: CallOptions = CallOptions(),
+) -> AsyncGenerator[str | ToolCallPiece | Answer]:
+    """Yield pieces of text and of tool calls as they come, and the whole `Answer` last.
 
-    A release with a response schema gives its text in one piece, once it is valid. Raises as `answer` does.
+    Closing it early tells the provider to stop. A release with a response schema yields its text in one piece, once it
+    is valid. Raises as `answer` does.
     """
     began = time.perf_counter()
-    question = asked(warm, variables, context, history)
+    request = provider_request(warm, variables, context, history, options)
     if warm.validator is not None:
-        completion, value = await _completed(warm, question)
+        completion, value = await _completed(warm, request)
         if completion.text:
             yield completion.text
-        yield _answer(warm, question, completion, value, began)
+        for index, call in enumerate(completion.tool_calls):
+            yield ToolCallPiece(index, call.id, call.name, call.arguments)
+        yield _answer(warm, request, completion, value, began)
         return
     last: Completion | None = None
-    stream = warm.provider.stream(question.messages, question.contexts, question.parameters)
+    stream = warm.provider.stream(request)
     with span("ask") as step:
         async with aclosing(stream) as deltas:
             async for delta in deltas:
-                if delta.text:
+                if delta.text or delta.tool_call is not None:
                     step.first()
-                    yield delta.text
+                    yield delta.tool_call or delta.text
                 last = delta.completion or last
     if last is None:
         raise ProviderError("The provider's stream ended without saying that it was complete.", kind="transport")
-    yield _answer(warm, question, last, None, began)
+    yield _answer(warm, request, last, None, began)
 
 
-async def _completed(warm: WarmRelease, question: Asked) -> tuple[Completion, Any]:
+async def _completed(warm: WarmRelease, request: ProviderRequest) -> tuple[Completion, Any]:
     with span("ask"):
-        completion = await warm.provider.complete(question.messages, question.contexts, question.parameters)
+        completion = await warm.provider.complete(request)
     if warm.validator is None:
         return completion, None
     with span("validate"):
-        return await validated(warm, question, completion)
+        return await validated(warm, request, completion)
 
 
-def _answer(warm: WarmRelease, question: Asked, completion: Completion, value: Any, began: float) -> Answer:
+def _answer(warm: WarmRelease, request: ProviderRequest, completion: Completion, value: Any, began: float) -> Answer:
     return Answer(
         text=completion.text,
         object=value,
-        contexts=question.contexts,
-        citations=citations(completion, question.contexts),
+        contexts=request.contexts,
+        citations=citations(completion, request.contexts),
         usage=completion.usage,
         finish_reason=completion.finish_reason,
         refused=is_refusal(completion.text),
         cost_usd=cost(completion.usage, warm.release.manifest.prices),
         latency_ms=1000 * (time.perf_counter() - began),
+        tool_calls=completion.tool_calls,
+        messages=request.messages,
     )
 
 
 def cost(usage: Usage, prices: Prices | None) -> float | None:
-    """USD by the release's price table; thoughts are paid as output. None without prices or counts."""
+    """Return the cost in USD by the release's price table, or None without prices or counts. Thoughts are output."""
     if prices is None or usage.input_tokens is None:
         return None
     output = (usage.output_tokens or 0) + (usage.thought_tokens or 0)

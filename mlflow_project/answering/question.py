@@ -1,42 +1,58 @@
-"""From a caller's variables to what a provider is asked: chunks retrieved, template rendered, nothing sent yet."""
+"""Builds what a provider is asked from a caller's variables: retrieves chunks and renders the template.
+
+Nothing is sent here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from mlflow_project.adapters.providers.protocol import QUESTION, RESPONSE_SCHEMA
+from mlflow_project.adapters.providers.protocol import ProviderRequest
 from mlflow_project.answering.warm import WarmRelease
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Message
+from mlflow_project.domain.tools import ToolChoice
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.templates import CONTEXT, chunks_block
 from mlflow_project.telemetry.tracing import span
 
+QUESTION = "question"
 GIVEN = "given"
-"""The id of the chunk, and of the document, that a caller brought along."""
+"""The id of the chunk, and of its document, for a context that the caller sent."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The three arguments of a provider."""
+class CallOptions:
+    """What a caller of a chat adds to a question.
 
-    messages: tuple[Message, ...]
-    contexts: tuple[Context, ...]
-    parameters: Mapping[str, Any]
+    `following` are turns after the question: the model's requests for tools and the caller's results. `overrides` are
+    provider parameters that this release lets a caller set. `tools` are the caller's own; the release's are added.
+    """
+
+    following: tuple[Message, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    tools: ToolChoice = field(default_factory=ToolChoice)
 
 
-def asked(warm: WarmRelease, variables: Mapping[str, str], context: str | None, history: Sequence[Message]) -> Asked:
-    """Retrieve and render. A context that the caller gives stands before the question, in the question's slot, and
+def provider_request(
+    warm: WarmRelease,
+    variables: Mapping[str, str],
+    context: str | None,
+    history: Sequence[Message],
+    options: CallOptions = CallOptions(),
+) -> ProviderRequest:
+    """Retrieve and render. A context that the caller sends stands before the question, in the question's slot, and
     counts as one more chunk.
 
     Raises:
-        InvalidData: a variable is missing or surplus, or the history holds what this release does not allow.
+        InvalidData: a variable is missing or surplus, or the history or the tools are not allowed by this release.
     """
     manifest = warm.release.manifest
     _check_history(warm, history)
-    _check_text([*variables.values(), context or "", *(turn.content for turn in history)])
+    turns = (*history, *options.following)
+    _check_text([*variables.values(), context or "", *(turn.content for turn in turns)])
     slot = question_slot(variables)
     question = variables[slot] if slot else "\n".join(variables.values())
     found = _retrieved(warm, question)
@@ -45,15 +61,27 @@ def asked(warm: WarmRelease, variables: Mapping[str, str], context: str | None, 
         values[slot] = f"Context: {context}\n\nQuery: {question}"
     with span("render"):
         messages = _rendered(warm, values, found, history)
-    parameters: dict[str, Any] = {QUESTION: question}
-    if manifest.response_schema is not None:
-        parameters[RESPONSE_SCHEMA] = manifest.response_schema
     given = [_given(context)] if context else []
-    return Asked(messages, (*given, *found), parameters)
+    return ProviderRequest(
+        messages=(*messages, *options.following),
+        contexts=(*given, *found),
+        question=question,
+        response_schema=manifest.response_schema,
+        overrides=options.overrides,
+        tools=_tools(warm, options.tools),
+    )
+
+
+def _tools(warm: WarmRelease, brought: ToolChoice) -> ToolChoice:
+    """The release's own tools, then the caller's."""
+    manifest = warm.release.manifest
+    if brought.tools and not (manifest.callers is not None and manifest.callers.tools):
+        raise InvalidData(f"{warm.release.label} takes no tools from a caller.")
+    return ToolChoice((*(manifest.tools or ()), *brought.tools), brought.mode, brought.parallel)
 
 
 def question_slot(variables: Mapping[str, str]) -> str | None:
-    """The variable that holds what is asked: `question`, or the only one there is."""
+    """Return the name of the variable that holds the question: `question`, or the only variable there is."""
     if QUESTION in variables or len(variables) != 1:
         return QUESTION if QUESTION in variables else None
     return next(iter(variables))

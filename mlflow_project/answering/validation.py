@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from mlflow_project.answering.question import Asked
+from mlflow_project.adapters.providers.protocol import ProviderRequest
 from mlflow_project.answering.warm import WarmRelease
 from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message
@@ -17,7 +17,7 @@ from mlflow_project.errors import InvalidAnswer
 _MOST_MISTAKES = 5
 
 
-async def validated(warm: WarmRelease, question: Asked, completion: Completion) -> tuple[Completion, Any]:
+async def validated(warm: WarmRelease, request: ProviderRequest, completion: Completion) -> tuple[Completion, Any]:
     """The completion and its object; both as they are where there is no schema or no candidate.
 
     Raises:
@@ -27,7 +27,7 @@ async def validated(warm: WarmRelease, question: Asked, completion: Completion) 
         return completion, None
     value, mistakes = _parsed(warm.validator, completion.text)
     if mistakes and warm.release.manifest.repair:
-        completion = await _repaired(warm, question, completion, mistakes)
+        completion = await _repaired(warm, request, completion, mistakes)
         value, mistakes = _parsed(warm.validator, completion.text or "")
     if mistakes:
         raise InvalidAnswer(f"The answer breaks the response schema of {warm.release.label}: {'; '.join(mistakes)}.")
@@ -52,10 +52,12 @@ def _without_fence(text: str) -> str:
     return inside if opened and line_break and last.strip() == "```" else text
 
 
-async def _repaired(warm: WarmRelease, question: Asked, completion: Completion, mistakes: list[str]) -> Completion:
+async def _repaired(
+    warm: WarmRelease, request: ProviderRequest, completion: Completion, mistakes: list[str]
+) -> Completion:
     wrong = f"That answer is not valid: {'; '.join(mistakes)}. Answer again, with the corrected JSON and nothing else."
-    messages = (*question.messages, Message("assistant", completion.text or ""), Message("user", wrong))
-    second = await warm.provider.complete(messages, question.contexts, question.parameters)
+    messages = (*request.messages, Message("assistant", completion.text or ""), Message("user", wrong))
+    second = await warm.provider.complete(replace(request, messages=messages))
     return replace(second, usage=_sum(completion.usage, second.usage))
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow_project.domain.release import Message
+from mlflow_project.domain.tools import ToolCall
+
 
 @dataclass(frozen=True)
 class Context:
@@ -33,13 +36,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a provider returns. `text` None: it answered without a candidate. `quotes` are (chunk_id, start, end) spans
-    of the document that the answer rests on, where the provider knows them."""
+    """What a provider returns. `text` is None when it answered without a candidate, or only asked for tools.
+
+    `quotes` are (chunk_id, start, end) spans of the document that the answer rests on, where the provider knows them.
+    """
 
     text: str | None
     usage: Usage = Usage()
     finish_reason: str | None = None
     quotes: tuple[tuple[str, int, int], ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,10 @@ class Citation:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answered question. `object` is the parsed response where the release has a schema; `refused` means that the
-    answerer said it does not know; times are in milliseconds."""
+    """One answered question. `object` is the parsed response where the release has a schema. `refused` is true when
+    the answer says that it does not know. `messages` are the rendered messages that the provider was sent. Times are in
+    milliseconds.
+    """
 
     text: str | None
     object: Any = None
@@ -66,6 +74,13 @@ class Answer:
     refused: bool = False
     cost_usd: float | None = None
     latency_ms: float = 0.0
+    tool_calls: tuple[ToolCall, ...] = ()
+    messages: tuple[Message, ...] = field(default=(), repr=False)
+
+    @property
+    def output_chars(self) -> int:
+        """Characters of everything that the provider wrote, the arguments of tool calls included."""
+        return len(self.text or "") + sum(len(call.name) + len(call.arguments) for call in self.tool_calls)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from mlflow_project.errors import InvalidData
 MANIFEST_SCHEMA = "switchyard.release/v1"
 
 Kind = Literal["prompt", "model"]
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a chat; in a template, `content` holds slots such as `{{question}}`."""
+    """One turn of a chat. In a template, `content` holds slots such as `{{question}}`, and no turn is a tool's."""
 
     role: Role
     content: str

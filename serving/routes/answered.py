@@ -149,7 +149,7 @@ def note_answer(request: Request, answer: Answer) -> None:
         InvalidAnswer: it is longer.
     """
     request.scope["state"]["reservation"].answer = answer
-    check_output(request, len(answer.text or ""))
+    check_output(request, answer.output_chars)
 
 
 def check_output(request: Request, characters: int) -> None:

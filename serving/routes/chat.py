@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 from mlflow_project import answering
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Message
+from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import InvalidAnswer, WorkspaceError
 from serving.json_route import JsonResponse, JsonRoute
 from serving.leaving import EventStream, unless_left
@@ -39,8 +40,16 @@ from serving.routes.chat_request import ChatRequest, conversation, variables_for
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
 _FILTERED = ("safety", "content_filter", "blocklist", "prohibited_content", "recitation", "spii", "image_safety")
-_FINISH = {"max_tokens": "length", "length": "length", **dict.fromkeys(_FILTERED, "content_filter")}
+_FINISH = {
+    "tool_calls": "tool_calls",
+    "max_tokens": "length",
+    "length": "length",
+    **dict.fromkeys(_FILTERED, "content_filter"),
+}
 """Gemini's and OpenAI's reasons as OpenAI's; all others are `stop`."""
+
+Piece = str | ToolCallPiece | Answer
+"""What a stream yields: pieces of text and of tool calls, and the whole answer last."""
 
 
 @router.get("/models", summary="Every prompt that is live")
@@ -107,10 +116,10 @@ class _Chat:
         observer_of(self._request).answered(self._request, self._release, self._variables, answer)
         return answer
 
-    def pieces(self) -> AsyncGenerator[str | Answer]:
+    def pieces(self) -> AsyncGenerator[Piece]:
         return answering.stream(self._warm, self._variables, history=self._history)
 
-    async def first(self, pieces: AsyncGenerator[str | Answer]) -> str | Answer:
+    async def first(self, pieces: AsyncGenerator[Piece]) -> Piece:
         """The first piece; until it is here, a failure has a status of its own."""
         try:
             return await anext(pieces)
@@ -119,21 +128,24 @@ class _Chat:
             raise
 
     def whole(self, answer: Answer) -> dict[str, Any]:
-        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        if answer.tool_calls:
+            functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in answer.tool_calls]
+            message["tool_calls"] = [{"id": id, "type": "function", "function": each} for id, each in functions]
         choice = {"index": 0, "message": message, "finish_reason": _finish(answer), "logprobs": None}
         citations = [vars(citation) for citation in answer.citations]
         return self._object("chat.completion", [choice], usage=_usage(answer.usage), citations=citations)
 
-    async def events(self, first: str | Answer, pieces: AsyncGenerator[str | Answer]) -> AsyncGenerator[bytes]:
+    async def events(self, first: Piece, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[bytes]:
         """The answer as server-sent events. An error on the way is an event too, and then nothing follows."""
         async with aclosing(pieces):
             try:
                 yield self._event({"role": "assistant", "content": ""})
                 piece, said = first, 0
-                while isinstance(piece, str):
-                    said += len(piece)
+                while not isinstance(piece, Answer):
+                    said += len(piece if isinstance(piece, str) else piece.arguments)
                     check_output(self._request, said)
-                    yield self._event({"content": piece})
+                    yield self._event({"content": piece} if isinstance(piece, str) else {"tool_calls": [_call(piece)]})
                     piece = await anext(pieces)
                 note_answer(self._request, piece)
                 self._check_schema(piece)
@@ -173,6 +185,13 @@ class _Chat:
             "choices": choices,
             **more,
         }
+
+
+def _call(piece: ToolCallPiece) -> dict[str, Any]:
+    """Write a piece of a tool call in OpenAI's form: its id and name come with the first piece only."""
+    function = {"name": piece.name} if piece.name else {}
+    named = {"id": piece.id, "type": "function"} if piece.id else {}
+    return {"index": piece.index, **named, "function": {**function, "arguments": piece.arguments}}
 
 
 def _finish(answer: Answer) -> str:

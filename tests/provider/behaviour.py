@@ -45,6 +45,8 @@ class Behaviour:
     pieces: int = 4
     pause_ms: float = 0.0
     piece_bytes: int = 0
+    tool_calls: tuple[tuple[str, str], ...] = ()
+    """Name and JSON arguments of each function that the answer asks for, in place of a text."""
 
     def latency(self) -> float:
         """Seconds before the first byte."""

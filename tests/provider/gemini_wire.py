@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.provider.behaviour import Behaviour
@@ -23,6 +24,8 @@ def whole(behaviour: Behaviour, model: str) -> dict[str, Any]:
 def pieces(behaviour: Behaviour, model: str) -> list[dict[str, Any]]:
     """The events of a stream; the last one says why it ended."""
     if behaviour.fault in {"blocked_prompt", "no_candidates", "safety"}:
+        return [whole(behaviour, model)]
+    if behaviour.tool_calls:
         return [whole(behaviour, model)]
     texts = behaviour.cut_in_pieces()
     events = [{"candidates": [_candidate([{"text": text}], None)], "modelVersion": model} for text in texts[:-1]]
@@ -49,6 +52,9 @@ def _candidate(parts: list[dict[str, Any]], finish: str | None) -> dict[str, Any
 
 def _parts(behaviour: Behaviour, text: str) -> list[dict[str, Any]]:
     thought = [{"text": "A thought that nobody should see.", "thought": True}] if behaviour.thought_tokens else []
+    if behaviour.tool_calls:
+        calls = [{"name": name, "args": json.loads(arguments)} for name, arguments in behaviour.tool_calls]
+        return [*thought, *({"functionCall": call} for call in calls)]
     return [*thought, {"text": text}]
 
 

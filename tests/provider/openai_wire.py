@@ -20,8 +20,11 @@ def whole(behaviour: Behaviour, model: str) -> dict[str, Any]:
 
 def pieces(behaviour: Behaviour, model: str) -> list[dict[str, Any]]:
     """The events of a stream, without the closing `[DONE]`."""
-    if behaviour.fault in {"safety", "blocked_prompt"}:
-        deltas: list[tuple[dict[str, Any], str | None]] = [({}, "content_filter")]
+    deltas: list[tuple[dict[str, Any], str | None]]
+    if behaviour.tool_calls:
+        deltas = [*_streamed_calls(behaviour), ({}, "tool_calls")]
+    elif behaviour.fault in {"safety", "blocked_prompt"}:
+        deltas = [({}, "content_filter")]
     elif behaviour.fault == "no_candidates":
         deltas = []
     else:
@@ -37,11 +40,30 @@ def error(behaviour: Behaviour) -> dict[str, Any]:
 
 
 def _said(behaviour: Behaviour) -> dict[str, Any]:
+    if behaviour.tool_calls:
+        calls = [_call(place, name, arguments) for place, (name, arguments) in enumerate(behaviour.tool_calls)]
+        return {"role": "assistant", "content": None, "tool_calls": calls}
     blocked = behaviour.fault in {"safety", "blocked_prompt"}
     return {"role": "assistant", "content": None if blocked else behaviour.text}
 
 
+def _call(place: int, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": f"call_{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _streamed_calls(behaviour: Behaviour) -> list[tuple[dict[str, Any], str | None]]:
+    """Each call in two events: its name with half of the arguments, then the other half."""
+    deltas: list[tuple[dict[str, Any], str | None]] = [({"role": "assistant", "content": None}, None)]
+    for place, (name, arguments) in enumerate(behaviour.tool_calls):
+        half = len(arguments) // 2
+        deltas.append(({"tool_calls": [{"index": place, **_call(place, name, arguments[:half])}]}, None))
+        deltas.append(({"tool_calls": [{"index": place, "function": {"arguments": arguments[half:]}}]}, None))
+    return deltas
+
+
 def _finish(behaviour: Behaviour) -> str:
+    if behaviour.tool_calls:
+        return "tool_calls"
     return "content_filter" if behaviour.fault in {"safety", "blocked_prompt"} else "stop"
 
 

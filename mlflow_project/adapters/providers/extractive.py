@@ -7,15 +7,14 @@ know), and the weights of `rules.quoting`: `words_weight`, `vectors_weight`, `or
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlflow_project.adapters.providers.parameters import number, refuse_unknown
-from mlflow_project.adapters.providers.protocol import QUESTION, Delta
+from mlflow_project.adapters.providers.protocol import Delta, ProviderRequest
 from mlflow_project.adapters.retrieval import analysis, embeddings
-from mlflow_project.domain.answer import Completion, Context
-from mlflow_project.domain.release import Message
+from mlflow_project.domain.answer import Completion
 from mlflow_project.rules.quoting import I_DO_NOT_KNOW, Quote, Sentence, Weights, rank, sentences_of
 from mlflow_project.telemetry.tracing import span
 
@@ -51,13 +50,11 @@ class Extractive:
             weights=Weights(**{name.removesuffix("_weight"): value for name, value in weights.items()}),
         )
 
-    async def complete(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> Completion:
+    async def complete(self, request: ProviderRequest) -> Completion:
         """The best sentences, in the order of their documents; or that it does not know."""
-        question = str(parameters.get(QUESTION) or messages[-1].content)[:MOST_ASKED]
+        question = (request.question or request.messages[-1].content)[:MOST_ASKED]
         with span("try", provider="extractive"):
-            quotes = self._ranked(question, sentences_of(contexts))
+            quotes = self._ranked(question, sentences_of(request.contexts))
         chosen = [quote.sentence for quote in quotes[: self.most] if quote.confidence >= self.floor]
         if not chosen:
             return Completion(I_DO_NOT_KNOW, finish_reason="stop")
@@ -65,11 +62,9 @@ class Extractive:
         spans = tuple((sentence.chunk_id, sentence.start, sentence.end) for sentence in chosen)
         return Completion(" ".join(sentence.text for sentence in chosen), finish_reason="stop", quotes=spans)
 
-    async def stream(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Delta]:
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Delta]:
         """Everything at once: there is nothing to wait for."""
-        completion = await self.complete(messages, contexts, parameters)
+        completion = await self.complete(request)
         yield Delta(completion.text or "", completion)
 
     async def aclose(self) -> None:

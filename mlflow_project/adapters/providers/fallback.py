@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
-from mlflow_project.adapters.providers.protocol import Delta, Provider
-from mlflow_project.domain.answer import Completion, Context
-from mlflow_project.domain.release import Message
+from mlflow_project.adapters.providers.protocol import Delta, Provider, ProviderRequest
+from mlflow_project.domain.answer import Completion
 from mlflow_project.errors import ProviderError
 
 logger = logging.getLogger(__name__)
@@ -22,25 +20,21 @@ class Fallback:
 
     chain: tuple[Provider, ...]
 
-    async def complete(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> Completion:
+    async def complete(self, request: ProviderRequest) -> Completion:
         """The first answer that is had."""
         for place, provider in enumerate(self.chain[:-1]):
             try:
-                return await provider.complete(messages, contexts, parameters)
+                return await provider.complete(request)
             except ProviderError as error:
                 _log(place, error)
-        return await self.chain[-1].complete(messages, contexts, parameters)
+        return await self.chain[-1].complete(request)
 
-    async def stream(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Delta]:
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Delta]:
         """The first stream that begins; one that breaks off later is an error, since text is out already."""
         for place, provider in enumerate(self.chain):
             begun = False
             try:
-                async with aclosing(provider.stream(messages, contexts, parameters)) as deltas:
+                async with aclosing(provider.stream(request)) as deltas:
                     async for delta in deltas:
                         begun = True
                         yield delta

@@ -18,11 +18,12 @@ import orjson
 
 from mlflow_project.adapters.providers.parameters import refuse_unknown
 from mlflow_project.adapters.providers.patience import Patience
-from mlflow_project.adapters.providers.protocol import RESPONSE_SCHEMA, Delta, count
+from mlflow_project.adapters.providers.protocol import Delta, ProviderRequest, count
 from mlflow_project.adapters.providers.upstream import Upstream
-from mlflow_project.domain.answer import Completion, Context, Usage
+from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
-from mlflow_project.errors import ConfigError, ProviderError
+from mlflow_project.domain.tools import ToolCall, ToolCallPiece, ToolChoice, ToolRequest, ToolResult, joined
+from mlflow_project.errors import ConfigError, InvalidData, ProviderError
 from mlflow_project.settings import ProviderSettings
 
 _ADDRESS = re.compile(r"(?P<before>.*/models/)(?P<model>[^/:]+):(?:stream)?[gG]enerateContent(?:\?.*)?")
@@ -39,6 +40,7 @@ _MLFLOW_NAMES = {
     "frequency_penalty": "frequencyPenalty",
     "presence_penalty": "presencePenalty",
 }
+_OPENAI_NAMES = {**_MLFLOW_NAMES, "stop": "stopSequences"}
 _SCHEMA_KEYS = frozenset(
     {"anyOf", "description", "enum", "example", "format", "items", "maxItems", "maxLength", "maxProperties", "maximum"}
     | {"minItems", "minLength", "minProperties", "minimum", "nullable", "pattern", "properties", "propertyOrdering"}
@@ -78,26 +80,21 @@ class Gemini:
             safety=parameters.get("safety_settings", ()),
         )
 
-    async def complete(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> Completion:
+    async def complete(self, request: ProviderRequest) -> Completion:
         """Ask and wait for the whole."""
-        body = self._body(messages, parameters)
-        data = await self.upstream.whole(f"{self.address}:generateContent", body, messages)
+        data = await self.upstream.whole(f"{self.address}:generateContent", self._body(request), request.messages)
         read = _Reading()
         read.add(data)
         return read.completion()
 
-    async def stream(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Delta]:
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Delta]:
         """Ask, and hand on each piece."""
         read = _Reading()
         url = f"{self.address}:streamGenerateContent?alt=sse"
-        async with aclosing(self.upstream.pieces(url, self._body(messages, parameters), messages)) as pieces:
+        async with aclosing(self.upstream.pieces(url, self._body(request), request.messages)) as pieces:
             async for piece in pieces:
-                if text := read.add(self._event(piece, messages)):
-                    yield Delta(text)
+                for delta in read.add(self._event(piece, request.messages)):
+                    yield delta
         if read.cut:
             raise ProviderError("Gemini's stream was cut before its end.", kind="transport")
         yield Delta(completion=read.completion())
@@ -106,13 +103,16 @@ class Gemini:
         """Let go of the connections."""
         await self.upstream.aclose()
 
-    def _body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
-        config = dict(self.config)
-        if schema := parameters.get(RESPONSE_SCHEMA):
-            config |= {"responseMimeType": "application/json", "responseSchema": gemini_schema(schema)}
-        system = [{"text": message.content} for message in messages if message.role == "system"]
-        turns = [_turn(message) for message in messages if message.role != "system"]
+    def _body(self, request: ProviderRequest) -> dict[str, Any]:
+        config = {**self.config, **{_OPENAI_NAMES.get(name, name): value for name, value in request.overrides.items()}}
+        if request.response_schema is not None:
+            schema = gemini_schema(request.response_schema)
+            config |= {"responseMimeType": "application/json", "responseSchema": schema}
+        system = [{"text": message.content} for message in request.messages if message.role == "system"]
+        turns = [_turn(message) for message in request.messages if message.role != "system"]
         body: dict[str, Any] = {"systemInstruction": {"parts": system} if system else None, "contents": turns}
+        if request.tools.tools:
+            body |= _tools(request.tools)
         body |= {"generationConfig": config, "safetySettings": list(self.safety)}
         return {name: value for name, value in body.items() if value}
 
@@ -132,10 +132,11 @@ class _Reading:
     def __init__(self) -> None:
         self._finish_reason: str | None = None
         self._texts: list[str] = []
+        self._calls: list[ToolCallPiece] = []
         self._usage = Usage()
 
-    def add(self, data: Mapping[str, Any]) -> str:
-        """Take one answer, or one piece of it; its text."""
+    def add(self, data: Mapping[str, Any]) -> list[Delta]:
+        """Read one answer, or one event of a stream, and return what it adds."""
         try:
             if counts := data.get("usageMetadata"):
                 self._usage = _usage(counts)
@@ -143,21 +144,26 @@ class _Reading:
             candidates = data.get("candidates") or [{"finishReason": blocked}]
             parts = (candidates[0].get("content") or {}).get("parts") or []
             text = "".join(part.get("text", "") for part in parts if not part.get("thought"))
+            asked = [part["functionCall"] for part in parts if "functionCall" in part]
+            calls = [_piece(len(self._calls) + place, call) for place, call in enumerate(asked)]
             self._finish_reason = candidates[0].get("finishReason") or self._finish_reason
         except (AttributeError, LookupError, TypeError) as error:
             raise ProviderError("Gemini's answer does not have Gemini's form.", kind="invalid_json") from error
         if text:
             self._texts.append(text)
-        return text
+        self._calls += calls
+        return [*([Delta(text)] if text else []), *(Delta(tool_call=call) for call in calls)]
 
     @property
     def cut(self) -> bool:
-        """Whether a stream that ended now would lack its end. One without any text has none to lack."""
-        return bool(self._texts) and self._finish_reason is None
+        """Whether a stream that ended now was cut. A stream that brought nothing has no end to lack."""
+        return bool(self._texts or self._calls) and self._finish_reason is None
 
     def completion(self) -> Completion:
         """The whole; without any text there was no candidate, or it was blocked."""
-        return Completion("".join(self._texts) or None, self._usage, self._finish_reason)
+        text, calls = "".join(self._texts) or None, joined(self._calls)
+        finish = "tool_calls" if calls and self._finish_reason == "STOP" else self._finish_reason
+        return Completion(text, self._usage, finish, tool_calls=calls)
 
 
 def gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +186,45 @@ def gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _turn(message: Message) -> dict[str, Any]:
-    return {"role": "model" if message.role == "assistant" else "user", "parts": [{"text": message.content}]}
+    if isinstance(message, ToolResult):
+        response = {"name": message.name, "response": {"result": message.content}}
+        return {"role": "user", "parts": [{"functionResponse": response}]}
+    parts: list[dict[str, Any]] = [{"text": message.content}]
+    if isinstance(message, ToolRequest):
+        parts = parts if message.content else []
+        calls = [{"name": call.name, "args": _arguments(call)} for call in message.calls]
+        parts += [{"functionCall": call} for call in calls]
+    return {"role": "model" if message.role == "assistant" else "user", "parts": parts}
+
+
+def _arguments(call: ToolCall) -> Any:
+    try:
+        return orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError as error:
+        raise InvalidData(f"The arguments of the tool call {call.id!r} are not JSON: {error}.") from error
+
+
+def _piece(index: int, call: Mapping[str, Any]) -> ToolCallPiece:
+    """Gemini sends each call whole, with its arguments as an object, and often without an id."""
+    arguments = orjson.dumps(call.get("args") or {}).decode()
+    return ToolCallPiece(index, call.get("id") or f"call_{index}_{call['name']}", call["name"], arguments)
+
+
+def _tools(choice: ToolChoice) -> dict[str, Any]:
+    """OpenAI's tools and tool choice in Gemini's form."""
+    functions = [tool["function"] for tool in choice.tools]
+    declared = [
+        {name: function[name] for name in ("name", "description") if name in function}
+        | ({"parameters": gemini_schema(function["parameters"])} if function.get("parameters") else {})
+        for function in functions
+    ]
+    modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", None: "AUTO"}
+    if isinstance(choice.mode, Mapping):
+        only = (choice.mode.get("function") or {}).get("name")
+        calling: dict[str, Any] = {"mode": "ANY", "allowedFunctionNames": [only]}
+    else:
+        calling = {"mode": modes.get(choice.mode, "AUTO")}
+    return {"tools": [{"functionDeclarations": declared}], "toolConfig": {"functionCallingConfig": calling}}
 
 
 def _usage(data: Mapping[str, Any]) -> Usage:

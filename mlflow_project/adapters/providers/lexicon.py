@@ -7,13 +7,12 @@ words that decided. It takes no parameters.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from mlflow_project.adapters.providers.parameters import refuse_unknown
-from mlflow_project.adapters.providers.protocol import QUESTION, Delta
-from mlflow_project.domain.answer import Completion, Context
-from mlflow_project.domain.release import Message
+from mlflow_project.adapters.providers.protocol import Delta, ProviderRequest
+from mlflow_project.domain.answer import Completion
 from mlflow_project.rules.sentiment import sentiment_of
 from mlflow_project.telemetry.tracing import span
 
@@ -31,20 +30,16 @@ class Lexicon:
         refuse_unknown("lexicon", parameters, frozenset())
         return cls()
 
-    async def complete(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> Completion:
+    async def complete(self, request: ProviderRequest) -> Completion:
         """The verdict as JSON."""
         with span("try", provider="lexicon"):
-            found = sentiment_of(str(parameters.get(QUESTION) or messages[-1].content))
+            found = sentiment_of(request.question or request.messages[-1].content)
         said = {"label": found.label, "confidence": found.confidence, "reason": found.reason}
         return Completion(json.dumps(said, ensure_ascii=False), finish_reason="stop")
 
-    async def stream(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Delta]:
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Delta]:
         """Everything at once: there is nothing to wait for."""
-        completion = await self.complete(messages, contexts, parameters)
+        completion = await self.complete(request)
         yield Delta(completion.text or "", completion)
 
     async def aclose(self) -> None:

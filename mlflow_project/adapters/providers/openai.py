@@ -17,10 +17,11 @@ import orjson
 
 from mlflow_project.adapters.providers.parameters import refuse_unknown
 from mlflow_project.adapters.providers.patience import Patience
-from mlflow_project.adapters.providers.protocol import RESPONSE_SCHEMA, Delta, count
+from mlflow_project.adapters.providers.protocol import Delta, ProviderRequest, count
 from mlflow_project.adapters.providers.upstream import Upstream
-from mlflow_project.domain.answer import Completion, Context, Usage
+from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
+from mlflow_project.domain.tools import ToolCallPiece, ToolRequest, ToolResult, joined
 from mlflow_project.errors import ConfigError, ProviderError
 from mlflow_project.settings import ProviderSettings
 
@@ -67,27 +68,23 @@ class OpenAI:
             options={name: value for name, value in parameters.items() if name in _OPTIONS},
         )
 
-    async def complete(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> Completion:
+    async def complete(self, request: ProviderRequest) -> Completion:
         """Ask and wait for the whole."""
-        data = await self.upstream.whole(self.url, self._body(messages, parameters), messages)
+        data = await self.upstream.whole(self.url, self._body(request), request.messages)
         read = _Reading()
         read.add(data, "message")
         return read.completion()
 
-    async def stream(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Delta]:
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Delta]:
         """Ask, and hand on each piece."""
         read = _Reading()
-        body = self._body(messages, parameters) | {"stream": True, "stream_options": {"include_usage": True}}
-        async with aclosing(self.upstream.pieces(self.url, body, messages)) as pieces:
+        body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
+        async with aclosing(self.upstream.pieces(self.url, body, request.messages)) as pieces:
             async for piece in pieces:
                 if piece.strip() == _DONE:
                     break
-                if text := read.add(self._event(piece, messages), "delta"):
-                    yield Delta(text)
+                for delta in read.add(self._event(piece, request.messages), "delta"):
+                    yield delta
         if read.cut:
             raise ProviderError("The stream was cut before its end.", kind="transport")
         yield Delta(completion=read.completion())
@@ -96,13 +93,24 @@ class OpenAI:
         """Let go of the connections."""
         await self.upstream.aclose()
 
-    def _body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        body: dict[str, Any] = {"model": self.model, "messages": turns, **self.options}
-        if schema := parameters.get(RESPONSE_SCHEMA):
-            named = {"name": "answer", "schema": schema}
+    def _body(self, request: ProviderRequest) -> dict[str, Any]:
+        turns = [_turn(message) for message in request.messages]
+        body: dict[str, Any] = {"model": self.model, "messages": turns, **self.options, **self._overrides(request)}
+        if request.response_schema is not None:
+            named = {"name": "answer", "schema": request.response_schema}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
+        if request.tools.tools:
+            body["tools"] = list(request.tools.tools)
+            options = {"tool_choice": request.tools.mode, "parallel_tool_calls": request.tools.parallel}
+            body |= {name: value for name, value in options.items() if value is not None}
         return body
+
+    def _overrides(self, request: ProviderRequest) -> dict[str, Any]:
+        """A caller's limit of tokens goes under the name that the release pins it by."""
+        overrides = dict(request.overrides)
+        if "max_tokens" in overrides and "max_completion_tokens" in self.options:
+            overrides["max_completion_tokens"] = overrides.pop("max_tokens")
+        return overrides
 
     def _event(self, piece: str, messages: Sequence[Message]) -> dict[str, Any]:
         try:
@@ -121,10 +129,11 @@ class _Reading:
     def __init__(self) -> None:
         self._finish_reason: str | None = None
         self._texts: list[str] = []
+        self._calls: list[ToolCallPiece] = []
         self._usage = Usage()
 
-    def add(self, data: Mapping[str, Any], holder: str) -> str:
-        """Take one answer (its `message`), or one piece of it (its `delta`); its text."""
+    def add(self, data: Mapping[str, Any], holder: str) -> list[Delta]:
+        """Read one answer (its `message`) or one event of a stream (its `delta`), and return what it adds."""
         try:
             if counts := data.get("usage"):
                 self._usage = _usage(counts)
@@ -132,22 +141,46 @@ class _Reading:
             said = choices[0].get(holder) or {}
             text = said.get("content") or said.get("refusal") or ""
             self._finish_reason = choices[0].get("finish_reason") or self._finish_reason
+            calls = [_piece(place, call) for place, call in enumerate(said.get("tool_calls") or ())]
             if not isinstance(text, str):
                 raise TypeError("content is no text")
         except (AttributeError, LookupError, TypeError) as error:
             raise ProviderError("The answer does not have OpenAI's form.", kind="invalid_json") from error
         if text:
             self._texts.append(text)
-        return text
+        self._calls += calls
+        return [*([Delta(text)] if text else []), *(Delta(tool_call=call) for call in calls)]
 
     @property
     def cut(self) -> bool:
-        """Whether a stream that ended now would lack its end. One without any text has none to lack."""
-        return bool(self._texts) and self._finish_reason is None
+        """Whether a stream that ended now was cut. A stream that brought nothing has no end to lack."""
+        return bool(self._texts or self._calls) and self._finish_reason is None
 
     def completion(self) -> Completion:
         """The whole; without any text there was no choice."""
-        return Completion("".join(self._texts) or None, self._usage, self._finish_reason)
+        text = "".join(self._texts) or None
+        return Completion(text, self._usage, self._finish_reason, tool_calls=joined(self._calls))
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if isinstance(message, ToolRequest):
+        calls = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in message.calls]
+        turn["tool_calls"] = [{"id": id, "type": "function", "function": function} for id, function in calls]
+    if isinstance(message, ToolResult):
+        turn["tool_call_id"] = message.call_id
+    return turn
+
+
+def _piece(place: int, call: Mapping[str, Any]) -> ToolCallPiece:
+    """Read one entry of `tool_calls`. Whole answers have no index; there the place in the list is the index."""
+    function = call.get("function") or {}
+    piece = ToolCallPiece(
+        call.get("index", place), call.get("id") or "", function.get("name") or "", function.get("arguments") or ""
+    )
+    if not isinstance(piece.index, int) or not all(isinstance(s, str) for s in (piece.id, piece.name, piece.arguments)):
+        raise TypeError("a tool call does not have its form")
+    return piece
 
 
 def _usage(data: Mapping[str, Any]) -> Usage:

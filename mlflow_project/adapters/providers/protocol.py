@@ -1,20 +1,34 @@
-"""What a provider is: rendered messages, the contexts behind them, and parameters in; a completion out.
+"""What a provider is: it takes a `ProviderRequest` and returns a `Completion`, whole or as a stream of `Delta`.
 
-What a release pins for its provider is given when the provider is made. The parameters of a call are those that only
-the call knows: `question`, what was asked before it was rendered, and `response_schema`, where the release has one.
+What a release pins for its provider is given when the provider is made. A `ProviderRequest` holds only what one call
+adds to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlflow_project.domain.answer import Completion, Context
 from mlflow_project.domain.release import Message
+from mlflow_project.domain.tools import ToolCallPiece, ToolChoice
 
-QUESTION = "question"
-RESPONSE_SCHEMA = "response_schema"
+
+@dataclass(frozen=True)
+class ProviderRequest:
+    """One call: the rendered messages, the chunks behind them, and the question before it was rendered.
+
+    `response_schema` is the JSON schema that the answer must fit. `overrides` are parameters of this call that take the
+    place of pinned ones, by OpenAI's names (`temperature`, `max_tokens`, ...).
+    """
+
+    messages: tuple[Message, ...]
+    contexts: tuple[Context, ...] = ()
+    question: str = ""
+    response_schema: Mapping[str, Any] | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    tools: ToolChoice = field(default_factory=ToolChoice)
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,7 @@ class Delta:
 
     text: str = ""
     completion: Completion | None = None
+    tool_call: ToolCallPiece | None = None
 
 
 class Provider(Protocol):
@@ -33,23 +48,19 @@ class Provider(Protocol):
         InvalidData: the messages or parameters are not what it can take.
     """
 
-    async def complete(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> Completion:
-        """The whole answer."""
+    async def complete(self, request: ProviderRequest) -> Completion:
+        """Ask, and wait for the whole answer."""
         ...
 
-    def stream(
-        self, messages: Sequence[Message], contexts: Sequence[Context], parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Delta]:
-        """The answer as it comes. Closing it early (`aclosing`) tells the provider to stop."""
+    def stream(self, request: ProviderRequest) -> AsyncGenerator[Delta]:
+        """Ask, and yield the answer as it comes. Closing it early (`aclosing`) tells the provider to stop."""
         ...
 
     async def aclose(self) -> None:
-        """Give back what it holds; what it shares with other releases stays open for them."""
+        """Release what it holds. What it shares with other releases stays open for them."""
         ...
 
 
 def count(value: object) -> int | None:
-    """A number of tokens as a provider reports it; None where what it reports is none."""
+    """Return a number of tokens as a provider reports it, or None when the value is not a count."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
