@@ -156,9 +156,10 @@ def _row(line: str) -> Row:
 def _event(row: Row, author: str, masker: Masker) -> FeedbackEvent:
     if row["judgement"] not in (*_SCORES, None):
         raise ValueError(f"judgement is good, bad or null, not {row['judgement']!r}")
-    texts = {
-        key: masker.mask(row[key]).text if row[key] is not None else None for key in ("comment", "corrected_answer")
-    }
+    masked = {key: masker.mask(row[key] or "") for key in ("comment", "corrected_answer")}
+    if withheld := [key for key, text in masked.items() if text.withheld]:
+        raise ValueError(f"{', '.join(withheld)}: {masked[withheld[0]].text}; make it shorter")
+    texts = {key: text.text if row[key] is not None else None for key, text in masked.items()}
     said = [row["event_id"], author, row["judgement"], texts["comment"], texts["corrected_answer"]]
     return FeedbackEvent(
         event_id=digest_of(said)[7:39],

@@ -1,6 +1,6 @@
-"""Check digits of numbers that people are known by: whether a text, separators aside, is such a number.
+"""Check digits of numbers that identify people, accounts and machines.
 
-Each function takes a text that has the number's shape and says whether its check digits hold. Pure.
+Each function takes a text that has the number's shape, separators included, and returns whether the number is valid.
 """
 
 from __future__ import annotations
@@ -32,23 +32,32 @@ IBAN_LENGTHS = {
 
 def luhn(text: str) -> bool:
     """The check digit of card numbers (ISO/IEC 7812-1)."""
-    digits = [int(digit) for digit in text if digit.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+    digits = re.sub(r"\D", "", text)
+    if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:
+        return False
+    return (sum(map(int, digits[-1::-2])) + sum(_DOUBLED[int(digit)] for digit in digits[-2::-2])) % 10 == 0
+
+
+_DOUBLED = [sum(divmod(2 * digit, 10)) for digit in range(10)]
 
 
 def card(text: str) -> bool:
-    """A number with that check digit, grouped as on a card: no time in milliseconds (cards of 13 digits begin with 4, 5
-    or 6, none with 0), no row of small numbers, no decimals beside each other."""
-    digits, between = re.sub(r"\D", "", text), set(re.sub(r"\d", "", text))
+    """A number with a valid check digit that is written like a card number.
+
+    Cards of 13 digits begin with 4, 5 or 6, so that a time in milliseconds is no card; no card begins with 0. At most
+    one character stands between digits, the same one throughout. Rows of small numbers and of decimals are no cards.
+    """
+    digits = re.sub(r"\D", "", text)
+    if not 13 <= len(digits) <= 19:
+        return False
     begins = digits[0] != "0" if len(digits) > 13 else digits[0] in "456"
-    return begins and len(between) <= 1 and _grouped(text) and luhn(digits)
+    return begins and luhn(digits) and len(set(re.sub(r"\d", "", text))) <= 1 and _grouped(text)
 
 
 def _grouped(text: str) -> bool:
-    """Whether a separated number has a group of three digits at least, or none of more than one: not a table's row."""
-    sizes = [len(group) for group in re.findall(r"\d+", text)]
-    return max(sizes) >= 3 or max(sizes) == 1
+    """Whether a number has a group of three or more digits, or only single digits. A row of a table has neither."""
+    longest = max(map(len, re.findall(r"\d+", text)))
+    return longest >= 3 or longest == 1
 
 
 def iban(text: str) -> bool:
@@ -61,13 +70,13 @@ def iban(text: str) -> bool:
 
 def german_tax_id(text: str) -> bool:
     """Steuer-Identifikationsnummer: eleven digits, check digit by ISO/IEC 7064 MOD 11,10."""
-    if not _grouped(text):
+    digits = [int(digit) for digit in re.sub(r"\D", "", text)]
+    if len(digits) != 11 or not _grouped(text):
         return False
-    digits = [int(digit) for digit in text if digit.isdigit()]
     product = 10
     for digit in digits[:10]:
         product = ((digit + product) % 10 or 10) * 2 % 11
-    return len(digits) == 11 and digits[0] != 0 and (11 - product) % 10 == digits[10]
+    return digits[0] != 0 and (11 - product) % 10 == digits[10]
 
 
 def french_nir(text: str) -> bool:
@@ -77,7 +86,7 @@ def french_nir(text: str) -> bool:
 
 
 def spanish_id(text: str) -> bool:
-    """DNI and NIE: the letter is the number modulo 23 in a fixed row of letters."""
+    """DNI and NIE: the letter is taken from a fixed table, by the number modulo 23."""
     plain = re.sub(r"[\W_]", "", text).upper()
     number = plain[:-1].translate(str.maketrans("XYZ", "012"))
     return number.isdigit() and "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23] == plain[-1]
@@ -92,7 +101,7 @@ def pesel(text: str) -> bool:
 
 
 def ip_address(text: str) -> bool:
-    """An address that the standard library accepts, neither unspecified nor a lone `::`."""
+    """An address that the standard library accepts; the unspecified ones (`0.0.0.0`, `::`) do not count."""
     plain = re.sub(r"\b0+(?=\d)", "", text.replace("[.]", ".")) if "." in text else text
     try:
         return not ipaddress.ip_address(plain).is_unspecified
@@ -101,7 +110,7 @@ def ip_address(text: str) -> bool:
 
 
 def phone(text: str) -> bool:
-    """Eight to fifteen digits (E.164), and no date before something."""
+    """Eight to fifteen digits (E.164) that do not begin with a date such as 24.11.2026."""
     return (
         not re.match(r"\d{1,2}([./-])\d{1,2}\1\d{4}", text)
         and 8 <= sum(character.isdigit() for character in text) <= 15

@@ -87,7 +87,7 @@ class FeedbackDesk:
 
     def _masked(self, text: str | None) -> str | None:
         masked = self._masker.record_safe(text, len(text or "") * 2)
-        if text is not None and masked is None:
+        if text is not None and (masked is None or masked.withheld):
             raise Unavailable("This feedback holds a text that cannot be masked, so nothing of it was kept.")
         return masked.text if masked is not None else None
 
