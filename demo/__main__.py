@@ -98,7 +98,8 @@ def release(version: int) -> None:
     """Evaluate, gate (which seals) and promote one version."""
     run("switchyard", "evaluate", "qa", "--version", str(version), "--against", "Production", "--plain")
     run("switchyard", "gate", "qa", "--version", str(version))
-    run("switchyard", "promote", "qa", "--version", str(version), "--to", "Production")
+    again = ("--despite-rollback", "the demo runs again") if was_live(version) else ()
+    run("switchyard", "promote", "qa", "--version", str(version), "--to", "Production", *again)
 
 
 def third_is_refused(live: int) -> None:

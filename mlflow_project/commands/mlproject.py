@@ -1,7 +1,9 @@
-"""How `mlflow run` enters: `python -m mlflow_project.commands.mlproject COMMAND …` runs `switchyard COMMAND …`.
+"""The entry points of `mlflow run`: `python -m mlflow_project.commands.mlproject COMMAND ... [--on-refusal fail|log]`.
 
-MLflow makes exit code 1 of every failure, so a refusal by a rule (exit code 4) is told in another way: the reasons
-are logged to the run as `verdict.txt`, the tag `switchyard.refused` is set, and the exit code is 0. All others pass.
+Runs `switchyard COMMAND ...` and logs its output to the run that `mlflow run` made: `verdict.txt` when a rule refused
+the command (exit code 4), else `output.txt`. The tag `switchyard.refused` says which. `--on-refusal` decides how a
+refusal ends: `fail` (the default) keeps exit code 4, of which MLflow makes 1; `log` ends with 0, and only the tag and
+`verdict.txt` tell. Every other exit code passes through.
 """
 
 from __future__ import annotations
@@ -11,30 +13,46 @@ import subprocess
 import sys
 from pathlib import Path
 
-REFUSED = 4
+from mlflow_project.errors import ConfigError, Refused
+
+OPTION = "--on-refusal"
+CHOICES = ("fail", "log")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; 0 for done or refused, its own exit code otherwise."""
+    """Run the command, log its output, and return the exit code."""
+    words, on_refusal = _split(arguments)
+    if on_refusal not in CHOICES:
+        sys.stderr.write(f"on_refusal is {on_refusal!r}, and must be {' or '.join(CHOICES)}. Nothing was run.\n")
+        return ConfigError.exit_code
     switchyard = Path(sys.executable).with_name("switchyard")
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"}
-    done = subprocess.run([switchyard, *arguments], env=environment, capture_output=True)
-    said = done.stdout.decode() + done.stderr.decode()
-    sys.stdout.write(said)
-    log_outcome(done.returncode, said)
-    return 0 if done.returncode == REFUSED else done.returncode
+    done = subprocess.run([switchyard, *words], env=environment, capture_output=True)
+    output = done.stdout.decode() + done.stderr.decode()
+    sys.stdout.write(output)
+    refused = done.returncode == Refused.exit_code
+    log_outcome(refused, output)
+    return 0 if refused and on_refusal == "log" else done.returncode
 
 
-def log_outcome(exit_code: int, said: str) -> None:
-    """Tell the run that `mlflow run` made what came of the command."""
+def log_outcome(refused: bool, output: str) -> None:
+    """Log the output, and whether a rule refused the command, to the run that `mlflow run` made."""
     run = os.environ.get("MLFLOW_RUN_ID")
     if run is None:
         return
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    client.set_tag(run, "switchyard.refused", str(exit_code == REFUSED).lower())
-    client.log_text(run, said, "verdict.txt" if exit_code == REFUSED else "output.txt")
+    client.set_tag(run, "switchyard.refused", str(refused).lower())
+    client.log_text(run, output, "verdict.txt" if refused else "output.txt")
+
+
+def _split(arguments: list[str]) -> tuple[list[str], str]:
+    """The words of the command, and the value of `--on-refusal`, which is the last option."""
+    if OPTION not in arguments:
+        return arguments, CHOICES[0]
+    at = arguments.index(OPTION)
+    return arguments[:at], " ".join(arguments[at + 1 :])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`promote`, `rollback`, `repair`, `reconcile`, `approve`, `diff`, `live`: thin doors to promotion."""
+"""The commands `promote`, `rollback`, `repair`, `reconcile`, `approve`, `diff` and `live`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="The prompt or model, such as qa.")]
 Version = Annotated[int, typer.Option(help="The version's number.")]
-Reason = Annotated[str, typer.Option(help="Why; it stands in the record.")]
+Reason = Annotated[str, typer.Option(help="Why. The reason becomes part of the ledger's record.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,13 +32,16 @@ def promote(
     version: Version,
     to: Annotated[str, typer.Option(help="Staging or Production.")],
     reason: Reason = "",
+    despite_rollback: Annotated[
+        str, typer.Option(metavar="REASON", help="Why a release that was rolled back may be live again.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Point an alias at a sealed version; ends when every live worker serves it."""
     from mlflow_project.promotion import promote as promotion
 
     parts, who = _parts()
-    _show_flip(promotion.promote(parts, name, version, to, who, reason), json)
+    _show_flip(promotion.promote(parts, name, version, to, who, reason, despite_rollback), json)
 
 
 @reports_errors
@@ -48,7 +51,7 @@ def rollback(
     reason: Reason = "",
     json: Json = False,
 ) -> None:
-    """Go back to what was live in Production before."""
+    """Go back to the last other version that was live in Production."""
     from mlflow_project.promotion import promote as promotion
 
     parts, who = _parts()

@@ -33,6 +33,19 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class RolledBack:
+    """A rollback that took a version out of Production. `reason` is empty where nobody gave one."""
+
+    version: int
+    digest: str
+    to_version: int
+    time: str
+    who: str
+    reason: str
+    serial: int
+
+
+@dataclass(frozen=True)
 class Seal:
     """A seal as the ledger recorded it. `recorded` is that time: the key must have been valid then."""
 
@@ -46,9 +59,20 @@ class Seal:
 
 @dataclass
 class NameState:
-    """One name. `seals` holds each version's newest seal; `production` what was live there and was not rolled back
-    from, oldest first; `was` what Production was before; `violations` the unfollowed target of an alias, None:
-    deleted; `stalled` the intents, by alias and version, that were undone while their writers may still have lived."""
+    """The state of one prompt or model after all records about it.
+
+    Attributes:
+        seals: the newest seal of each version.
+        all_seals: every seal, by version and digest.
+        refusals: versions that the gate refused and has not sealed since.
+        live: what is live, by alias.
+        production: every release that was live in Production, oldest first; the last one is live now.
+        rolled_back: versions that a rollback took out of Production and that were not live again since.
+        intent: the flip that is under way.
+        violations: aliases that were moved by hand and not followed, and where they point (None: deleted).
+        stalled: undone intents by alias and version, of writers that may still have been alive.
+        was: what was live in Production before.
+    """
 
     kind: str
     name: str
@@ -58,7 +82,7 @@ class NameState:
     approvals: list[LedgerRecord] = field(default_factory=list)
     live: dict[str, Standing] = field(default_factory=dict)
     production: list[Standing] = field(default_factory=list)
-    rolled_back: set[int] = field(default_factory=set)
+    rolled_back: dict[int, RolledBack] = field(default_factory=dict)
     intent: LedgerRecord | None = None
     violations: dict[str, int | None] = field(default_factory=dict)
     stalled: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -75,12 +99,21 @@ class NameState:
         return None if standing is None else self.all_seals.get((standing.version, standing.digest))
 
     def rollback_target(self) -> Standing | None:
-        """What was live before, never what was rolled back from; None when there is nothing to go back to."""
+        """The last other version that was live in Production; None when there is nothing to go back to.
+
+        A version that the gate has refused since, or that was rolled back for a reason, is passed over. A version that
+        was rolled back without a reason is taken only when no other is left.
+        """
         live = self.live.get(PRODUCTION)
-        for standing in reversed(self.production):
-            if standing.version not in self.rolled_back and (live is None or standing.version != live.version):
-                return standing
-        return None
+        others = [item for item in reversed(self.production) if live is None or item.version != live.version]
+        others = [item for item in others if item.version not in self.refusals]
+        kept = [item for item in others if item.version not in self.rolled_back]
+        undone = [item for item in others if item.version in self.rolled_back]
+        return next(iter(kept), next((item for item in undone if not self.rolled_back[item.version].reason), None))
+
+    def withdrawn(self, digest: str) -> RolledBack | None:
+        """The rollback that took this content out of Production for a reason, unless it was live again since."""
+        return next((each for each in self.rolled_back.values() if each.digest == digest and each.reason), None)
 
     def approved_by(self, version: int, digest: str) -> list[str]:
         """Who approved exactly this content of this version."""
@@ -145,16 +178,27 @@ def _intent(name: NameState, record: LedgerRecord) -> None:
 def _flip(name: NameState, record: LedgerRecord) -> None:
     if _answers(name, record):
         _stand(name, record)
-        name.rolled_back.discard(_version(record))
 
 
 def _rollback(name: NameState, record: LedgerRecord) -> None:
     if not _answers(name, record):
         return
-    if record.alias == PRODUCTION and any(item.version == record.version for item in name.production):
-        while name.production[-1].version != record.version:
-            name.rolled_back.add(name.production.pop().version)
+    if record.alias == PRODUCTION:
+        _take_back(name, record)
     _stand(name, record)
+
+
+def _take_back(name: NameState, record: LedgerRecord) -> None:
+    """Mark every version that was live after the one that this rollback goes back to."""
+    versions = [item.version for item in name.production]
+    if record.version not in versions:
+        return
+    last = len(versions) - 1 - versions[::-1].index(record.version)
+    for item in name.production[last + 1 :]:
+        if item.version not in name.rolled_back:
+            name.rolled_back[item.version] = RolledBack(
+                item.version, item.digest, _version(record), record.time, record.who, record.why, record.serial
+            )
 
 
 def _aborted(name: NameState, record: LedgerRecord) -> None:
@@ -164,7 +208,6 @@ def _aborted(name: NameState, record: LedgerRecord) -> None:
 
 def _observed_flip(name: NameState, record: LedgerRecord) -> None:
     _stand(name, record)
-    name.rolled_back.discard(_version(record))
 
 
 def _observed_violation(name: NameState, record: LedgerRecord) -> None:
@@ -194,11 +237,17 @@ def _stand(name: NameState, record: LedgerRecord) -> None:
     name.live[alias] = standing
     if alias != PRODUCTION:
         return
+    name.rolled_back = {at: each for at, each in name.rolled_back.items() if not _is_same(each, standing)}
     name.was = before if before is not None and before.version != standing.version else name.was
     if name.production and name.production[-1].version == standing.version:
         name.production[-1] = standing
     else:
         name.production.append(standing)
+
+
+def _is_same(rolled_back: RolledBack, standing: Standing) -> bool:
+    """Whether this version, or another one with the same content, is live now."""
+    return rolled_back.version == standing.version or rolled_back.digest == standing.digest
 
 
 def _version(record: LedgerRecord) -> int:

@@ -1,7 +1,8 @@
 """Move one alias: intent, warm workers, `Previous`, the alias, receipts, outcome.
 
-In: a move that was decided on a state of the ledger. Out: a `Flip` with its receipts. The intent takes the ledger's
-next serial, so of all moves that were decided on the same state one wins. Until the outcome is written, the intent
+In: a decision on a state of the ledger. Out: a `Flip` with its receipts. The intent takes the ledger's next serial, so
+of all moves that were decided on the same state one wins. A record that somebody else writes in between is read, and
+the move goes on if nothing that its decision rests on has changed. Until the outcome is written, the intent
 stands open; `settle` ends one whose writer is gone, and whatever the alias says then counts: moved is finished, not
 moved is undone.
 """
@@ -9,6 +10,7 @@ moved is undone.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ from mlflow_project.telemetry.meters import METERS
 
 _READY = ("warm", "serving")
 _URGENT_SECONDS = 2.0
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Move:
     why: str
     before: Standing | None
     evidence: dict[str, Any] = field(default_factory=dict)
+
+
+Decide = Callable[[NameState], Move]
 
 
 @dataclass(frozen=True)
@@ -64,16 +70,20 @@ class Flip:
         return {**{key: getattr(self, key) for key in fields}, "receipts": self.receipts.to_dict()}
 
 
-def carry_out(parts: Parts, state: State, move: Move) -> Flip:
+def carry_out(parts: Parts, state: State, move: Move, decide: Decide) -> Flip:
     """Make the move that was decided on this state of the ledger.
+
+    Args:
+        decide: decides anew on a newer state of the same name; raises what speaks against the move by then.
 
     Raises:
         PromotionConflict: somebody else was first, or has ended this flip; the alias is where the record has it.
-        Refused: no worker could warm the release. Unavailable: a part is gone; what was begun is undone, or said.
+        Refused: no worker could warm the release. Unavailable: a part is gone; what was begun is undone, or the message
+        says that it stands open.
     """
     began, outcome = time.perf_counter(), "failed"
     try:
-        flip = _carried_out(parts, state, move)
+        flip = _carried_out(parts, _intend(parts, state, move, decide), move)
         outcome = "done"
         return flip
     finally:
@@ -81,8 +91,7 @@ def carry_out(parts: Parts, state: State, move: Move) -> Flip:
         METERS.record(FLIP_DURATION, 1000 * (time.perf_counter() - began), **labels)
 
 
-def _carried_out(parts: Parts, state: State, move: Move) -> Flip:
-    intent = _intend(parts, state, move)
+def _carried_out(parts: Parts, intent: LedgerRecord, move: Move) -> Flip:
     try:
         _warm(parts, move)
         if not is_open(parts.ledger, intent):
@@ -126,21 +135,49 @@ def settle(parts: Parts, state: NameState, who: str) -> LedgerRecord | None:
     return _end(parts, intent, who, None if is_dead(intent) else STALLED)
 
 
-def _intend(parts: Parts, state: State, move: Move) -> LedgerRecord:
-    believed = {"version": move.before.version, "digest": move.before.digest} if move.before else None
-    evidence = {
-        **move.evidence,
-        **writer_evidence(2 * parts.receipt_timeout),
-        "how": move.how,
-        "believes_live": believed,
-    }
-    try:
-        return parts.ledger.append_at(state.serial + 1, _outcome("intent", move, evidence))
-    except PromotionConflict as error:
+def _intend(parts: Parts, state: State, move: Move, decide: Decide) -> LedgerRecord:
+    """Write the intent as the record after the state that the move was decided on.
+
+    Whoever writes a record in between wins the place. Then the ledger is read again: where a record is about this name,
+    the move is decided anew and must come out the same.
+    """
+    for _ in range(_TRIES):
+        try:
+            return parts.ledger.append_at(state.serial + 1, _draft_intent(parts, move))
+        except PromotionConflict:
+            before, state = state.of(move.name), parts.ledger.state()
+            now = state.of(move.name)
+            if now != before:
+                _check_still_wanted(now, move, decide)
+    raise PromotionConflict(
+        f"{move.name} was not moved: others wrote to the ledger {_TRIES} times in the moment between a look at it and "
+        "this flip's record. Run the same command again."
+    )
+
+
+def _check_still_wanted(now: NameState, move: Move, decide: Decide) -> None:
+    if now.intent is not None:
         raise PromotionConflict(
-            f"Somebody else wrote to the ledger first, so {move.name} was not moved: look at "
-            f"`switchyard history {move.name}`, and run the same command again if it still holds."
-        ) from error
+            f"{now.intent.who} began to move {now.intent.alias} of {now.name} to {now.intent.version} first (record "
+            f"{now.intent.serial}), so this command moved nothing: see `switchyard history {now.name}`."
+        )
+    live = now.live.get(move.alias)
+    if live != move.before:
+        raise PromotionConflict(
+            f"{move.alias} of {now.name} was moved{f' to {live.version} by {live.who}' if live else ''} first, so this "
+            f"command moved nothing: see `switchyard history {now.name}`, and run it again if it still holds."
+        )
+    if decide(now) != move:
+        raise PromotionConflict(
+            f"What speaks for this flip of {now.name} has changed meanwhile, so nothing was moved: see `switchyard "
+            f"history {now.name}`, and run the same command again if it still holds."
+        )
+
+
+def _draft_intent(parts: Parts, move: Move) -> Draft:
+    believed = {"version": move.before.version, "digest": move.before.digest} if move.before else None
+    writer = writer_evidence(2 * parts.receipt_timeout)
+    return _outcome("intent", move, {**move.evidence, **writer, "how": move.how, "believes_live": believed})
 
 
 def _outcome(kind: Any, move: Move, evidence: dict[str, Any]) -> Draft:

@@ -6,50 +6,70 @@ goes back to must still be sealed and unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refused
 from mlflow_project.identity import by_key
 from mlflow_project.ledger import NameState, Seal, Standing, State
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
 from mlflow_project.promotion.flip import Flip, Move, carry_out, settle
+from mlflow_project.promotion.going_back import nothing_to_go_back_to
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Receipts
 from mlflow_project.promotion.sealed import sealed_release
 from mlflow_project.seal.statement import Statement
 
 
-def promote(parts: Parts, name: str, version: int, to: str, who: str, why: str = "") -> Flip:
+def promote(
+    parts: Parts, name: str, version: int, to: str, who: str, why: str = "", despite_rollback: str = ""
+) -> Flip:
     """Point `Staging` or `Production` at a sealed version; the flip with its receipts.
+
+    Args:
+        despite_rollback: why a release that was rolled back for a reason shall be live again; it stands in the record.
 
     Raises:
         SealBroken: not sealed, or changed since. PromotionConflict: the champion has changed, or somebody else was
-        first. Refused: a protected name without approval. NotFound, InvalidData: no such version, no such alias.
+        first. Refused: a protected name without approval, or a release that was rolled back for a reason. NotFound,
+        InvalidData: no such version, no such alias.
     """
     if to not in SERVED_ALIASES:
         raise InvalidData(f"Promotion goes to {' or '.join(SERVED_ALIASES)} (spelt like this), not to {to!r}.")
     state = settled_state(parts, name, who)
-    of = state.of(name)
-    seal, statement = sealed_release(parts, of, version)
-    live = of.live.get(to)
-    if live is not None and (live.version, live.digest) == (version, seal.digest):
-        return _live_already(parts, of, to, live)
-    if to == PRODUCTION:
-        _check_champion(of, statement)
-        _check_approval(of, seal, who)
-    return carry_out(parts, state, _move("flip", of, to, seal, who, why))
+    live, seal = state.of(name).live.get(to), state.of(name).seals.get(version)
+    if live is not None and seal is not None and (live.version, live.digest) == (version, seal.digest):
+        sealed_release(parts, state.of(name), version)
+        return _live_already(parts, state.of(name), to, live)
+    reason = "; ".join(each for each in (why.strip(), despite_rollback.strip()) if each)
+
+    def decide(of: NameState) -> Move:
+        seal, statement = sealed_release(parts, of, version)
+        evidence: dict[str, Any] = {}
+        if to == PRODUCTION:
+            _check_champion(of, statement)
+            _check_approval(of, seal, who)
+            evidence = _despite(of, seal, despite_rollback)
+        return _move("flip", of, to, seal, who, reason, evidence)
+
+    return carry_out(parts, state, decide(state.of(name)), decide)
 
 
 def rollback(parts: Parts, name: str, who: str, why: str = "", to: int | None = None) -> Flip:
     """Go back to what was live in Production before, or to one of those versions by number.
 
     Raises:
-        Refused: there is nothing to go back to, or `to` was never live or was rolled back from. SealBroken: the
+        Refused: there is nothing to go back to, or `to` was never live or was rolled back for a reason. SealBroken: the
         target was changed since it was sealed.
     """
+
+    def decide(of: NameState) -> Move:
+        target = _target(of, to)
+        seal, _ = sealed_release(parts, of, target.version, of.seal_of(target))
+        return _move("rollback", of, PRODUCTION, seal, who, why)
+
     state = settled_state(parts, name, who)
-    of = state.of(name)
-    target = _target(of, to)
-    seal, _ = sealed_release(parts, of, target.version, of.seal_of(target))
-    return carry_out(parts, state, _move("rollback", of, PRODUCTION, seal, who, why))
+    return carry_out(parts, state, decide(state.of(name)), decide)
 
 
 def settled_state(parts: Parts, name: str, who: str) -> State:
@@ -111,25 +131,57 @@ def _check_approval(of: NameState, seal: Seal, who: str) -> None:
     )
 
 
+def _despite(of: NameState, seal: Seal, reason: str) -> dict[str, Any]:
+    """The number of an earlier rollback of this release, for the record.
+
+    Raises:
+        Refused: it was rolled back for a reason, and none is given against that.
+    """
+    found = of.withdrawn(seal.digest)
+    if found is None:
+        return {}
+    if not reason.strip():
+        same = "" if found.version == seal.version else f", whose content is that of {of.name}/{found.version},"
+        raise Refused(
+            f"{of.name}/{seal.version}{same} was rolled back from {PRODUCTION} by {found.who} at {found.time} (record "
+            f'{found.serial}): "{found.reason}". If it may be live again, say why: `switchyard promote {of.name} '
+            f'--version {seal.version} --to {PRODUCTION} --despite-rollback "..."`.'
+        )
+    return {"despite_rollback": found.serial}
+
+
 def _target(of: NameState, to: int | None) -> Standing:
     live, back = of.live.get(PRODUCTION), of.rollback_target()
     if to is None:
         if back is None:
-            raise Refused(f"There is nothing to roll {of.name} back to: no other version was live before.")
+            raise Refused(nothing_to_go_back_to(of))
         return back
     if live is not None and live.version == to:
-        raise Refused(f"{of.name}/{to} is what is live now.")
-    if to in of.rolled_back:
-        raise Refused(f"{of.name}/{to} was rolled back from; if it is good after all, promote it.")
+        raise Refused(f"{of.name}/{to} is live in {PRODUCTION} now, so there is nothing to roll back.")
+    before = of.rolled_back.get(to)
+    if before is not None and before.reason:
+        raise Refused(
+            f"{of.name}/{to} was rolled back by {before.who} at {before.time} (record {before.serial}): "
+            f'"{before.reason}". If it is good after all: `switchyard promote {of.name} --version {to} --to '
+            f'{PRODUCTION} --despite-rollback "..."`.'
+        )
     found = next((standing for standing in reversed(of.production) if standing.version == to), None)
     if found is None:
         raise Refused(f"{of.name}/{to} was never live in {PRODUCTION}: evaluate, gate and promote it.")
     return found
 
 
-def _move(how: str, of: NameState, alias: str, seal: Seal, who: str, why: str) -> Move:
+def _move(
+    how: Literal["flip", "rollback"],
+    of: NameState,
+    alias: str,
+    seal: Seal,
+    who: str,
+    why: str,
+    evidence: Mapping[str, Any] | None = None,
+) -> Move:
     return Move(
-        how=how,  # type: ignore[arg-type]
+        how=how,
         kind=of.kind,
         name=of.name,
         alias=alias,
@@ -138,5 +190,5 @@ def _move(how: str, of: NameState, alias: str, seal: Seal, who: str, why: str) -
         who=who,
         why=why,
         before=of.live.get(alias),
-        evidence={"seal": seal.serial},
+        evidence={"seal": seal.serial, **(evidence or {})},
     )

@@ -8,6 +8,7 @@ import yaml
 from typer.main import get_command
 
 from mlflow_project.commands.main import build
+from mlflow_project.commands.mlproject import OPTION
 
 ROOT = Path(__file__).parents[2]
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
@@ -23,8 +24,15 @@ def test_an_entry_point_calls_a_command_with_options_that_it_has(name: str) -> N
     words = entry["command"].split("commands.mlproject ")[1].split()
     command = get_command(build()).commands[words[0]]  # type: ignore[attr-defined]
     options = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= options
+    assert {word for word in words if word.startswith("--")} <= options | {OPTION}
     assert set(re.findall(r"{(\w+)}", entry["command"])) == set(entry["parameters"])
+
+
+@pytest.mark.parametrize(
+    ("name", "default"), [("promote", "fail"), ("rollback", "fail"), ("prepare", "log"), ("evaluate", "log")]
+)
+def test_a_refusal_fails_where_traffic_was_to_move(name: str, default: str) -> None:
+    assert ENTRY_POINTS[name]["parameters"]["on_refusal"]["default"] == default
 
 
 @pytest.mark.parametrize("name", sorted(ENTRY_POINTS))

@@ -83,29 +83,37 @@ def test_the_llm_query_route_answers_with_the_live_release(second: str) -> None:
     assert answer.headers["X-Release"] == "qa/1"
 
 
-def mlflow_run(entry: str, *parameters: str) -> Run:
-    """`mlflow run` as the README says; the run that it made."""
+def mlflow_run(entry: str, *parameters: str, ends: str = "succeeded") -> Run:
+    """`mlflow run` as the README says; the run that it made, which must have succeeded or failed."""
     given = [word for parameter in parameters for word in ("-P", parameter)]
     command = ["mlflow", "run", ".", "-e", entry, "--env-manager", "local", *given]
     own = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found = re.search(r"Run \(ID '([0-9a-f]+)'\) succeeded", done.stderr + done.stdout)
+    assert done.returncode == (0 if ends == "succeeded" else 1), done.stdout[-2000:] + done.stderr[-2000:]
+    found = re.search(rf"Run \(ID '([0-9a-f]+)'\) {ends}", done.stderr + done.stdout)
     assert found
     return MlflowClient(load(RegistrySettings).mlflow_uri).get_run(found.group(1))
 
 
-def test_a_refusal_through_mlflow_run_is_a_success_with_the_verdict_logged(second: str) -> None:
-    run = mlflow_run("promote", "name=qa", "version=3")
+@pytest.mark.parametrize(("on_refusal", "ends"), [("fail", "failed"), ("log", "succeeded")])
+def test_a_refusal_through_mlflow_run_fails_unless_it_is_only_to_be_logged(
+    second: str, on_refusal: str, ends: str
+) -> None:
+    given = () if on_refusal == "fail" else (f"on_refusal={on_refusal}",)
+    run = mlflow_run("promote", "name=qa", "version=3", *given, ends=ends)
     assert run.data.tags["switchyard.refused"] == "true"
-    said = load_text(f"runs:/{run.info.run_id}/verdict.txt")
-    assert "qa/3 has no seal" in said
+    assert "qa/3 has no seal" in load_verdict(run)
 
 
 def test_a_rollback_through_mlflow_run_flips(second: str) -> None:
-    run = mlflow_run("promote", "name=qa", "version=2")
+    assert "was rolled back" in load_verdict(mlflow_run("promote", "name=qa", "version=2", ends="failed"))
+    run = mlflow_run("promote", "name=qa", "version=2", "despite_rollback=the demo's reason was none")
     assert run.data.tags["switchyard.refused"] == "false"
     mlflow_run("rollback", "name=qa", "reason=it was a test")
     entry = Registry(load(RegistrySettings)).entry("qa")
     assert entry is not None
     assert entry.aliases["Production"] == 1
+
+
+def load_verdict(run: Run) -> str:
+    return str(load_text(f"runs:/{run.info.run_id}/verdict.txt"))

@@ -1,6 +1,7 @@
 """Seal, promote, roll back, and hands on aliases: against a real MLflow and a real store."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,13 @@ import httpx
 import pytest
 
 from mlflow_project.adapters.releases import manifest_key, present_digest, read_manifest
+from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refused, SealBroken
-from mlflow_project.ledger import Ledger
+from mlflow_project.ledger import Draft, Ledger
 from mlflow_project.ledger.observe import judge, record_observed
 from mlflow_project.promotion.approve import approve
 from mlflow_project.promotion.audit import verify
+from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.promotion.reconcile import reconcile
 from mlflow_project.promotion.standing import at, history, live
@@ -119,28 +122,66 @@ def three_live(yard: Yard) -> tuple[int, int, int]:
     return versions
 
 
-def test_rollback_goes_back_and_again_further_back_and_then_says_no(yard: Yard) -> None:
+def test_rollback_goes_back_and_again_further_back_and_then_tells_the_history(yard: Yard) -> None:
     first, second, third = three_live(yard)
     assert rollback(yard.parts, yard.name, ANNA, "bad answers").version == second
     assert (yard.alias(), yard.alias("Previous")) == (second, third)
-    assert rollback(yard.parts, yard.name, ANNA).version == first
-    with pytest.raises(Refused, match="nothing to roll"):
+    assert rollback(yard.parts, yard.name, ANNA, "bad prices").version == first
+    with pytest.raises(Refused, match="nothing to roll") as refused:
         rollback(yard.parts, yard.name, ANNA)
+    for said in (f"{yard.name}/{first} is live", f"{third} was rolled back by {ANNA}", "bad answers", "bad prices"):
+        assert said in str(refused.value)
     assert wrong(yard) == {}
 
 
-def test_rollback_to_a_number_takes_only_what_was_live_and_not_rolled_back_from(yard: Yard) -> None:
+def test_rollback_where_nothing_else_was_live_says_so(yard: Yard) -> None:
+    first = yard.sealed()
+    with pytest.raises(Refused, match="nothing was ever live"):
+        rollback(yard.parts, yard.name, ANNA)
+    flip(yard, first)
+    with pytest.raises(Refused, match="no other version was live before"):
+        rollback(yard.parts, yard.name, ANNA)
+
+
+def test_a_second_rollback_without_a_reason_returns_to_the_last_other_version(yard: Yard) -> None:
+    first, second = yard.sealed("1"), yard.register("2")
+    flip(yard, first)
+    yard.seal(second)
+    flip(yard, second)
+    assert [rollback(yard.parts, yard.name, ANNA).version for _ in range(3)] == [first, second, first]
+
+
+def test_rollback_to_a_number_takes_only_what_was_live_and_not_rolled_back_for_a_reason(yard: Yard) -> None:
     first, second, third = three_live(yard)
     never = yard.sealed("4")
-    assert rollback(yard.parts, yard.name, ANNA, to=first).version == first
+    assert rollback(yard.parts, yard.name, ANNA, "bad", to=first).version == first
     for version, said in (
-        (third, "rolled back from"),
-        (second, "rolled back from"),
-        (first, "live now"),
+        (third, "was rolled back"),
+        (second, "was rolled back"),
+        (first, "live in Production now"),
         (never, "never"),
     ):
         with pytest.raises(Refused, match=said):
             rollback(yard.parts, yard.name, ANNA, to=version)
+
+
+def test_what_was_rolled_back_for_a_reason_is_promoted_only_with_a_word_against_it(yard: Yard) -> None:
+    first, second = yard.sealed("1"), yard.register("2")
+    flip(yard, first)
+    yard.seal(second)
+    flip(yard, second)
+    rollback(yard.parts, yard.name, BERT, "invents prices")
+    same_content = yard.register("2")
+    yard.seal(same_content)
+    for version in (second, same_content):
+        with pytest.raises(Refused, match=f"(?s){yard.name}/{second}.*{BERT}.*invents prices.*--despite-rollback"):
+            flip(yard, version)
+    assert flip(yard, second, to="Staging").version == second
+    done = promote(yard.parts, yard.name, second, "Production", ANNA, despite_rollback="the prices were right")
+    assert (done.version, yard.alias()) == (second, second)
+    intent, record = history(yard.parts, yard.name)[-2:]
+    assert (intent.type, record.type, record.why) == ("intent", "flip", "the prices were right")
+    assert intent.evidence["despite_rollback"] < intent.serial
 
 
 def test_rollback_does_not_ask_for_the_champion_but_for_unchanged_content(yard: Yard) -> None:
@@ -166,6 +207,63 @@ def test_of_eight_promoters_at_once_one_wins_and_the_rest_get_the_conflict(yard:
     assert won == f"won {yard.alias()}"
     assert [record.type for record in history(yard.parts, yard.name)].count("flip") == 1
     assert wrong(yard) == {}
+
+
+class Busy(Ledger):
+    """A ledger in which somebody else does something before each of the first `times` intents."""
+
+    def __init__(self, yard: Yard, times: int, meanwhile: Callable[[], Any]) -> None:
+        super().__init__(yard.parts.store)
+        self.times, self.meanwhile = times, meanwhile
+
+    def append_at(self, serial: int, draft: Draft) -> LedgerRecord:
+        if draft.type == "intent" and self.times:
+            self.times -= 1
+            self.meanwhile()
+        return super().append_at(serial, draft)
+
+
+def busy(yard: Yard, times: int, draft: Draft) -> Parts:
+    """Parts on a ledger to which somebody else writes first."""
+    other = Ledger(yard.parts.store)
+    return replace(yard.parts, ledger=Busy(yard, times, lambda: other.append(draft)))
+
+
+def about(name: str, version: int, kind: Any = "approval") -> Draft:
+    return Draft(kind, "prompt", name, BERT, "", version, f"sha256:{version}")
+
+
+@pytest.mark.parametrize("whose", ["another name's", "this name's other version's"])
+def test_a_flip_goes_on_after_records_that_its_decision_does_not_rest_on(yard: Yard, whose: str) -> None:
+    version = yard.sealed()
+    other = about("another", 1) if whose == "another name's" else about(yard.name, version + 1, "refusal")
+    assert promote(busy(yard, 2, other), yard.name, version, "Production", ANNA).version == version
+    assert wrong(yard) == {}
+
+
+def test_a_flip_gives_up_after_three_records_of_others_and_has_moved_nothing(yard: Yard) -> None:
+    version = yard.sealed()
+    with pytest.raises(PromotionConflict, match="3 times"):
+        promote(busy(yard, 3, about("another", 1)), yard.name, version, "Production", ANNA)
+    assert yard.alias() is None
+
+
+def test_a_flip_is_refused_where_its_version_s_seal_was_replaced_meanwhile(yard: Yard) -> None:
+    version = yard.sealed()
+    seal = yard.state.seals[version]
+    again = Draft("seal", "prompt", yard.name, BERT, "", version, seal.digest, evidence={"envelope": {}})
+    with pytest.raises(SealBroken):
+        promote(busy(yard, 1, again), yard.name, version, "Production", ANNA)
+    assert yard.alias() is None
+
+
+def test_a_rollback_that_another_one_overtook_goes_back_no_further(yard: Yard) -> None:
+    _, second, _ = three_live(yard)
+    other = replace(yard.parts, ledger=Ledger(yard.parts.store))
+    ledger = Busy(yard, 1, lambda: rollback(other, yard.name, BERT, "bad"))
+    with pytest.raises(PromotionConflict, match=f"was moved to {second} by {BERT} first"):
+        rollback(replace(yard.parts, ledger=ledger), yard.name, ANNA, "bad")
+    assert yard.alias() == second
 
 
 def test_a_protected_prompt_needs_the_word_of_somebody_else(yard: Yard) -> None:

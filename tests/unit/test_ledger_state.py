@@ -75,9 +75,9 @@ def test_rollback_goes_back_and_again_further_back(story: Story) -> None:
     for version in (1, 2, 3):
         story.flip(version)
     assert target(story) == 2
-    story.flip(2, "rollback")
+    story.flip(2, "rollback", why="bad answers")
     assert target(story) == 1
-    story.flip(1, "rollback")
+    story.flip(1, "rollback", why="bad as well")
     assert target(story) is None
 
 
@@ -87,9 +87,47 @@ def test_rollback_never_goes_to_what_was_rolled_back_from(story: Story) -> None:
     story.flip(2, "rollback")
     story.flip(4)
     assert target(story) == 2
+    story.flip(2, "rollback", why="4 is worse")
+    assert target(story) == 1
+    assert set(story.state.rolled_back) == {3, 4}
+
+
+def test_a_second_rollback_without_reasons_goes_back_to_the_other_version(story: Story) -> None:
+    for version in (1, 2):
+        story.flip(version)
+    story.flip(1, "rollback")
+    assert target(story) == 2
     story.flip(2, "rollback")
     assert target(story) == 1
-    assert story.state.rolled_back == {3, 4}
+
+
+def test_a_version_that_was_live_twice_is_found_although_a_later_one_was_rolled_back(story: Story) -> None:
+    for version in (1, 2, 1, 3):
+        story.flip(version)
+    story.flip(1, "rollback", why="3 is worse")
+    assert target(story) == 2
+
+
+def test_a_rollback_passes_over_what_the_gate_has_refused_since(story: Story) -> None:
+    for version in (1, 2, 3):
+        story.flip(version)
+    story.add("refusal", 2, alias=None)
+    assert target(story) == 1
+    story.seal(2)
+    assert target(story) == 2
+
+
+def test_a_release_that_was_rolled_back_for_a_reason_is_withdrawn_until_it_is_live_again(story: Story) -> None:
+    story.flip(1)
+    story.flip(2)
+    story.flip(1, "rollback", why="bad answers")
+    found = story.state.withdrawn("sha256:2")
+    assert found is not None
+    assert (found.version, found.to_version, found.who, found.reason) == (2, 1, "anna", "bad answers")
+    story.flip(2, alias="Staging")
+    assert story.state.withdrawn("sha256:2") is not None
+    story.flip(2)
+    assert story.state.withdrawn("sha256:2") is None
 
 
 def test_what_is_promoted_again_after_a_rollback_counts_again(story: Story) -> None:
@@ -105,7 +143,7 @@ def test_a_rollback_over_two_steps_marks_both(story: Story) -> None:
     for version in (1, 2, 3):
         story.flip(version)
     story.flip(1, "rollback")
-    assert story.state.rolled_back == {2, 3}
+    assert set(story.state.rolled_back) == {2, 3}
 
 
 def test_a_flip_that_answers_no_open_intent_is_void(story: Story) -> None:
