@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.commands.progress import asking
+from mlflow_project.commands.versions import version_option
 from mlflow_project.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow_project.rules.gate.policy import Policy
 
 Name = Annotated[str, typer.Argument(help="The prompt's name, as in `qa`.")]
-Version = Annotated[int, typer.Option(help="The version to judge.")]
+Version = Annotated[int, typer.Option(parser=version_option, metavar="N", help="The version to judge.")]
 Cases = Annotated[
     str | None,
     typer.Option(help="File, Delta table (s3a://table@version), dataset:NAME. Default: prompts/NAME/cases.jsonl."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlflow_project.commands.output import Json, emit, reports_errors, table
+from mlflow_project.commands.versions import version_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow_project.promotion.standing import LiveRow
 
 Name = Annotated[str, typer.Argument(help="The prompt or model, such as qa.")]
-Version = Annotated[int, typer.Option(help="The version's number.")]
+Version = Annotated[int, typer.Option(parser=version_option, metavar="N", help="The version's number.")]
 Reason = Annotated[str, typer.Option(help="Why. The reason becomes part of the ledger's record.")]
 
 
@@ -47,7 +48,9 @@ def promote(
 @reports_errors
 def rollback(
     name: Name,
-    to: Annotated[int | None, typer.Option(help="To this version, which was live before.")] = None,
+    to: Annotated[
+        int | None, typer.Option(parser=version_option, metavar="N", help="To this version, which was live before.")
+    ] = None,
     reason: Reason = "",
     json: Json = False,
 ) -> None:
@@ -72,8 +75,8 @@ def approve(name: Name, version: Version, reason: Reason = "", json: Json = Fals
 @reports_errors
 def diff(
     name: Name,
-    before: Annotated[int, typer.Argument(metavar="A", help="The one version.")],
-    after: Annotated[int, typer.Argument(metavar="B", help="The other version.")],
+    before: Annotated[int, typer.Argument(parser=version_option, metavar="A", help="The one version.")],
+    after: Annotated[int, typer.Argument(parser=version_option, metavar="B", help="The other version.")],
     json: Json = False,
 ) -> None:
     """What differs between two versions, as MLflow holds them now."""

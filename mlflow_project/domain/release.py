@@ -7,6 +7,7 @@ The version number is not in the manifest: the seal binds the two (see `mlflow_p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -18,6 +19,19 @@ MANIFEST_SCHEMA = "switchyard.release/v1"
 
 Kind = Literal["prompt", "model"]
 Role = Literal["system", "user", "assistant", "tool"]
+
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+
+def version_number(text: str) -> int:
+    """The number of a version as people write it: decimal digits without a sign, a space or a leading zero.
+
+    Raises:
+        InvalidData: anything else; `0001` does not mean version 1.
+    """
+    if _VERSION.fullmatch(text) is None:
+        raise InvalidData(f"A version is a whole number from 1, without leading zeros, such as 12; {text!r} is not.")
+    return int(text)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.adapters.retrieval.embeddings import similarity
 from mlflow_project.domain.answer import Case
-from mlflow_project.domain.release import Release
+from mlflow_project.domain.release import Release, version_number
 from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.asking import Plan
@@ -79,9 +79,11 @@ class Workplace:
         judging = None
         if judge is not None:
             name, _, version = judge.partition("/")
-            if not version.isdigit():
-                raise InvalidData(f"A judge is named by prompt and version, as in judge/3, not {judge!r}.")
-            release = self.release(name, int(version))
+            try:
+                number = version_number(version)
+            except InvalidData as error:
+                raise InvalidData(f"A judge is named by prompt and version, as in judge/3, not {judge!r}.") from error
+            release = self.release(name, number)
             _check_priced(release, plan)
             judging = Judge(release, self._opening(release))
         answers = self.folder / "answers"

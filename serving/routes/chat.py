@@ -19,9 +19,9 @@ from jsonschema import Draft202012Validator
 
 from mlflow_project import answering
 from mlflow_project.domain.answer import Answer, Usage
-from mlflow_project.domain.release import Message
+from mlflow_project.domain.release import Message, version_number
 from mlflow_project.domain.tools import ToolCallPiece
-from mlflow_project.errors import InvalidAnswer, WorkspaceError
+from mlflow_project.errors import InvalidAnswer, InvalidData, WorkspaceError
 from serving.json_route import JsonResponse, JsonRoute
 from serving.leaving import EventStream, unless_left
 from serving.live.shelf import Live, Shelf
@@ -86,9 +86,11 @@ def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:
         name, _, alias = model.partition("@")
         return name, alias
     name, slash, version = model.rpartition("/")
-    if slash and version.isascii() and version.isdigit():
-        return name, shelf.alias_of(name, int(version))
-    return model, alias
+    try:
+        number = version_number(version)
+    except InvalidData:
+        return model, alias
+    return (name, shelf.alias_of(name, number)) if slash else (model, alias)
 
 
 class _Chat:

@@ -8,6 +8,8 @@ from serving.live.shelf import Shelf
 from serving.routes.chat import _which
 
 
-@pytest.mark.parametrize("model", ["qa/²", "qa/-1", "qa/", "/", "qa/٣", "qa/x"])
+@pytest.mark.parametrize(
+    "model", ["qa/0001", "qa/0", "qa/+1", "qa/1_0", "qa/1 ", "7", "qa/²", "qa/-1", "qa/", "/", "qa/٣", "qa/x"]
+)
 def test_what_is_no_version_belongs_to_the_name(model: str) -> None:
     assert _which(Shelf(), model, "Production") == (model, "Production")
