@@ -2,7 +2,7 @@
 
 One root, `WorkspaceError`. Each message is a sentence or more for a person: what, which, why, and what to do.
 An adapter translates a library's error once, with `from`; nobody else catches a library's error.
-Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or input; 3 a part is unreachable; 4 refused by a rule.
+Exit codes: 0 done; 1 internal error; 2 wrong usage or input; 3 a service cannot be reached; 4 refused by a rule.
 """
 
 from __future__ import annotations

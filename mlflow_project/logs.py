@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mlflow_project.settings import state_folder
 from mlflow_project.telemetry.tracing import current
 
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
@@ -126,12 +125,14 @@ def say_all(events: Sequence[Event]) -> bool:
 
 
 def record_defect() -> str:
-    """Write the current exception's trace to the state folder; a sentence that says where."""
+    """Write the current exception's stack trace to the state folder. Returns a sentence that says where."""
+    from mlflow_project.settings import state_folder  # pydantic is slow to import, and only this function needs it
+
     try:
         folder = state_folder() / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
         path.write_text(traceback.format_exc())
-        return f"The trace is in {path}. Please report it."
+        return f"The stack trace is in {path}. Please report it."
     except OSError:
-        return "Its trace could not be written; run again with SWITCHYARD_LOG_LEVEL=DEBUG."
+        return "The stack trace could not be written. Free some disk space, and run the command again."

@@ -1,6 +1,6 @@
 """How every job speaks: usage and errors as one sentence on stderr with the right exit code, the result on stdout.
 
-Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or input; 3 a part is unreachable; 4 refused by a rule.
+Exit codes: 0 done; 1 internal error; 2 wrong usage or input; 3 a service cannot be reached; 4 refused by a rule.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argpars
         sys.stderr.write("Interrupted. Nothing is half done; run the same command again.\n")
         return 130
     except Exception as error:
-        sys.stderr.write(f"This is a defect of Switchyard's: {type(error).__name__}: {error}\n{record_defect()}\n")
+        sys.stderr.write(f"Internal error in Switchyard: {type(error).__name__}: {error}\n{record_defect()}\n")
         return 1
     finally:
         send_once("switchyard-job")

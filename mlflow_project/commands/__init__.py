@@ -1,1 +1,1 @@
-"""The command line `switchyard`: thin doors to the same functions that everything else calls."""
+"""The command line `switchyard`: one module per subject, each with `add_to(app)`."""

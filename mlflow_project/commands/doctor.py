@@ -1,5 +1,8 @@
-"""`switchyard doctor`: what is missing on this machine, and what to type. A thin door to `python -m stack doctor`,
-which must also run before anything is installed, and on which this library does not stand."""
+"""`switchyard doctor`: says what is missing on this machine, and what to type.
+
+Runs `python -m stack doctor` as a process: that also works before anything is installed, and this library must not
+import `stack`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ def add_to(app: typer.Typer) -> None:
 
 @reports_errors
 def doctor(json: Json = False) -> None:
-    """Say what is missing or too old on this machine, and what to type. Exit code 2 when something is."""
+    """Say what this machine lacks, and what to type.
+
+    Exit code 2 if anything is missing or too old.
+    """
     checks = _checks()
     emit(checks, json, lambda console: _show(console, checks))
     if not all(check["ok"] for check in checks):
@@ -35,7 +41,7 @@ def _checks() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json_format.loads(done.stdout)
     except ValueError as error:
         raise NotFound(
-            f"The doctor lives in the repository's folder `stack`, and did not run: {done.stderr}"
+            f"`python -m stack doctor` failed. Run this command in a clone of the repository. It said: {done.stderr}"
         ) from error
     return found
 

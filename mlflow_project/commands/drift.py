@@ -1,4 +1,4 @@
-"""`switchyard drift`: did the questions or the answers of a prompt change since its release went live?"""
+"""`switchyard drift`: have questions, answers or documents of a prompt changed since its release went live?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from mlflow_project.commands.arguments import Name
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 
@@ -27,13 +28,19 @@ def add_to(app: typer.Typer) -> None:
 
 
 def drift(
-    name: Annotated[str, typer.Argument(help="The prompt's name, as in `qa`.")],
-    window: Annotated[str, typer.Option(help="How far back, as in 90m, 24h or 7d.")] = "24h",
-    pin: Annotated[bool, typer.Option("--pin", help="Pin a missing reference now, before its window is over.")] = False,
-    collect: Annotated[bool, typer.Option(help="Bring the tables of live traffic up to date first.")] = True,
+    name: Name,
+    window: Annotated[str, typer.Option(metavar="LENGTH", help="How far back to look: 90m, 24h or 7d.")] = "24h",
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Take the traffic so far as the reference of a release that has none yet.")
+    ] = False,
+    collect: Annotated[bool, typer.Option(help="Update the tables of live traffic first.")] = True,
     json: Json = False,
 ) -> None:
-    """Compare each release's window with its reference: an MLflow run, a Delta table, metrics. Drift is exit code 0."""
+    """Say whether questions, answers or documents have changed.
+
+    Compares recent traffic with the traffic just after the release went live. Logs an MLflow run, rows in a Delta
+    table, and metrics. Finding drift is no error: the exit code is 0.
+    """
     length = length_of(window)
     from mlflow_project.adapters.experiments import Experiments
     from mlflow_project.adapters.object_store import ObjectStore
@@ -70,7 +77,9 @@ def length_of(window: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,6})([mhd])", window)
     length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match is not None else timedelta()
     if not timedelta() < length <= LONGEST:
-        raise InvalidData(f"A window is a number with m, h or d, as in 24h, of ten years at most, not {window!r}.")
+        raise InvalidData(
+            f"Cannot read {window!r} as a window. Write minutes, hours or days, up to ten years: 90m, 24h, 7d."
+        )
     return length
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from mlflow_project.commands.arguments import Named, Version, amount, version_of, whole_number
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.commands.progress import asking
-from mlflow_project.commands.versions import version_option
+from mlflow_project.domain.reference import alias_named
 from mlflow_project.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,28 +26,40 @@ if TYPE_CHECKING:
     from mlflow_project.evaluation.workplace import Evaluated, Workplace
     from mlflow_project.rules.gate.policy import Policy
 
-Name = Annotated[str, typer.Argument(help="The prompt's name, as in `qa`.")]
-Version = Annotated[int, typer.Option(parser=version_option, metavar="N", help="The version to judge.")]
 Cases = Annotated[
     str | None,
-    typer.Option(help="File, Delta table (s3a://table@version), dataset:NAME. Default: prompts/NAME/cases.jsonl."),
+    typer.Option(
+        metavar="SOURCE",
+        help="A file, a Delta table (s3a://table@version) or dataset:NAME. Default: prompts/NAME/cases.jsonl.",
+    ),
 ]
 GateCases = Annotated[
     str | None,
-    typer.Option("--cases", help="The cases whose runs count. Default: prompts/NAME/cases.jsonl, where it is there."),
+    typer.Option(
+        "--cases", metavar="SOURCE", help="The cases that the runs must have used. Default: prompts/NAME/cases.jsonl."
+    ),
 ]
-Against = Annotated[str, typer.Option(help="The alias that the champion stands under.")]
-Budget = Annotated[float | None, typer.Option(min=0, help="The most that new answers may cost, in USD.")]
-AtOnce = Annotated[int, typer.Option(min=1, help="Cases asked at once.")]
-PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Default: prompts/NAME/policy.yaml.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, and record nothing.")]
-Traces = Annotated[int, typer.Option(min=0, help="Answers that also go through mlflow.genai.evaluate, as traces.")]
+Against = Annotated[
+    str, typer.Option(metavar="ALIAS", parser=alias_named, help="The alias of the version to compare with.")
+]
+Budget = Annotated[
+    float | None, typer.Option(metavar="USD", parser=amount, help="Stop before new answers cost more than this.")
+]
+AtOnce = Annotated[int, typer.Option(metavar="N", parser=whole_number(1), help="How many cases to ask at once.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="Default: prompts/NAME/policy.yaml.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, but record nothing.")]
+Traces = Annotated[
+    int, typer.Option(metavar="N", parser=whole_number(0), help="How many answers to log as MLflow traces as well.")
+]
 Library = Annotated[
-    list[str] | None, typer.Option(help="A metric folder for the `evaluate` library; repeatable. Default: all.")
+    list[str] | None,
+    typer.Option(metavar="FOLDER", help="A metric folder for the `evaluate` library; repeatable. Default: all."),
 ]
-Plain = Annotated[bool, typer.Option("--plain", help="Scores alone: no traces, no metrics of the `evaluate` library.")]
-JudgedBy = Annotated[str | None, typer.Option(help="A prompt version that judges by its rubric, as in judge/3.")]
-Again = Annotated[bool, typer.Option("--again", help="A new run even where a complete one is there.")]
+Plain = Annotated[bool, typer.Option("--plain", help="No traces, and no metrics of the `evaluate` library.")]
+JudgedBy = Annotated[
+    str | None, typer.Option(metavar="NAME/N", help="A prompt version that judges by its rubric, as in judge/3.")
+]
+Again = Annotated[bool, typer.Option("--again", help="Evaluate again, even if a complete run exists.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,8 +69,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
-    name: Name,
-    version: Version,
+    named: Named,
+    version: Version = None,
     against: Against = "Production",
     cases: Cases = None,
     at_once: AtOnce = 16,
@@ -69,7 +82,11 @@ def evaluate(
     again: Again = False,
     json: Json = False,
 ) -> None:
-    """Ask a version and the champion the same questions, score the answers, keep both as MLflow runs."""
+    """Measure a version and the live one on the same cases.
+
+    Asks both the same questions, scores the answers, and logs one MLflow run per version. A complete run of a version
+    on the same cases is used again.
+    """
     from mlflow_project.evaluation.asking import Plan, Purse
     from mlflow_project.evaluation.cases import load_cases
     from mlflow_project.evaluation.workplace import workplace
@@ -77,8 +94,10 @@ def evaluate(
 
     plain = plain or not load(EvaluationSettings).evaluation_extras
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a task that is stopped ends as after Ctrl-C
-    place, source = workplace(against), cases or f"prompts/{name}/cases.jsonl"
-    candidate, asked = place.release(name, version), load_cases(source)
+    place, name = workplace(against), named.name
+    source = cases or f"prompts/{name}/cases.jsonl"
+    candidate = place.release(name, version_of(named, version, place.registry))
+    asked = load_cases(source)
     champion = place.champion_of(candidate)
     with place.extras(0 if plain else traces, () if plain else metric) as extras:
         bench = place.bench(Plan(at_once, purse=Purse(budget)), source, extras, judge)
@@ -97,20 +116,25 @@ def _evaluated(
 
 
 def gate(
-    name: Name,
-    version: Version,
+    named: Named,
+    version: Version = None,
     dry_run: DryRun = False,
     policy: PolicyFile = None,
     against: Against = "Production",
     cases: GateCases = None,
     json: Json = False,
 ) -> None:
-    """Judge a version by the evaluation runs. Accepted: it is sealed. Else it is recorded, with exit code 4."""
+    """Decide by the evaluation whether a version may go live.
+
+    An accepted version is sealed: only sealed versions can be promoted. A rejected one is recorded with the reasons,
+    and the exit code is 4.
+    """
     from mlflow_project.evaluation.compare import judge, keep_verdict
     from mlflow_project.evaluation.policies import load_policy
     from mlflow_project.evaluation.workplace import workplace
 
-    place = workplace(against)
+    place, name = workplace(against), named.name
+    version = version_of(named, version, place.registry)
     rules = load_policy(policy or Path("prompts") / name / "policy.yaml")
     candidate, source = place.release(name, version), _cases_that_count(name, cases)
     champion, counted = place.champion_of(candidate), _digest_of(source)

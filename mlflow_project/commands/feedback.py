@@ -11,33 +11,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlflow_project.commands.arguments import amount, whole_number
 from mlflow_project.commands.output import Json, emit, reports_errors
 from mlflow_project.errors import InvalidData, NotFound
 
 if TYPE_CHECKING:
     from mlflow_project.adapters.object_store import ObjectStore
 
-Collect = Annotated[bool, typer.Option(help="Bring the tables of live traffic up to date first.")]
+Collect = Annotated[bool, typer.Option(help="Update the tables of live traffic first.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this room's commands."""
     app.command()(reports_errors(review))
-    cases = typer.Typer(name="cases", help="Evaluation cases from what happened.", no_args_is_help=True)
+    cases = typer.Typer(name="cases", help="Make evaluation cases from live traffic.", no_args_is_help=True)
     cases.callback()(_cases)
     cases.command("from-feedback")(reports_errors(from_feedback))
     app.add_typer(cases)
 
 
 def review(
-    n: Annotated[int, typer.Option("--n", min=1, help="How many answers.")] = 50,
-    strategy: Annotated[str, typer.Option(help="random, low-groundedness or disagreement.")] = "random",
-    out: Annotated[Path | None, typer.Option(help="The file to write. Default: in the state folder.")] = None,
-    judged: Annotated[Path | None, typer.Option(help="Read a file's judgements back, and write none.")] = None,
+    n: Annotated[int, typer.Option("--n", metavar="N", parser=whole_number(1), help="How many answers.")] = 50,
+    strategy: Annotated[
+        str, typer.Option(metavar="NAME", help="Which answers: random, low-groundedness or disagreement.")
+    ] = "random",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write. Default: in the state folder.")
+    ] = None,
+    judged: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read the judgements in this file. Write no new sample.")
+    ] = None,
     collect: Collect = True,
     json: Json = False,
 ) -> None:
-    """Write a sample of masked answers for a person to judge; with --judged, read the judgements back."""
+    """Write a sample of live answers for a person to judge.
+
+    Personal data and secrets in the sample are masked. `--judged FILE` reads the judgements back.
+    """
     from mlflow_project.feedback import live
     from mlflow_project.feedback.review import STRATEGIES, sample, write_sample
 
@@ -45,11 +55,13 @@ def review(
         _hand_in(judged, json)
         return
     if strategy not in STRATEGIES:
-        raise InvalidData(f"There is no strategy {strategy!r}: one of {', '.join(STRATEGIES)}.")
+        raise InvalidData(f"{strategy!r} is not a strategy. Choose one of {', '.join(STRATEGIES)}.")
     store = _store(collect)
     rows = sample(live.every_answer(store.settings), live.feedback(store.settings), n, strategy)
     if not rows:
-        raise NotFound(f"No answer is left to review by the strategy {strategy}: ask something first, or take another.")
+        raise NotFound(
+            f"No answer is left to review with the strategy {strategy}. Ask something first, or choose another."
+        )
     path = out or _folder() / f"review-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
     write_sample(rows, path)
     say = f"{len(rows)} answers in {path}: fill in judgement (good or bad), then `switchyard review --judged {path}`."
@@ -61,12 +73,16 @@ def review(
 
 
 def from_feedback(
-    out: Annotated[Path | None, typer.Option(help="A folder; default: in the state folder.")] = None,
-    good: Annotated[float, typer.Option(help="The score from which on an answer counts as right.")] = 0.5,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write. Default: in the state folder.")
+    ] = None,
+    good: Annotated[
+        float, typer.Option(metavar="SCORE", parser=amount, help="An answer with at least this score counts as right.")
+    ] = 0.5,
     collect: Collect = True,
     json: Json = False,
 ) -> None:
-    """Make cases of corrected and approved answers, one a question; a file a prompt."""
+    """Write evaluation cases from judged answers: one case per question, one file per prompt."""
     from mlflow_project.evaluation.cases import load_cases
     from mlflow_project.feedback import live
     from mlflow_project.feedback.cases import cases_from_feedback
@@ -86,7 +102,7 @@ def from_feedback(
             written[name] = {"file": str(path), "cases": len(cases)}
     if not written:
         raise NotFound(
-            "No judgement makes a new case: none corrects an answer or finds it right, or all are cases already."
+            "No judgement makes a new case. Either none corrects or approves an answer, or all are cases already."
         )
     told = [f"{one['cases']} cases of {name} in {one['file']}" for name, one in written.items()]
     emit(written, json, lambda console: console.print("\n".join(told), markup=False, soft_wrap=True))
@@ -101,7 +117,7 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cases() -> None:
-    """Evaluation cases from what happened."""
+    """Make evaluation cases from live traffic."""
 
 
 def _hand_in(path: Path, json: bool) -> None:
@@ -114,11 +130,11 @@ def _hand_in(path: Path, json: bool) -> None:
     author = current_identity(load(ClientSettings))
     events = read_judgements(path, author, Masker(load(LogSettings).mask_patterns))
     if not events:
-        raise InvalidData(f"Nobody filled in a judgement in {path}.")
+        raise InvalidData(f"{path} has no judgements yet. Fill in `judgement` with good or bad.")
     store = _store(collect=False)
     check_known(events, known_answers(store.settings))
     new = hand_in(store, events)
-    said = f"Judgements handed in: {len(events)}{'' if new else ', all of them before'}."
+    said = f"Judgements recorded: {len(events)}{'' if new else ', all of them before'}."
     emit({"judgements": len(events), "new": new}, json, lambda console: console.print(said))
 
 

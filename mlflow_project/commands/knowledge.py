@@ -1,8 +1,8 @@
-"""`prepare`, `sql`, `index`: doors to the Spark jobs, and to the tables that they made.
+"""`prepare`, `index` and `sql`: run the Spark jobs, and query the tables that they write.
 
-A job runs in a process of its own with the confs of `<state>/spark/conf`, and its exit code is passed on: `prepare` by
-`spark-submit`, `index` by Python, which starts Spark only where vectors are missing. `sql` reads Delta tables without
-Spark's start-up time, by delta-rs.
+Each job runs in its own process, with Spark's configuration from `<state>/spark/conf`; its exit code is passed on.
+`prepare` starts by `spark-submit`. `index` starts by Python, and starts Spark only if vectors are missing. `sql` reads
+Delta tables with delta-rs, which needs no Spark.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Annotated
 
 import typer
 
+from mlflow_project.commands.arguments import Text, whole_number
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.errors import ConfigError
-from mlflow_project.settings import state_folder
 
 More = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -32,29 +32,44 @@ def add_to(app: typer.Typer) -> None:
 @reports_errors
 def prepare(
     more: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="IN", help="JSON lines, a folder of texts, Parquet or Delta.")],
-    output: Annotated[str, typer.Argument(metavar="OUT", help="The chunk table, such as s3a://bucket/table.")],
+    source: Annotated[
+        Text, typer.Argument(metavar="IN", parser=str, help="JSON lines, a folder of texts, Parquet or Delta.")
+    ],
+    output: Annotated[
+        Text, typer.Argument(metavar="OUT", parser=str, help="The chunk table to write, as in s3a://bucket/table.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Documents to chunks. Other options go to the job as they are: `--size`, `--overlap`, `--max-rejected` …"""
+    """Cut documents into chunks, in a Delta table.
+
+    Other options are passed on to the Spark job, for example `--size`, `--overlap` and `--max-rejected`.
+    """
     run_job("spark-submit", "llm_data_prep.py", [source, output, *more.args], as_json)
 
 
 @reports_errors
 def index(
-    chunk_table: Annotated[str, typer.Argument(metavar="TABLE", help="A chunk table.")],
-    version: Annotated[int | None, typer.Option(help="Its Delta version; the newest by default.")] = None,
-    vectors: Annotated[bool, typer.Option("--vectors", help="Also vectors, for hybrid search.")] = False,
+    chunk_table: Annotated[Text, typer.Argument(metavar="TABLE", parser=str, help="A chunk table.")],
+    version: Annotated[
+        int | None, typer.Option(metavar="N", parser=whole_number(0), help="The Delta version. Default: the newest.")
+    ] = None,
+    vectors: Annotated[bool, typer.Option("--vectors", help="Add vectors, for hybrid search.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build the search index of one Delta version, unless it has one."""
+    """Build the search index of a chunk table.
+
+    Does nothing if that Delta version of the table has an index already.
+    """
     chosen = [] if version is None else ["--version", str(version)]
     run_job("python", "build_index.py", [chunk_table, *chosen, *(["--vectors"] if vectors else [])], as_json)
 
 
 @reports_errors
-def sql(query: str, as_json: Json = False) -> None:
-    """Ask a query; write tables as delta.`s3a://bucket/table`."""
+def sql(
+    query: Annotated[Text, typer.Argument(metavar="QUERY", parser=str, help="Tables are delta.`s3a://bucket/table`.")],
+    as_json: Json = False,
+) -> None:
+    """Query Delta tables."""
     from mlflow_project.adapters.delta_tables import ask
 
     columns, rows = ask(query)
@@ -79,7 +94,9 @@ def run_job(program: str, job: str, arguments: list[str], as_json: bool) -> None
 
 
 def _environment() -> dict[str, str]:
-    """The caller's environment, with this Python for Spark's workers and the stack's confs where there are some."""
+    """The environment of a job: the caller's, with this Python for Spark's workers, and the stack's Spark settings."""
+    from mlflow_project.settings import state_folder
+
     confs = state_folder() / "spark" / "conf"
     chosen = {"SPARK_CONF_DIR": str(confs)} if "SPARK_CONF_DIR" not in os.environ and confs.is_dir() else {}
     return {**os.environ, **chosen, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}

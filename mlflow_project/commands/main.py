@@ -1,42 +1,86 @@
-"""`switchyard`: assembles the commands. Heavy libraries are imported by the command that needs them, so that a rollback
-starts as fast as `--help`."""
+"""`switchyard`: assembles the command line.
+
+Start-up time is felt at every command, so this module imports nothing heavy. `main` answers `--version` at once and
+loads only the module of the command that was typed; help, completion and misspelt commands load all of them.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
-import typer
+from mlflow_project import __version__
 
-from mlflow_project.logs import set_up_logs
-from mlflow_project.telemetry.sending import send_once
+if TYPE_CHECKING:
+    import typer
 
-_ROOMS = ("knowledge", "registration", "evaluation", "promotion", "drift", "feedback", "record", "serving", "doctor")
+MODULES = {
+    "knowledge": ("prepare", "sql", "index"),
+    "registration": ("register",),
+    "evaluation": ("evaluate", "gate"),
+    "promotion": ("live", "promote", "rollback", "approve", "diff", "repair", "reconcile"),
+    "drift": ("drift",),
+    "feedback": ("review", "cases"),
+    "record": ("history", "at", "verify", "ledger"),
+    "serving": ("follow", "ask", "keys"),
+    "doctor": ("doctor",),
+}
+"""Each module of `mlflow_project.commands`, and the commands that its `add_to(app)` adds, in the order of the help."""
 
 
-def build() -> typer.Typer:
-    """The whole command line. Each room has `add_to(app)`."""
+def build(command: str | None = None) -> typer.Typer:
+    """The command line: all of it, or only the module that holds one command."""
+    import typer
+
     app = typer.Typer(
         name="switchyard",
         help="Flip an alias, and the traffic moves.",
+        epilog="Exit codes: 0 done; 1 internal error (please report it); 2 wrong usage or input; "
+        "3 a service cannot be reached; 4 refused by a rule.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
+        rich_markup_mode=None,  # plain text: with rich, Typer prints Python's types beside each option
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for room in _ROOMS:
-        importlib.import_module(f"mlflow_project.commands.{room}").add_to(app)
+    _add_options(app)
+    wanted = [module for module, commands in MODULES.items() if command in commands]
+    for module in wanted or MODULES:
+        importlib.import_module(f"mlflow_project.commands.{module}").add_to(app)
     return app
 
 
 def main() -> None:
-    """The console script. A defect of ours ends with exit code 1 and says where its trace went."""
+    """The console script. An unexpected error ends with exit code 1 and says where its stack trace was written."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        sys.stdout.write(f"switchyard {__version__}\n")
+        return
+    from mlflow_project.logs import record_defect, set_up_logs
+    from mlflow_project.telemetry.sending import send_once
+
     set_up_logs()
     try:
-        build()()
+        build(arguments[0] if arguments else None)()
     except Exception as error:
-        from mlflow_project.logs import record_defect
-
-        sys.stderr.write(f"This is a defect of Switchyard's: {type(error).__name__}: {error}\n{record_defect()}\n")
+        sys.stderr.write(f"Internal error in Switchyard: {type(error).__name__}: {error}\n{record_defect()}\n")
         sys.exit(1)
     finally:
         send_once("switchyard-command")
+
+
+def _add_options(app: typer.Typer) -> None:
+    import typer
+
+    def show_version(asked: bool) -> None:
+        if asked:
+            typer.echo(f"switchyard {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        version: bool = typer.Option(
+            False, "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ) -> None:
+        """Flip an alias, and the traffic moves."""

@@ -1,5 +1,7 @@
-"""How every command speaks: results on stdout (a table for people, or one JSON document with `--json`), everything
-else on stderr; a `WorkspaceError` becomes one message and its exit code, never a stack trace."""
+"""How every command prints: its result on stdout (a table, or one JSON document with `--json`), all else on stderr.
+
+A `WorkspaceError` becomes one message on stderr and its exit code, never a stack trace.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ P = ParamSpec("P")
 _PIPED_WIDTH = 160  # a file has no width of its own, and rich's default of 80 cuts digests and addresses
 
 progress = Console(stderr=True, highlight=False)
-"""Where progress and remarks go: stderr."""
+"""Prints progress and remarks, on stderr."""
 
 
 def emit(data: Any, as_json: bool, human: Callable[[Console], None]) -> None:
@@ -44,13 +46,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
 
 
 def fail(message: str, exit_code: int) -> NoReturn:
-    """Say why on stderr, and end."""
+    """Print the message on stderr and exit."""
     progress.print(message, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 
 def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Wrap a command so that errors meant for people end it with a sentence and the right exit code."""
+    """Wrap a command: a `WorkspaceError` ends it with its message and exit code, Ctrl-C with 130."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -59,7 +61,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
         except WorkspaceError as error:
             fail(str(error), error.exit_code)
         except KeyboardInterrupt:
-            fail("Interrupted. Nothing is half done; run the same command again.", 130)
+            fail("Interrupted. Run the same command again: it continues or starts over safely.", 130)
         except BrokenPipeError:
             os._exit(0)
 

@@ -1,4 +1,5 @@
-"""The commands `promote`, `rollback`, `repair`, `reconcile`, `approve`, `diff` and `live`."""
+"""`live`, `promote`, `rollback`, `approve`, `diff`, `repair` and `reconcile`: each parses, makes one call to
+`mlflow_project.promotion`, and shows the result."""
 
 from __future__ import annotations
 
@@ -6,8 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlflow_project.commands.arguments import (
+    Alias,
+    Name,
+    Named,
+    Reason,
+    Text,
+    Version,
+    read_reference,
+    read_version,
+    two_versions,
+    version_of,
+)
 from mlflow_project.commands.output import Json, emit, reports_errors, table
-from mlflow_project.commands.versions import version_option
+from mlflow_project.domain.reference import Reference
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,10 +28,6 @@ if TYPE_CHECKING:
     from mlflow_project.promotion.flip import Flip
     from mlflow_project.promotion.parts import Parts
     from mlflow_project.promotion.standing import LiveRow
-
-Name = Annotated[str, typer.Argument(help="The prompt or model, such as qa.")]
-Version = Annotated[int, typer.Option(parser=version_option, metavar="N", help="The version's number.")]
-Reason = Annotated[str, typer.Option(help="Why. The reason becomes part of the ledger's record.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,27 +38,37 @@ def add_to(app: typer.Typer) -> None:
 
 @reports_errors
 def promote(
-    name: Name,
-    version: Version,
-    to: Annotated[str, typer.Option(help="Staging or Production.")],
+    named: Named,
+    to: Alias,
+    version: Version = None,
     reason: Reason = "",
     despite_rollback: Annotated[
         str, typer.Option(metavar="REASON", help="Why a release that was rolled back may be live again.")
     ] = "",
     json: Json = False,
 ) -> None:
-    """Point an alias at a sealed version; ends when every live worker serves it."""
+    """Move an alias to a sealed version.
+
+    Waits until every server worker has confirmed that it serves the version.
+    """
     from mlflow_project.promotion import promote as promotion
 
     parts, who = _parts()
-    _show_flip(promotion.promote(parts, name, version, to, who, reason, despite_rollback), json)
+    number = version_of(named, version, parts.registry)
+    _show_flip(promotion.promote(parts, named.name, number, to, who, reason, despite_rollback), json)
 
 
 @reports_errors
 def rollback(
-    name: Name,
+    named: Annotated[
+        Reference,
+        typer.Argument(
+            metavar="NAME", parser=read_reference, help="What to roll back: qa, or qa/1 to go back to qa/1."
+        ),
+    ],
     to: Annotated[
-        int | None, typer.Option(parser=version_option, metavar="N", help="To this version, which was live before.")
+        int | None,
+        typer.Option(metavar="N", parser=read_version, help="Go back to this version. Default: the one before."),
     ] = None,
     reason: Reason = "",
     json: Json = False,
@@ -58,39 +77,49 @@ def rollback(
     from mlflow_project.promotion import promote as promotion
 
     parts, who = _parts()
-    _show_flip(promotion.rollback(parts, name, who, reason, to), json)
+    if named.version is not None or named.alias is not None:
+        to = version_of(named, to, parts.registry)
+    _show_flip(promotion.rollback(parts, named.name, who, reason, to), json)
 
 
 @reports_errors
-def approve(name: Name, version: Version, reason: Reason = "", json: Json = False) -> None:
-    """A second person's word on a version of a protected prompt."""
+def approve(named: Named, version: Version = None, reason: Reason = "", json: Json = False) -> None:
+    """Approve a version of a protected prompt, as a second person."""
     from mlflow_project.promotion.approve import approve as approve_version
 
     parts, who = _parts()
-    record = approve_version(parts, name, version, who, reason)
-    said = f"{name}/{version} ({record.digest}) is approved by {who}: record {record.serial}."
+    number = version_of(named, version, parts.registry)
+    record = approve_version(parts, named.name, number, who, reason)
+    said = f"{who} approved {named.name}/{number} ({record.digest}), ledger record {record.serial}."
     emit(record.to_dict(), json, lambda console: console.print(said, soft_wrap=True))
 
 
 @reports_errors
 def diff(
-    name: Name,
-    before: Annotated[int, typer.Argument(parser=version_option, metavar="A", help="The one version.")],
-    after: Annotated[int, typer.Argument(parser=version_option, metavar="B", help="The other version.")],
+    name: Annotated[
+        Reference, typer.Argument(metavar="NAME", parser=read_reference, help="The name, or the first version: qa/1.")
+    ],
+    before: Annotated[Text, typer.Argument(metavar="A", parser=str, help="A version: 1, qa/1 or qa@Production.")],
+    after: Annotated[
+        Text | None, typer.Argument(metavar="B", parser=str, help="The other version, unless NAME is the first one.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """What differs between two versions, as MLflow holds them now."""
+    """Show what differs between two versions in MLflow."""
     from mlflow_project.promotion.approve import diff as diff_versions
 
-    found = diff_versions(_parts()[0], name, before, after)
-    data = [{"field": field, "before": left, "after": right} for field, left, right in found]
-    columns = ("field", f"{name}/{before}", f"{name}/{after}")
+    named = two_versions(name, before, after)
+    parts = _parts()[0]
+    left, right = (version_of(each, None, parts.registry) for each in named)
+    found = diff_versions(parts, name.name, left, right)
+    data = [{"field": field, "before": old, "after": new} for field, old, new in found]
+    columns = ("field", f"{name.name}/{left}", f"{name.name}/{right}")
     emit(data, json, lambda console: console.print(table(columns, found) if found else "Nothing differs."))
 
 
 @reports_errors
 def repair(json: Json = False) -> None:
-    """Finish or undo what a crash left open."""
+    """Finish or undo a promotion that crashed half-way."""
     from mlflow_project.promotion.repair import repair as repair_all
 
     parts, who = _parts()
@@ -100,13 +129,13 @@ def repair(json: Json = False) -> None:
     emit(
         [item.to_dict() for item in done],
         json,
-        lambda console: console.print(table(columns, rows) if rows else "Nothing was left open."),
+        lambda console: console.print(table(columns, rows) if rows else "Nothing to repair."),
     )
 
 
 @reports_errors
 def reconcile(name: Name, json: Json = False) -> None:
-    """Put a name's aliases back to where the record has them."""
+    """Put aliases that were moved by hand back to their recorded versions."""
     from mlflow_project.promotion.reconcile import reconcile as reconcile_name
 
     parts, who = _parts()
@@ -116,13 +145,15 @@ def reconcile(name: Name, json: Json = False) -> None:
     emit(
         [item.to_dict() for item in done],
         json,
-        lambda console: console.print(table(columns, rows) if rows else f"Every alias of {name} is as recorded."),
+        lambda console: console.print(
+            table(columns, rows) if rows else f"Every alias of {name} points at its recorded version."
+        ),
     )
 
 
 @reports_errors
 def live(json: Json = False) -> None:
-    """What is live, since when, by whom, on which workers."""
+    """Show what is live, since when, by whom, on how many workers."""
     from mlflow_project.promotion.standing import live as live_rows
 
     rows = live_rows(_parts()[0])

@@ -1,12 +1,16 @@
-"""`history`, `at`, `verify`, `ledger verify`: the record, and its checks."""
+"""`history`, `at`, `verify` and `ledger verify`: read the ledger, and check releases against it."""
 
 from __future__ import annotations
 
+import json as json_format
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlflow_project.commands.arguments import Text, read_reference
 from mlflow_project.commands.output import Json, emit, reports_errors, table
+from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import Refused
 
 if TYPE_CHECKING:
@@ -21,27 +25,40 @@ def add_to(app: typer.Typer) -> None:
     """Add this room's commands."""
     for command in (history, at, verify):
         app.command()(command)
-    ledger = typer.Typer(help="The ledger's own checks.", no_args_is_help=True)
+    ledger = typer.Typer(help="Check the ledger itself.", no_args_is_help=True)
     ledger.callback()(_ledger)
     ledger.command("verify")(verify_ledger)
     app.add_typer(ledger, name="ledger")
 
 
 @reports_errors
-def history(name: Annotated[str, typer.Argument(help="The prompt or model.")], json: Json = False) -> None:
-    """Every record about a name, oldest first."""
+def history(
+    named: Annotated[
+        Reference, typer.Argument(metavar="NAME", parser=read_reference, help="A prompt or model: qa, or qa/2 alone.")
+    ],
+    why: Annotated[bool, typer.Option("--why", help="Also print reasons, digests and evidence.")] = False,
+    json: Json = False,
+) -> None:
+    """List the ledger's records about a name, oldest first."""
     from mlflow_project.promotion.parts import Parts
     from mlflow_project.promotion.standing import history as history_of
 
-    records = history_of(Parts.connect(), name)
-    emit([record.to_dict() for record in records], json, lambda console: _show_history(console, records))
+    records = history_of(Parts.connect(), named.name)
+    if named.alias is not None:
+        records = [record for record in records if record.alias == named.alias]
+    if named.version is not None:
+        records = [record for record in records if named.version in (record.version, record.from_version)]
+    emit([record.to_dict() for record in records], json, lambda console: _show_history(console, records, why))
 
 
 @reports_errors
 def at(
-    time: Annotated[str, typer.Argument(help="UTC in ISO 8601, such as 2026-11-23T14:03:07Z.")], json: Json = False
+    time: Annotated[
+        Text, typer.Argument(metavar="TIME", parser=str, help="In ISO 8601, for example 2026-11-30T14:03:07Z.")
+    ],
+    json: Json = False,
 ) -> None:
-    """What was live for every name at a time, and the evidence."""
+    """Show what was live at a point in time, and on what evidence."""
     from mlflow_project.promotion.parts import Parts
     from mlflow_project.promotion.standing import at as standing_at
 
@@ -51,18 +68,25 @@ def at(
 
 @reports_errors
 def verify(
-    what: Annotated[str | None, typer.Argument(metavar="[NAME[@ALIAS]]", help="Default: all that is live.")] = None,
+    what: Annotated[
+        Reference | None,
+        typer.Argument(
+            metavar="NAME", parser=read_reference, help="qa, qa@Staging or qa/2. Default: all that is live."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Recompute all that a live release rests on: alias, seal, manifest, content, index."""
+    """Check that what is live is exactly what was sealed.
+
+    Recomputes alias, seal, scores, manifest, content in MLflow, and search index. Exit code 4 if anything differs.
+    """
     from mlflow_project.promotion import audit
     from mlflow_project.promotion.parts import Parts
 
     if what is None:
         findings = audit.verify_all(Parts.connect())
     else:
-        name, _, alias = what.partition("@")
-        findings = audit.verify(Parts.connect(), name, alias or None)
+        findings = audit.verify(Parts.connect(), what.name, what.alias, what.version)
     emit([finding.to_dict() for finding in findings], json, lambda console: _show_findings(console, findings))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(Refused.exit_code)
@@ -70,7 +94,7 @@ def verify(
 
 @reports_errors
 def verify_ledger(json: Json = False) -> None:
-    """Read every record from the store and name what was tampered with."""
+    """Read every record of the ledger and report changed, missing or reordered ones."""
     from mlflow_project.adapters.object_store import ObjectStore
     from mlflow_project.ledger import audit
     from mlflow_project.settings import StoreSettings, load
@@ -83,16 +107,33 @@ def verify_ledger(json: Json = False) -> None:
 
 
 def _ledger() -> None:
-    """A group, even with one command."""
+    """Check the ledger itself."""
 
 
-def _show_history(console: Console, records: list[LedgerRecord]) -> None:
-    columns = ("record", "time", "what", "alias", "version", "was", "by", "why")
-    rows = [
-        (each.serial, each.time, each.type, each.alias, each.version, each.from_version, each.who, each.why)
-        for each in records
-    ]
-    console.print(table(columns, rows))
+def _show_history(console: Console, records: list[LedgerRecord], why: bool) -> None:
+    for each in records:
+        was = f" (was {each.from_version})" if each.from_version else ""
+        version = f"{each.name}/{each.version}{was}" if each.version else each.name
+        line = (
+            f"{each.serial:>5}  {each.time[:19]}Z  {each.type:<18}  {each.alias or '-':<10}  {version}  by {each.who}"
+        )
+        console.print(line, markup=False, soft_wrap=True)
+        if why:
+            for name, value in _rest(each):
+                console.print(f"       {name}: {value}", markup=False, soft_wrap=True)
+
+
+def _rest(record: LedgerRecord) -> Iterator[tuple[str, str]]:
+    """What the line of a record leaves out. Signatures stay out: `--json` has them."""
+    if record.why:
+        yield "why", record.why
+    if record.digest:
+        yield "digest", record.digest
+    if record.intent:
+        yield "answers", f"record {record.intent}"
+    for name, value in record.evidence.items():
+        if name != "envelope":
+            yield name, value if isinstance(value, str) else json_format.dumps(value, ensure_ascii=False)
 
 
 def _show_then(console: Console, rows: list[dict[str, Any]]) -> None:

@@ -22,11 +22,16 @@ def add_to(app: typer.Typer) -> None:
 
 @reports_errors
 def register(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The prompt's folder, such as prompts/qa.")],
-    template: Annotated[list[str] | None, typer.Option(help="Only this template, such as v1.md; repeatable.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A prompt folder, as in prompts/qa.")],
+    template: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Only this template, as in v1.md; repeatable.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Prompt folder -> a new version where the content changed; alias Candidate."""
+    """Write a prompt folder's templates to MLflow as versions.
+
+    A template whose content is registered already keeps its version. The alias Candidate points at the newest one.
+    """
     from dataclasses import asdict
 
     from mlflow_project.adapters.object_store import ObjectStore

@@ -1,25 +1,27 @@
-"""`switchyard follow`, `ask` and `keys`: the host's follower, a question through the server, who may ask it."""
+"""`follow`, `ask` and `keys`: run a host's follower, ask the server a question, manage API keys."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from mlflow_project.api_keys import ApiKey, KeyFile, shown
+from mlflow_project.commands.arguments import Text, read_reference
 from mlflow_project.commands.output import Json, emit, reports_errors, table
+from mlflow_project.domain.reference import Reference, alias_named
 from mlflow_project.errors import InvalidData, NotFound, Refused, Unavailable, WorkspaceError
-from mlflow_project.settings import ClientSettings, KeySettings, load
 
-Name = Annotated[str, typer.Argument(help="The prompt's name.")]
+if TYPE_CHECKING:
+    from mlflow_project.api_keys import ApiKey, KeyFile
+    from mlflow_project.settings import ClientSettings
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this room's commands."""
     app.command()(follow)
     app.command()(ask)
-    keys = typer.Typer(name="keys", help="Who may call, choose an alias, administer.", no_args_is_help=True)
+    keys = typer.Typer(name="keys", help="Manage API keys.", no_args_is_help=True)
     for command, name in ((create_key, "create"), (list_keys, "list"), (revoke_key, "revoke")):
         keys.command(name)(command)
     app.add_typer(keys)
@@ -27,7 +29,10 @@ def add_to(app: typer.Typer) -> None:
 
 @reports_errors
 def follow() -> None:
-    """Watch registry and ledger, and write what this host's workers serve. Runs until told to stop."""
+    """Run this host's follower, until it is stopped.
+
+    The follower watches registry and ledger, verifies releases, and writes to disk what this host's workers serve.
+    """
     from mlflow_project.follower.process import follow as run
 
     run()
@@ -35,28 +40,49 @@ def follow() -> None:
 
 @reports_errors
 def ask(
-    name: Name,
-    question: Annotated[str, typer.Argument(help="The question, as the template's variable `question`.")],
-    alias: Annotated[str, typer.Option(help="Which alias answers.")] = "Production",
-    context: Annotated[str | None, typer.Option(help="A text to answer from, beside what is retrieved.")] = None,
+    named: Annotated[
+        Reference, typer.Argument(metavar="NAME", parser=read_reference, help="A prompt: qa, or qa@Staging.")
+    ],
+    question: Annotated[
+        Text, typer.Argument(metavar="QUESTION", parser=str, help="The question: the template's variable `question`.")
+    ],
+    alias: Annotated[
+        str | None,
+        typer.Option(metavar="ALIAS", parser=alias_named, help="The alias that answers. Default: Production."),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A text to answer from, besides what retrieval finds.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Ask one question through the server, and say which release answered."""
-    body = _invoke(load(ClientSettings), name, alias, {"variables": {"question": question}, "context": context})
+    """Ask the server one question, and say which release answered."""
+    from mlflow_project.settings import ClientSettings, load
+
+    asked = _alias_to_ask(named, alias)
+    body = _invoke(load(ClientSettings), named.name, asked, {"variables": {"question": question}, "context": context})
     emit(body, json, lambda console: _show(console, body))
 
 
 @reports_errors
 def create_key(
-    owner: Annotated[str, typer.Argument(help="Whose key it is; records name this.")],
-    role: Annotated[list[str] | None, typer.Option(help="call, choose-alias or admin; may be given twice.")] = None,
-    requests: Annotated[str | None, typer.Option(help="Its own rate limit: 60/minute; 10/second; …")] = None,
-    tokens: Annotated[str | None, typer.Option(help="Its own budget of tokens: 200000/day; …")] = None,
-    usd: Annotated[str | None, typer.Option(help="Its own budget of US dollars: 2.50/day; …")] = None,
+    owner: Annotated[
+        Text, typer.Argument(metavar="OWNER", parser=str, help="Whose key it is. Records and metrics show this name.")
+    ],
+    role: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE", help="call, choose-alias or admin; repeatable. Default: call.")
+    ] = None,
+    requests: Annotated[
+        str | None, typer.Option(metavar="LIMIT", help="Rate limit of this key, as in 60/minute or 10/second.")
+    ] = None,
+    tokens: Annotated[
+        str | None, typer.Option(metavar="LIMIT", help="Token budget of this key, as in 200000/day.")
+    ] = None,
+    usd: Annotated[str | None, typer.Option(metavar="LIMIT", help="Dollar budget of this key, as in 2.50/day.")] = None,
     json: Json = False,
 ) -> None:
-    """Create an API key. It is shown once; only its hash is kept."""
+    """Create an API key. It is shown once: only its hash is stored."""
     from mlflow_project.allowances import windows
+    from mlflow_project.api_keys import shown
 
     given = {"requests": requests, "tokens": tokens, "usd": usd}
     limits = {kind: text for kind, text in given.items() if text is not None}
@@ -67,7 +93,9 @@ def create_key(
 
 @reports_errors
 def list_keys(json: Json = False) -> None:
-    """List all API keys, revoked ones included."""
+    """List all API keys, also revoked ones."""
+    from mlflow_project.api_keys import shown
+
     keys = [shown(key) for key in _key_file().all()]
     rows = [
         [key["id"], key["owner"], ", ".join(key["roles"]), _limits(key), key["created"], key["revoked"]] for key in keys
@@ -77,13 +105,36 @@ def list_keys(json: Json = False) -> None:
 
 
 @reports_errors
-def revoke_key(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")], json: Json = False) -> None:
-    """Revoke an API key: within a second no server takes it any more."""
+def revoke_key(
+    key_id: Annotated[Text, typer.Argument(metavar="ID", parser=str, help="The id, as `keys list` shows it.")],
+    json: Json = False,
+) -> None:
+    """Revoke an API key. Within a second no server accepts it."""
+    from mlflow_project.api_keys import shown
+
     key = _key_file().revoke(key_id)
     emit(shown(key), json, lambda console: console.print(f"Revoked {key.id} of {key.owner}.", markup=False))
 
 
+def _alias_to_ask(named: Reference, option: str | None) -> str:
+    """The alias that answers.
+
+    Raises:
+        InvalidData: a version was named, or two aliases.
+    """
+    if named.version is not None:
+        raise InvalidData(
+            f"The server answers by alias, not by version. Write {named.name}@Production, or promote {named}."
+        )
+    if named.alias is not None and option is not None and named.alias != option:
+        raise InvalidData(f"{named} and --alias {option} name two different aliases. Give one of them.")
+    return named.alias or option or "Production"
+
+
 def _key_file() -> KeyFile:
+    from mlflow_project.api_keys import KeyFile
+    from mlflow_project.settings import KeySettings, load
+
     return KeyFile(load(KeySettings).api_keys_file)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from mlflow_project.adapters.evidence import kept_scores
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.releases import read_manifest
+from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import InvalidData, NotFound, Refused, SealBroken
 from mlflow_project.evaluation.record import SCORES_FILE
 from mlflow_project.ledger import NameState, Seal, Standing
@@ -39,16 +40,18 @@ class Finding:
         return asdict(self)
 
 
-def verify(parts: Parts, name: str, alias: str | None = None) -> list[Finding]:
-    """All checks of what is live under one alias, or under every alias of the name.
+def verify(parts: Parts, name: str, alias: str | None = None, version: int | None = None) -> list[Finding]:
+    """Run all checks of what is live under a name: under all its aliases, under one, or of one version.
 
     Raises:
-        NotFound: the ledger knows nothing live there. Unavailable: a part is gone.
+        NotFound: nothing of that is live. Unavailable: a service cannot be reached.
     """
     state = parts.ledger.state().of(name)
     wanted = [alias] if alias is not None else sorted(state.live)
+    if version is not None:
+        wanted = [each for each in wanted if each in state.live and state.live[each].version == version]
     if not wanted or any(each not in state.live for each in wanted):
-        raise NotFound(f"By the record nothing is live under {name}{'@' + alias if alias else ''}.")
+        raise NotFound(f"Nothing is live as {Reference(name, version, alias)}. `switchyard list` shows what exists.")
     entry = parts.registry.entry(name)
     aliases = entry.aliases if entry is not None else {}
     return [finding for each in wanted for finding in _Audit(parts, state, each, aliases.get(each)).findings()]

@@ -64,7 +64,7 @@ def history(parts: Parts, name: str) -> list[LedgerRecord]:
     """
     records = [record for record in parts.ledger.records() if record.name == name]
     if not records:
-        raise NotFound(f"The ledger has no record about {name!r}.")
+        raise NotFound(f"The ledger has no record of {name!r}. `switchyard list` shows what exists.")
     return records
 
 
@@ -122,7 +122,7 @@ def _moment(time: str) -> str:
     try:
         moment = datetime.fromisoformat(time.strip().replace("Z", "+00:00"))
     except ValueError as error:
-        raise InvalidData(f"{time!r} is no time: write it like 2026-11-23T14:03:07Z.") from error
+        raise InvalidData(f"Cannot read {time!r} as a time. Use ISO 8601, for example 2026-11-30T14:03:07Z.") from error
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     end = moment.replace(microsecond=999_000) if moment.microsecond == 0 else moment
     return end.isoformat(timespec="milliseconds").replace("+00:00", "Z")

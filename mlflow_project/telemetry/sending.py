@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_project.errors import WorkspaceError
-from mlflow_project.settings import TelemetrySettings, load
 from mlflow_project.telemetry.catalogue import Metric
 from mlflow_project.telemetry.meters import METERS, Meters
 from mlflow_project.telemetry.series import Counted, Series, Spread
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import export as otlp
+
+    from mlflow_project.settings import TelemetrySettings
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ def send_once(service: str) -> None:
     measured = METERS.now()
     if not measured:
         return
+    from mlflow_project.settings import TelemetrySettings, load
+
     try:
         endpoint = load(TelemetrySettings).otlp_endpoint
     except WorkspaceError:

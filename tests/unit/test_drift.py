@@ -115,5 +115,5 @@ def test_a_reference_of_one_and_the_same_question_is_compared_without_a_warning(
 def test_a_window_s_length_is_read_and_a_wrong_one_is_told() -> None:
     assert length_of("24h").total_seconds() == 86_400
     for wrong in ("24", "h", "0h", "1.5h", "-1d"):
-        with pytest.raises(InvalidData, match="A window is a number"):
+        with pytest.raises(InvalidData, match="Write minutes, hours or days"):
             length_of(wrong)
