@@ -60,7 +60,7 @@ async def stream(
     """
     began = time.perf_counter()
     request = provider_request(warm, variables, context, history, options)
-    if warm.validator is not None:
+    if warm.schema is not None:
         completion, value = await _completed(warm, request)
         if completion.text:
             yield completion.text
@@ -85,7 +85,7 @@ async def stream(
 async def _completed(warm: WarmRelease, request: ProviderRequest) -> tuple[Completion, Any]:
     with span("ask"):
         completion = await warm.provider.complete(request)
-    if warm.validator is None:
+    if warm.schema is None:
         return completion, None
     with span("validate"):
         return await validated(warm, request, completion)

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from referencing import Registry
-
 from mlflow_project.adapters.providers import Fallback, Provider, provider_for
 from mlflow_project.adapters.retrieval.index import Index, open_index
 from mlflow_project.domain.release import Manifest, ProviderChoice, Release
 from mlflow_project.errors import InvalidData
+from mlflow_project.rules.json_schema import Schema
 from mlflow_project.rules.templates import Template, compile_template
 from mlflow_project.settings import ProviderSettings
 
@@ -27,7 +24,7 @@ class WarmRelease:
     template: Template
     provider: Provider
     index: Index | None
-    validator: Draft202012Validator | None
+    schema: Schema | None
 
     async def aclose(self) -> None:
         """Let go of the index and the provider."""
@@ -49,20 +46,19 @@ def warm(release: Release, *, index_folder: Path | None, scratch: Path, provider
     return WarmRelease(
         release=release,
         template=compile_template(manifest.template),
-        validator=_validator(release.label, manifest.response_schema),
+        schema=_schema(release.label, manifest.response_schema),
         provider=_provider(manifest, manifest.provider, providers),
         index=_index(release, index_folder, scratch),
     )
 
 
-def _validator(label: str, schema: Mapping[str, Any] | None) -> Draft202012Validator | None:
+def _schema(label: str, schema: Mapping[str, Any] | None) -> Schema | None:
     if schema is None:
         return None
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise InvalidData(f"The response schema of {label} is no JSON schema: {error.message}.") from error
-    return Draft202012Validator(schema, registry=Registry())  # an empty registry: no reference is ever fetched
+        return Schema(schema)
+    except InvalidData as error:
+        raise InvalidData(f"The response schema of {label} cannot be used: {error}.") from error
 
 
 def _provider(manifest: Manifest, first: ProviderChoice, settings: ProviderSettings) -> Provider:

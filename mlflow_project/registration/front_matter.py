@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, SchemaError
 
 from mlflow_project.domain.release import CallerOptions, Prices, ProviderChoice, Retrieval
+from mlflow_project.errors import InvalidData
 from mlflow_project.registration.mistakes import Mistakes
+from mlflow_project.rules.json_schema import Schema
+from mlflow_project.rules.plain_yaml import read_yaml
 
 FIELDS = (
     "provider",
@@ -57,8 +59,7 @@ class FrontMatter:
 def read_front_matter(text: str, first_line: int, mistakes: Mistakes) -> FrontMatter:
     """Read it; what is wrong goes to `mistakes`."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        root, data = read_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
@@ -152,20 +153,20 @@ class _Reader:
             value = self._schema_file(self._mistakes.path.with_name(value))
         if value is None:
             return None
-        try:
-            Draft202012Validator.check_schema(value)
-        except SchemaError as error:
-            self._wrong("response_schema", f"the response schema is no JSON schema: {error.message}")
+        if not isinstance(value, dict):
+            self._wrong("response_schema", "the response schema must be a JSON object, or the name of a file with one")
             return None
-        if isinstance(value, dict):
-            return value
-        self._wrong("response_schema", "the response schema must be a JSON object, or the name of a file with one")
-        return None
+        try:
+            Schema(value)
+        except InvalidData as error:
+            self._wrong("response_schema", f"the response schema cannot be used: {error}")
+            return None
+        return value
 
     def _schema_file(self, path: Path) -> Any:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             self._wrong("response_schema", f"the schema file {path} cannot be read: {error}")
             return None
 

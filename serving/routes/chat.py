@@ -15,13 +15,13 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from jsonschema import Draft202012Validator
 
 from mlflow_project import answering
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Message, version_number
 from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import InvalidAnswer, InvalidData, WorkspaceError
+from mlflow_project.rules.json_schema import Schema
 from serving.json_route import JsonResponse, JsonRoute
 from serving.leaving import EventStream, unless_left
 from serving.live.shelf import Live, Shelf
@@ -69,9 +69,10 @@ async def chat(body: ChatRequest, request: Request, x_alias: Alias = "Production
     """Answers whole, or as server-sent events with `stream`."""
     name, alias = _which(worker_of(request).shelf, body.model, x_alias)
     check_texts(request, body.texts())
+    schema = body.callers_schema()
     held = await resolved(request, name, alias)
     with held as live:
-        chatting = _Chat(body, request, live)
+        chatting = _Chat(body, schema, request, live)
         if not body.stream:
             whole = chatting.whole(await unless_left(request, chatting.answer()))
             return JsonResponse(orjson.dumps(whole))
@@ -96,7 +97,7 @@ def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:
 class _Chat:
     """One conversation with the release that it began on."""
 
-    def __init__(self, body: ChatRequest, request: Request, live: Live) -> None:
+    def __init__(self, body: ChatRequest, schema: Schema | None, request: Request, live: Live) -> None:
         self._body = body
         self._request = request
         self._warm = live.held.warm
@@ -105,6 +106,7 @@ class _Chat:
         self._variables = variables_for(self._warm.template.variables, self._question, body.metadata or {})
         if body.asks_for_json and live.placed.manifest.response_schema is None:
             raise BadRequest(f"{self._release.label} has no response schema, so `response_format` cannot be promised.")
+        self._schema = schema
 
     async def answer(self) -> Answer:
         history: tuple[Message, ...] = self._history
@@ -166,11 +168,10 @@ class _Chat:
 
     def _check_schema(self, answer: Answer) -> None:
         """The release's own schema holds already; a caller's narrower one is checked too."""
-        schema = self._body.callers_schema
-        if schema is not None and (mistakes := list(Draft202012Validator(schema).iter_errors(answer.object))):
+        if self._schema is not None and (mistakes := self._schema.mistakes(answer.object)):
             raise InvalidAnswer(
                 f"{self._release.label} answered by its own response schema, which the schema of this request does not "
-                f"allow: {mistakes[0].json_path} breaks {mistakes[0].validator}."
+                f"allow: {mistakes[0]}."
             )
 
     def _event(self, delta: dict[str, Any], finish: str | None = None) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlflow_project.domain.release import Message
+from mlflow_project.errors import InvalidData
+from mlflow_project.rules.json_schema import Schema
 from serving.problems import BadRequest
 
 
@@ -82,18 +82,23 @@ class ChatRequest(BaseModel):
     def asks_for_json(self) -> bool:
         return self.response_format is not None and self.response_format.type != "text"
 
-    @property
-    def callers_schema(self) -> dict[str, Any] | None:
-        """The schema that the caller's client will read the answer with."""
+    def callers_schema(self) -> Schema | None:
+        """The schema that the caller's client will read the answer with.
+
+        Raises:
+            BadRequest: it is no JSON schema, refers to something outside itself, or is too large.
+        """
         given = self.response_format.json_schema if self.response_format is not None else None
-        schema = given.get("schema") if given is not None else None
-        if schema is None:
+        if given is None or given.get("schema") is None:
             return None
+        if self.response_format is not None and self.response_format.type != "json_schema":
+            raise BadRequest("`response_format.json_schema` needs `response_format.type` to be `json_schema`.")
+        if not isinstance(given["schema"], dict):
+            raise BadRequest("`response_format.json_schema.schema` must be a JSON object.")
         try:
-            Draft202012Validator.check_schema(schema)
-        except SchemaError as error:
-            raise BadRequest(f"`response_format.json_schema.schema` is no JSON schema: {error.message}.") from error
-        return dict(schema)
+            return Schema(given["schema"])
+        except InvalidData as error:
+            raise BadRequest(f"`response_format.json_schema.schema` cannot be used: {error}.") from error
 
 
 def conversation(body: ChatRequest, system_allowed: bool) -> tuple[str, tuple[Message, ...]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import jsonschema
-
 from mlflow_project.domain.verdict import Score
+from mlflow_project.rules.json_schema import Schema
 from mlflow_project.rules.scorers.context import ScoringContext, unscored, yes_no
 from mlflow_project.rules.scorers.words import content_words, words
 
@@ -20,8 +19,8 @@ def valid(context: ScoringContext) -> Score:
     """1 if the answer's object is valid against the release's response schema."""
     if context.schema is None:
         return unscored("the release has no response schema")
-    mistake = next(jsonschema.Draft202012Validator(dict(context.schema)).iter_errors(context.answer.object), None)
-    return yes_no(mistake is None, mistake.message[:200] if mistake else "")
+    mistakes = Schema(context.schema).mistakes(context.answer.object)
+    return yes_no(not mistakes, "; ".join(mistakes)[:200])
 
 
 def length(context: ScoringContext) -> Score:
