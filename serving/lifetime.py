@@ -32,6 +32,7 @@ from serving.after.observe import Observer
 from serving.after.vitals import Vitals
 from serving.edge.guard import Places
 from serving.live.counts import SharedCounts
+from serving.live.heartbeat import keep_beating
 from serving.live.spending import Spending
 from serving.live.strict import StrictResolver
 from serving.live.worker import Worker
@@ -65,7 +66,8 @@ async def lifetime(
     await worker.start()
     _spare_the_collector()
     vitals = Vitals(worker, observer, places)
-    beside = [asyncio.create_task(vitals.run()), asyncio.create_task(counts.share())]
+    beating = keep_beating(settings.api_worker_silence)
+    beside = [asyncio.create_task(each) for each in (vitals.run(), counts.share(), beating)]
     yield
     for task in beside:
         task.cancel()

@@ -1,7 +1,7 @@
-"""Ends a follower that runs and says nothing, so that supervisord starts it again.
+"""Ends a follower, or a worker of the server, that runs and says nothing, so that it is started again.
 
-supervisord sees a process that died, not one that was stopped or hangs; the age of what the follower writes after each
-look shows it. An event listener of supervisord: it is asked every five seconds, and reports into supervisord's log.
+supervisord sees a process that died, not one that was stopped or hangs; the age of what the process writes after each
+look shows that. An event listener of supervisord: it is asked every five seconds, and reports into supervisord's log.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any
 
 from supervisor import childutils
 
+from mlflow_project.settings import ServerSettings, load
+from stack.worker_watch import silent_workers
+
 SILENT_SECONDS = 15.0
 _RUNNING = 20
 """supervisord's number for RUNNING."""
@@ -24,16 +27,24 @@ _RUNNING = 20
 def main() -> None:
     """Answer supervisord's ticks until it ends."""
     contact = _contact_file()
+    server = load(ServerSettings)
     supervisor = childutils.getRPCInterface(os.environ).supervisor
     while True:
         childutils.listener.wait(sys.stdin, sys.stdout)
         follower = supervisor.getProcessInfo("follower")
         if is_silent(follower, contact, time.time()):
-            sys.stderr.write(f"follower {follower['pid']} said nothing for {SILENT_SECONDS:g} s: it is ended\n")
-            sys.stderr.flush()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(follower["pid"], signal.SIGKILL)
+            _end("follower", follower["pid"], SILENT_SECONDS)
+        running = supervisor.getProcessInfo("server")["pid"]
+        for worker in silent_workers(contact.parent / "workers", running, server.api_worker_silence):
+            _end("worker", worker, server.api_worker_silence)
         childutils.listener.ok(sys.stdout)
+
+
+def _end(part: str, pid: int, seconds: float) -> None:
+    sys.stderr.write(f"{part} {pid} said nothing for {seconds:g} s: it is ended\n")
+    sys.stderr.flush()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def is_silent(follower: dict[str, Any], contact: Path, now: float) -> bool:

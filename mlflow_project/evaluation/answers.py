@@ -69,6 +69,6 @@ def _read(path: Path) -> list[tuple[str, Answer]]:
         try:
             row = json.loads(line)
             kept.append((row["question"], answer_from(row["answer"])))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return kept

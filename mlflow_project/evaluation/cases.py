@@ -86,7 +86,7 @@ def _rows(text: str) -> Iterable[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield number, f"no JSON ({error})"
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.rules.gate.policy import Policy, policy_from
+from mlflow_project.rules.plain_yaml import read_yaml
 
 
 class _EachKeyOnce(yaml.SafeLoader):
@@ -29,7 +30,7 @@ def load_policy(path: Path) -> Policy:
         InvalidData: it is no YAML, or no policy; the message has a line for each mistake.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
+        _, data = read_yaml(path.read_text(encoding="utf-8"), _EachKeyOnce)
     except FileNotFoundError as error:
         raise NotFound(f"There is no policy {path}: write one, or name another with --policy.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -140,7 +140,7 @@ def _row(line: str) -> Row:
     """A line as it was written, filled in or not; ValueError says what is wrong with it."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError("it is no JSON: keep the lines as `switchyard review` wrote them") from error
     if not isinstance(row, dict):
         raise ValueError("it is no JSON object")
