@@ -19,7 +19,7 @@ from mlflow_project.evaluation.policies import load_policy
 from mlflow_project.registration.template_file import read_template
 from mlflow_project.rules.templates import compile_template
 
-SECONDS = 2.0
+SECONDS = 10.0
 _BOMB = "\n".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 30))
 YAML = {
     "aliases": f"a0: &a0 [x, x]\n{_BOMB}",
