@@ -1,4 +1,4 @@
-"""Every error that Switchyard raises on purpose, with the exit code of the command line.
+"""Every error that Switchyard raises on purpose, with its exit code and its HTTP status.
 
 One root, `WorkspaceError`. Each message is a sentence or more for a person: what, which, why, and what to do.
 An adapter translates a library's error once, with `from`; nobody else catches a library's error.
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 
 class WorkspaceError(Exception):
-    """Root of all errors that are meant for a person. `exit_code` is what a command ends with."""
+    """Root of all errors that are meant for a person. A command ends with `exit_code`; a server answers with
+    `http_status`, and with `Retry-After` where `retry_after` (seconds) is set."""
 
-    exit_code = 1
+    exit_code: int = 1
+    http_status: int = 500
+    retry_after: float | None = None
 
 
 class ConfigError(WorkspaceError):
@@ -24,22 +27,27 @@ class InvalidData(WorkspaceError):
     """Input that breaks its own format: a prompt file, a case, a manifest, a row, a request."""
 
     exit_code = 2
+    http_status = 422
 
 
 class NotFound(WorkspaceError):
     """A name, version, alias, table or file that does not exist. Never raised for an outage."""
 
     exit_code = 2
+    http_status = 404
 
 
 class Unavailable(WorkspaceError):
     """A part (MLflow, MinIO, provider, server) did not answer, or answered with an error of its own. Retryable."""
 
     exit_code = 3
+    http_status = 503
 
 
 class Exhausted(Unavailable):
     """A caller's rate limit or budget is used up; `retry_after` is in seconds."""
+
+    http_status = 429
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
@@ -50,6 +58,7 @@ class Refused(WorkspaceError):
     """A rule says no: a rejected verdict, too many rejected rows, a protected name without approval."""
 
     exit_code = 4
+    http_status = 403
 
 
 class PromotionConflict(Refused):
@@ -73,9 +82,11 @@ class ProviderError(Unavailable):
         self.kind = kind
         self.status = status
         self.retry_after = retry_after
+        self.http_status = 429 if status == 429 else {"timeout": 504, "circuit_open": 503}.get(kind, 502)
 
 
 class InvalidAnswer(WorkspaceError):
     """The provider answered, but not with what the release's response schema asks for."""
 
     exit_code = 3
+    http_status = 502

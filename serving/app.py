@@ -1,53 +1,111 @@
-"""The application: settings in, an ASGI app out. Nothing is read or opened before its lifespan begins."""
+"""The one bootstrap of the server: reads the settings, builds every part of a worker, and hands them on.
+
+Importing this module opens nothing and reads nothing. `create_app` reads the settings; the lifespan opens the parts
+before the first request and closes them after the last.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import ctypes
+import gc
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
-from fastapi import FastAPI
-from starlette.datastructures import State
+from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.logs import set_up_logs
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
+    EventSettings,
     GuardSettings,
     KeySettings,
     LogSettings,
     ProviderSettings,
+    RegistrySettings,
     SealSettings,
     ServerSettings,
+    TelemetrySettings,
     load,
 )
+from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.snapshot.spool import Spool
+from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.outbox import Outbox
+from mlflow_project.telemetry.sending import start
+from mlflow_project.telemetry.traces import traces_for
 from serving import problems
-from serving.edge.access import Access, is_loopback
-from serving.edge.guard import Guard, Places
-from serving.edge.request_context import RequestContext
-from serving.json_route import Doors
-from serving.lifetime import lifetime
+from serving.after.events import EventRecorder
+from serving.after.feedback import FeedbackDesk
+from serving.after.metrics import RequestMetrics
+from serving.after.quality import Quality
+from serving.after.query_log import QueryLog
+from serving.after.reporter import Reporter, TraceNotes
+from serving.after.vitals import Vitals
+from serving.call import Finished
+from serving.edge.keys import Keys, is_loopback
+from serving.edge.middleware import Edge
+from serving.edge.places import Places
+from serving.live.counts import SharedCounts
+from serving.live.heartbeat import keep_beating
+from serving.live.spending import Spending
+from serving.live.strict import StrictResolver
+from serving.live.worker import Worker
 from serving.routes import chat, documentation, feedback, llm_query, prompts, releases, webhook
+from serving.server import Server
+
+SERVICE = "switchyard-server"
+"""What Prometheus calls the job."""
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json", webhook.PATH})
+"""These need no API key. A webhook is signed instead."""
+_ROUTERS: Sequence[APIRouter] = tuple(each.router for each in (prompts, chat, feedback, releases, webhook))
+_M_ARENA_MAX = -8
+"""The option of `mallopt(3)`."""
 
 
-class ServerState(State):
-    """What a worker has, as plain attributes: Starlette's own look-up costs a request seven microseconds."""
+@dataclass(frozen=True)
+class Settings:
+    """Every group of settings that the server reads."""
 
-    def __setattr__(self, key: Any, value: Any) -> None:
-        object.__setattr__(self, key, value)
+    server: ServerSettings = field(default_factory=lambda: load(ServerSettings))
+    limits: GuardSettings = field(default_factory=lambda: load(GuardSettings))
+    keys: KeySettings = field(default_factory=lambda: load(KeySettings))
+    seal: SealSettings = field(default_factory=lambda: load(SealSettings))
+    providers: ProviderSettings = field(default_factory=lambda: load(ProviderSettings))
+    registry: RegistrySettings = field(default_factory=lambda: load(RegistrySettings))
+    logs: LogSettings = field(default_factory=lambda: load(LogSettings))
+    events: EventSettings = field(default_factory=lambda: load(EventSettings))
+    telemetry: TelemetrySettings = field(default_factory=lambda: load(TelemetrySettings))
+
+
+class State(TypedDict):
+    """What the lifespan gives to every request as `request.state`."""
+
+    server: Server
 
 
 def create_app() -> ASGIApp:
-    """What a worker process runs: settings from the environment. The context stands around everything, so that the
-    answer to a defect of ours has its request's id too."""
-    masker = Masker(load(LogSettings).mask_patterns)
+    """The ASGI application of a worker process. uvicorn calls this."""
+    settings = Settings()
+    masker = Masker(settings.logs.mask_patterns)
     set_up_logs(clean=lambda text: masker.mask(text).text)
-    return RequestContext(build(load(ServerSettings), load(SealSettings), load(ProviderSettings)))
+    return build(settings, masker)
 
 
-def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSettings) -> FastAPI:
-    """The app over given settings."""
-    guard = load(GuardSettings)
-    places = Places(guard.max_concurrent, guard.max_queued, guard.queue_seconds)
+def build(settings: Settings, masker: Masker) -> ASGIApp:
+    """FastAPI with its routes, and the edge around it: an unforeseen error's response has the request's id too."""
+    limits = settings.limits
+    places = Places(limits.max_concurrent, limits.max_queued, limits.queue_seconds)
+    keys = Keys(KeyFile(settings.keys.api_keys_file), always=not is_loopback(settings.server.api_host))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        async with running(settings, masker, places) as server:
+            yield {"server": server}
 
     app = FastAPI(
         title="Switchyard",
@@ -55,18 +113,78 @@ def build(settings: ServerSettings, seal: SealSettings, providers: ProviderSetti
         version="1",
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda app: lifetime(app, settings, seal, providers, places),
+        lifespan=lifespan,
     )
-    app.state = ServerState()
-    app.state.settings = settings
-    app.state.guard = guard
-    app.add_middleware(Doors)
-    app.add_middleware(Guard, settings=guard, places=places)
-    keys = KeyFile(load(KeySettings).api_keys_file)
-    app.add_middleware(Access, keys=keys, always=not is_loopback(settings.api_host))
     problems.add_to(app)
     app.include_router(llm_query.router, responses=problems.PLAIN)
-    for room in (prompts, chat, feedback, releases, webhook):
-        app.include_router(room.router, responses=problems.PROBLEMS)
+    for router in _ROUTERS:
+        app.include_router(router, responses=problems.PROBLEMS)
     app.include_router(documentation.router)
-    return app
+    return Edge(app, keys=keys, places=places, limits=limits, masker=masker, open_paths=OPEN_PATHS)
+
+
+@asynccontextmanager
+async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIterator[Server]:
+    """The parts of one worker, opened; they are closed when the block ends."""
+    _share_one_heap()
+    folder = ServingFolder(settings.server.serving_folder)
+    worker = Worker(folder, settings.seal.trusted_keys, settings.providers)
+    strict = StrictResolver(settings.registry, worker, folder) if settings.server.resolve == "strict" else None
+    sender = start(settings.telemetry, SERVICE, worker.name)
+    spool = Spool(folder.spool_file, settings.events.event_spool_mb * 1_000_000)
+    counts = SharedCounts(settings.server.serving_folder / "usage", worker.name)
+    counts.start()
+    spending = Spending(counts, settings.limits.limits, settings.limits.reserve_tokens, METERS)
+    reporter = _reporter(settings, masker, spool, spending, worker.name)
+    desk = FeedbackDesk(spool, masker, METERS)
+    await worker.start()
+    _spare_the_collector()
+    vitals = Vitals(worker, reporter, METERS, places)
+    beating = keep_beating(settings.server.api_worker_silence)
+    beside = [asyncio.create_task(each) for each in (vitals.run(), counts.share(), beating)]
+    yield Server(settings.server, settings.limits, worker, strict, spending, reporter, desk)
+    for task in beside:
+        task.cancel()
+    counts.exchange()
+    await worker.stop()
+    if strict is not None:
+        await strict.close()
+    reporter.close()
+    if sender is not None:
+        sender.close()
+
+
+def _reporter(settings: Settings, masker: Masker, spool: Spool, spending: Spending, worker: str) -> Reporter:
+    """Everything that is told of finished requests."""
+    telemetry = settings.telemetry
+    traces = traces_for(telemetry, settings.registry.mlflow_uri, SERVICE, worker)
+    log = QueryLog(settings.logs, masker, METERS)
+    notes = TraceNotes(log.safe if telemetry.trace_texts and traces.outboxes else None)
+    quality = Quality(telemetry.quality_share if METERS.listening else 0.0, METERS)
+    events = EventRecorder(settings.events, spool, masker)
+
+    def settle(finished: Finished) -> None:
+        reserved = finished.call.reservation
+        if reserved is not None:
+            spending.settle(reserved, finished.answer, finished.error)
+
+    subscribers = (settle, notes.record, log.record, RequestMetrics(METERS).record, quality.offer, events.record)
+    outboxes: list[Outbox[Any]] = [log.outbox, events.outbox]
+    if quality.outbox is not None:
+        outboxes.append(quality.outbox)
+    return Reporter(METERS, traces, subscribers, outboxes)
+
+
+def _share_one_heap() -> None:
+    """glibc gives each thread a heap of its own; a worker has many threads that each do little."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_M_ARENA_MAX, 1)
+
+
+def _spare_the_collector() -> None:
+    """Keeps the garbage collector from looking through everything that was loaded at the start: that takes ten
+    milliseconds, which requests would wait."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

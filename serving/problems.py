@@ -1,8 +1,8 @@
-"""Where errors become HTTP answers: RFC 9457 problem details for every route but `/llm-query/`, which has its own form.
+"""The one place that turns errors into HTTP responses.
 
-Below `/v1/` a problem also carries OpenAI's member `error`, which its clients read. A detail never carries a key, an
-upstream header or a prompt: our errors' messages are written for people and hold none, and what we did not foresee is
-named by its type alone.
+Three forms: RFC 9457 problem details; the same with OpenAI's member `error`, for its clients; and `/llm-query/`'s own.
+An error's message never holds a key, a prompt or a provider's header, so it may be shown. An unforeseen error is shown
+by its type alone; its message may hold anything.
 """
 
 from __future__ import annotations
@@ -10,52 +10,39 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http.client import responses
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mlflow_project.errors import (
-    Exhausted,
-    InvalidAnswer,
-    InvalidData,
-    NotFound,
-    ProviderError,
-    Refused,
-    Unavailable,
-    WorkspaceError,
-)
+from mlflow_project.errors import InvalidAnswer, InvalidData, ProviderError, Refused, WorkspaceError
 
 logger = logging.getLogger(__name__)
+
+Form = Literal["problem", "openai", "llm-query"]
+
+FORMS: Mapping[str, Form] = {"llm-query": "llm-query", "v1": "openai"}
+"""The form of errors by the first part of a path; all others are plain problem details."""
+
+
+class BadRequest(InvalidData):
+    """A request that asks for something that this route does not do: 400, not 422."""
+
+    http_status = 400
 
 
 class Unauthorized(Refused):
     """Nothing shows who asks: 401, not 403."""
 
+    http_status = 401
+
 
 class TooLarge(InvalidData):
-    """A text longer than this server takes: 413."""
+    """A text longer than this server takes."""
 
-
-class BadRequest(InvalidData):
-    """A request that asks for what this route does not do: 400, not 422."""
-
-
-_STATUS: tuple[tuple[type[WorkspaceError], int], ...] = (
-    (BadRequest, 400),
-    (Unauthorized, 401),
-    (TooLarge, 413),
-    (InvalidAnswer, 502),
-    (InvalidData, 422),
-    (NotFound, 404),
-    (Refused, 403),
-    (Exhausted, 429),
-    (Unavailable, 503),
-)
-_PROVIDER_STATUS = {"timeout": 504, "circuit_open": 503}
-_OPENAI_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error"}
+    http_status = 413
 
 
 _PROBLEM_SCHEMA = {
@@ -84,89 +71,84 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": why, "content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}}}
     for status, why in _DOCUMENTED.items()
 }
-"""What the documentation says of errors, for every route but `/llm-query/`."""
+"""The OpenAPI document's errors of every route but `/llm-query/`."""
 PLAIN: dict[int | str, dict[str, Any]] = {
     status: {"description": why, "content": {"application/json": {"schema": {"required": ["detail"]}}}}
     for status, why in {**_DOCUMENTED, 500: "The provider failed"}.items()
 }
-"""The same for `/llm-query/`."""
-
-
-def status_of(error: WorkspaceError) -> int:
-    """The HTTP status that an error of ours answers with."""
-    if isinstance(error, ProviderError):
-        return 429 if error.status == 429 else _PROVIDER_STATUS.get(error.kind, 502)
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-
-
-def refusal(
-    path: str, status: int, detail: Any, *, headers: Mapping[str, str] | None = None, **more: Any
-) -> JSONResponse:
-    """An error in the form of the route that was asked."""
-    if path.startswith("/llm-query"):
-        return JSONResponse({"detail": detail}, status, headers=headers)
-    title = responses.get(status, "Error")
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
-    if path.startswith("/v1/"):
-        body["error"] = openai_error(status, detail)
-    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
-
-
-def openai_error(status: int, detail: str) -> dict[str, Any]:
-    """What OpenAI's clients look for in an error."""
-    kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"message": detail, "type": kind, "param": None, "code": None}
-
-
-def retry_headers(error: WorkspaceError, status: int) -> dict[str, str]:
-    """`Retry-After`, in whole seconds, on every 429 and 503."""
-    if status not in {429, 503}:
-        return {}
-    seconds = getattr(error, "retry_after", None) or 1
-    return {"Retry-After": str(max(1, round(seconds)))}
-
-
-ANSWERED = (WorkspaceError, RequestValidationError, HTTPException)
-"""What a request may end with by right; all else is a defect of ours."""
+"""The OpenAPI document's errors of `/llm-query/`."""
 
 
 def add_to(app: FastAPI) -> None:
-    """Register the mapping."""
-    for kind in ANSWERED:
-        app.add_exception_handler(kind, response_to)
-    app.add_exception_handler(Exception, _defect)
+    """Register `respond` for every error that a route can end with."""
+    for kind in (WorkspaceError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, respond)
 
 
-async def response_to(request: Request, error: Exception) -> JSONResponse:
-    """The answer to one that is `ANSWERED`."""
+async def respond(request: Request, error: Exception) -> JSONResponse:
+    """The response to an error of a route. An unforeseen one is raised again by Starlette, and logged by uvicorn."""
+    answer = response(request.url.path, error)
+    if isinstance(error, WorkspaceError) and answer.status_code >= 500:
+        logger.warning("a request failed", extra={"status": answer.status_code, "error": type(error).__name__})
+    return answer
+
+
+def response(path: str, error: Exception) -> JSONResponse:
+    """The response to an error of a request for this path."""
+    form = FORMS.get(path[1:].partition("/")[0], "problem")
+    status, detail, headers = _described(error, form)
+    if form == "llm-query":
+        mistakes = _mistakes(error) if isinstance(error, RequestValidationError) else detail
+        return JSONResponse({"detail": mistakes}, status, headers)
+    body = {"type": "about:blank", "title": responses.get(status, "Error"), "status": status, "detail": detail}
     if isinstance(error, RequestValidationError):
-        return _invalid(request, error)
+        body["errors"] = _mistakes(error)
+    if form == "openai":
+        body["error"] = openai_error(status, detail)
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def openai_error(status: int, detail: str) -> dict[str, Any]:
+    """The member `error`, as OpenAI's clients read it."""
+    types = {401: "authentication_error", 403: "permission_error"}
+    kind = types.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"message": detail, "type": kind, "param": None, "code": None}
+
+
+def _described(error: Exception, form: Form) -> tuple[int, str, dict[str, str]]:
+    """Status, detail and headers."""
+    if isinstance(error, WorkspaceError):
+        status, detail = _of_llm_query(error) if form == "llm-query" else (error.http_status, str(error))
+        return status, detail, {**getattr(error, "headers", {}), **_retry_after(error, status)}
     if isinstance(error, HTTPException):
-        return refusal(request.url.path, error.status_code, str(error.detail), headers=error.headers)
-    assert isinstance(error, WorkspaceError), "there are three kinds"
-    return _ours(request, error)
-
-
-def _ours(request: Request, error: WorkspaceError) -> JSONResponse:
-    status = status_of(error)
-    if status >= 500:
-        logger.warning("a request failed", extra={"status": status, "error": type(error).__name__})
-    return refusal(request.url.path, status, str(error), headers=retry_headers(error, status))
-
-
-def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Where and what, without the input: that may be a prompt."""
-    mistakes = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
-    if request.url.path.startswith("/llm-query"):
-        return refusal(request.url.path, 422, mistakes)
-    told = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in mistakes)
-    status = 400 if request.url.path.startswith("/v1/") else 422
-    return refusal(request.url.path, status, f"The request breaks this route's form: {told}.", errors=mistakes)
-
-
-async def _defect(request: Request, error: Exception) -> JSONResponse:
-    """It is raised again behind this answer, and uvicorn logs it, once, with its trace."""
+        return error.status_code, str(error.detail), dict(error.headers or {})
+    if isinstance(error, RequestValidationError):
+        reasons = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in _mistakes(error))
+        return 400 if form == "openai" else 422, f"The request breaks this route's form: {reasons}.", {}
     name = type(error).__name__
-    if request.url.path.startswith("/llm-query"):
-        return refusal(request.url.path, 500, f"An unexpected error during LLM query: {name}")
-    return refusal(request.url.path, 500, f"An unexpected error ({name}). The server's log has the trace.")
+    if form == "llm-query":
+        return 500, f"An unexpected error during LLM query: {name}", {}
+    return 500, f"An unexpected error ({name}). The server's log has the trace.", {}
+
+
+def _of_llm_query(error: WorkspaceError) -> tuple[int, str]:
+    """Status and detail as `/llm-query/` has had them from the beginning."""
+    if isinstance(error, ProviderError):
+        if error.kind == "http_error" and error.status is not None:
+            return error.status, f"LLM API HTTP Error: {error.status} - {error}"
+        if error.kind == "invalid_json":
+            return 500, "Invalid JSON response from LLM API."
+        return 500, f"LLM API Request Error: {error}"
+    if isinstance(error, InvalidAnswer):
+        return 500, f"An unexpected error during LLM query: {error}"
+    return error.http_status, str(error)
+
+
+def _retry_after(error: WorkspaceError, status: int) -> dict[str, str]:
+    """`Retry-After` in whole seconds, on every 429 and 503."""
+    return {"Retry-After": str(max(1, round(error.retry_after or 1)))} if status in {429, 503} else {}
+
+
+def _mistakes(error: RequestValidationError) -> list[dict[str, Any]]:
+    """Where and what, without the input, which may be a prompt."""
+    return [{"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in error.errors()]

@@ -12,12 +12,20 @@ from mlflow_project.api_keys import KeyFile, by_id
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
 from mlflow_project.settings import GuardSettings, KeySettings, ServerSettings, load
-from serving.edge.access import is_loopback
+from serving.edge.keys import is_loopback
 from serving.edge.protocol import PatientHttp
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than callers keep a connection at rest (httpx 5 s, aiohttp 15 s, the usual load balancer 60 s): a server that
 closes first loses the request that is on its way to it."""
+
+SECURITY_HEADERS = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+]
+"""On every response, uvicorn's own refusals too."""
 
 
 def main() -> int:
@@ -45,6 +53,7 @@ def main() -> int:
         log_config=None,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         server_header=False,
+        headers=SECURITY_HEADERS,
         timeout_graceful_shutdown=settings.api_stop_seconds,
         timeout_worker_healthcheck=settings.api_worker_silence,
     )

@@ -1,7 +1,7 @@
-"""What each answer leaves behind for drift, feedback and reviews: noted on the request's path, written off it.
+"""The events that answers leave for drift, feedback and reviews: noted on the request's path, written by a thread.
 
-In: answers and failures, as the observer sees them. Out: rows of this host's spool. Texts are masked before they are
-written; where masking breaks, they are left out. What cannot be kept is dropped and counted, and no request waits.
+In: finished requests. Out: rows of this host's spool. Texts are masked before they are written; where masking breaks,
+they are left out. Events that cannot be kept are dropped and counted, and no request waits.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from fastapi import Request
-
 from mlflow_project.answering.question import question_slot
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.event import AnswerEvent
-from mlflow_project.domain.release import Release
 from mlflow_project.errors import InvalidAnswer, Unavailable
 from mlflow_project.rules.masking import Masker
 from mlflow_project.rules.scorers.context import ScoringContext
@@ -27,8 +24,8 @@ from mlflow_project.rules.scorers.grounding import groundedness
 from mlflow_project.rules.scorers.words import content_words
 from mlflow_project.settings import EventSettings
 from mlflow_project.snapshot.spool import Asked, Spool
-from mlflow_project.telemetry import tracing
 from mlflow_project.telemetry.outbox import Outbox
+from serving.call import Finished
 
 logger = logging.getLogger(__name__)
 
@@ -37,23 +34,14 @@ MOST_PENDING = 5_000
 
 
 class _Noted(NamedTuple):
-    """What the request's path leaves for the writer. `sampled`: it becomes an event."""
+    """A finished request, and whether it was chosen to become an event."""
 
-    at: float
-    request_id: str
-    key_id: str
-    release: Release
-    question: str
-    answer: Answer | None
-    error: str | None
-    schema_failed: bool
-    latency_ms: float
-    trace_id: int | None
-    sampled: bool
+    finished: Finished
+    is_sampled: bool
 
 
 class EventRecorder:
-    """One for each worker. `outbox` holds what waits to be written."""
+    """One for each worker."""
 
     def __init__(self, settings: EventSettings, spool: Spool, masker: Masker) -> None:
         self.outbox = Outbox("events", self._write, most=MOST_PENDING, batch=100, seconds=FLUSH_SECONDS)
@@ -63,40 +51,14 @@ class EventRecorder:
         self._second = 0
         self._sampled = 0
 
-    def answered(self, request: Request, release: Release, variables: Mapping[str, str], answer: Answer) -> None:
-        """A request that got its answer."""
-        slot = question_slot(variables)
-        question = variables[slot] if slot else "\n".join(variables.values())
-        self._note(request, release, question, answer, None)
-
-    def failed(self, request: Request, release: Release, error: BaseException) -> None:
-        """A request that got an error instead. What was asked is not kept."""
-        self._note(request, release, "", None, error)
+    def record(self, finished: Finished) -> None:
+        """Note a request. A caller's own mistake is no event."""
+        if not finished.is_callers_mistake:
+            self.outbox.put(_Noted(finished, self._is_sampled()))
 
     def close(self) -> None:
         """Write what is left, for two seconds at most."""
         self.outbox.close()
-
-    def _note(
-        self, request: Request, release: Release, question: str, answer: Answer | None, error: BaseException | None
-    ) -> None:
-        state = request.scope["state"]
-        caller, traced = state.get("caller"), tracing.current()
-        self.outbox.put(
-            _Noted(  # in the order of its fields: names for them cost as much as the rest
-                time.time(),
-                state["request_id"],
-                caller.id if caller is not None else "",
-                release,
-                question,
-                answer,
-                type(error).__name__ if error is not None else None,
-                isinstance(error, InvalidAnswer),
-                1000 * (time.perf_counter() - state["began"]),
-                traced.trace_id if traced is not None else None,
-                self._is_sampled(),
-            )
-        )
 
     def _is_sampled(self) -> bool:
         """A share of the requests, and of those the first so many of each second."""
@@ -109,39 +71,40 @@ class EventRecorder:
         return self._sampled <= self._settings.events_per_second
 
     def _write(self, noted: Sequence[_Noted]) -> bool:
-        events = {number: self._event(one) for number, one in enumerate(noted) if one.sampled}
-        asked = [_asked(one, events.get(number)) for number, one in enumerate(noted)]
+        events = [self._event(one.finished) if one.is_sampled else None for one in noted]
+        asked = [_asked(one.finished, event) for one, event in zip(noted, events, strict=True)]
         try:
-            self._spool.add(asked, list(events.values()))
+            self._spool.add(asked, [event for event in events if event is not None])
         except Unavailable as error:
             logger.warning("events cannot be kept", extra={"error": str(error)})
             return False
         return True
 
-    def _event(self, noted: _Noted) -> AnswerEvent:
-        release, answer = noted.release, noted.answer
+    def _event(self, finished: Finished) -> AnswerEvent:
+        release, answer = finished.release, finished.answer if finished.succeeded else None
+        question = _question(finished.variables) if answer is not None else ""  # of a failed request, none is kept
         text = answer.text if answer is not None else None
         return AnswerEvent(
             event_id=uuid.uuid4().hex,
-            at=_iso(noted.at),
-            request_id=noted.request_id,
-            key_id=noted.key_id or None,
+            at=_iso(finished.at),
+            request_id=finished.call.request_id,
+            key_id=_key_id(finished) or None,
             name=release.name,
             release=release.label,
             digest=release.digest,
-            question=self._safe(noted.question),
+            question=self._safe(question),
             answer=self._safe(text),
-            question_chars=len(noted.question),
+            question_chars=len(question),
             answer_chars=len(text) if text is not None else None,
             keywords=len(content_words(text)) if text is not None else None,
             refused=answer is not None and answer.refused,
-            schema_failed=noted.schema_failed,
-            error_type=noted.error,
+            schema_failed=isinstance(finished.error, InvalidAnswer),
+            error_type=finished.error_type,
             tokens=answer.usage.total_tokens if answer is not None else None,
             cost_usd=answer.cost_usd if answer is not None else None,
-            latency_ms=round(noted.latency_ms, 3),
-            groundedness=_grounded(noted.question, answer),
-            trace_id=_hex(noted.trace_id),
+            latency_ms=round(finished.milliseconds, 3),
+            groundedness=_grounded(question, answer),
+            trace_id=_trace_id(finished),
         )
 
     def _safe(self, text: str | None) -> str | None:
@@ -151,22 +114,31 @@ class EventRecorder:
         return masked.text if masked is not None else None
 
 
-def _asked(noted: _Noted, event: AnswerEvent | None) -> Asked:
-    release = noted.release
+def _asked(finished: Finished, event: AnswerEvent | None) -> Asked:
+    release = finished.release
     return Asked(
-        noted.request_id,
-        noted.key_id,
-        _iso(noted.at),
+        finished.call.request_id,
+        _key_id(finished),
+        _iso(finished.at),
         release.name,
         release.label,
         release.digest,
         event.event_id if event is not None else None,
-        _hex(noted.trace_id),
+        _trace_id(finished),
     )
 
 
-def _hex(trace_id: int | None) -> str | None:
-    return f"{trace_id:032x}" if trace_id is not None else None
+def _question(variables: Mapping[str, str]) -> str:
+    slot = question_slot(variables)
+    return variables[slot] if slot else "\n".join(variables.values())
+
+
+def _key_id(finished: Finished) -> str:
+    return finished.call.caller.id if finished.call.caller is not None else ""
+
+
+def _trace_id(finished: Finished) -> str:
+    return f"{finished.call.trace.trace_id:032x}"
 
 
 def _grounded(question: str, answer: Answer | None) -> float | None:

@@ -1,7 +1,7 @@
-"""Taking a judgement of an answer that this host gave: whose it may be, and what is kept of it.
+"""Keeps a caller's judgement of an answer that this host gave.
 
-In: what a caller says. Out: one event in the spool, on disk before the caller hears of it. The same judgement said
-again changes nothing; another one of the same answer by the same caller takes its place.
+In: a judgement. Out: one event in the spool, on disk before the caller is answered. The same judgement sent again
+changes nothing; a different one of the same answer, by the same caller, replaces it.
 """
 
 from __future__ import annotations

@@ -1,51 +1,27 @@
-"""The log event `LLM Query` of each request: noted on the request's path, masked and written off it, many at a time.
+"""The log event `LLM Query` of each finished request: noted on the request's path, masked and written by a thread.
 
-In: what the observer knows of a request, and its texts where they are logged. Out: lines of the log. Texts are masked
-once they are complete, and cut; where masking breaks, they are left out. What the log does not take in time is dropped
-and counted: no request waits for a disk.
+In: finished requests. Out: lines of the log. Texts are left out unless `SWITCHYARD_LOG_TEXTS` asks for them; then they
+are masked once they are complete, and cut. Where masking breaks, they are left out. Events that the log does not take
+in time are dropped and counted: no request waits for a disk.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from fastapi import Request
-
-from mlflow_project.domain.answer import Answer, Usage
-from mlflow_project.domain.release import Release
 from mlflow_project.logs import Event, say_all
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import LogSettings
 from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
-from mlflow_project.telemetry.tracing import Trace
+from serving.call import Finished
 
 FLUSH_SECONDS = 0.25
 MOST_WAITING, BATCH = 5_000, 48
 
-
-class _Noted(NamedTuple):
-    """`answer` None: there was an error instead. `texts` are the question and the answer, where they are logged."""
-
-    at: float
-    trace: Trace | None
-    request_id: str
-    route: str
-    release: Release
-    answer: Answered | None
-    error_type: str | None
-    texts: tuple[str, str | None] | None
-
-
-class Answered(NamedTuple):
-    """What is said of an answer besides its texts."""
-
-    latency_ms: float
-    refused: bool
-    usage: Usage
+Texts = tuple[str, str | None]
+"""Question and answer, not masked yet."""
 
 
 class QueryLog:
@@ -57,18 +33,14 @@ class QueryLog:
         self._masker = masker
         self._meters = meters
 
-    def answered(
-        self, trace: Trace | None, request: Request, release: Release, variables: Mapping[str, str], answer: Answer
-    ) -> None:
-        """A request that got its answer. Its texts are kept only until they are masked, and only where they are
-        logged."""
-        texts = (" ".join(variables.values()), answer.text) if self._settings.log_texts else None
-        said = Answered(answer.latency_ms, answer.refused, answer.usage)
-        self.outbox.put(_Noted(time.time(), trace, *_of(request), release, said, None, texts))
-
-    def failed(self, trace: Trace | None, request: Request, release: Release, error_type: str) -> None:
-        """A request that got an error instead."""
-        self.outbox.put(_Noted(time.time(), trace, *_of(request), release, None, error_type, None))
+    def record(self, finished: Finished) -> None:
+        """Note a request. Its texts wait for the thread only where they are logged."""
+        if not self._settings.log_queries:
+            return
+        texts: Texts | None = None
+        if self._settings.log_texts and finished.succeeded and finished.answer is not None:
+            texts = (" ".join(finished.variables.values()), finished.answer.text)
+        self.outbox.put((_event(finished), texts))
 
     def close(self) -> None:
         """Write what is left, for two seconds at most."""
@@ -83,26 +55,23 @@ class QueryLog:
             self._meters.record(catalogue.MASKED, count, kind=kind)
         return masked.text
 
-    def _write(self, noted: Sequence[_Noted]) -> bool:
-        return say_all([self._event(one) for one in noted])
+    def _write(self, noted: Sequence[tuple[Event, Texts | None]]) -> bool:
+        return say_all([event if texts is None else self._with_texts(event, texts) for event, texts in noted])
 
-    def _event(self, noted: _Noted) -> Event:
-        release, answer = noted.release, noted.answer
-        fields: dict[str, object] = {"request_id": noted.request_id, "route": noted.route}
-        fields |= {"release": release.label, "digest": release.digest, "success": answer is not None}
-        if answer is None:
-            fields["error_type"] = noted.error_type
-        else:
-            fields |= {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused}
-            fields |= {name: count for name, count in vars(answer.usage).items() if count is not None}
-        if noted.trace is not None:
-            fields["trace_id"] = f"{noted.trace.trace_id:032x}"
-            fields["span_id"] = f"{noted.trace.root.span_id:016x}"
-        if noted.texts is not None:
-            fields["input"], fields["output"] = map(self.safe, noted.texts)
-        return Event(noted.at, "info", __name__, "LLM Query", fields)
+    def _with_texts(self, event: Event, texts: Texts) -> Event:
+        question, answer = map(self.safe, texts)
+        return event._replace(fields={**event.fields, "input": question, "output": answer})
 
 
-def _of(request: Request) -> tuple[str, str]:
-    """Which request: its id and its route."""
-    return request.scope["state"]["request_id"], request.scope["route"].path
+def _event(finished: Finished) -> Event:
+    call, release, answer = finished.call, finished.release, finished.answer
+    fields: dict[str, object] = {"request_id": call.request_id, "route": finished.call.route}
+    fields |= {"release": release.label, "digest": release.digest, "success": finished.succeeded}
+    if not finished.succeeded or answer is None:
+        fields["error_type"] = finished.error_type
+    else:
+        fields |= {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused}
+        fields |= {name: count for name, count in vars(answer.usage).items() if count is not None}
+    fields["trace_id"] = f"{call.trace.trace_id:032x}"
+    fields["span_id"] = f"{call.trace.root.span_id:016x}"
+    return Event(finished.at, "info", __name__, "LLM Query", fields)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from limits import RateLimitItem
@@ -22,7 +23,7 @@ from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Manifest, Release
 from mlflow_project.errors import Exhausted, InvalidAnswer, WorkspaceError
 from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
-from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.series import Series
 from serving.live.counts import SharedCounts
 
@@ -52,42 +53,28 @@ class Caller(NamedTuple):
     windows: tuple[Window, ...]
 
 
+@dataclass(slots=True)
 class Reservation:
-    """What one request may use, settled at the end of the block; `answer` is what came of it, None while nothing did.
-    What is given back is given to the windows of `at`, when it was reserved: to the next ones it would be a credit.
+    """What one request may use, taken from its caller's windows at `at` (epoch seconds); `amounts` are by kind.
 
-    An error before the answer gives all back; an answer that was no good, or that nobody waited for, costs what was
-    reserved.
+    Refunds go to the windows of that moment: in later ones they would be a credit.
     """
 
-    def __init__(
-        self, spending: Spending, caller: Caller, characters: int, amounts: Mapping[str, int], at: float
-    ) -> None:
-        self.caller = caller
-        self.at = at
-        self.characters = characters
-        self.amounts = amounts
-        self.answer: Answer | None = None
-        self._spending = spending
-
-    def __enter__(self) -> Reservation:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, WorkspaceError) and not issubclass(kind, InvalidAnswer):
-            self._spending.settle(self, {})
-        if self.answer is not None:
-            self._spending.pay(self, self.answer)
+    caller: Caller
+    question_chars: int
+    amounts: Mapping[str, int]
+    at: float
 
 
 class Spending:
     """One for each worker. `default` are the limits of every caller whose key has none of its own."""
 
-    def __init__(self, counts: SharedCounts, default: Mapping[str, str], reserve_tokens: int) -> None:
+    def __init__(self, counts: SharedCounts, default: Mapping[str, str], reserve_tokens: int, meters: Meters) -> None:
         self._counts = counts
         self._limiter = SlidingWindowCounterRateLimiter(counts)
         self._default = dict(default)
         self._reserve_tokens = reserve_tokens
+        self._meters = meters
         self._callers: dict[str, Caller] = {}
         self._known_series: dict[str, tuple[Series, Series]] = {}
 
@@ -99,7 +86,7 @@ class Spending:
         """
         self._take(self._caller(key), _ONE_REQUEST, time.time())
 
-    def reserved(self, key: ApiKey | None, release: Release, characters: int) -> Reservation:
+    def reserve(self, key: ApiKey | None, release: Release, characters: int) -> Reservation:
         """Reserve what a request of so many characters may use.
 
         Raises:
@@ -109,24 +96,29 @@ class Spending:
         if caller.windows:
             amounts = self._expected(release.manifest, characters)
             self._take(caller, amounts, now)
-        return Reservation(self, caller, characters, amounts, now)
+        return Reservation(caller, characters, amounts, now)
 
-    def pay(self, kept: Reservation, answer: Answer) -> None:
-        """Count what an answer used."""
-        used = _used(answer, kept.characters)
-        self.settle(kept, used)
-        if METERS.listening:
-            tokens, usd = self._series(kept.caller.id)
-            METERS.record_all([(tokens, used["tokens"]), (usd, used["usd"] / MILLIONTHS)])
+    def settle(self, reserved: Reservation, answer: Answer | None, error: BaseException | None) -> None:
+        """Count what a finished request used in place of what it reserved.
 
-    def settle(self, kept: Reservation, used: Mapping[str, int]) -> None:
-        """Replace what was reserved by what was used."""
-        for window in kept.caller.windows:
-            if window.kind in kept.amounts:
-                reserved = min(kept.amounts[window.kind], window.amount)
-                more = used.get(window.kind, 0) - reserved
-                self._counts.add(window.key, window.expiry, more, time.time() if more > 0 else kept.at)
-        kept.amounts = _NOTHING
+        An answer costs what it used, even if it was refused afterwards. An error before any answer costs nothing. A
+        caller who left, and an answer that broke its schema, cost the reservation.
+        """
+        if answer is not None:
+            used = _used(answer, reserved.question_chars)
+            self._replace(reserved, used)
+            if self._meters.listening:
+                tokens, usd = self._series(reserved.caller.id)
+                self._meters.record_all([(tokens, used["tokens"]), (usd, used["usd"] / MILLIONTHS)])
+        elif isinstance(error, WorkspaceError) and not isinstance(error, InvalidAnswer):
+            self._replace(reserved, _NOTHING)
+
+    def _replace(self, reserved: Reservation, used: Mapping[str, int]) -> None:
+        for window in reserved.caller.windows:
+            if window.kind in reserved.amounts:
+                more = used.get(window.kind, 0) - min(reserved.amounts[window.kind], window.amount)
+                self._counts.add(window.key, window.expiry, more, time.time() if more > 0 else reserved.at)
+        reserved.amounts = _NOTHING
 
     def _expected(self, manifest: Manifest, characters: int) -> dict[str, int]:
         pinned: Mapping[str, Any] = manifest.provider.parameters if manifest.provider is not None else {}
@@ -163,13 +155,15 @@ class Spending:
     def _series(self, name: str) -> tuple[Series, Series]:
         """What a caller's tokens and dollars are added to, looked up once."""
         if name not in self._known_series:
-            tokens, usd = (METERS.series(BUDGET_USED, {"caller": name, "kind": kind}) for kind in ("tokens", "usd"))
+            tokens, usd = (
+                self._meters.series(BUDGET_USED, {"caller": name, "kind": kind}) for kind in ("tokens", "usd")
+            )
             self._known_series[name] = tokens, usd
         return self._known_series[name]
 
     def _exhausted(self, window: Window, caller: Caller) -> Exhausted:
         kind, item = window.kind, window.item
-        METERS.record(BUDGET_REFUSED, 1, caller=caller.id, kind=kind)
+        self._meters.record(BUDGET_REFUSED, 1, caller=caller.id, kind=kind)
         wait = max(1, math.ceil(self._limiter.get_window_stats(item, kind, caller.id).reset_time - time.time()))
         amount = f"{item.amount / MILLIONTHS:g}" if kind == "usd" else f"{item.amount}"
         span = f"{item.multiples} {item.GRANULARITY.name}"

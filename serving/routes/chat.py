@@ -13,31 +13,23 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi import APIRouter
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from mlflow_project import answering
 from mlflow_project.domain.answer import Answer, Usage
-from mlflow_project.domain.release import Message, version_number
+from mlflow_project.domain.release import Release, version_number
 from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import InvalidAnswer, InvalidData, WorkspaceError
 from mlflow_project.rules.json_schema import Schema
-from serving.json_route import JsonResponse, JsonRoute
-from serving.leaving import EventStream, unless_left
+from serving.call import Call, TheCall
 from serving.live.shelf import Live, Shelf
-from serving.problems import BadRequest, openai_error, status_of
-from serving.routes.answered import (
-    Alias,
-    check_output,
-    check_texts,
-    note_answer,
-    observer_of,
-    resolved,
-    worker_of,
-)
+from serving.problems import BadRequest, openai_error
+from serving.routes.ask import Alias, Piece, Question, ask, ask_in_pieces, check_texts
 from serving.routes.chat_request import ChatRequest, conversation, variables_for
+from serving.server import TheServer
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 _FILTERED = ("safety", "content_filter", "blocklist", "prohibited_content", "recitation", "spii", "image_safety")
 _FINISH = {
@@ -48,15 +40,12 @@ _FINISH = {
 }
 """Gemini's and OpenAI's reasons as OpenAI's; all others are `stop`."""
 
-Piece = str | ToolCallPiece | Answer
-"""What a stream yields: pieces of text and of tool calls, and the whole answer last."""
-
 
 @router.get("/models", summary="Every prompt that is live")
-async def models(request: Request) -> dict[str, Any]:
+async def models(server: TheServer) -> dict[str, Any]:
     """A name stands for its Production; `name@Alias` for another alias."""
     data = []
-    for (name, alias), live in sorted(worker_of(request).shelf.live.items()):
+    for (name, alias), live in sorted(server.worker.shelf.live.items()):
         created = int(datetime.fromisoformat(live.since).timestamp())
         model = {"object": "model", "created": created, "owned_by": "switchyard"}
         ids = [name, f"{name}@{alias}"] if alias == "Production" else [f"{name}@{alias}"]
@@ -65,20 +54,32 @@ async def models(request: Request) -> dict[str, Any]:
 
 
 @router.post("/chat/completions", summary="Chat with a prompt", response_model=None)
-async def chat(body: ChatRequest, request: Request, x_alias: Alias = "Production") -> Response:
+async def chat(body: ChatRequest, call: TheCall, server: TheServer, x_alias: Alias = "Production") -> Response:
     """Answers whole, or as server-sent events with `stream`."""
-    name, alias = _which(worker_of(request).shelf, body.model, x_alias)
-    check_texts(request, body.texts())
-    schema = body.callers_schema()
-    held = await resolved(request, name, alias)
-    with held as live:
-        chatting = _Chat(body, schema, request, live)
-        if not body.stream:
-            whole = chatting.whole(await unless_left(request, chatting.answer()))
-            return JsonResponse(orjson.dumps(whole))
-        pieces = chatting.pieces()
-        first = await unless_left(request, chatting.first(pieces))
-        return EventStream(request, chatting.events(first, pieces), held.handed_on())
+    check_texts(server, call, body.texts())
+    name, alias = _which(server.worker.shelf, body.model, x_alias)
+    chat = _Chat(body, body.callers_schema(), call)
+    if not body.stream:
+        answer, _ = await ask(server, call, name, alias, chat.question, chat.check)
+        return Response(orjson.dumps(chat.whole(answer)), media_type="application/json")
+    pieces = ask_in_pieces(server, call, name, alias, chat.question, chat.check)
+    first = await anext(pieces)  # until it is here, a failure has a status of its own
+    return EventStream(chat.events(first, pieces))
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, each sent as it comes. They are closed even if the caller leaves before the first."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The edge cancels this when the caller leaves, so nothing else needs to watch for that."""
+        async with aclosing(self._events):
+            await self.stream_response(send)
 
 
 def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:
@@ -95,43 +96,33 @@ def _which(shelf: Shelf, model: str, alias: str) -> tuple[str, str]:
 
 
 class _Chat:
-    """One conversation with the release that it began on."""
+    """One request for a chat completion, and its response in OpenAI's form."""
 
-    def __init__(self, body: ChatRequest, schema: Schema | None, request: Request, live: Live) -> None:
+    def __init__(self, body: ChatRequest, schema: Schema | None, call: Call) -> None:
         self._body = body
-        self._request = request
-        self._warm = live.held.warm
-        self._release = live.placed.release
-        self._question, self._history = conversation(body, live.placed.manifest.system_allowed or False)
-        self._variables = variables_for(self._warm.template.variables, self._question, body.metadata or {})
-        if body.asks_for_json and live.placed.manifest.response_schema is None:
-            raise BadRequest(f"{self._release.label} has no response schema, so `response_format` cannot be promised.")
         self._schema = schema
+        self._call = call
+        self._release: Release | None = None
 
-    async def answer(self) -> Answer:
-        history: tuple[Message, ...] = self._history
-        try:
-            answer = await answering.answer(self._warm, self._variables, history=history)
-            note_answer(self._request, answer)
-            self._check_schema(answer)
-        except BaseException as error:
-            observer_of(self._request).failed(self._request, self._release, error)
-            raise
-        observer_of(self._request).answered(self._request, self._release, self._variables, answer)
-        return answer
+    def question(self, live: Live) -> Question:
+        """The conversation as the release's template takes it."""
+        self._release, manifest = live.placed.release, live.placed.manifest
+        last, history = conversation(self._body, manifest.system_allowed or False)
+        if self._body.asks_for_json and manifest.response_schema is None:
+            raise BadRequest(f"{self._release.label} has no response schema, so `response_format` cannot be promised.")
+        variables = variables_for(live.held.warm.template.variables, last, self._body.metadata or {})
+        return Question(variables, history=history)
 
-    def pieces(self) -> AsyncGenerator[Piece]:
-        return answering.stream(self._warm, self._variables, history=self._history)
-
-    async def first(self, pieces: AsyncGenerator[Piece]) -> Piece:
-        """The first piece; until it is here, a failure has a status of its own."""
-        try:
-            return await anext(pieces)
-        except BaseException as error:
-            observer_of(self._request).failed(self._request, self._release, error)
-            raise
+    def check(self, answer: Answer) -> None:
+        """The release's own schema holds already; a caller's narrower one is checked too."""
+        if self._schema is not None and (mistakes := self._schema.mistakes(answer.object)):
+            raise InvalidAnswer(
+                f"{self._label} answered by its own response schema, which the schema of this request does not "
+                f"allow: {mistakes[0]}."
+            )
 
     def whole(self, answer: Answer) -> dict[str, Any]:
+        """The response without `stream`."""
         message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
         if answer.tool_calls:
             functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in answer.tool_calls]
@@ -140,39 +131,25 @@ class _Chat:
         citations = [vars(citation) for citation in answer.citations]
         return self._object("chat.completion", [choice], usage=_usage(answer.usage), citations=citations)
 
-    async def events(self, first: Piece, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[bytes]:
-        """The answer as server-sent events. An error on the way is an event too, and then nothing follows."""
+    async def events(self, piece: Piece, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[bytes]:
+        """The response with `stream`. An error on the way is an event too, and then nothing follows."""
         async with aclosing(pieces):
+            yield self._event({"role": "assistant", "content": ""})
             try:
-                yield self._event({"role": "assistant", "content": ""})
-                piece, said = first, 0
                 while not isinstance(piece, Answer):
-                    said += len(piece if isinstance(piece, str) else piece.arguments)
-                    check_output(self._request, said)
                     yield self._event({"content": piece} if isinstance(piece, str) else {"tool_calls": [_call(piece)]})
                     piece = await anext(pieces)
-                note_answer(self._request, piece)
-                self._check_schema(piece)
             except WorkspaceError as error:
-                observer_of(self._request).failed(self._request, self._release, error)
-                yield _sse({"error": openai_error(status_of(error), str(error))})
+                yield _sse({"error": openai_error(error.http_status, str(error))})
                 return
-            except BaseException as error:  # the caller left in mid-answer
-                observer_of(self._request).failed(self._request, self._release, error)
-                raise
-            observer_of(self._request).answered(self._request, self._release, self._variables, piece)
-            yield self._event({}, finish=_finish(piece))
-            if self._body.include_usage:
-                yield _sse(self._object("chat.completion.chunk", [], usage=_usage(piece.usage)))
-            yield b"data: [DONE]\n\n"
+        yield self._event({}, finish=_finish(piece))
+        if self._body.include_usage:
+            yield _sse(self._object("chat.completion.chunk", [], usage=_usage(piece.usage)))
+        yield b"data: [DONE]\n\n"
 
-    def _check_schema(self, answer: Answer) -> None:
-        """The release's own schema holds already; a caller's narrower one is checked too."""
-        if self._schema is not None and (mistakes := self._schema.mistakes(answer.object)):
-            raise InvalidAnswer(
-                f"{self._release.label} answered by its own response schema, which the schema of this request does not "
-                f"allow: {mistakes[0]}."
-            )
+    @property
+    def _label(self) -> str:
+        return self._release.label if self._release is not None else ""
 
     def _event(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -180,11 +157,11 @@ class _Chat:
 
     def _object(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         return {
-            "id": f"chatcmpl-{self._request.scope['state']['request_id']}",
+            "id": f"chatcmpl-{self._call.request_id}",
             "object": kind,
             "created": int(time.time()),
-            "model": self._release.label,
-            "system_fingerprint": self._release.digest,
+            "model": self._label,
+            "system_fingerprint": self._release.digest if self._release is not None else "",
             "choices": choices,
             **more,
         }

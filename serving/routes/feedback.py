@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from serving.after.feedback import FeedbackDesk
+from serving.call import TheCall
+from serving.server import TheServer
 
 router = APIRouter(tags=["Feedback"])
 
@@ -51,9 +52,8 @@ class Taken(BaseModel):
 
 
 @router.post("/feedback", summary="Judge an answer")
-async def feedback(body: Feedback, request: Request) -> Taken:
+async def feedback(body: Feedback, call: TheCall, server: TheServer) -> Taken:
     """May be sent with the key that asked, or an admin's. It is on disk when the answer comes."""
-    desk: FeedbackDesk = request.app.state.feedback
-    caller = request.scope["state"].get("caller")
-    asked, new = await desk.take(body.request_id, body.model_dump(exclude={"request_id"}), caller)
+    judgement = body.model_dump(exclude={"request_id"})
+    asked, new = await server.feedback.take(body.request_id, judgement, call.caller)
     return Taken(request_id=asked.request_id, release=asked.release, status="recorded" if new else "unchanged")

@@ -1,19 +1,21 @@
-"""`POST /llm-query/`: the plain door. Its body, answer and error details are pinned; nothing here is renamed."""
+"""`POST /llm-query/`: one question to the default prompt. Its body, answer and error details are pinned: nothing here
+is renamed."""
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Iterator
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlflow_project.errors import InvalidAnswer, InvalidData, NotFound, ProviderError
-from serving.json_route import JsonRoute
-from serving.routes.answered import Alias, answered
+from serving.call import TheCall
+from serving.live.shelf import Live
+from serving.routes.ask import Alias, Question, ask, check_texts
+from serving.routes.chat_request import variables_for
+from serving.server import TheServer
 
-logger = logging.getLogger(__name__)
-router = APIRouter(tags=["AI/LLM"], route_class=JsonRoute)
+router = APIRouter(tags=["AI/LLM"])
 
 NO_RESPONSE = "No response from LLM."
 
@@ -26,6 +28,15 @@ class LLMQuery(BaseModel):
     )
     text_input: str = Field(min_length=1)
     context: str | None = None
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Every text, after its name."""
+        yield "text_input", self.text_input
+        yield "context", self.context or ""
+
+    def question(self, live: Live) -> Question:
+        """The text as the variable that the release's template has for it."""
+        return Question(variables_for(live.held.warm.template.variables, self.text_input, {}), self.context)
 
 
 class LLMAnswer(BaseModel):
@@ -50,29 +61,14 @@ class LLMAnswer(BaseModel):
 
 
 @router.post("/llm-query/", summary="Ask the default prompt")
-async def llm_query(query: LLMQuery, request: Request, x_alias: Alias = "Production") -> LLMAnswer:
+async def llm_query(query: LLMQuery, call: TheCall, server: TheServer, x_alias: Alias = "Production") -> LLMAnswer:
     """The question goes to the release that the alias points at; the header `X-Release` names it."""
-    began = time.perf_counter()
-    name = request.app.state.settings.default_prompt
-    try:
-        answer, _ = await answered(request, name, x_alias, query.text_input, context=query.context)
-    except ProviderError as error:
-        raise _provider_failure(error) from error
-    except (InvalidData, NotFound):
-        raise
-    except InvalidAnswer as error:
-        raise HTTPException(500, f"An unexpected error during LLM query: {error}") from error
+    started = time.perf_counter()
+    check_texts(server, call, query.texts())
+    answer, _ = await ask(server, call, server.settings.default_prompt, x_alias, query.question)
     return LLMAnswer(
         original_input=query.text_input,
         generated_text=NO_RESPONSE if answer.text is None else answer.text,
         tokens_used=answer.usage.total_tokens,
-        processing_time_ms=round(1000 * (time.perf_counter() - began), 3),
+        processing_time_ms=round(1000 * (time.perf_counter() - started), 3),
     )
-
-
-def _provider_failure(error: ProviderError) -> HTTPException:
-    if error.kind == "http_error" and error.status is not None:
-        return HTTPException(error.status, f"LLM API HTTP Error: {error.status} - {error}")
-    if error.kind == "invalid_json":
-        return HTTPException(500, "Invalid JSON response from LLM API.")
-    return HTTPException(500, f"LLM API Request Error: {error}")

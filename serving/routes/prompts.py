@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.json_route import JsonRoute
-from serving.routes.answered import Alias, answered
+from serving.call import TheCall
+from serving.routes.ask import Alias, Question, ask, check_texts
+from serving.server import TheServer
 
-router = APIRouter(tags=["Prompts"], route_class=JsonRoute)
+router = APIRouter(tags=["Prompts"])
 
 Name = Annotated[str, Path(min_length=1, max_length=255, examples=["qa"])]
 
@@ -24,6 +26,11 @@ class Invocation(BaseModel):
     )
     variables: dict[str, str] = Field(max_length=64)
     context: str | None = None
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Every text, after its name."""
+        yield from self.variables.items()
+        yield "context", self.context or ""
 
 
 class CitedChunk(BaseModel):
@@ -51,9 +58,12 @@ class Invoked(BaseModel):
 
 
 @router.post("/prompts/{name}/invocations", summary="Ask any prompt")
-async def invoke(name: Name, body: Invocation, request: Request, x_alias: Alias = "Production") -> Invoked:
+async def invoke(
+    name: Name, body: Invocation, call: TheCall, server: TheServer, x_alias: Alias = "Production"
+) -> Invoked:
     """Answers with the release that the alias points at."""
-    answer, release = await answered(request, name, x_alias, body.variables, context=body.context)
+    check_texts(server, call, body.texts())
+    answer, release = await ask(server, call, name, x_alias, lambda _: Question(body.variables, body.context))
     return Invoked(
         text=answer.text,
         object=answer.object,
@@ -64,5 +74,5 @@ async def invoke(name: Name, body: Invocation, request: Request, x_alias: Alias 
         latency_ms=answer.latency_ms,
         release=release.label,
         digest=release.digest,
-        request_id=request.state.request_id,
+        request_id=call.request_id,
     )

@@ -7,17 +7,19 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from mlflow_project.errors import Unavailable
 from mlflow_project.snapshot.contact import Contact
 from serving.live.shelf import Live
-from serving.problems import refusal
-from serving.routes.answered import TheWorker
+from serving.problems import response
+from serving.server import TheServer
 
 router = APIRouter(tags=["Operations"])
 
 
 @router.get("/releases", summary="What is live, and what was refused")
-async def releases(worker: TheWorker) -> dict[str, Any]:
+async def releases(server: TheServer) -> dict[str, Any]:
     """The releases that this worker answers with, and those that it does not follow, with the reasons."""
+    worker = server.worker
     return {
         "worker": worker.name,
         "registry": _registry(worker.contact),
@@ -33,16 +35,12 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/health/ready", summary="Send it traffic", response_model=None)
-async def ready(worker: TheWorker) -> dict[str, str] | JSONResponse:
+async def ready(server: TheServer) -> dict[str, str] | JSONResponse:
     """Ready once the snapshot of this host was read."""
-    if worker.loaded:
+    if server.worker.loaded:
         return {"status": "ready"}
-    return refusal(
-        "/health/ready",
-        503,
-        "There is no snapshot on this host yet: is the follower running? `make status` tells.",
-        headers={"Retry-After": "1"},
-    )
+    no = Unavailable("There is no snapshot on this host yet: is the follower running? `make status` shows it.")
+    return response("/health/ready", no)
 
 
 def _registry(contact: Contact | None) -> dict[str, Any]:

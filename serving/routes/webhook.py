@@ -1,7 +1,7 @@
-"""`POST /webhooks/mlflow`: MLflow says that an alias moved. It only makes the follower look now instead of at its next
-interval; what the alias points at is read from the registry, never from the message.
+"""`POST /webhooks/mlflow`: MLflow reports that an alias moved. The follower then looks at once instead of at its next
+interval. It reads from the registry where the alias points, never from the message.
 
-Open only where `SWITCHYARD_WEBHOOK_SECRET` is set, and then only to who signs with it, as MLflow does:
+The route is open only where `SWITCHYARD_WEBHOOK_SECRET` is set, and only to messages signed with it, as MLflow does:
 `X-MLflow-Signature: v1,<base64 of HMAC-SHA256 over "delivery id.timestamp.body">`.
 """
 
@@ -15,9 +15,9 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from mlflow_project.errors import NotFound
-from mlflow_project.settings import ServerSettings
 from mlflow_project.snapshot.folder import ServingFolder
 from serving.problems import Unauthorized
+from serving.server import TheServer
 
 router = APIRouter(tags=["Operations"])
 
@@ -28,9 +28,9 @@ _MOST_DIGITS = 20
 
 
 @router.post(PATH, summary="MLflow says that something moved", status_code=204)
-async def mlflow_says(request: Request) -> Response:
+async def mlflow_says(request: Request, server: TheServer) -> Response:
     """Wakes the follower of this host."""
-    settings: ServerSettings = request.app.state.settings
+    settings = server.settings
     if settings.webhook_secret is None:
         raise NotFound("No webhook is taken here: SWITCHYARD_WEBHOOK_SECRET is not set.")
     if not _signed(request, await request.body(), settings.webhook_secret.get_secret_value()):

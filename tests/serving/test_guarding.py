@@ -78,6 +78,7 @@ def test_as_soon_as_a_key_exists_it_is_asked_for(host: Host, keys: KeyFile) -> N
     until(lambda: host.ask("guarded").status_code == 401, "a key is asked for")
     assert host.ask("guarded").headers["WWW-Authenticate"] == "Bearer"
     assert host.http.get("/health/ready").status_code == 200
+    assert [host.http.get(path).status_code for path in ("/releases", "/nowhere", "/health/readyx")] == [401] * 3
     bearer = {"Authorization": f"Bearer {token}"}
     assert host.ask("guarded", **bearer).status_code == 200
     assert host.ask("guarded", **{"Authorization": f"Bearer {token}x"}).status_code == 401
@@ -133,6 +134,40 @@ def test_a_body_too_large_is_413(host: Host) -> None:
 
 def test_a_head_too_large_is_turned_away(host: Host) -> None:
     assert host.http.get("/releases", headers={"X-Large": "x" * 70_000}).status_code == 431
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(b"nonsense\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nhost: me\r\nx: " + b"x" * 40_000, b"431")],
+)
+def test_what_uvicorn_or_its_protocol_refuses_has_the_security_headers_too(
+    host: Host, sent: bytes, status: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", host.port)) as caller:
+        caller.sendall(sent)
+        answer = caller.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    for header in (b"x-content-type-options: nosniff", b"x-frame-options: DENY", b"cache-control: no-store"):
+        assert header in answer
+
+
+def test_a_caller_who_leaves_the_queue_leaves_its_place_to_others(host: Host, provider_server: Simulated) -> None:
+    async def crowd() -> list[int]:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{host.port}", timeout=20) as http:
+
+            async def call(seconds: float = 20) -> int:
+                return (await http.post("/llm-query/", json={"text_input": "x"}, timeout=seconds)).status_code
+
+            answered = [asyncio.create_task(call()) for _ in range(4)]
+            await asyncio.sleep(0.2)
+            left = await asyncio.gather(*(call(0.2) for _ in range(4)), return_exceptions=True)
+            assert all(isinstance(one, httpx.ReadTimeout) for one in left)
+            await asyncio.sleep(0.1)
+            waiting = [asyncio.create_task(call()) for _ in range(4)]
+            return list(await asyncio.gather(*answered, *waiting))
+
+    provider_server.will(always=Behaviour(latency_ms=900))
+    assert asyncio.run(crowd()) == [200] * 8
 
 
 def test_a_slow_body_is_408_and_holds_no_place(host: Host) -> None:

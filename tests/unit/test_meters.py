@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 
-from mlflow_project.domain.answer import Usage
+from mlflow_project.domain.answer import Answer, Usage
+from mlflow_project.domain.release import Manifest, ProviderChoice, Release
+from mlflow_project.errors import ProviderError
 from mlflow_project.telemetry import catalogue, tracing
-from mlflow_project.telemetry.calls import CallMeters, LlmCall
 from mlflow_project.telemetry.meters import MOST_VALUES, Meters
+from mlflow_project.telemetry.tracing import Trace
+from serving.after.metrics import RequestMetrics
+from serving.call import Call, Finished
 
 
 def points(meters: Meters) -> dict[str, list[Any]]:
@@ -19,9 +23,16 @@ def meters() -> Meters:
     return Meters()
 
 
+def finished(answer: Answer | None = None, error: Exception | None = None, trace: Trace | None = None) -> Finished:
+    """A request to `qa/7`, of the model `m` at gemini, that took 12.5 ms."""
+    release = Release(7, "sha256:7", Manifest("prompt", "qa", provider=ProviderChoice("gemini", "m", {})))
+    call = Call("r", trace or Trace("POST", None, listening=False), "/llm-query/")
+    return Finished(call, release, {}, answer, error, 0.0, 12.5)
+
+
 def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
     usage = Usage(input_tokens=10, output_tokens=5)
-    CallMeters(meters).record(LlmCall("m", "/llm-query/", 12.5, usage, 0.25, "a b a"))
+    RequestMetrics(meters).record(finished(Answer("a b a", usage=usage, cost_usd=0.25)))
     found = points(meters)
     assert found["llm.request.duration"][0].sum == 12.5
     assert found["llm.input.tokens_total"][0].value == 10
@@ -35,7 +46,7 @@ def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
 
 
 def test_a_failed_call_records_its_duration_and_its_kind_of_error(meters: Meters) -> None:
-    CallMeters(meters).record(LlmCall("m", "/llm-query/", 7.0, error_type="timeout"))
+    RequestMetrics(meters).record(finished(error=ProviderError("It did not answer in time.", kind="timeout")))
     found = points(meters)
     errors = {point.labels["error_type"]: point.value for point in found["llm.api.errors_total"]}
     assert errors == {"http_error": 0, "timeout": 1, "other": 0}
@@ -48,7 +59,7 @@ def test_a_streamed_call_records_its_first_token_its_providers_time_and_its_rele
         ask.first()
     trace.end()
     tracing.leave()
-    CallMeters(meters).record(LlmCall("m", "/v1", 9.0, provider="gemini", release="qa/7", refused=True), trace)
+    RequestMetrics(meters).record(finished(Answer("I do not know.", refused=True), trace=trace))
     found = points(meters)
     for name in ("gen_ai.client.operation.duration", "gen_ai.server.time_to_first_token", "switchyard.answer.duration"):
         assert sum(found[name][0].counts) == 1

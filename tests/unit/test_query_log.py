@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fastapi import Request
 
 from mlflow_project.domain.answer import Answer, Context
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import LogSettings
 from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
+from mlflow_project.telemetry.tracing import Trace
 from serving.after.query_log import QueryLog
+from serving.call import Call, Finished
 from tests.serving.snapshots import Snapshots
 
 
@@ -23,12 +24,11 @@ def test_texts_wait_to_be_written_only_where_they_are_logged(
     kept: list[object] = []
     monkeypatch.setattr(Outbox, "put", lambda self, item: kept.append(item))
     release = Snapshots(tmp_path).seal("qa")
-    route = type("Route", (), {"path": "/v1/chat/completions"})()
-    request = Request({"type": "http", "state": {"request_id": "r"}, "route": route})
     answer = Answer("an answer", contexts=(Context("c", "d", "", "a chunk", 0, 7, 1.0),))
+    call = Call("r", Trace("POST", None, listening=False))
     log = QueryLog(LogSettings(log_texts=logged), Masker(), Meters())
     try:
-        log.answered(None, request, release, {"question": "a question"}, answer)
+        log.record(Finished.of(call, release, {"question": "a question"}, answer, None))
     finally:
         log.close()
     held = str(kept[0])

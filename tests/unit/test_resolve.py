@@ -10,7 +10,7 @@ import pytest
 from mlflow_project.domain.release import Manifest
 from mlflow_project.errors import NotFound, Unavailable
 from mlflow_project.snapshot.content import Placed
-from serving.edge.guard import Places, TurnedAway
+from serving.edge.places import Places
 from serving.live.shelf import Held, Live, Shelf
 
 
@@ -83,7 +83,7 @@ async def _crowd(places: Places, callers: int) -> tuple[int, int]:
     async def call() -> bool:
         try:
             await places.take()
-        except TurnedAway:
+        except Unavailable:
             return False
         await asyncio.sleep(0.01)
         places.leave()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Manifest, Prices, ProviderChoice, Release
 from mlflow_project.errors import Exhausted, InvalidData, ProviderError
+from mlflow_project.telemetry.meters import Meters
 from serving.live.counts import SharedCounts
-from serving.live.spending import Spending
+from serving.live.spending import Reservation, Spending
 
 YEAR = "year"
 """Tests count in windows so long that none of them turns while a test runs."""
@@ -21,7 +25,7 @@ YEAR = "year"
 def spending(folder: Path, worker: str = "one", reserve: int = 100, **limits: str) -> Spending:
     counts = SharedCounts(folder, worker)
     counts.start()
-    made = Spending(counts, limits, reserve)
+    made = Spending(counts, limits, reserve, Meters())
     made.counts = counts  # type: ignore[attr-defined]
     return made
 
@@ -54,6 +58,26 @@ def let_in(worker: Spending, caller: ApiKey | None = None, tries: int = 20) -> i
         except Exhausted:
             pass
     return count
+
+
+@dataclass
+class Kept:
+    """What a test says came of a request."""
+
+    reservation: Reservation
+    answer: Answer | None = None
+
+
+@contextmanager
+def reserved(worker: Spending, of: Release, characters: int = 0) -> Iterator[Kept]:
+    """A request that ends with the block, as the server settles it."""
+    kept = Kept(worker.reserve(None, of, characters))
+    try:
+        yield kept
+    except BaseException as error:
+        worker.settle(kept.reservation, kept.answer, error)
+        raise
+    worker.settle(kept.reservation, kept.answer, None)
 
 
 def test_exactly_as_many_requests_are_let_in_as_the_limit_says(tmp_path: Path) -> None:
@@ -102,24 +126,24 @@ def test_a_damaged_file_of_another_worker_counts_nothing(tmp_path: Path) -> None
 
 def test_tokens_are_reserved_and_settled_with_what_was_used(tmp_path: Path) -> None:
     worker = spending(tmp_path, tokens=f"250/{YEAR}")
-    with worker.reserved(None, release(), 0) as first, worker.reserved(None, release(), 0) as second:
-        with pytest.raises(Exhausted, match="tokens"), worker.reserved(None, release(), 0):
+    with reserved(worker, release()) as first, reserved(worker, release()) as second:
+        with pytest.raises(Exhausted, match="tokens"), reserved(worker, release()):
             pass
         first.answer, second.answer = answer(10), answer(20)
-    with worker.reserved(None, release(max_tokens=220), 0) as third:
+    with reserved(worker, release(max_tokens=220)) as third:
         third.answer = answer(300)  # beyond its reservation: let through, and counted
-    with pytest.raises(Exhausted), worker.reserved(None, release(max_tokens=1), 0):
+    with pytest.raises(Exhausted), reserved(worker, release(max_tokens=1)):
         pass
 
 
 def test_an_error_costs_nothing_and_a_caller_who_leaves_pays_what_was_reserved(tmp_path: Path) -> None:
     worker = spending(tmp_path, tokens=f"150/{YEAR}")
     for _ in range(5):
-        with pytest.raises(ProviderError), worker.reserved(None, release(), 0):
+        with pytest.raises(ProviderError), reserved(worker, release()):
             raise ProviderError("down", kind="transport")
-    with pytest.raises(KeyboardInterrupt), worker.reserved(None, release(), 0):
+    with pytest.raises(KeyboardInterrupt), reserved(worker, release()):
         raise KeyboardInterrupt
-    with pytest.raises(Exhausted), worker.reserved(None, release(), 0):
+    with pytest.raises(Exhausted), reserved(worker, release()):
         pass
 
 
@@ -130,29 +154,29 @@ def test_what_is_given_back_after_a_window_turned_is_no_credit_for_the_next(
     monkeypatch.setattr("time.time", lambda: now)
     worker = spending(tmp_path, tokens="100/minute")
     now += 59
-    with worker.reserved(None, release(), 0) as kept:
+    with reserved(worker, release()) as kept:
         now += 60
         kept.answer = answer(10)
     for _ in range(10):
-        with worker.reserved(None, release(max_tokens=10), 0) as kept:
+        with reserved(worker, release(max_tokens=10)) as kept:
             kept.answer = answer(10)
-    with pytest.raises(Exhausted), worker.reserved(None, release(max_tokens=10), 0):
+    with pytest.raises(Exhausted), reserved(worker, release(max_tokens=10)):
         pass
 
 
 def test_dollars_are_counted_by_the_releases_prices(tmp_path: Path) -> None:
     worker = spending(tmp_path, usd=f"0.001/{YEAR}")
-    with worker.reserved(None, release(), 0) as kept:
+    with reserved(worker, release()) as kept:
         kept.answer = answer(700, usd=0.0009)
-    with pytest.raises(Exhausted, match=r"0\.001 usd"), worker.reserved(None, release(), 0):
+    with pytest.raises(Exhausted, match=r"0\.001 usd"), reserved(worker, release()):
         pass
 
 
 def test_an_answer_without_counts_is_counted_by_its_length(tmp_path: Path) -> None:
     worker = spending(tmp_path, tokens=f"1000/{YEAR}")
-    with worker.reserved(None, release(), 400) as kept:
+    with reserved(worker, release(), 400) as kept:
         kept.answer = answer(None, text="x" * 3200)
-    with pytest.raises(Exhausted), worker.reserved(None, release(max_tokens=101), 0):
+    with pytest.raises(Exhausted), reserved(worker, release(max_tokens=101)):
         pass
 
 

@@ -1,0 +1,119 @@
+"""One request: a `Call` while it is answered, a `Finished` once a release has answered it or failed to.
+
+The edge makes the call and fills in what it learns; routes add the release; everything after the answer reads
+`Finished` and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from mlflow_project.api_keys import ApiKey
+from mlflow_project.domain.answer import Answer
+from mlflow_project.domain.release import Release
+from mlflow_project.errors import InvalidData, ProviderError
+from mlflow_project.snapshot.content import Placed
+from mlflow_project.telemetry.tracing import Trace
+from serving.live.spending import Reservation
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Call:
+    """What the server knows of a request while it is answered.
+
+    `started` is in seconds of `time.perf_counter`; `status` is 0 until the response begins; `complete` is true once its
+    last byte was handed to uvicorn. `caller` is None where no API key is asked for.
+    """
+
+    request_id: str
+    trace: Trace
+    route: str = "none"
+    started: float = field(default_factory=time.perf_counter)
+    caller: ApiKey | None = None
+    body_bytes: int = 0
+    queued_seconds: float = 0.0
+    release_headers: Headers = field(default_factory=list)
+    reservation: Reservation | None = None
+    caller_left: bool = False
+    status: int = 0
+    complete: bool = False
+
+    def name_release(self, placed: Placed, stale_seconds: float | None) -> None:
+        """From here on the response and the trace name this release. `stale_seconds` is how long ago the registry
+        confirmed it; None when it just did."""
+        label = placed.release.label
+        self.trace.release = label
+        self.trace.root.attributes["switchyard.alias"] = placed.alias
+        self.trace.root.attributes["switchyard.digest"] = placed.digest
+        self.release_headers = [(b"x-release", label.encode()), (b"x-release-digest", placed.digest.encode())]
+        if stale_seconds is not None:
+            self.release_headers.append((b"x-release-stale", f"{stale_seconds:.1f}".encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A request that a release answered, or failed to answer. With `error`, `answer` is what the provider sent before
+    something refused it, if anything. `at` is in seconds since the epoch, `milliseconds` since the request arrived."""
+
+    call: Call
+    release: Release
+    variables: Mapping[str, str]
+    answer: Answer | None
+    error: BaseException | None
+    at: float
+    milliseconds: float
+
+    @classmethod
+    def of(
+        cls,
+        call: Call,
+        release: Release,
+        variables: Mapping[str, str],
+        answer: Answer | None,
+        error: BaseException | None,
+    ) -> Finished:
+        """A request that ends now."""
+        return cls(call, release, variables, answer, error, time.time(), 1000 * (time.perf_counter() - call.started))
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the caller got the answer."""
+        return self.error is None
+
+    @property
+    def is_callers_mistake(self) -> bool:
+        """Whether the request itself was wrong: then the release did not fail."""
+        return isinstance(self.error, InvalidData)
+
+    @property
+    def error_type(self) -> str | None:
+        """The error's class; `CallerLeft` where the caller closed the connection."""
+        if self.error is None:
+            return None
+        return "CallerLeft" if self.call.caller_left else type(self.error).__name__
+
+    @property
+    def provider_error(self) -> str | None:
+        """For the metrics' label: `http_error`, `timeout`, or `other`."""
+        if self.error is None:
+            return None
+        kind = self.error.kind if isinstance(self.error, ProviderError) else "other"
+        return kind if kind in {"http_error", "timeout"} else "other"
+
+
+async def _call(request: Request) -> Call:
+    """A coroutine, because FastAPI runs plain functions in a thread."""
+    call: Call = request.state.call
+    call.route = request.scope["route"].path
+    return call
+
+
+TheCall = Annotated[Call, Depends(_call)]
+"""For a route's parameter."""

@@ -1,0 +1,162 @@
+"""The one middleware: every request passes it before FastAPI sees it, and gets its headers on the way out.
+
+In order: request id and trace, size of the head, API key, request limit, body, place. Whatever is refused here has met
+no route. A caller who closes the connection ends the work on its request, and so the provider's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Container
+from contextlib import asynccontextmanager
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mlflow_project.errors import WorkspaceError
+from mlflow_project.rules.masking import Masker
+from mlflow_project.settings import GuardSettings
+from mlflow_project.telemetry import tracing
+from serving.call import Call
+from serving.edge.body import read_body
+from serving.edge.keys import Keys
+from serving.edge.places import Places
+from serving.edge.protocol import MAX_HEADER_BYTES
+from serving.problems import response
+from serving.server import Server
+
+CALLER_LEFT = 499
+"""The status that metrics count for a request whose caller left before the response began."""
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
+
+
+class HeadTooLarge(WorkspaceError):
+    """The request's header lines are longer than this server takes."""
+
+    http_status = 431
+
+
+class Edge:
+    """Pure ASGI. Requests for `open_paths` need no API key; only those with a body take a place."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        places: Places,
+        limits: GuardSettings,
+        masker: Masker,
+        open_paths: Container[str],
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._places = places
+        self._limits = limits
+        self._masker = masker
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        server: Server = scope["state"]["server"]
+        call = scope["state"]["call"] = self._begin(scope, server)
+        send = _with_headers(send, call)
+        try:
+            _check_head(scope)
+            call.caller = self._keys.caller(scope, is_open=scope["path"] in self._open_paths)
+            if scope["method"] not in _WITH_BODY:
+                await self._app(scope, receive, send)
+                return
+            server.spending.admit(call.caller)
+            body = await read_body(scope, receive, self._limits.max_body_bytes, self._limits.body_seconds)
+            call.body_bytes = len(body)
+            async with _until_caller_leaves(call, body, receive) as receive, self._place(call):
+                await self._app(scope, receive, send)
+        except WorkspaceError as error:  # raised above: what a route raises is answered by FastAPI
+            server.reporter.turned_away(error.http_status)
+            await response(scope["path"], error)(scope, receive, send)
+        finally:  # the trace stays current, because what uvicorn logs of an unforeseen error belongs to it
+            server.reporter.ended(scope, call)
+
+    def _begin(self, scope: Scope, server: Server) -> Call:
+        headers = dict(scope["headers"])
+        context = [headers.get(name, b"").decode("latin-1") for name in (b"traceparent", b"tracestate")]
+        trace = tracing.begin(scope["method"], *context, listening=server.reporter.listening)
+        own = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = own if self._is_recordable(own) else f"{trace.trace_id:032x}"
+        trace.root.attributes["switchyard.request_id"] = request_id
+        return Call(request_id, trace)
+
+    def _is_recordable(self, request_id: str) -> bool:
+        """Whether a caller's id may stand in logs as it is: it holds nothing that the masker would replace. A UUID may
+        hold any digits by chance."""
+        if _ID.fullmatch(request_id) is None:
+            return False
+        return _UUID.fullmatch(request_id) is not None or not self._masker.mask(request_id).found
+
+    @asynccontextmanager
+    async def _place(self, call: Call) -> AsyncIterator[None]:
+        await self._places.take()
+        call.queued_seconds = time.perf_counter() - call.started
+        try:
+            yield
+        finally:
+            self._places.leave()
+
+
+def _check_head(scope: Scope) -> None:
+    """A large head that came in one piece was complete before the protocol counted it."""
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        raise HeadTooLarge(f"The head is larger than the {MAX_HEADER_BYTES} bytes allowed here.")
+
+
+def _with_headers(send: Send, call: Call) -> Send:
+    """Sends a response with the request's id and its release, and notes how far it is."""
+
+    async def send_noted(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            call.status = message["status"]
+            own = (b"x-request-id", call.request_id.encode())
+            message["headers"] = [*message["headers"], own, *call.release_headers]
+        elif not message.get("more_body"):
+            call.complete = True
+        await send(message)
+
+    return send_noted
+
+
+@asynccontextmanager
+async def _until_caller_leaves(call: Call, body: bytes, receive: Receive) -> AsyncIterator[Receive]:
+    """Cancels the block when the caller closes the connection. Gives the block its own `receive`, with the body."""
+    task = asyncio.current_task()
+    assert task is not None, "uvicorn answers each request in a task"
+    watch = asyncio.create_task(_watch(receive, call, task))
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.wait([watch])
+        return {"type": "http.disconnect"}
+
+    try:
+        yield receive_again
+    except asyncio.CancelledError:
+        if not call.caller_left or task.uncancel() > 0:
+            raise
+        call.status = call.status or CALLER_LEFT
+    finally:
+        watch.cancel()
+
+
+async def _watch(receive: Receive, call: Call, task: asyncio.Task[object]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not call.complete:  # uvicorn says "disconnect" after a whole response, too
+        call.caller_left = True
+        task.cancel()

@@ -1,0 +1,157 @@
+"""Asks the release that an alias points at: the one call that every answering route makes.
+
+In: a prompt's name, an alias, and a question. Out: the answer, whole or in pieces. The release stays loaded until the
+answer is out, and every answer or failure is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Header
+
+from mlflow_project import answering
+from mlflow_project.answering import CallOptions
+from mlflow_project.domain.answer import Answer
+from mlflow_project.domain.release import Message, Release
+from mlflow_project.domain.tools import ToolCallPiece
+from mlflow_project.errors import InvalidAnswer, Refused
+from mlflow_project.telemetry.tracing import span
+from serving.call import Call, Finished
+from serving.live.shelf import Live
+from serving.problems import TooLarge
+from serving.server import Server
+
+Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which alias answers.", examples=["Staging"])]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The variables of a template, a text that the caller brings along, earlier turns of a conversation, and what else
+    a caller may choose."""
+
+    variables: Mapping[str, str]
+    context: str | None = None
+    history: Sequence[Message] = ()
+    options: CallOptions = field(default_factory=CallOptions)
+
+
+Piece = str | ToolCallPiece | Answer
+"""Part of an answer in pieces: text, a tool call, and the whole answer last."""
+Prepare = Callable[[Live], Question]
+"""Makes the question for a release, whose template names the variables."""
+Check = Callable[[Answer], None]
+"""Raises InvalidAnswer for an answer that the route cannot give."""
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A question under way. `answer` is set as soon as the provider gave one, even if it is refused afterwards."""
+
+    live: Live
+    variables: Mapping[str, str] = field(default_factory=dict)
+    answer: Answer | None = None
+
+
+async def ask(
+    server: Server, call: Call, name: str, alias: str, prepare: Prepare, check: Check | None = None
+) -> tuple[Answer, Release]:
+    """The whole answer, and the release that gave it.
+
+    Raises:
+        Refused: the caller may not choose the alias. NotFound: no such release is live. Exhausted: a budget is used up.
+        InvalidData: the variables do not fit the template.
+        ProviderError: the provider failed. InvalidAnswer: its answer is too long, or breaks a schema.
+    """
+    async with _asking(server, call, name, alias) as asking:
+        question = prepare(asking.live)
+        asking.variables = question.variables
+        answer = asking.answer = await answering.answer(
+            asking.live.held.warm,
+            question.variables,
+            context=question.context,
+            history=question.history,
+            options=question.options,
+        )
+        _check_length(server, answer.output_chars)
+        if check is not None:
+            check(answer)
+        return answer, asking.live.placed.release
+
+
+async def ask_in_pieces(
+    server: Server, call: Call, name: str, alias: str, prepare: Prepare, check: Check | None = None
+) -> AsyncGenerator[Piece]:
+    """Pieces of text as they come, and the whole answer last. Raises as `ask`. Close it early, and the provider is told
+    to stop."""
+    async with _asking(server, call, name, alias) as asking:
+        question = prepare(asking.live)
+        asking.variables = question.variables
+        pieces = answering.stream(
+            asking.live.held.warm,
+            question.variables,
+            context=question.context,
+            history=question.history,
+            options=question.options,
+        )
+        characters = 0
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    asking.answer = piece
+                    if check is not None:
+                        check(piece)
+                else:
+                    characters += len(piece if isinstance(piece, str) else piece.arguments)
+                    _check_length(server, characters)
+                    yield piece
+    assert asking.answer is not None, "a stream that did not break off ends with its answer"
+    yield asking.answer
+
+
+def check_texts(server: Server, call: Call, texts: Iterable[tuple[str, str]]) -> None:
+    """Refuses texts that are too long; each comes after its name.
+
+    Raises:
+        TooLarge: one is longer than `SWITCHYARD_MAX_TEXT_CHARS`.
+    """
+    limit = server.limits.max_text_chars
+    if call.body_bytes <= limit:  # so no text in it can be longer
+        return
+    for name, text in texts:
+        if len(text) > limit:
+            raise TooLarge(f"`{name}` holds {len(text)} characters; at most {limit} are taken here.")
+
+
+@asynccontextmanager
+async def _asking(server: Server, call: Call, name: str, alias: str) -> AsyncIterator[_Asking]:
+    """Resolves the alias, keeps its release loaded until the block ends, and reports once how that went."""
+    if alias != "Production" and call.caller is not None and not call.caller.may("choose-alias"):
+        raise Refused(f"This API key may not choose the alias {alias!r}: it lacks the role `choose-alias`.")
+    worker = server.worker
+    with span("resolve"):
+        if server.strict is not None:
+            confirmed = await server.strict.settle(name, alias)
+        else:
+            confirmed = worker.contact is not None and worker.contact.fresh
+        using = worker.shelf.using(name, alias)
+    with using as live:
+        release = live.placed.release
+        call.name_release(live.placed, None if confirmed else worker.stale_seconds())
+        call.reservation = server.spending.reserve(call.caller, release, call.body_bytes)
+        asking = _Asking(live)
+        try:
+            yield asking
+        except BaseException as error:
+            server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, error))
+            raise
+        server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, None))
+
+
+def _check_length(server: Server, characters: int) -> None:
+    limit = server.limits.max_output_chars
+    if characters > limit:
+        raise InvalidAnswer(f"The provider's answer is longer than the {limit} characters that are handed on here.")
