@@ -40,7 +40,7 @@ async def answer(
         InvalidAnswer: it answered, but not with what the response schema asks for.
     """
     began = time.perf_counter()
-    request = provider_request(warm, variables, context, history, options)
+    request = await provider_request(warm, variables, context, history, options)
     completion, value = await _completed(warm, request)
     return _answer(warm, request, completion, value, began)
 
@@ -59,7 +59,7 @@ async def stream(
     is valid. Raises as `answer` does.
     """
     began = time.perf_counter()
-    request = provider_request(warm, variables, context, history, options)
+    request = await provider_request(warm, variables, context, history, options)
     if warm.schema is not None:
         completion, value = await _completed(warm, request)
         if completion.text:

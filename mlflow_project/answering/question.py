@@ -36,7 +36,7 @@ class CallOptions:
     tools: ToolChoice = field(default_factory=ToolChoice)
 
 
-def provider_request(
+async def provider_request(
     warm: WarmRelease,
     variables: Mapping[str, str],
     context: str | None,
@@ -55,7 +55,7 @@ def provider_request(
     _check_text([*variables.values(), context or "", *(turn.content for turn in turns)])
     slot = question_slot(variables)
     question = variables[slot] if slot else "\n".join(variables.values())
-    found = _retrieved(warm, question)
+    found = await _retrieved(warm, question)
     values = dict(variables)
     if context is not None and slot:
         values[slot] = f"Context: {context}\n\nQuery: {question}"
@@ -87,12 +87,11 @@ def question_slot(variables: Mapping[str, str]) -> str | None:
     return next(iter(variables))
 
 
-def _retrieved(warm: WarmRelease, question: str) -> list[Context]:
-    retrieval = warm.release.manifest.retrieval
-    if warm.index is None or retrieval is None:
+async def _retrieved(warm: WarmRelease, question: str) -> list[Context]:
+    if warm.searcher is None:
         return []
     with span("retrieve") as step:
-        found = warm.index.search(question, retrieval)
+        found = await warm.searcher.search(question)
         step.note(chunks=len(found))
     return found
 
@@ -101,7 +100,7 @@ def _rendered(
     warm: WarmRelease, values: dict[str, str], found: Sequence[Context], history: Sequence[Message]
 ) -> tuple[Message, ...]:
     """A template without a slot for the chunks gets them before its last message's text."""
-    if warm.index is None:
+    if warm.searcher is None:
         return warm.template.render(values, history)
     if CONTEXT in warm.template.variables:
         return warm.template.render({**values, CONTEXT: chunks_block(found)}, history)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_project.adapters.providers import Fallback, Provider, provider_for
-from mlflow_project.adapters.retrieval.index import Index, open_index
+from mlflow_project.adapters.retrieval.index import open_index
+from mlflow_project.answering.searcher import Searcher
 from mlflow_project.domain.release import Manifest, ProviderChoice, Release
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.json_schema import Schema
@@ -23,13 +24,13 @@ class WarmRelease:
     release: Release
     template: Template
     provider: Provider
-    index: Index | None
+    searcher: Searcher | None
     schema: Schema | None
 
     async def aclose(self) -> None:
         """Let go of the index and the provider."""
-        if self.index is not None:
-            self.index.close()
+        if self.searcher is not None:
+            self.searcher.close()
         await self.provider.aclose()
 
 
@@ -48,7 +49,7 @@ def warm(release: Release, *, index_folder: Path | None, scratch: Path, provider
         template=compile_template(manifest.template),
         schema=_schema(release.label, manifest.response_schema),
         provider=_provider(manifest, manifest.provider, providers),
-        index=_index(release, index_folder, scratch),
+        searcher=_searcher(release, index_folder, scratch),
     )
 
 
@@ -66,11 +67,9 @@ def _provider(manifest: Manifest, first: ProviderChoice, settings: ProviderSetti
     return chain[0] if len(chain) == 1 else Fallback(chain)
 
 
-def _index(release: Release, folder: Path | None, scratch: Path) -> Index | None:
+def _searcher(release: Release, folder: Path | None, scratch: Path) -> Searcher | None:
     if release.manifest.retrieval is None:
         return None
     if folder is None:
         raise InvalidData(f"{release.label} retrieves chunks, but no index folder was given for its knowledge base.")
-    index = open_index(folder, scratch)
-    index.search("the first search loads what later ones need", release.manifest.retrieval)
-    return index
+    return Searcher(open_index(folder, scratch), release.manifest.retrieval)
