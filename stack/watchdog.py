@@ -1,7 +1,11 @@
-"""Ends a follower, or a worker of the server, that runs and says nothing, so that it is started again.
+"""Ends a follower, or a worker of the server, that runs and does nothing, so that it is started again.
 
-supervisord sees a process that died, not one that was stopped or hangs; the age of what the process writes after each
-look shows that. An event listener of supervisord: it is asked every five seconds, and reports into supervisord's log.
+supervisord sees a process that died, not one that was stopped or hangs. The age of what the process writes after each
+look shows that. A follower that has just started gets more time for its first look, because a busy machine may need a
+minute to load the program. Each follower that this watchdog ends doubles the patience with the next ones, until one of
+them writes.
+
+An event listener of supervisord: supervisord asks it every five seconds, and it reports into supervisord's log.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +26,52 @@ from mlflow_project.settings import ServerSettings, load
 from stack.worker_watch import silent_workers
 
 SILENT_SECONDS = 15.0
+"""A follower that has looked once writes several times a second."""
+FIRST_LOOK_SECONDS = 90.0
+MOST_PATIENCE = 16
 _RUNNING = 20
 """supervisord's number for RUNNING."""
 
 
+@dataclass
+class Watchdog:
+    """Decides when a follower counts as silent. `patience` multiplies both time limits."""
+
+    contact: Path
+    patience: int = 1
+
+    def is_silent(self, follower: Mapping[str, Any], now: float) -> bool:
+        """Whether the follower had time to write and has not written. Times are seconds since the epoch.
+
+        A follower that never had an answer from the registry writes no file, and is left alone.
+        """
+        if follower["state"] != _RUNNING or not self.contact.exists():
+            return False
+        written = self.contact.stat().st_mtime
+        if written < follower["start"]:
+            return bool(now - follower["start"] > self.patience * FIRST_LOOK_SECONDS)
+        if now - written <= SILENT_SECONDS:
+            self.patience = 1
+        return now - written > self.patience * SILENT_SECONDS
+
+    def ended(self) -> None:
+        """Note that a follower was ended: the next ones get twice the time."""
+        self.patience = min(MOST_PATIENCE, 2 * self.patience)
+
+
 def main() -> None:
     """Answer supervisord's ticks until it ends."""
-    contact = _contact_file()
+    watchdog = Watchdog(_contact_file())
     server = load(ServerSettings)
     supervisor = childutils.getRPCInterface(os.environ).supervisor
     while True:
         childutils.listener.wait(sys.stdin, sys.stdout)
         follower = supervisor.getProcessInfo("follower")
-        if is_silent(follower, contact, time.time()):
-            _end("follower", follower["pid"], SILENT_SECONDS)
+        if watchdog.is_silent(follower, time.time()):
+            _end("follower", follower["pid"], watchdog.patience * SILENT_SECONDS)
+            watchdog.ended()
         running = supervisor.getProcessInfo("server")["pid"]
-        for worker in silent_workers(contact.parent / "workers", running, server.api_worker_silence):
+        for worker in silent_workers(watchdog.contact.parent / "workers", running, server.api_worker_silence):
             _end("worker", worker, server.api_worker_silence)
         childutils.listener.ok(sys.stdout)
 
@@ -45,14 +81,6 @@ def _end(part: str, pid: int, seconds: float) -> None:
     sys.stderr.flush()
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def is_silent(follower: dict[str, Any], contact: Path, now: float) -> bool:
-    """Whether it has run for long enough to write, and has not written. A follower that never had an answer from the
-    registry has nothing to write yet."""
-    if follower["state"] != _RUNNING or now - follower["start"] < SILENT_SECONDS or not contact.exists():
-        return False
-    return now - contact.stat().st_mtime > SILENT_SECONDS
 
 
 def _contact_file() -> Path:

@@ -24,6 +24,8 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import NotFound, Refused, Unavailable
 
 LEASE_SCHEMA = "switchyard.lease/v1"
+LONGEST_SECONDS = 600.0
+"""No lease of ours is valid for longer. A record that claims more holds nothing: somebody else wrote it."""
 
 
 class Lease:
@@ -69,10 +71,10 @@ class Lease:
             self.number = 1
             self._store.put_new(self._bucket, self._key, self._record())
             data, self._etag = self._store.get_with_etag(self._bucket, self._key)
-            if json.loads(data)["nonce"] != self._nonce:
+            if _read(data)["nonce"] != self._nonce:
                 raise self._taken() from None
         else:
-            held = json.loads(data)
+            held = _read(data)
             if held["expires"] > time.time():
                 if not _was_killed_here(held):
                     raise self._taken(held)
@@ -131,11 +133,34 @@ class Lease:
         return json.dumps(record).encode()
 
     def _taken(self, held: dict[str, Any] | None = None) -> Refused:
-        held = held or json.loads(self._store.get(self._bucket, self._key))
+        held = held or _read(self._store.get(self._bucket, self._key))
         return Refused(
             f"{held['what']} is being written by {held['holder']} since {held['since']}; one writer a table. Wait for "
             f"it, or, if it died, {max(0.0, held['expires'] - time.time()):.0f} s for its lease to run out."
         )
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    """The lease in a record. A record with a field that no holder writes is a lease that has run out."""
+    none: dict[str, Any] = {
+        "what": "It",
+        "holder": "somebody",
+        "since": "now",
+        "nonce": "",
+        "number": 0,
+        "expires": 0.0,
+    }
+    try:
+        held = json.loads(data)
+    except (ValueError, RecursionError):
+        return none
+    texts = ("what", "holder", "since", "nonce")
+    if not isinstance(held, dict) or not all(isinstance(held.get(key), str) for key in texts):
+        return none
+    number, expires = held.get("number"), held.get("expires")
+    if not isinstance(number, int) or not 0 <= number < 2**53 or not isinstance(expires, int | float):
+        return none
+    return held if 0 <= expires - time.time() <= LONGEST_SECONDS else {**held, "expires": 0.0}
 
 
 def _was_killed_here(held: dict[str, Any]) -> bool:
@@ -146,3 +171,5 @@ def _was_killed_here(held: dict[str, Any]) -> bool:
         return bool(abs(psutil.Process(held["process"]).create_time() - held["started"]) > 1)
     except psutil.NoSuchProcess:
         return True
+    except (KeyError, TypeError, ValueError):
+        return False

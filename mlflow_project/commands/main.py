@@ -24,6 +24,7 @@ MODULES = {
     "feedback": ("review", "cases"),
     "record": ("history", "at", "verify", "ledger"),
     "serving": ("follow", "ask", "keys"),
+    "hosts": ("hosts",),
     "doctor": ("doctor",),
 }
 """Each module of `mlflow_project.commands`, and the commands that its `add_to(app)` adds, in the order of the help."""

@@ -40,6 +40,9 @@ STRICT_LOOKS = 4
 """Where each request asks for its own name, and wakes the follower when it has moved, names are due at every fourth
 look: more would stand in the requests' way (a quarter of what they wait, measured with three names)."""
 
+READ_AGAIN_SECONDS = 5.0
+"""How often the snapshot on disk is compared byte by byte with what was written."""
+
 
 class _Judged(NamedTuple):
     known: NameState
@@ -70,6 +73,8 @@ class Watcher:
     _contact: Contact | None = None
     _said: str = ""
     _hurry_until: float = 0.0
+    _read_again_at: float = 0.0
+    _written: bool = False
 
     def __post_init__(self) -> None:
         self._contents = Contents(self.registry)
@@ -85,10 +90,12 @@ class Watcher:
         self._contact = read_contact(self.folder.contact_file)
         try:
             self.current = load_verified(self.folder, self.fetcher.trusted)
+            if self.current == self.folder.read_snapshot():
+                self.folder.vouch()
         except NotFound:
             return
-        except InvalidData as error:
-            logger.error("no snapshot on disk can be read", extra={"error": str(error)})
+        except (InvalidData, OSError) as error:
+            logger.error("no whole snapshot is on disk", extra={"error": str(error)})
 
     def look(self, *, hurry: bool = False) -> None:
         """Ask, decide, write. Never raises for what it read: refuses, reports, and keeps what is live.
@@ -107,6 +114,8 @@ class Watcher:
             # Whatever shape an answer had: nothing moves, and the next look is a new one.
             logger.warning("the registry cannot be asked", extra={"error": repr(error)})
             self._note_contact(False)
+            if self.current != Snapshot():
+                self._write(self.current)
 
     @property
     def hurried(self) -> bool:
@@ -231,15 +240,22 @@ class Watcher:
         return tuple(found)
 
     def _write(self, snapshot: Snapshot) -> None:
-        if snapshot == self.current and self.folder.snapshot_file.exists():
+        """Replace the snapshot file if it does not hold exactly this, whoever changed it."""
+        every_byte = time.monotonic() >= self._read_again_at
+        if every_byte:
+            self._read_again_at = time.monotonic() + READ_AGAIN_SECONDS
+        intact = self.folder.holds(every_byte=every_byte)
+        if snapshot == self.current and intact:
             return
+        if not intact and self._written:
+            logger.error("snapshot.json was changed by somebody else; it is written again")
         for refused in snapshot.refused:
             if refused not in self.current.refused:
                 label = f"{refused.name}/{refused.version}"
                 logger.error("a release is refused", extra={"release": label, "reason": refused.reason})
         try:
             self.folder.write_snapshot(snapshot)
-            self.current = snapshot
+            self.current, self._written = snapshot, True
         except OSError as error:
             logger.error("the snapshot cannot be written", extra={"error": str(error)})
 

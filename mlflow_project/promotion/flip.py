@@ -9,6 +9,7 @@ moved is undone.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,11 +20,14 @@ from mlflow_project.errors import PromotionConflict, Refused, Unavailable, Works
 from mlflow_project.ledger import Draft, NameState, Standing, State
 from mlflow_project.ledger.observe import PREVIOUS
 from mlflow_project.ledger.state import PRODUCTION, STALLED
+from mlflow_project.promotion.hosts import presences, read_hosts
 from mlflow_project.promotion.intent import answer, is_dead, is_open, is_under_way, writer_evidence
 from mlflow_project.promotion.parts import Parts
-from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers, presences
+from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers
 from mlflow_project.telemetry.catalogue import FLIP_DURATION
 from mlflow_project.telemetry.meters import METERS
+
+logger = logging.getLogger(__name__)
 
 _READY = ("warm", "serving")
 _URGENT_SECONDS = 2.0
@@ -202,7 +206,11 @@ def _warm(parts: Parts, move: Move) -> None:
     """
     patience = parts.receipt_timeout if move.how == "flip" else min(parts.receipt_timeout, _URGENT_SECONDS)
     wanted = Wanted(move.name, move.alias, move.version, move.digest)
-    workers = live_workers(presences(parts.store))
+    hosts = read_hosts(parts.store)
+    for host in hosts:
+        if host.odd:
+            logger.warning("no flip waits for this host", extra={"host": host.name, "reason": host.odd})
+    workers = live_workers([host.presence for host in hosts if host.lives and host.presence is not None])
     warm = await_receipts(parts.store, wanted, workers, _READY, patience, time.monotonic())
     if warm.missing and not warm.milliseconds and move.how == "flip":
         raise Refused(

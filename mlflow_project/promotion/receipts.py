@@ -6,18 +6,17 @@ alias is set: a worker that dies while we wait is reported and not awaited.
 
 from __future__ import annotations
 
-import json
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.receipt import Presence
-from mlflow_project.errors import NotFound
+from mlflow_project.promotion.hosts import presences
 
 _LOOK_SECONDS = 0.015
-_HOSTS = "hosts/"
 
 
 @dataclass(frozen=True)
@@ -57,31 +56,29 @@ class Receipts:
         }
 
 
-def presences(store: ObjectStore) -> list[Presence]:
-    """Every host that has not expired, by this machine's clock."""
-    found = []
-    for item in store.list(store.settings.coordination_bucket, _HOSTS):
-        presence = _presence(store, item.key)
-        if presence is not None and presence.expires > time.time():
-            found.append(presence)
-    return found
-
-
 def live_workers(hosts: Collection[Presence]) -> tuple[str, ...]:
     """All workers of these hosts."""
-    return tuple(sorted(worker for host in hosts for worker in host.workers))
+    return tuple(sorted({worker for host in hosts for worker in host.workers}))
 
 
 def workers_with(hosts: Collection[Presence], wanted: Wanted, states: Collection[str]) -> set[str]:
-    """The workers that say they have the release, in one of these states."""
+    """The workers that have the release in one of these states, by every host that lists them.
+
+    A receipt counts only in the record of a host that lists its worker. A worker that two hosts list needs both: so no
+    host can speak for the worker of another.
+    """
+    listed = Counter(worker for host in hosts for worker in set(host.workers))
+    having = Counter(worker for host in hosts for worker in _workers_of(host, wanted, states))
+    return {worker for worker, count in having.items() if count == listed[worker]}
+
+
+def _workers_of(host: Presence, wanted: Wanted, states: Collection[str]) -> set[str]:
+    release = (wanted.name, wanted.alias, wanted.version, wanted.digest)
     return {
         receipt.worker
-        for host in hosts
         for receipt in host.receipts
-        if receipt.state in states
-        and (receipt.name, receipt.alias, receipt.version, receipt.digest)
-        == (wanted.name, wanted.alias, wanted.version, wanted.digest)
-    }
+        if receipt.state in states and (receipt.name, receipt.alias, receipt.version, receipt.digest) == release
+    } & set(host.workers)
 
 
 def await_receipts(
@@ -100,13 +97,3 @@ def await_receipts(
         if not missing or time.monotonic() - began > timeout:
             return Receipts(workers, seen, missing, died)
         time.sleep(_LOOK_SECONDS)
-
-
-def _presence(store: ObjectStore, key: str) -> Presence | None:
-    """One host's record; None when it is gone, or is none."""
-    try:
-        found = Presence.from_dict(json.loads(store.get(store.settings.coordination_bucket, key)))
-    except (NotFound, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    said = isinstance(found.expires, int | float) and all(isinstance(worker, str) for worker in found.workers)
-    return found if said else None

@@ -7,7 +7,7 @@ digests and seals is `verify`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -59,8 +59,18 @@ class Placed:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Placed:
-        """Read what `to_dict` wrote."""
-        return cls(**{**data, "manifest": Manifest.from_dict(data["manifest"])})
+        """Read what `to_dict` wrote.
+
+        Raises:
+            InvalidData, TypeError, KeyError: a field is missing, unknown or of the wrong type.
+        """
+        placed = cls(**{**data, "manifest": Manifest.from_dict(data["manifest"])})
+        texts = (placed.alias, placed.digest, placed.recorded, placed.since, placed.manifest.name)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(placed.version, int):
+            raise TypeError("alias, digest and times are texts, and a version is a whole number")
+        if not isinstance(placed.envelope, Mapping):
+            raise TypeError("an envelope is an object")
+        return placed
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,16 @@ class Snapshot:
     live: tuple[Placed, ...] = ()
     warm: tuple[Placed, ...] = ()
     refused: tuple[RefusedRelease, ...] = field(default=())
+
+    def with_lost(self, before: Snapshot) -> Snapshot:
+        """This snapshot, and what an earlier one served under names and aliases that this one no longer mentions.
+
+        The follower never takes an alias out of a snapshot: a release stays live until another verified release takes
+        its place. So an alias that is missing was lost from the file, and the earlier release goes on.
+        """
+        named = {placed.key for placed in self.live}
+        lost = tuple(placed for placed in before.live if placed.key not in named)
+        return replace(self, live=(*self.live, *lost)) if lost else self
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

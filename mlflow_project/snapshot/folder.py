@@ -1,8 +1,24 @@
-"""The serving folder: the files that follower and workers exchange, and nothing about what they mean.
+"""The serving folder: where the files lie that follower and workers exchange, and how they are read and replaced.
 
-`snapshot.json` and the one before it, `contact.json` (when the registry last answered), `workers/<worker>.json` (a
-worker's heartbeat and receipts), `wake` (touched by who wants the follower to look now), `indexes/<hex>/`.
-Every file is replaced by rename, so a reader sees a whole old file or a whole new one. `events.sqlite` is `spool`'s.
+Every file is replaced by rename, so a reader sees a whole old file or a whole new one. Who reads which file, and who
+checks it when:
+
+- `snapshot.json`: written by the follower, read by workers and by a new follower. A reader checks digest and seal of
+  a release before it serves the release. At every look the follower compares time stamp and size with what it wrote,
+  every five seconds all bytes, and writes the file again if they differ.
+- `snapshot.previous.json`, `snapshot.older.json`: the two snapshots before it, for readers that find it damaged. They
+  are checked in the same way.
+- `contact.json`: when the registry last answered. Only its form is checked: it decides `X-Release-Stale`, nothing else.
+- `workers/<worker>.json`: a worker's heartbeat and receipts, read by the follower, which checks their form.
+- `wake`: written to by whoever wants the follower to look now.
+- `indexes/<hex>/`: search indexes. A worker that warms a release copies the files, checks the digest of each copy and
+  never reads `indexes/` again. The follower looks at time stamps and sizes once a second, checks every digest when it
+  starts and hourly, and fetches a changed index again.
+- `scratch/<worker>/`: those copies. They lose their names as soon as they are open.
+- `usage/*.json`, `events.sqlite`: counts for limits, and events to upload. Their form is checked.
+
+Template, provider, schema and prices are part of the manifest in `snapshot.json`. A worker keeps the manifest that it
+has checked in memory and never reads it again.
 """
 
 from __future__ import annotations
@@ -11,6 +27,7 @@ import contextlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +44,15 @@ class ServingFolder:
         self.path = path
         self.snapshot_file = path / "snapshot.json"
         self.previous_file = path / "snapshot.previous.json"
+        self.older_file = path / "snapshot.older.json"
         self.contact_file = path / "contact.json"
         self.workers = path / "workers"
         self.indexes = path / "indexes"
         self.scratch = path / "scratch"
         self.wake_file = path / "wake"
         self.spool_file = path / "events.sqlite"
+        self._written = b""
+        self._stamp: tuple[int, ...] = ()
 
     def prepare(self) -> None:
         """Make the folders."""
@@ -44,13 +64,34 @@ class ServingFolder:
         return self.indexes / digest.removeprefix("sha256:")
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
-        """Put a new snapshot in place; the one it replaces stays readable as the previous one."""
-        if self.snapshot_file.exists():
+        """Put a new snapshot in place, and keep the two before it.
+
+        What stands in the file now is kept only if this object wrote it or `vouch` was called for it: a file that
+        somebody else changed never becomes a last known good.
+        """
+        if self.holds(every_byte=True):
             spare = self.path / f"snapshot.previous.{os.getpid()}.tmp"
             spare.unlink(missing_ok=True)
             os.link(self.snapshot_file, spare)
+            if self.previous_file.exists():
+                os.replace(self.previous_file, self.older_file)
             os.replace(spare, self.previous_file)
-        replace_file(self.snapshot_file, snapshot.to_dict(), durable=True)
+        data = orjson.dumps(snapshot.to_dict())
+        _replace(self.snapshot_file, data, durable=True)
+        self._written, self._stamp = data, _stamp_and_size(self.snapshot_file)
+
+    def vouch(self) -> None:
+        """Take what stands in `snapshot.json` now as if this object had written it: its caller has verified it."""
+        self._written, self._stamp = self.snapshot_file.read_bytes(), _stamp_and_size(self.snapshot_file)
+
+    def holds(self, *, every_byte: bool = False) -> bool:
+        """Whether `snapshot.json` is still what this object wrote: by time stamp and size, or byte by byte."""
+        if self._stamp != _stamp_and_size(self.snapshot_file):
+            return False
+        try:
+            return not every_byte or self.snapshot_file.read_bytes() == self._written
+        except OSError:
+            return False
 
     def read_snapshot(self) -> Snapshot:
         """The snapshot.
@@ -61,9 +102,11 @@ class ServingFolder:
         """
         return Snapshot.from_dict(read_file(self.snapshot_file))
 
-    def read_previous(self) -> Snapshot:
-        """The snapshot before this one; raises as `read_snapshot` does."""
-        return Snapshot.from_dict(read_file(self.previous_file))
+    def read_earlier(self) -> Iterator[Snapshot]:
+        """The snapshots before this one that can be read, the newest first."""
+        for path in (self.previous_file, self.older_file):
+            with contextlib.suppress(InvalidData, NotFound):
+                yield Snapshot.from_dict(read_file(path))
 
     def wake_follower(self) -> None:
         """Ask the follower to look now instead of at its next interval."""
@@ -71,16 +114,21 @@ class ServingFolder:
             self.wake_file.touch()
 
 
-def replace_file(path: Path, data: Any, *, durable: bool = False) -> None:
-    """Replace a JSON file by rename. `durable`: survives a power cut.
+def replace_file(path: Path, data: Any) -> None:
+    """Replace a JSON file by rename.
 
     Raises:
         OSError: the disk is full or read-only; the old file is untouched.
     """
+    _replace(path, orjson.dumps(data))
+
+
+def _replace(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replace a file by rename. `durable`: survives a power cut."""
     spare = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with spare.open("wb") as file:
-            file.write(orjson.dumps(data))
+            file.write(data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -113,3 +161,11 @@ def stamp(path: Path) -> tuple[int, int]:
         return found.st_ino, found.st_mtime_ns
     except OSError:
         return 0, 0
+
+
+def _stamp_and_size(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+    except OSError:
+        return ()

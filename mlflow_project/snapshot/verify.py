@@ -1,7 +1,7 @@
 """A snapshot is believed only after its digests and seals were checked again, by whoever loads it.
 
-In: the serving folder and the folder of trusted keys. Out: a snapshot in which every live release holds; where the file
-or one of its releases does not, what the previous snapshot had in that place.
+In: the serving folder and the folder of trusted keys. Out: a snapshot in which every live release holds. Where the file
+or one of its releases does not hold, the release from the snapshots before it takes that place.
 """
 
 from __future__ import annotations
@@ -50,29 +50,37 @@ def _check(placed: Placed, trusted: Path) -> None:
 
 
 def load_verified(folder: ServingFolder, trusted: Path) -> Snapshot:
-    """The snapshot on disk; what does not hold is replaced by its last known good, or left out and refused.
+    """The snapshot on disk, with every release in it verified.
+
+    A release that does not hold is refused, and the release that the earlier snapshots had under its alias serves in
+    its place. The same goes for an alias that is missing from the snapshot.
 
     Raises:
-        NotFound: no snapshot was written yet. InvalidData: it is damaged, and so is the one before it.
+        NotFound: no snapshot was written yet. InvalidData: it is damaged, and so are those before it.
     """
+    earlier = [_holding(snapshot, trusted)[0] for snapshot in folder.read_earlier()]
     try:
-        snapshot = folder.read_snapshot()
+        snapshot, refused = _holding(folder.read_snapshot(), trusted)
     except (InvalidData, NotFound) as error:
-        snapshot = folder.read_previous()
-        logger.error("the snapshot is damaged; the previous one serves", extra={"error": str(error)})
+        if not earlier:
+            raise
+        logger.error("the snapshot is damaged; the one before it serves", extra={"error": str(error)})
+        snapshot, refused = earlier.pop(0), []
+    for each in earlier:
+        snapshot = snapshot.with_lost(each)
+    return replace(snapshot, refused=(*snapshot.refused, *refused))
+
+
+def _holding(snapshot: Snapshot, trusted: Path) -> tuple[Snapshot, list[RefusedRelease]]:
+    """A snapshot without the live releases that do not hold, and these as refusals."""
     broken = {placed: why for placed in snapshot.live if (why := _why_broken(placed, trusted)) is not None}
-    if not broken:
-        return snapshot
-    before = _previous_live(folder, trusted)
-    live = [placed for placed in snapshot.live if placed not in broken]
-    live += [before[placed.key] for placed in broken if placed.key in before]
     refused = [
         RefusedRelease(
             placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, why, "broken_seal"
         )
         for placed, why in broken.items()
     ]
-    return replace(snapshot, live=tuple(live), refused=(*snapshot.refused, *refused))
+    return replace(snapshot, live=tuple(placed for placed in snapshot.live if placed not in broken)), refused
 
 
 def _why_broken(placed: Placed, trusted: Path) -> str | None:
@@ -81,11 +89,3 @@ def _why_broken(placed: Placed, trusted: Path) -> str | None:
     except SealBroken as error:
         return str(error)
     return None
-
-
-def _previous_live(folder: ServingFolder, trusted: Path) -> dict[tuple[str, str], Placed]:
-    try:
-        previous = folder.read_previous()
-    except (InvalidData, NotFound):
-        return {}
-    return {placed.key: placed for placed in previous.live if _why_broken(placed, trusted) is None}

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -112,11 +112,14 @@ class Worker:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self._look()
-            if self._failed:
-                self._warm_missing()
-            if time.monotonic() - self._beaten >= BEAT_SECONDS:
-                self._report()
+            try:
+                self._look()
+                if self._failed:
+                    self._warm_missing()
+                if time.monotonic() - self._beaten >= BEAT_SECONDS:
+                    self._report()
+            except Exception:
+                logger.exception("this worker cannot follow; what is live stays live")
 
     def _look(self) -> None:
         contacted, now = stamp(self._folder.contact_file), stamp(self._folder.snapshot_file)
@@ -134,7 +137,8 @@ class Worker:
             logger.error("the snapshot is damaged; what was live stays live", extra={"error": str(error)})
 
     def _adopt(self, snapshot: Snapshot) -> None:
-        self._wanted = snapshot
+        """Take a snapshot as what is wanted. An alias that it does not mention any more keeps its release."""
+        self._wanted = snapshot.with_lost(self._wanted)
         self._warm_missing()
         self.loaded = True
         self._settle()
@@ -188,7 +192,8 @@ class Worker:
             if before is not None and (held is None or before.held is held):
                 live[placed.key] = before
             elif held is not None:
-                live[placed.key] = Live(placed, held, _now())
+                checked = replace(held.placed, alias=placed.alias, since=placed.since)
+                live[placed.key] = Live(checked, held, _now())
         self.shelf.live = live
         self.shelf.retire({identity(placed) for placed in (*self._wanted.live, *self._wanted.warm)})
         self.refused = (*self._wanted.refused, *self._own_refusals())

@@ -1,0 +1,189 @@
+"""Attacks on one host: its serving folder, and what others write about hosts in the coordination bucket.
+
+The attacker holds, by test: the right to write into the serving folder, or the stack's credentials for the object
+store. No attack makes the server answer with content that no gate has sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mlflow_project.adapters.lease import Lease
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.promotion.hosts import forget, presences, read_hosts
+from mlflow_project.promotion.promote import promote
+from mlflow_project.promotion.receipts import Wanted, workers_with
+from tests.releases.conftest import Yard, store, yard
+from tests.serving.conftest import Host, Releases, host, new_host, released, until
+
+__all__ = ["host", "new_host", "released", "store", "yard"]
+
+GONE = {"SWITCHYARD_MLFLOW_URI": "http://127.0.0.1:9", "SWITCHYARD_S3_ENDPOINT": "http://127.0.0.1:9"}
+NEVER = 9e18
+
+
+def _emptied(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "live": []}))
+
+
+def test_an_emptied_snapshot_costs_no_answer_and_is_written_again_within_a_look(host: Host, released: Releases) -> None:
+    """The attacker writes into the serving folder: an empty list of live releases. He gets nothing."""
+    released.seal("emptied", "one")
+    released.point("emptied", 1)
+    host.serves("emptied", 1)
+    snapshot = host.folder / "snapshot.json"
+    whole = json.loads(snapshot.read_text())["live"]
+    _emptied(snapshot)
+    statuses = set()
+
+    def restored() -> bool:
+        statuses.add(host.ask("emptied").status_code)
+        return bool(json.loads(snapshot.read_text())["live"] == whole)
+
+    assert until(restored, "the follower has restored the snapshot") < 2
+    assert statuses == {200}
+
+
+@pytest.mark.parametrize("damage", ["emptied", "deleted", "cut", "no JSON"])
+def test_a_host_that_starts_on_a_damaged_snapshot_in_an_outage_serves_what_was_verified_before(
+    released: Releases, new_host: Callable[..., Host], damage: str
+) -> None:
+    """The attacker damages the snapshot while everything is stopped, and registry and store do not come back. He gets
+    the snapshot before: the same releases, or the ones that were live before the last flip."""
+    name = f"outage-{damage.replace(' ', '-')}"
+    for text in ("one", "two"):
+        released.seal(name, text)
+    released.point(name, 1)
+    host = new_host().start()
+    host.serves(name, 1)
+    released.point(name, 2)
+    host.serves(name, 2)
+    host.stop()
+    snapshot = host.folder / "snapshot.json"
+    if damage == "emptied":
+        _emptied(snapshot)
+    elif damage == "deleted":
+        snapshot.unlink()
+    else:
+        snapshot.write_bytes(snapshot.read_bytes()[:-100] if damage == "cut" else b"\x00\xff")
+    host.env |= GONE
+    host.http = httpx.Client(base_url=f"http://127.0.0.1:{host.port}", timeout=10)
+    host.start()
+    answer = host.ask(name)
+    assert answer.status_code == 200
+    assert answer.headers["X-Release"] in {f"{name}/1", f"{name}/2"}
+    until(lambda: bool(json.loads(snapshot.read_text())["live"]), "the follower has written it again without registry")
+
+
+def test_a_damaged_snapshot_never_becomes_the_last_known_good(host: Host, released: Releases) -> None:
+    """The attacker empties the snapshot again and again between flips. He gets nothing: what he wrote is not kept as
+    an earlier snapshot."""
+    for text in ("one", "two", "three"):
+        released.seal("kept", text)
+    for version in (1, 2, 3):
+        _emptied(host.folder / "snapshot.json")
+        released.point("kept", version)
+        host.serves("kept", version)
+    for earlier in ("snapshot.previous.json", "snapshot.older.json"):
+        assert json.loads((host.folder / earlier).read_text())["live"]
+
+
+def _presence(**fields: Any) -> dict[str, Any]:
+    given = {"schema": "switchyard.presence/v1", "host": "evil", "expires": time.time() + 5, "workers": ["evil-1"]}
+    return {**given, "receipts": [], **fields}
+
+
+def _receipt(**fields: Any) -> dict[str, Any]:
+    given = {"worker": "evil-1", "kind": "prompt", "name": "qa", "alias": "Production", "version": 1}
+    return {**given, "digest": "sha256:0", "state": "serving", "since": "", **fields}
+
+
+FORGED: dict[str, Any] = {
+    "lives for ever": _presence(expires=NEVER),
+    "infinity": _presence(expires=float("inf")),
+    "a text for a time": _presence(expires="9e18"),
+    "true for a time": _presence(expires=True),
+    "another host's name": _presence(host="good"),
+    "a path for a name": _presence(host="../evil"),
+    "too many workers": _presence(workers=[f"w-{number}" for number in range(1_001)]),
+    "a worker's name without end": _presence(workers=["w" * 10_000]),
+    "workers as text": _presence(workers="evil-1"),
+    "workers as numbers": _presence(workers=[1]),
+    "a huge version": _presence(receipts=[_receipt(version=10**30)]),
+    "a state that is none": _presence(receipts=[_receipt(state="sealed")]),
+    "a digest that is none": _presence(receipts=[_receipt(digest="sha256:zz")]),
+    "a receipt that is a list": _presence(receipts=[[1]]),
+    "no schema": {**_presence(), "schema": None},
+    "no object": [1, 2],
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED.keys())
+def test_no_flip_waits_for_a_host_whose_record_no_follower_writes(yard: Yard, forged: Any) -> None:
+    """The attacker holds the store's credentials and forges a presence. He gets a line in `switchyard hosts list`."""
+    store = yard.parts.store
+    bucket = store.settings.coordination_bucket
+    store.put(bucket, "hosts/evil.json", json.dumps(forged).encode())
+    assert presences(store) == []
+    (found,) = read_hosts(store)
+    assert found.name == "evil"
+    assert found.odd
+    began = time.monotonic()
+    done = promote(yard.parts, yard.name, yard.sealed(), "Production", "user:anna")
+    assert (done.receipts.workers, time.monotonic() - began < 5) == ((), True)
+    forget(store, "evil")
+    assert read_hosts(store) == []
+
+
+def test_hosts_are_listed_and_forgotten_from_the_command_line(yard: Yard) -> None:
+    """The attacker holds the store's credentials and forges a presence that is well formed. He gets the wait of one
+    flip for a worker that does not exist, until somebody types `switchyard hosts forget`."""
+    store = yard.parts.store
+    record = json.dumps(_presence(expires=time.time() + 50)).encode()
+    store.put(store.settings.coordination_bucket, "hosts/evil.json", record)
+    code, said = yard.run("hosts", "list", "--json", **yard.env)
+    assert (code, '"host": "evil", "lives": true' in said) == (0, True)
+    assert yard.run("hosts", "forget", "evil", **yard.env)[0] == 0
+    code, said = yard.run("hosts", "forget", "evil", **yard.env)
+    assert (code, "No host 'evil' has announced itself" in said) == (2, True)
+
+
+def test_no_host_speaks_for_the_worker_of_another(yard: Yard) -> None:
+    """The attacker forges receipts of a real worker, under a host of his own. He gets nothing: the worker's own host
+    has to say the same."""
+    store = yard.parts.store
+    digest = "sha256:" + "0" * 64
+    stranger = _receipt(worker="good-1", digest=digest)
+    records = {
+        "good": _presence(host="good", workers=["good-1"]),
+        "evil": _presence(workers=["evil-1", "good-1"], receipts=[stranger]),
+        "third": _presence(host="third", workers=["third-1"], receipts=[stranger]),
+    }
+    for host, record in records.items():
+        store.put(store.settings.coordination_bucket, f"hosts/{host}.json", json.dumps(record).encode())
+    wanted = Wanted("qa", "Production", 1, digest)
+    assert workers_with(presences(store), wanted, ("serving",)) == set()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"expires": NEVER}, {"expires": "never"}, {"number": -1}, {"holder": None}, {"expires": NEVER, "host": True}],
+    ids=lambda forged: str(forged),
+)
+def test_a_forged_lease_holds_nothing(store: ObjectStore, forged: dict[str, Any]) -> None:
+    """The attacker holds the store's credentials and forges the lease of a table. He gets nothing."""
+    table = f"s3a://curated-data-bucket/{time.monotonic_ns()}"
+    lease = Lease(store, table)
+    lease.acquire()
+    key = lease._key
+    bucket = store.settings.coordination_bucket
+    store.put(bucket, key, json.dumps({**json.loads(store.get(bucket, key)), **forged}).encode())
+    with Lease(store, table) as ours:
+        ours.check()
