@@ -166,8 +166,8 @@ def test_no_host_speaks_for_the_worker_of_another(yard: Yard) -> None:
         "evil": _presence(workers=["evil-1", "good-1"], receipts=[stranger]),
         "third": _presence(host="third", workers=["third-1"], receipts=[stranger]),
     }
-    for host, record in records.items():
-        store.put(store.settings.coordination_bucket, f"hosts/{host}.json", json.dumps(record).encode())
+    for name, record in records.items():
+        store.put(store.settings.coordination_bucket, f"hosts/{name}.json", json.dumps(record).encode())
     wanted = Wanted("qa", "Production", 1, digest)
     assert workers_with(presences(store), wanted, ("serving",)) == set()
 
