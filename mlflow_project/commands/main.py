@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 MODULES = {
     "knowledge": ("prepare", "sql", "index"),
-    "registration": ("register",),
+    "registration": ("new", "register"),
+    "versions": ("list", "show"),
     "evaluation": ("evaluate", "gate"),
     "promotion": ("live", "promote", "rollback", "approve", "diff", "repair", "reconcile"),
     "drift": ("drift",),

@@ -1,4 +1,4 @@
-"""`switchyard register DIR`: a prompt folder becomes versions in MLflow."""
+"""`new` and `register`: begin a prompt folder, and write its templates to MLflow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlflow_project.commands.arguments import Text
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.errors import WorkspaceError
 
@@ -16,8 +17,39 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this room's command."""
+    """Add this module's commands."""
+    app.command()(new)
     app.command()(register)
+
+
+@reports_errors
+def new(
+    name: Annotated[Text, typer.Argument(metavar="NAME", parser=str, help="The new prompt's name, as in support.")],
+    prompts: Annotated[Path, typer.Option("--in", metavar="FOLDER", help="The folder that holds all prompts.")] = Path(
+        "prompts"
+    ),
+    table: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="A chunk table to retrieve contexts from: s3a://bucket/table.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Begin a prompt: a folder with a template, a policy and example cases."""
+    from mlflow_project.registration.new_prompt import FILES, new_prompt
+
+    folder = new_prompt(name, prompts, table)
+    data = {"folder": str(folder), "files": list(FILES)}
+    emit(data, json, lambda console: console.print(_next_steps(name, folder), markup=False, soft_wrap=True))
+
+
+def _next_steps(name: str, folder: Path) -> str:
+    return f"""Wrote {folder}: v1.md (the template), policy.yaml (what a version must show), cases.jsonl (two examples).
+
+Next:
+  1. Replace the examples in {folder}/cases.jsonl by at least 30 cases of your own.
+  2. switchyard register {folder}
+  3. switchyard evaluate {name}@Candidate
+  4. switchyard gate {name}@Candidate
+  5. switchyard promote {name}@Candidate --to Production"""
 
 
 @reports_errors

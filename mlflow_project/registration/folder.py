@@ -14,7 +14,7 @@ from mlflow_project.domain.release import KnowledgeBase, Manifest
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.registration.template_file import TemplateFile, read_template
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def read_folder(folder: Path, only: Sequence[str] | None = None) -> tuple[str, list[TemplateFile]]:
@@ -27,10 +27,7 @@ def read_folder(folder: Path, only: Sequence[str] | None = None) -> tuple[str, l
     if not folder.is_dir():
         raise NotFound(f"There is no prompt folder {folder}: it must hold templates such as v1.md.")
     name = folder.resolve().name
-    if not _NAME.fullmatch(name):
-        raise InvalidData(
-            f"A prompt cannot be called {name!r}: letters, digits, '_', '-' and '.' only. Rename {folder}."
-        )
+    check_name(name)
     templates, wrong = [], []
     for path in _paths(folder, only):
         try:
@@ -40,6 +37,17 @@ def read_folder(folder: Path, only: Sequence[str] | None = None) -> tuple[str, l
     if wrong:
         raise InvalidData("\n".join(wrong))
     return name, templates
+
+
+def check_name(name: str) -> None:
+    """Raises:
+    InvalidData: a prompt cannot have this name.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidData(
+            f"A prompt cannot be named {name!r}. Use letters, digits, '_', '-' and '.', and begin with a letter, a "
+            "digit or '_'."
+        )
 
 
 def manifest_from(

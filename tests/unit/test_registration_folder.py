@@ -7,7 +7,10 @@ import pytest
 
 from mlflow_project.domain.release import CallerOptions, Message, Prices, ProviderChoice, Retrieval
 from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.evaluation.cases import load_cases
+from mlflow_project.evaluation.policies import load_policy
 from mlflow_project.registration.folder import manifest_from, read_folder
+from mlflow_project.registration.new_prompt import new_prompt
 from mlflow_project.registration.template_file import read_template
 
 GOOD = """---
@@ -178,3 +181,19 @@ def test_fallbacks_tools_and_the_callers_options_are_pinned(tmp_path: Path) -> N
 def test_a_wrong_option_is_named_with_its_line(tmp_path: Path, line: str, complaint: str) -> None:
     with pytest.raises(InvalidData, match=re.escape(f"v1.md, line 2: {complaint}")):
         read_folder(write(tmp_path, v1=GOOD.replace("---\n", f"---\n{line}\n", 1)))
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "-x", "a/b", "", "a b", "qa@x"])
+def test_a_new_prompt_never_leaves_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidData, match="cannot be named"):
+        new_prompt(name, tmp_path / "prompts")
+    assert not (tmp_path / "prompts").exists()
+
+
+def test_a_new_prompt_can_be_read_at_once(tmp_path: Path) -> None:
+    for name, table in (("support", None), ("faq", "s3a://bucket/table")):
+        folder = new_prompt(name, tmp_path, table)
+        found, (template,) = read_folder(folder)
+        assert (found, template.front.table) == (name, table)
+        assert len(load_cases(folder / "cases.jsonl")) == 2
+        assert load_policy(folder / "policy.yaml").min_cases == 30

@@ -1,0 +1,43 @@
+"""Make a new prompt folder from the files in `scaffold/`: a template, a policy and two example cases.
+
+In: a name, and the folder that holds all prompts. Out: the new folder. Its template can be registered at once, and its
+gate accepts a first version when enough cases are written and half of them are answered correctly.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from mlflow_project.errors import InvalidData
+from mlflow_project.registration.folder import check_name
+
+FILES = ("v1.md", "policy.yaml", "cases.jsonl")
+
+
+def new_prompt(name: str, prompts: Path, table: str | None = None) -> Path:
+    """Write `prompts/name`. With `table`, the template retrieves its context from that chunk table.
+
+    Raises:
+        InvalidData: the name cannot be a prompt's, or the folder exists or cannot be written.
+    """
+    check_name(name)
+    folder = prompts / name
+    try:
+        folder.mkdir(parents=True)
+        for file in FILES:
+            text = files(__package__).joinpath("scaffold", file).read_text(encoding="utf-8")
+            (folder / file).write_text(
+                _retrieving(text, table) if table and file == "v1.md" else text, encoding="utf-8"
+            )
+    except FileExistsError as error:
+        raise InvalidData(f"{folder} exists already. Choose another name, or remove it first.") from error
+    except OSError as error:
+        raise InvalidData(f"{folder} cannot be written: {error.strerror}.") from error
+    return folder
+
+
+def _retrieving(template: str, table: str) -> str:
+    """The template with a knowledge base at the end of its front matter."""
+    head, body = template.split("\n---\n", 1)
+    return f"{head}\nretrieval: {{chunks: 5}}\nknowledge_base: {table}\n---\n{body}"
