@@ -60,7 +60,7 @@ from serving.server import Server
 
 SERVICE = "switchyard-server"
 """What Prometheus calls the job."""
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json", webhook.PATH})
+OPEN_PATHS = documentation.PATHS | {"/health/live", "/health/ready", "/openapi.json", webhook.PATH}
 """These need no API key. A webhook is signed instead."""
 _ROUTERS: Sequence[APIRouter] = tuple(each.router for each in (prompts, chat, feedback, releases, webhook))
 _M_ARENA_MAX = -8

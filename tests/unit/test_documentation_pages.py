@@ -1,0 +1,55 @@
+"""The pages `/` and `/docs`: they need no network, and run no script but this server's own."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from serving import problems
+from serving.routes import documentation
+
+FILES = Path(documentation.__file__).parent / "swagger_ui"
+
+
+@pytest.fixture
+def http() -> Iterator[TestClient]:
+    app = FastAPI(docs_url=None)
+    problems.add_to(app)
+    app.include_router(documentation.router)
+    with TestClient(app, headers={"Host": "evil.example"}) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_loads_nothing_from_elsewhere(http: TestClient, path: str) -> None:
+    page = http.get(path, headers={"Accept": "text/html"})
+    assert page.headers["content-type"].startswith("text/html")
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert loaded
+    assert all(url.startswith("/") and not url.startswith("//") for url in loaded)
+    assert "evil.example" not in page.text
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'")
+    assert "unsafe" not in policy
+
+
+def test_swagger_ui_s_files_are_there_and_no_others(http: TestClient) -> None:
+    for url in re.findall(r'(?:src|href)="(/docs/[^"]+)"', http.get("/docs").text):
+        assert http.get(url).status_code == 200, url
+    for file in ("README.md", "..%2fdocumentation.py", "%2e%2e/app.py", "SHA256SUMS"):
+        assert http.get(f"/docs/{file}").status_code == 404, file
+
+
+def test_swagger_ui_s_files_are_those_of_its_package() -> None:
+    sums = dict(reversed(line.split()) for line in (FILES / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == {path.name for path in FILES.iterdir()} - {"README.md", "SHA256SUMS"}
+    for name, wanted in sums.items():
+        assert hashlib.sha256((FILES / name).read_bytes()).hexdigest() == wanted, name
+
+
+def test_a_program_gets_the_first_page_as_json(http: TestClient) -> None:
+    assert set(http.get("/").json()["links"]) == {"/docs", "/openapi.json", "/releases", "/health/ready"}
