@@ -38,6 +38,7 @@ def new_prompt(name: str, prompts: Path, table: str | None = None) -> Path:
 
 
 def _retrieving(template: str, table: str) -> str:
-    """The template with a knowledge base at the end of its front matter."""
+    """The template with a knowledge base in its front matter, and a slot for the chunks in its system message."""
     head, body = template.split("\n---\n", 1)
+    body = body.replace("\n# user\n", "\n{{context}}\n\n# user\n")
     return f"{head}\nretrieval: {{chunks: 5}}\nknowledge_base: {table}\n---\n{body}"

@@ -79,7 +79,7 @@ async def documentation_file(file: str) -> FileResponse:
     """One of Swagger UI's files."""
     if file not in _SERVED:
         raise NotFound(f"/docs has no file {file!r}.")
-    return FileResponse(_FILES / file, media_type=_SERVED[file], headers={"X-Content-Type-Options": "nosniff"})
+    return FileResponse(_FILES / file, media_type=_SERVED[file])
 
 
 def _home(host: str, port: int) -> str:
@@ -102,12 +102,7 @@ def _swagger_ui() -> str:
 
 
 def _page(text: str) -> HTMLResponse:
-    headers = {
-        "Content-Security-Policy": _policy(text),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-    }
-    return HTMLResponse(text, headers=headers)
+    return HTMLResponse(text, headers={"Content-Security-Policy": _policy(text)})
 
 
 @cache

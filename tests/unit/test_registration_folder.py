@@ -195,5 +195,6 @@ def test_a_new_prompt_can_be_read_at_once(tmp_path: Path) -> None:
         folder = new_prompt(name, tmp_path, table)
         found, (template,) = read_folder(folder)
         assert (found, template.front.table) == (name, table)
+        assert ("{{context}}" in template.messages[0].content) == (table is not None)
         assert len(load_cases(folder / "cases.jsonl")) == 2
         assert load_policy(folder / "policy.yaml").min_cases == 30
