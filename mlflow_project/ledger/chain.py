@@ -13,12 +13,10 @@ import orjson
 from mlflow_project.domain.record import GENESIS, LedgerRecord, RecordType
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import canonical, digest
-from mlflow_project.rules.masking import Masker
 
 PREFIX = "records/"
 UNREADABLE: Any = "unreadable"
 """The type of what stands for an object in a record's place that is none; it is never written."""
-_MASKER = Masker()
 _KEY = re.compile(re.escape(PREFIX) + r"(\d{12})\.json")
 
 
@@ -59,15 +57,14 @@ def serial_of(key: str) -> int | None:
 
 
 def placed(draft: Draft, before: Link | None) -> tuple[Link, bytes]:
-    """The record that follows `before` (None: the first), and its bytes. Times never run backwards along the chain; a
-    reason, which a person typed, is masked, since nothing can be taken out of a ledger again."""
+    """The record that follows `before` (None: the first), and its bytes. Times never run backwards along the chain."""
     now = utc_now()
     record = LedgerRecord(
         serial=1 if before is None else before.record.serial + 1,
         previous=GENESIS if before is None else before.digest,
         nonce=secrets.token_hex(16),
         time=now if before is None else max(now, before.record.time),
-        **{**vars(draft), "why": _MASKER.mask(draft.why).text},
+        **vars(draft),
     )
     data = canonical(record.to_dict())
     return Link(record, digest(data)), data

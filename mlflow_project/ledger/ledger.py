@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow_project.adapters.object_store import ObjectStore
@@ -22,6 +23,7 @@ from mlflow_project.ledger.cache import Cache
 from mlflow_project.ledger.chain import PREFIX, Draft, Link, key_of, link_over, placed, serial_of
 from mlflow_project.ledger.state import State, replay
 from mlflow_project.rules.canonical import digest
+from mlflow_project.rules.masking import Masker
 
 _READERS = 16
 _PATIENCE_SECONDS = 60.0
@@ -33,12 +35,16 @@ __all__ = ["Draft", "Ledger"]
 class Ledger:
     """All calls may raise `Unavailable`, and `InvalidData` when the chain is broken beyond what can be read around."""
 
-    def __init__(self, store: ObjectStore, cache: Path | None = None, block: int = SIZE) -> None:
+    def __init__(
+        self, store: ObjectStore, cache: Path | None = None, block: int = SIZE, masker: Masker | None = None
+    ) -> None:
+        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone."""
         self._store, self._blocks = store, Blocks(store, block)
         self._bucket = store.settings.ledger_bucket
         self._cache = Cache(cache, f"{store.settings.s3_endpoint}/{self._bucket}") if cache is not None else None
         self._links: list[Link] = []
         self._state: State | None = None
+        self._masker = masker or Masker()
         self._loaded = False
 
     def head(self) -> tuple[int, str]:
@@ -72,7 +78,8 @@ class Ledger:
         raise Unavailable(f"No place in the ledger was won within {_PATIENCE_SECONDS:.0f} s: too many writers at once.")
 
     def append_at(self, serial: int, draft: Draft) -> LedgerRecord:
-        """Append as exactly this serial: compare-and-append.
+        """Append as exactly this serial: compare-and-append. The reason, which a person typed, is masked first: nothing
+        can be taken out of a ledger again.
 
         Raises:
             PromotionConflict: somebody else has written that serial.
@@ -83,6 +90,7 @@ class Ledger:
             raise PromotionConflict(
                 f"The ledger has moved: record {serial} is not the next, {len(self._links) + 1} is."
             )
+        draft = replace(draft, why=self._masker.mask(draft.why).text)
         link, data = placed(draft, self._links[-1] if self._links else None)
         if not self._written(serial, data, link.record.nonce):
             raise PromotionConflict(f"Somebody else has written record {serial} of the ledger first.")

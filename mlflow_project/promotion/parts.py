@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.ledger import Ledger
+from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
+    LogSettings,
     PromotionSettings,
     RegistrySettings,
     SealSettings,
@@ -34,7 +36,7 @@ class Parts:
         return cls(
             registry=Registry(load(RegistrySettings)),
             store=store,
-            ledger=Ledger(store, state_folder() / "cache" / "ledger"),
+            ledger=Ledger(store, state_folder() / "cache" / "ledger", masker=Masker(load(LogSettings).mask_patterns)),
             seal=load(SealSettings),
             receipt_timeout=load(PromotionSettings).receipt_timeout,
         )

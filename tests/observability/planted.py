@@ -17,7 +17,8 @@ FULL_WIDTH = {ord(str(digit)): chr(ord("０") + digit) for digit in range(10)}
 def planted(kind: str, count: int = 500) -> list[str]:
     """So many distinct ones of a kind."""
     source = random.Random(kind)
-    return list(islice(_distinct(lambda: KINDS[kind](source)), count))
+    make = (KINDS | SITE_KINDS)[kind]
+    return list(islice(_distinct(lambda: make(source)), count))
 
 
 def _distinct(make: Callable[[], str]) -> Iterator[str]:
@@ -140,6 +141,14 @@ def _key(source: random.Random) -> str:
     return source.choice(forms)
 
 
+SITE_PATTERN = {"ticket": r"\bTCK-[A-Z]{2}\d{6}\b"}
+"""A site's own kind, as `SWITCHYARD_MASK_PATTERNS` names it."""
+
+
+def _ticket(source: random.Random) -> str:
+    return f"TCK-{_word(source, 2, 'ABCDEFGH')}{_digits(source, 6)}"
+
+
 KINDS: dict[str, Callable[[random.Random], str]] = {
     "email": _email,
     "card": _card,
@@ -149,3 +158,5 @@ KINDS: dict[str, Callable[[random.Random], str]] = {
     "national_id": _national_id,
     "key": _key,
 }
+SITE_KINDS = {"ticket": _ticket}
+"""What only a site that names the pattern masks."""

@@ -19,7 +19,7 @@ from mlflow_project.settings import StoreSettings, load
 from tests.conftest import ROOT, RunningStack
 from tests.observability import evidence
 from tests.observability.conftest import Observed
-from tests.observability.planted import KINDS, planted
+from tests.observability.planted import KINDS, SITE_KINDS, SITE_PATTERN, planted
 from tests.observability.test_nothing_leaks import RECORDED
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import GEMINI_MODEL, Simulated
@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 NAME = "whispering"
 AT_ONCE = 50
 COUNT = 500
+ALL_KINDS = [*KINDS, *SITE_KINDS]
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +52,16 @@ def written(
         SWITCHYARD_TRACE_EXPERIMENT="0",
         SWITCHYARD_EVENTS_PER_SECOND="1000",
         SWITCHYARD_EVENT_SHIP_MS="1000",
+        SWITCHYARD_MASK_PATTERNS=json.dumps(SITE_PATTERN),
         **RECORDED,
     ).start()
     try:
         for number in range(1, version.version + 1):
             released.point(NAME, number)
             host.serves(NAME, number)
-        for kind in KINDS:
+        for kind in ALL_KINDS:
             ask_with(host, provider_process, planted(kind, COUNT))
-        work_with(host, folder, [planted(kind, AT_ONCE) for kind in KINDS], provider_process)
+        work_with(host, folder, [planted(kind, AT_ONCE) for kind in ALL_KINDS], provider_process)
     finally:
         host.stop()
     into = tmp_path_factory.mktemp("evidence")
@@ -112,7 +114,7 @@ def work_with(host: Host, folder: Path, secrets: list[list[str]], provider: Simu
     rows = [{"id": f"c{n}", "question": text, "expected": [text]} for n, text in enumerate(texts)]
     cases.write_text("\n".join(json.dumps(row) for row in rows))
     switchyard(env, "evaluate", NAME, "--version", "1", "--cases", str(cases))
-    until(lambda: shipped() >= len(KINDS) * COUNT // AT_ONCE * 3, "the events are in the object store", 60)
+    until(lambda: shipped() >= len(ALL_KINDS) * COUNT // AT_ONCE * 3, "the events are in the object store", 60)
     switchyard(env, "drift", NAME, "--window", "1h", "--pin")
     sample = folder / "review.jsonl"
     switchyard(env, "review", "--out", str(sample), "--no-collect")
@@ -143,7 +145,7 @@ def shipped() -> int:
     return sum((event["name"], event["kind"]) == (NAME, "answer") for event in map(json.loads, lines))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_no_planted_secret_stands_in_anything_that_was_written(written: Path, kind: str) -> None:
     assert evidence.found(planted(kind, COUNT), written) == set()
 
