@@ -32,7 +32,7 @@ MESSAGES = {"messages": [{"role": "user", "content": QUESTION}]}
 CHAT = {"model": MODEL, **MESSAGES}
 PROMPTS = {"bench-plain": None, "bench-words": Retrieval(5, 1.0, 0.0), "bench-hybrid": Retrieval(5, 1.0, 1.0)}
 PASSAGE = 700
-RELAYS = {"floor": "floor", "FastAPI + httpx": "fastapi_httpx", "FastAPI + httpx-aiohttp": "fastapi_aiohttp"}
+RELAYS = {"raw relay": "raw", "FastAPI + httpx": "fastapi_httpx", "FastAPI + httpx-aiohttp": "fastapi_aiohttp"}
 
 
 def provider(running: ExitStack, folder: Path, latency_ms: float) -> Side:
@@ -44,7 +44,7 @@ def provider(running: ExitStack, folder: Path, latency_ms: float) -> Side:
 
 
 def relays(running: ExitStack, folder: Path, to: str, *names: str) -> Iterator[Side]:
-    """What is written by hand: each a worker of uvicorn. All of them, or those that are named."""
+    """Relays as people write them, each a worker of uvicorn: all of them, or those that are named."""
     for name in names or RELAYS:
         app = RELAYS[name]
         port = free_port()
@@ -55,7 +55,7 @@ def relays(running: ExitStack, folder: Path, to: str, *names: str) -> Iterator[S
 
 
 def peers(running: ExitStack, folder: Path, to: str, missing: dict[str, str]) -> Iterator[Side]:
-    """What people install. Why one is not there stands in `missing`."""
+    """Gateways that people install. The reason why one is missing goes into `missing`."""
     for peer in PEERS:
         try:
             yield _started(peer, running, folder, to)
@@ -70,13 +70,14 @@ def _started(peer: Peer, running: ExitStack, folder: Path, to: str) -> Side:
     return _answers(Side(peer.name, f"http://127.0.0.1:{port}{peer.path}", started.pid, {**peer.body, **MESSAGES}))
 
 
-def over_a_snapshot(running: ExitStack, folder: Path, to: str) -> Side:
-    """A worker of ours that needs no stack: what it serves stands on disk."""
+def over_a_snapshot(running: ExitStack, folder: Path, to: str, **settings: str) -> Side:
+    """A server of ours that needs no stack: its releases are on disk."""
+    folder.mkdir(exist_ok=True)
     snapshots = Snapshots(folder / "snapshots")
     release = snapshots.seal("bench-plain", provider=ProviderChoice("openai", MODEL, {"tries": 1}))
     snapshots.point("bench-plain", release.version)
     key, _ = KeyFile(folder / "keys.json").create("bench", ("call", "choose-alias"))
-    host = snapshots.host(**_everything_on(folder, to))
+    host = snapshots.host(**_everything_on(folder, to), **settings)
     running.callback(host.stop)
     host.start_server()
     return _answers(_side(host, key, "bench-plain"))

@@ -1,6 +1,6 @@
 """What the gateway bench compares with: the thinnest relay that Python allows, and the one that people write.
 
-`uvicorn bench.relays:floor` is raw ASGI and aiohttp; `:fastapi_httpx` is FastAPI and httpx's own pool;
+`uvicorn bench.relays:raw` is raw ASGI and aiohttp; `:fastapi_httpx` is FastAPI and httpx's own pool;
 `:fastapi_aiohttp` is FastAPI and httpx over aiohttp. Each passes one body on to `RELAY_TO` and the answer back.
 """
 
@@ -19,7 +19,7 @@ from httpx_aiohttp import AiohttpTransport
 _session: aiohttp.ClientSession | None = None
 
 
-async def floor(scope: Any, receive: Any, send: Any) -> None:
+async def raw(scope: Any, receive: Any, send: Any) -> None:
     """Raw ASGI."""
     global _session
     if scope["type"] != "http":

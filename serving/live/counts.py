@@ -1,8 +1,9 @@
-"""What was used up in each window, counted by this worker and added to what the host's other workers have counted.
+"""Sliding windows that all workers of a host count in: how much each caller has used of each limit.
 
-A storage for the library `limits`. A worker counts alone, without a lock; ten times a second it writes its own counts
-to `usage/<worker>.json` in the serving folder and reads the others'. So counts are exact within a worker, the others'
-are at most `SHARE_SECONDS` old (and their writing), and both outlive a restart until their window has passed.
+A worker counts alone, without a lock; ten times a second it writes its own counts to `usage/<worker>.json` in the
+serving folder and reads the others'. So its own counts are exact, the others' are at most `SHARE_SECONDS` old, and both
+outlive a restart until their window has passed. The arithmetic is that of the library `limits`, for its
+"sliding window counter": the window before counts by the share of it that is not yet over.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from limits.storage import Storage
-from limits.storage.base import SlidingWindowCounterSupport, TimestampedSlidingWindow
-
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.snapshot.folder import read_file, replace_file, stamp
 
@@ -31,15 +29,10 @@ Counts = dict[str, tuple[int, float]]
 _NOTHING = (0, 0.0)
 
 
-class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
-    """Windows lie on the wall clock, so that all workers have the same ones. `limits` asks for the whole protocol of a
-    storage; what counts is the sliding window."""
-
-    STORAGE_SCHEME = None
-    base_exceptions = OSError
+class SharedCounts:
+    """Windows lie on the wall clock, so that all workers have the same ones."""
 
     def __init__(self, folder: Path, worker: str) -> None:
-        super().__init__()
         self._folder = folder
         self._file = folder / f"{worker}.json"
         self._own: Counts = {}
@@ -75,21 +68,8 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
         except OSError as error:
             logger.error("usage cannot be shared; each worker counts alone", extra={"error": str(error)})
 
-    @classmethod
-    def sliding_window_keys(cls, key: str, expiry: int, at: float) -> tuple[str, str]:
-        """The window before and the present one, as `limits` names them."""
-        return _named(key, int(at / expiry))
-
-    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count an amount if the window has room for it."""
-        now = time.time()
-        room = self.has_room(key, limit, expiry, amount, now)
-        if room:
-            self.add(key, expiry, amount, now)
-        return room
-
     def has_room(self, key: str, limit: int, expiry: int, amount: int, now: float) -> bool:
-        """Whether a window can take an amount: the window before counts by the share of it that is not yet over."""
+        """Whether a window can take an amount."""
         before, present = _named(key, int(now / expiry))
         used = self._in(present)
         if earlier := self._in(before):
@@ -98,49 +78,16 @@ class SharedCounts(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindo
 
     def add(self, key: str, expiry: int, amount: int, now: float) -> None:
         """Count an amount in the window of then, or give some back, whatever room there is."""
-        self._count(_named(key, int(now / expiry))[1], now + 2 * expiry, amount)
+        window = _named(key, int(now / expiry))[1]
+        self._own[window] = (self._own.get(window, _NOTHING)[0] + amount, now + 2 * expiry)
 
-    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Amount and seconds left of the window before and of the present one."""
-        now = time.time()
-        before, present = self.sliding_window_keys(key, expiry, now)
-        into = now % expiry
-        return self._in(before), expiry - into, self._in(present), 2 * expiry - into
-
-    def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget what this worker counted."""
-        for window in self.sliding_window_keys(key, expiry, time.time()):
-            self.clear(window)
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count an amount in a window; what is in it now."""
-        self._count(key, time.time() + expiry, amount)
-        return self._in(key)
-
-    def get(self, key: str) -> int:
-        """What is in a window."""
-        return self._in(key)
-
-    def get_expiry(self, key: str) -> float:
-        """When nothing asks for a window any more, in seconds since the epoch."""
-        return self._own.get(key, (0, time.time()))[1]
-
-    def check(self) -> bool:
-        """Counting needs nothing that could be away."""
-        return True
-
-    def reset(self) -> int:
-        """Forget all that this worker counted; how many windows that were."""
-        count = len(self._own)
-        self._own.clear()
-        return count
-
-    def clear(self, key: str) -> None:
-        """Forget what this worker counted in a window."""
-        self._own.pop(key, None)
-
-    def _count(self, key: str, until: float, amount: int) -> None:
-        self._own[key] = (self._own.get(key, _NOTHING)[0] + amount, until)
+    def seconds_to_wait(self, key: str, expiry: int, now: float) -> float:
+        """Seconds until a window that is full has room for at least one again."""
+        before, present = _named(key, int(now / expiry))
+        left = expiry - now % expiry
+        earlier = self._in(before)
+        waits = [left % (expiry / earlier)] if earlier else []
+        return min([*waits, left] if self._in(present) else waits, default=0.0)
 
     def _in(self, key: str) -> int:
         count = self._own.get(key, _NOTHING)[0] + self._elsewhere.get(key, 0)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from limits import RateLimitItem
-from limits.strategies import SlidingWindowCounterRateLimiter
 
 from mlflow_project.allowances import MILLIONTHS, windows
 from mlflow_project.answering.answer import cost
@@ -71,7 +70,6 @@ class Spending:
 
     def __init__(self, counts: SharedCounts, default: Mapping[str, str], reserve_tokens: int, meters: Meters) -> None:
         self._counts = counts
-        self._limiter = SlidingWindowCounterRateLimiter(counts)
         self._default = dict(default)
         self._reserve_tokens = reserve_tokens
         self._meters = meters
@@ -164,7 +162,7 @@ class Spending:
     def _exhausted(self, window: Window, caller: Caller) -> Exhausted:
         kind, item = window.kind, window.item
         self._meters.record(BUDGET_REFUSED, 1, caller=caller.id, kind=kind)
-        wait = max(1, math.ceil(self._limiter.get_window_stats(item, kind, caller.id).reset_time - time.time()))
+        wait = max(1, math.ceil(self._counts.seconds_to_wait(window.key, window.expiry, time.time())))
         amount = f"{item.amount / MILLIONTHS:g}" if kind == "usd" else f"{item.amount}"
         span = f"{item.multiples} {item.GRANULARITY.name}"
         return Exhausted(f"{amount} {kind} per {span} are used up: try again in {wait} s.", retry_after=wait)
