@@ -41,7 +41,9 @@ async def answer(
     """
     began = time.perf_counter()
     request = await provider_request(warm, variables, context, history, options)
-    completion, value = await _completed(warm, request)
+    with span("ask"):
+        completion = await warm.provider.complete(request)
+    completion, value = await _valid(warm, request, completion)
     return _answer(warm, request, completion, value, began)
 
 
@@ -61,7 +63,9 @@ async def stream(
     began = time.perf_counter()
     request = await provider_request(warm, variables, context, history, options)
     if warm.schema is not None:
-        completion, value = await _completed(warm, request)
+        with span("ask"):
+            completion = await warm.provider.complete(request)
+        completion, value = await _valid(warm, request, completion)
         if completion.text:
             yield completion.text
         for index, call in enumerate(completion.tool_calls):
@@ -82,9 +86,8 @@ async def stream(
     yield _answer(warm, request, last, None, began)
 
 
-async def _completed(warm: WarmRelease, request: ProviderRequest) -> tuple[Completion, Any]:
-    with span("ask"):
-        completion = await warm.provider.complete(request)
+async def _valid(warm: WarmRelease, request: ProviderRequest, completion: Completion) -> tuple[Completion, Any]:
+    """The completion and its object, where the release has a response schema."""
     if warm.schema is None:
         return completion, None
     with span("validate"):
