@@ -55,14 +55,17 @@ from serving.live.heartbeat import keep_beating
 from serving.live.spending import Spending
 from serving.live.strict import StrictResolver
 from serving.live.worker import Worker
-from serving.routes import chat, documentation, feedback, llm_query, prompts, releases, webhook
+from serving.routes import documentation, feedback, llm_query, prompts, releases, webhook
+from serving.routes.openai import chat, embeddings, models, responses
 from serving.server import Server
 
 SERVICE = "switchyard-server"
 """What Prometheus calls the job."""
 OPEN_PATHS = documentation.PATHS | {"/health/live", "/health/ready", "/openapi.json", webhook.PATH}
 """These need no API key. A webhook is signed instead."""
-_ROUTERS: Sequence[APIRouter] = tuple(each.router for each in (prompts, chat, feedback, releases, webhook))
+_ROUTERS: Sequence[APIRouter] = tuple(
+    room.router for room in (prompts, chat, responses, embeddings, models, feedback, releases, webhook)
+)
 _M_ARENA_MAX = -8
 """The option of `mallopt(3)`."""
 

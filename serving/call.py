@@ -38,6 +38,7 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
     caller: ApiKey | None = None
     body_bytes: int = 0
+    release: Release | None = None
     queued_seconds: float = 0.0
     release_headers: Headers = field(default_factory=list)
     reservation: Reservation | None = None
@@ -48,6 +49,7 @@ class Call:
     def name_release(self, placed: Placed, stale_seconds: float | None) -> None:
         """From here on the response and the trace name this release. `stale_seconds` is how long ago the registry
         confirmed it; None when it just did."""
+        self.release = placed.release
         label = placed.release.label
         self.trace.release = label
         self.trace.root.attributes["switchyard.alias"] = placed.alias

@@ -176,4 +176,4 @@ def _used(answer: Answer, characters: int) -> dict[str, int]:
     """As the provider reported it; by the length of the texts where it reports nothing."""
     if answer.usage.total_tokens is not None:
         return _amounts(answer.usage.total_tokens, answer.cost_usd)
-    return _amounts((characters + len(answer.text or "")) // _CHARACTERS_A_TOKEN, answer.cost_usd)
+    return _amounts((characters + answer.output_chars) // _CHARACTERS_A_TOKEN, answer.cost_usd)

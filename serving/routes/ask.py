@@ -6,7 +6,7 @@ answer is out, and every answer or failure is reported once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -22,7 +22,7 @@ from mlflow_project.errors import InvalidAnswer, Refused
 from mlflow_project.telemetry.tracing import span
 from serving.call import Call, Finished
 from serving.live.shelf import Live
-from serving.problems import TooLarge
+from serving.problems import BadRequest, TooLarge
 from serving.server import Server
 
 Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which alias answers.", examples=["Staging"])]
@@ -30,8 +30,8 @@ Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which
 
 @dataclass(frozen=True)
 class Question:
-    """The variables of a template, a text that the caller brings along, earlier turns of a conversation, and what else
-    a caller may choose."""
+    """The variables of a template, a text that the caller sends along, earlier turns of a conversation, and what else
+    the caller chooses."""
 
     variables: Mapping[str, str]
     context: str | None = None
@@ -110,6 +110,20 @@ async def ask_in_pieces(
                     yield piece
     assert asking.answer is not None, "a stream that did not break off ends with its answer"
     yield asking.answer
+
+
+def variables_for(wanted: Collection[str], question: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Put the question under the name that the template has for it, beside the caller's other variables.
+
+    Raises:
+        BadRequest: the template does not show which variable is the question.
+    """
+    open_ = [name for name in wanted if name not in {"context", "history", *given}]
+    if "question" in open_ or not open_:
+        return {**given, "question": question}
+    if len(open_) > 1:
+        raise BadRequest(f"This prompt has the variables {', '.join(sorted(open_))}: give all but one in `variables`.")
+    return {**given, open_[0]: question}
 
 
 def check_texts(server: Server, call: Call, texts: Iterable[tuple[str, str]]) -> None:

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.call import TheCall
 from serving.live.shelf import Live
-from serving.routes.ask import Alias, Question, ask, check_texts
-from serving.routes.chat_request import variables_for
+from serving.routes.ask import Alias, Question, ask, check_texts, variables_for
 from serving.server import TheServer
 
 router = APIRouter(tags=["AI/LLM"])

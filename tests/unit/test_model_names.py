@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from serving.live.shelf import Shelf
-from serving.routes.chat import _which
+from serving.routes.openai.model_request import name_and_alias
 
 
 @pytest.mark.parametrize(
     "model", ["qa/0001", "qa/0", "qa/+1", "qa/1_0", "qa/1 ", "7", "qa/²", "qa/-1", "qa/", "/", "qa/٣", "qa/x"]
 )
 def test_what_is_no_version_belongs_to_the_name(model: str) -> None:
-    assert _which(Shelf(), model, "Production") == (model, "Production")
+    assert name_and_alias(Shelf(), model, "Production") == (model, "Production")

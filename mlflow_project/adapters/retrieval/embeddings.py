@@ -22,6 +22,9 @@ from mlflow_project.errors import ConfigError
 MODEL = "wordllama-0.4/256"
 DIMENSIONS = 256
 A_BATCH = 8
+MOST_COUNTED = 10_000
+_A_PIECE = 1_000
+"""Characters that are tokenized at a time: longer texts cost more than their length."""
 
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
@@ -43,6 +46,21 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     normalised: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return normalised
+
+
+def count_tokens(text: str) -> int:
+    """Estimate the number of tokens of a text by WordLlama's tokenizer, which is Llama 2's.
+
+    Counts the first 10,000 characters, in about 30 ms, and takes the rest to have as many tokens a character.
+
+    Raises:
+        ConfigError: WordLlama is not installed here.
+    """
+    tokenizer, _ = _model()
+    counted = text[:MOST_COUNTED]
+    pieces = [counted[start : start + _A_PIECE] for start in range(0, len(counted), _A_PIECE)]
+    tokens = sum(len(tokenizer.encode(piece, add_special_tokens=False).ids) for piece in pieces)
+    return round(tokens * len(text) / len(counted)) if counted else 0
 
 
 def similarity(first: str, second: str) -> float:
