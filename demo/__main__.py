@@ -96,10 +96,10 @@ def second_release(version: int) -> None:
 
 def release(version: int) -> None:
     """Evaluate, gate (which seals) and promote one version."""
-    run("switchyard", "evaluate", "qa", "--version", str(version), "--against", "Production", "--plain")
-    run("switchyard", "gate", "qa", "--version", str(version))
+    run("switchyard", "evaluate", f"qa/{version}", "--against", "Production", "--plain")
+    run("switchyard", "gate", f"qa/{version}")
     again = ("--despite-rollback", "the demo runs again") if was_live(version) else ()
-    run("switchyard", "promote", "qa", "--version", str(version), "--to", "Production", *again)
+    run("switchyard", "promote", f"qa/{version}", "--to", "Production", *again)
 
 
 def third_is_refused(live: int) -> None:
@@ -107,8 +107,8 @@ def third_is_refused(live: int) -> None:
     step(6, STEPS, "A worse version is refused, and not served even when the alias is moved to it")
     run("switchyard", "register", "prompts/qa", "--template", "v3.md")
     worse = read("switchyard", "register", "prompts/qa", "--template", "v3.md")[0]["version"]
-    run("switchyard", "evaluate", "qa", "--version", str(worse), "--against", "Production", "--plain")
-    run("switchyard", "gate", "qa", "--version", str(worse), expect=4)
+    run("switchyard", "evaluate", f"qa/{worse}", "--against", "Production", "--plain")
+    run("switchyard", "gate", f"qa/{worse}", expect=4)
     move_alias_by_hand(worse)
     run("switchyard", "ask", "qa", QUESTION)
     show_releases(refused=worse)
@@ -181,7 +181,7 @@ def closing(better: int, seconds: float) -> None:
     step(8, STEPS, "What is live, and where to look")
     run("switchyard", "live")
     api = load(ClientSettings).api_url
-    comparison = read("switchyard", "gate", "qa", "--version", str(better), "--dry-run")["comparison"]
+    comparison = read("switchyard", "gate", f"qa/{better}", "--dry-run")["comparison"]
     for what, where in (
         ("The two runs side by side in MLflow", comparison),
         ("MinIO's console", load(StoreSettings).s3_console),
@@ -192,7 +192,8 @@ def closing(better: int, seconds: float) -> None:
     say("Try next:")
     for command in (
         f"curl -si {api}/llm-query/ -H 'Content-Type: application/json' -d '{{\"text_input\": \"{QUESTION}\"}}'",
-        "switchyard history qa",
+        "switchyard list",
+        "switchyard history qa --why",
         "switchyard verify qa@Production",
         "make status   (what runs)      make down   (stops all of it)",
     ):
