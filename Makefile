@@ -11,7 +11,7 @@ BIN := .venv/bin
 # Container images often forbid Python to keep what it compiles: each program would compile MLflow again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-checks demo up airflow observe status logs down clean doctor check format lint types contracts tests test test-long bench dashboards lock
+.PHONY: help setup setup-checks demo up airflow airflow-down observe observe-down status logs down clean doctor check format lint types contracts tests test test-long bench dashboards lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -20,7 +20,7 @@ demo: setup ## set-up, the stack, and the main job on this project's own documen
 	@$(PYTHON) -m stack up
 	@$(PYTHON) -m demo
 
-test: check ## set-up and everything that CI runs
+test: $(if $(FAST),fast,check) ## set-up and everything that CI runs; FAST=1 for unit and contract tests alone (a minute)
 
 setup: python-is-here ## everything that `make demo` needs, without starting it
 	@$(SYSTEM_PYTHON) -m stack setup
@@ -28,11 +28,17 @@ setup: python-is-here ## everything that `make demo` needs, without starting it
 setup-checks: python-is-here ## the same, with the tools of `make check`
 	@$(SYSTEM_PYTHON) -m stack setup --checks
 
-airflow: up ## Airflow beside the running stack, in an environment of its own (`make down` stops it too)
-	@$(PYTHON) -m stack.airflow up
+airflow: up ## Airflow beside the stack, in its own environment; its DAGs begin paused, ACTIVE=1 lets them start
+	@$(PYTHON) -m stack.airflow up $(if $(ACTIVE),--active)
 
-observe: up ## Prometheus and the OpenTelemetry collector beside the running stack (`make down` stops them too)
+airflow-down: environment-is-here ## stop Airflow and leave the stack running
+	@$(PYTHON) -m stack.airflow down
+
+observe: up ## Prometheus and the OpenTelemetry collector beside the stack
 	@$(PYTHON) -m stack.observe up
+
+observe-down: environment-is-here ## stop Prometheus and the collector and leave the stack running
+	@$(PYTHON) -m stack.observe down
 
 doctor: ## what this machine lacks, and what to type
 	@if $(PYTHON) -c '' 2>/dev/null; then $(PYTHON) -m stack doctor; else $(or $(SYSTEM_PYTHON),python3) -m stack doctor; fi
@@ -40,13 +46,13 @@ doctor: ## what this machine lacks, and what to type
 up: setup ## start the stack and wait until it is ready
 	@$(PYTHON) -m stack up
 
-status: environment-is-here ## what runs, where, and how much memory it takes
+status: environment-is-here ## what runs (the stack, Airflow, Prometheus, orphans), where, and its memory
 	@$(PYTHON) -m stack status
 
 logs: environment-is-here ## the end of the logs; PART=server for one part
 	@$(PYTHON) -m stack logs $(PART)
 
-down: environment-is-here ## stop everything of this stack
+down: environment-is-here ## stop everything of this stack, Airflow and Prometheus too
 	@$(PYTHON) -m stack down
 
 clean: environment-is-here ## stop everything and remove its data (asks; YES=1 does not)
@@ -66,8 +72,12 @@ types: setup-checks ## mypy, strict
 contracts: setup-checks ## who may import whom
 	@$(BIN)/lint-imports
 
-tests: setup-checks ## the tests alone
-	@$(PYTHON) -m pytest
+tests: setup-checks ## the tests alone, in two lanes side by side
+	@$(PYTHON) -m tests
+
+.PHONY: fast
+fast: setup-checks
+	@$(PYTHON) -m pytest -q tests/unit tests/contracts
 
 test-long: setup-checks ## kills, soaks and simulations: before a release
 	@$(PYTHON) -m pytest -m long

@@ -1,7 +1,7 @@
 """Who may call the server: API keys, hashed at rest, each with its roles.
 
 A key is `sy_<id>_<secret>`; the file keeps the SHA-256 of the whole, which is enough for 256 random bits. The key
-itself is shown once, when it is created. In: the key file. Out: the caller that a token belongs to, or None.
+itself is shown once, when it is created. In: the key file. Out: the key that a token belongs to, or None.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.private_files import exclusive, write_private
 
 ROLES = ("call", "choose-alias", "admin")
 KEYS_SCHEMA = "switchyard.keys/v1"
@@ -25,8 +25,8 @@ KEYS_SCHEMA = "switchyard.keys/v1"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is kept of a key. `revoked` is when, or None while it is valid; `limits` are its own (see `allowances`), by
-    kind, where they differ from the server's."""
+    """What the file keeps of a key. `revoked` is the time of its revocation, or None while the key is valid. `limits`
+    are the key's own limits by kind (see `allowances`), where they differ from the server's."""
 
     id: str
     owner: str
@@ -37,21 +37,22 @@ class ApiKey:
     limits: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def may(self, role: str) -> bool:
-        """An admin may everything."""
+        """Whether this key allows what the role stands for. The role `admin` allows everything."""
         return role in self.roles or "admin" in self.roles
 
 
 class KeyFile:
-    """The keys of this stack, newest last. Every change replaces the file, readable by its owner alone."""
+    """The file of all keys, newest last. Only its owner can read it. Each change takes the file's lock, reads the file
+    anew and replaces it, so that two commands at the same moment both count."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def all(self) -> tuple[ApiKey, ...]:
-        """Every key, revoked ones included; none while there is no file.
+        """Return every key, revoked ones included; none while there is no file.
 
         Raises:
-            InvalidData: the file is damaged.
+            InvalidData: the file cannot be read or is damaged.
         """
         try:
             data = json.loads(self.path.read_bytes())
@@ -62,53 +63,55 @@ class KeyFile:
             raise InvalidData(f"The key file {self.path} cannot be read: {error}.") from error
 
     def create(self, owner: str, roles: tuple[str, ...], limits: Mapping[str, str] | None = None) -> tuple[str, ApiKey]:
-        """A new key: the token, which nobody can show again, and what is kept of it."""
+        """Make a key. Returns the token, which nothing can show again, and what the file keeps of it.
+
+        Raises:
+            InvalidData: a role does not exist, or none was given.
+        """
         unknown = [role for role in roles if role not in ROLES]
         if unknown or not roles:
             raise InvalidData(f"There is no role {', '.join(unknown) or '(none given)'}. Roles: {', '.join(ROLES)}.")
         made = ApiKey(secrets.token_hex(4), owner, roles, "", _now(), limits=dict(limits or {}))
         token = f"sy_{made.id}_{secrets.token_urlsafe(32)}"
         kept = ApiKey(**{**asdict(made), "hash": _hash(token)})
-        self._write((*self.all(), kept))
+        with exclusive(self.path):
+            self._write((*self.all(), kept))
         return token, kept
 
     def revoke(self, key_id: str) -> ApiKey:
-        """From now on this key opens nothing.
+        """Make a key invalid for good. Revoking it twice keeps the first time.
 
         Raises:
             NotFound: no key has this id.
         """
-        keys = {key.id: key for key in self.all()}
-        if key_id not in keys:
-            raise NotFound(f"There is no API key {key_id!r}. `switchyard keys list` shows all.")
-        if keys[key_id].revoked is None:
-            keys[key_id] = ApiKey(**{**asdict(keys[key_id]), "revoked": _now()})
-            self._write(tuple(keys.values()))
-        return keys[key_id]
+        with exclusive(self.path):
+            keys = {key.id: key for key in self.all()}
+            if key_id not in keys:
+                raise NotFound(f"There is no API key {key_id!r}. `switchyard keys list` shows all.")
+            if keys[key_id].revoked is None:
+                keys[key_id] = ApiKey(**{**asdict(keys[key_id]), "revoked": _now()})
+                self._write(tuple(keys.values()))
+            return keys[key_id]
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        spare = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        data = json.dumps({"schema": KEYS_SCHEMA, "keys": [asdict(key) for key in keys]}, indent=1)
-        with open(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(data)
-        os.replace(spare, self.path)
+        data = {"schema": KEYS_SCHEMA, "keys": [asdict(key) for key in keys]}
+        write_private(self.path, json.dumps(data, indent=1))
 
 
 def by_id(keys: tuple[ApiKey, ...]) -> Mapping[str, ApiKey]:
-    """The valid keys."""
+    """Return the valid keys by their id."""
     return {key.id: key for key in keys if key.revoked is None}
 
 
 def owner_of(token: str, keys: Mapping[str, ApiKey]) -> ApiKey | None:
-    """The valid key that this token is; compared in constant time."""
+    """Return the valid key that a token belongs to, or None. Hashes are compared in constant time."""
     parts = token.split("_", 2)
     key = keys.get(parts[1]) if len(parts) == 3 and parts[0] == "sy" else None
     return key if key is not None and hmac.compare_digest(key.hash, _hash(token)) else None
 
 
 def shown(key: ApiKey) -> dict[str, Any]:
-    """What may be shown of a key: all but its hash."""
+    """Return what a command may show of a key: everything but the hash."""
     return {name: value for name, value in asdict(key).items() if name != "hash"}
 
 

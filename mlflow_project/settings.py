@@ -8,10 +8,12 @@ says where that folder is (default `.switchyard`). Secrets are `SecretStr` and h
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_project.errors import ConfigError
@@ -27,6 +29,35 @@ def own_file() -> Path:
     return Path(os.environ.get("SWITCHYARD_ENV_FILE", ".env"))
 
 
+def _check_web_address(text: str) -> str:
+    """Refuse what is no address of a web server. The message repeats no part that may hold a password."""
+    try:
+        parts = urlsplit(text)
+        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        well_formed = False
+    if well_formed and not re.search(r"\s", text):
+        return text
+    shown = "This" if "@" in text else repr(text.partition("?")[0])
+    raise ValueError(
+        f"{shown} is not a web address. Write http:// or https://, a host and, if needed, a port: "
+        "for example http://127.0.0.1:5000."
+    )
+
+
+def _check_patterns(patterns: dict[str, str]) -> dict[str, str]:
+    for name, pattern in patterns.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"The pattern of {name!r} is not a regular expression: {error}.") from error
+    return patterns
+
+
+WebAddress = Annotated[str, AfterValidator(_check_web_address)]
+"""The address of a web server, as text."""
+
+
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
 
@@ -34,8 +65,8 @@ class _Settings(BaseSettings):
 class StoreSettings(_Settings):
     """The object store (MinIO, or anything that speaks S3 with conditional PUT)."""
 
-    s3_endpoint: str = "http://127.0.0.1:9000"
-    s3_console: str = "http://127.0.0.1:9001"
+    s3_endpoint: WebAddress = "http://127.0.0.1:9000"
+    s3_console: WebAddress = "http://127.0.0.1:9001"
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr
     s3_secret_key: SecretStr
@@ -50,7 +81,7 @@ class StoreSettings(_Settings):
 class RegistrySettings(_Settings):
     """The MLflow server. `registry_timeout` is in seconds, for each call."""
 
-    mlflow_uri: str = "http://127.0.0.1:5000"
+    mlflow_uri: WebAddress = "http://127.0.0.1:5000"
     registry_timeout: float = Field(default=5.0, gt=0)
 
 
@@ -143,10 +174,12 @@ class KeySettings(_Settings):
 
 
 class ClientSettings(_Settings):
-    """How the command line reaches the server."""
+    """How the command line reaches the server. `airflow_person` is set by the DAG for the command that a person
+    approved in Airflow: records then name that person."""
 
-    api_url: str = "http://127.0.0.1:8000"
+    api_url: WebAddress = "http://127.0.0.1:8000"
     api_key: SecretStr | None = None
+    airflow_person: str | None = Field(default=None, max_length=200)
 
 
 class ProviderSettings(BaseSettings):
@@ -154,7 +187,7 @@ class ProviderSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
-    llm_api_url: str = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.0-flash:generateContent"
+    llm_api_url: WebAddress = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.0-flash:generateContent"
     llm_api_key: SecretStr | None = None
 
 
@@ -162,7 +195,7 @@ class TelemetrySettings(_Settings):
     """Where metrics and traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP), `trace_experiment`
     an experiment of MLflow's by its id. Shares are 0 to 1; `trace_texts` adds question and answer, masked and cut."""
 
-    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otlp_endpoint: WebAddress | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     telemetry_interval_ms: int = Field(default=5_000, ge=100)
     trace_share: float = Field(default=0.05, ge=0, le=1)
     trace_slow_ms: float = Field(default=2_000, gt=0)
@@ -178,7 +211,7 @@ class LogSettings(_Settings):
     log_queries: bool = True
     log_texts: bool = False
     log_text_chars: int = Field(default=500, ge=1)
-    mask_patterns: dict[str, str] = Field(default_factory=dict)
+    mask_patterns: Annotated[dict[str, str], AfterValidator(_check_patterns)] = Field(default_factory=dict)
 
 
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
@@ -201,14 +234,15 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
 S = TypeVar("S", bound=BaseSettings)
 
 
-def load(kind: type[S], **overrides: Any) -> S:
-    """Read one component's settings.
+def load(kind: type[S], *, from_file: Path | None = None, **overrides: Any) -> S:
+    """Read one component's settings. `from_file` is a further file of lines `NAME=value`, which `.env` overrides.
 
     Raises:
         ConfigError: one or more settings are missing or wrong; the message lists each. Or a file cannot be read.
     """
     try:
-        return kind(_env_file=(state_folder() / "stack.env", own_file()), **overrides)
+        files = [state_folder() / "stack.env", *([from_file] if from_file else []), own_file()]
+        return kind(_env_file=files, **overrides)
     except ValidationError as error:
         raise ConfigError(_mistakes(kind, error)) from error
     except OSError as error:
@@ -218,7 +252,7 @@ def load(kind: type[S], **overrides: Any) -> S:
 
 
 def check_all(*more: type[BaseSettings]) -> list[str]:
-    """Every mistake in every component's settings, and in those of `more`, a line each; empty when all is well."""
+    """Return every mistake in every component's settings, and in those of `more`, one line each."""
     found: list[str] = []
     for kind in (*ALL_SETTINGS, *more):
         try:
@@ -236,5 +270,5 @@ def _mistakes(kind: type[BaseSettings], error: ValidationError) -> str:
     for mistake in error.errors():
         name = ".".join(str(part) for part in mistake["loc"])
         name = name if name.isupper() else (prefix + name).upper()  # an alias is whole already
-        lines.append(f"  {name}: {mistake['msg']}")
+        lines.append(f"  {name}: {mistake['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

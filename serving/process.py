@@ -11,6 +11,7 @@ from mlflow_project.allowances import windows
 from mlflow_project.api_keys import KeyFile, by_id
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
+from mlflow_project.private_files import keep_files_private
 from mlflow_project.settings import GuardSettings, KeySettings, ServerSettings, load
 from serving.edge.keys import is_loopback
 from serving.edge.protocol import PatientHttp
@@ -30,6 +31,7 @@ SECURITY_HEADERS = [
 
 def main() -> int:
     """Run until told to stop; 2 when the settings are wrong. A request that runs is finished first."""
+    keep_files_private()
     set_up_logs()
     try:
         settings = load(ServerSettings)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.logs import record_defect, set_up_logs
+from mlflow_project.private_files import keep_files_private
 from mlflow_project.telemetry.sending import send_once
 
 
@@ -45,6 +46,7 @@ def share(text: str) -> float:
 
 def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argparse.Namespace, title: str) -> int:
     """Run a job, print its result as a table or as JSON, and return the exit code."""
+    keep_files_private()
     set_up_logs()
     try:
         result = job(options)

@@ -87,9 +87,11 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _up(_: argparse.Namespace) -> int:
+    from mlflow_project.private_files import keep_files_private
     from mlflow_project.settings import state_folder
     from stack.processes import up
 
+    keep_files_private()
     up(state_folder(), say=say)
     return 0
 
@@ -115,18 +117,27 @@ def _down(_: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> int:
     from mlflow_project.settings import state_folder
-    from stack.processes import status
+    from stack.status import status_of_all
 
-    rows = status(state_folder())
+    rows = status_of_all(state_folder())
     if given.json:
         say(json.dumps(rows))
         return 0
-    say(f"{'part':10}{'state':11}{'ready':7}{'pid':>8}{'memory':>10}  address")
+    say(f"{'part':14}{'state':11}{'ready':7}{'pid':>8}{'memory':>10}  address")
     for row in rows:
         memory = f"{row['memory_mb']:.0f} MB" if row["memory_mb"] else ""
         ready = "yes" if row["ready"] else "no"
-        say(f"{row['part']:10}{row['state']:11}{ready:7}{row['pid'] or '':>8}{memory:>10}  {row['address']}")
+        say(f"{row['part']:14}{row['state']:11}{ready:7}{row['pid'] or '':>8}{memory:>10}  {row['address']}")
+    if any(row["state"] == "orphan" for row in rows):
+        say("An orphan is left from a process that was killed. `make up` and `make down` end it.")
+    stopped = {row["part"] for row in rows if row["state"] == "stopped"}
+    for part, target in {"server": "up", "scheduler": "airflow", "prometheus": "observe"}.items():
+        if part in stopped:
+            say(f"`make {target}` starts {_TARGETS[target]}.")
     return 0
+
+
+_TARGETS = {"up": "the stack", "airflow": "Airflow", "observe": "Prometheus and the collector"}
 
 
 def _logs(given: argparse.Namespace) -> int:

@@ -6,17 +6,26 @@ owner only. Credentials are made once; ports stay as they were until the environ
 
 from __future__ import annotations
 
-import os
+import re
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_project.errors import ConfigError
+from mlflow_project.private_files import exclusive, write_private
 from mlflow_project.settings import load
+
+
+def _check_backend(value: SecretStr) -> SecretStr:
+    """Refuse what is no address of a database; the message does not repeat it, since it may hold a password."""
+    if not re.match(r"[a-z][a-z0-9+]*://", value.get_secret_value()):
+        raise ValueError("This is no database's address. Write postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE.")
+    return value
 
 
 class StackSettings(BaseSettings):
@@ -29,13 +38,13 @@ class StackSettings(BaseSettings):
     minio_console_port: int = Field(default=9001, ge=1, le=65535)
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
     api_port: int = Field(default=8000, ge=1, le=65535)
-    mlflow_backend: SecretStr | None = None
+    mlflow_backend: Annotated[SecretStr, AfterValidator(_check_backend)] | None = None
     s3_access_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex(10)))
     s3_secret_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex(24)))
 
 
 def read_settings(state: Path) -> StackSettings:
-    """The settings, with credentials made where there are none yet.
+    """Read the settings, with new credentials where there are none yet.
 
     Raises:
         ConfigError: wrong settings, or a credentials file that cannot be read.
@@ -45,7 +54,7 @@ def read_settings(state: Path) -> StackSettings:
 
 
 def environment(state: Path, settings: StackSettings) -> dict[str, str]:
-    """What stands in `stack.env`."""
+    """Return the addresses and credentials that `stack.env` holds."""
     minio, mlflow = f"http://127.0.0.1:{settings.minio_port}", f"http://127.0.0.1:{settings.mlflow_port}"
     return {
         "SWITCHYARD_STATE": str(state),
@@ -65,15 +74,15 @@ def environment(state: Path, settings: StackSettings) -> dict[str, str]:
 
 
 def environment_file(state: Path) -> Path:
-    """Where the local stack's addresses and credentials are kept."""
+    """The path of `stack.env`."""
     return state / "stack.env"
 
 
 def read_environment(state: Path) -> dict[str, str]:
-    """What `stack.env` holds; empty before the first `make up`.
+    """Read `stack.env`; empty before the first `make up`.
 
     Raises:
-        ConfigError: it is there and cannot be read.
+        ConfigError: the file is there and cannot be read.
     """
     path = environment_file(state)
     try:
@@ -82,7 +91,7 @@ def read_environment(state: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no list of `export NAME=value`"
+        reason = error.strerror if isinstance(error, OSError) else "its lines are not `export NAME=value`"
         raise ConfigError(
             f"The credentials file {path} cannot be read ({reason}): make it yours and readable again "
             "(`chown`, `chmod 600`), or `make clean` and begin with an empty stack."
@@ -91,34 +100,25 @@ def read_environment(state: Path) -> dict[str, str]:
 
 
 def write_environment(state: Path, settings: StackSettings) -> dict[str, str]:
-    """Write `stack.env`, and return what stands in it."""
+    """Write `stack.env` anew, and return what it says."""
     values = environment(state, settings)
-    write_values(state, values)
+    with exclusive(environment_file(state)):
+        _write(state, values)
     return values
 
 
-def write_values(state: Path, values: Mapping[str, str]) -> None:
-    """Replace what stands in `stack.env`."""
+def change_environment(state: Path, add: Mapping[str, str], remove: Collection[str] = ()) -> bool:
+    """Add names to `stack.env` and take others away; False when it said all of that already."""
+    with exclusive(environment_file(state)):
+        before = read_environment(state)
+        after = {name: value for name, value in before.items() if name not in remove} | dict(add)
+        if after == before:
+            return False
+        _write(state, after)
+        return True
+
+
+def _write(state: Path, values: Mapping[str, str]) -> None:
     head = "# Addresses and credentials of the local stack, written by `make up`. Yours alone: do not share it.\n"
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
     write_private(environment_file(state), head + "".join(lines))
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file by one that only its owner can read.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
-    own = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        own.unlink(missing_ok=True)
-        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        own.replace(path)
-    except OSError as error:
-        own.unlink(missing_ok=True)
-        raise ConfigError(
-            f"{path} cannot be written ({error.strerror}): is the disk full, or the folder not yours?"
-        ) from error

@@ -9,8 +9,8 @@ from mlflow_project.settings import check_all, state_folder
 from stack.addresses import StackSettings, read_settings
 from stack.check import Check
 from stack.ports import OWNERS, holder, is_free, wanted_ports
-from stack.processes import status
 from stack.readiness import PARTS
+from stack.status import status
 
 
 def examine_parts() -> list[Check]:

@@ -1,7 +1,9 @@
-"""Ports: which ones the stack wants, whether they are free, and who holds those that are not."""
+"""Ports: which ones the stack wants, whether they are free, and which process holds the others."""
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ import psutil
 
 from mlflow_project.errors import ConfigError
 from stack.addresses import StackSettings
+from stack.marks import state_of
 
 OWNERS: Mapping[str, str] = {
     "minio_port": "minio",
@@ -56,13 +59,19 @@ def check_each(ports: Mapping[str, int], owners: Mapping[str, str]) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Whether we could listen on 127.0.0.1 there."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+    """Whether nobody listens on this port of the loopback addresses. MinIO takes the one of IPv6 too, and elsewhere a
+    stranger there would get the calls that go to `localhost`."""
+    return _can_bind(socket.AF_INET, "127.0.0.1", port) and _can_bind(socket.AF_INET6, "::1", port)
+
+
+def _can_bind(family: socket.AddressFamily, address: str, port: int) -> bool:
+    """Whether a program could listen there; also true where the machine has no addresses of this family."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        return error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
     return True
 
 
@@ -79,15 +88,16 @@ def holder(port: int) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on at this moment, by chance, from below those that systems give to outgoing
+    connections: nobody takes it by accident before it is used."""
+    return next(port for port in random.sample(range(10_000, 32_000), 1_000) if is_free(port))
 
 
 def _described(pid: int) -> str:
     try:
         process = psutil.Process(pid)
-        return f"{Path(process.name()).name} (process {pid}, of {process.username()})"
+        state = state_of(process)
+        ours = f" of the stack in {state}: `SWITCHYARD_STATE={state} make down` ends it" if state else ""
+        return f"{Path(process.name()).name} (process {pid}, of {process.username()}{ours})"
     except psutil.Error:
         return f"process {pid}"

@@ -1,13 +1,12 @@
-"""`up`, `down` and `status` of the local stack. In: the state folder. Out: running parts, or a sentence why not.
+"""`up`, `down` and `clean` of the local stack. In: the state folder. Out: running parts, or a sentence why not.
 
-Nothing is slept for: each part is asked until it answers. Before the first process starts, settings, tools and ports
-are checked; a failure there leaves nothing behind.
+Each part is asked until it answers. Settings, tools and ports are checked before the first process starts, so a
+mistake there leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,23 +14,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from mlflow_project.adapters.airflow import AirflowSettings
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import ConfigError, Unavailable
+from mlflow_project.private_files import exclusive, write_private
 from mlflow_project.seal.keys import ensure_key
 from mlflow_project.settings import ProviderSettings, SealSettings, StoreSettings, check_all, load
-from stack.addresses import StackSettings, read_environment, read_settings, write_environment, write_private
-from stack.layout import ENVIRONMENT, jar_folder, minio_binary
+from stack.addresses import StackSettings, read_environment, read_settings, write_environment
+from stack.airflow import processes as airflow
+from stack.airflow.home import AirflowPort
+from stack.layout import jar_folder, minio_binary
+from stack.marks import end
+from stack.observe import processes as observe
 from stack.ports import check_free
-from stack.readiness import PARTS, addresses, is_ready, wait_until_ready
+from stack.readiness import PARTS, addresses, wait_until_ready
 from stack.spark_conf import remove_spark_conf, write_spark_conf
+from stack.status import describe
 from stack.supervision import Supervisor
 
 Say = Callable[[str], None]
 
+SETTINGS = (StackSettings, observe.ObserveSettings, AirflowPort, AirflowSettings)
+"""The settings of the programs beside the library's own."""
+
 _ALIVE = {"STARTING", "RUNNING", "BACKOFF", "EXITED"}
-"""States that lead back to running: supervisord starts again what exited."""
+"""States from which a part gets back to running: supervisord starts again what exited."""
 
 
 def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
@@ -44,13 +51,14 @@ def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
     with _alone(state):
         supervisor = Supervisor(state)
         _check_settings()
+        _end_orphans(supervisor, say)
         if supervisor.processes() and _provider_mark() != _marked(state):
             say("The settings of the outside LLM have changed: the stack starts again with them.")
             supervisor.stop()
         running = {name for name, row in supervisor.processes().items() if row["statename"] in _ALIVE}
         missing = [part for part in parts if part not in running]
         if missing:
-            environment = _prepare(state, supervisor, missing, say)
+            environment = _prepare(state, supervisor, missing)
             _start(supervisor, environment, missing, say)
         else:
             say("The stack is up already.")
@@ -59,9 +67,24 @@ def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
 
 
 def down(state: Path, *, say: Say) -> None:
-    """Stop everything of this stack, also what a killed supervisord left behind. Stopping nothing is fine."""
-    ended = Supervisor(state).stop()
-    say(f"Stopped: {ended} processes." if ended else "Nothing was running.")
+    """Stop everything of this stack: Airflow, observability, the four parts, and orphans. Stopping nothing is fine."""
+    supervisor = Supervisor(state)
+    running = len(supervisor.marked())
+    _end_orphans(supervisor, say)
+    airflow.stop(state)
+    observe.down(state)
+    supervisor.stop()
+    say(f"Stopped: {running} processes." if running else "Nothing was running.")
+
+
+def _end_orphans(supervisor: Supervisor, say: Say) -> None:
+    """End the processes of this stack that no process manager watches any more, and name them."""
+    if found := supervisor.orphans():
+        names = ", ".join(describe(process) for process in found)
+        say(
+            f"A part or the process manager was killed and left {len(found)} processes behind: {names}. They are ended."
+        )
+        end(found)
 
 
 def clean(state: Path, *, say: Say) -> None:
@@ -73,19 +96,11 @@ def clean(state: Path, *, say: Say) -> None:
         say(f"Removed {state}.")
 
 
-def status(state: Path) -> list[dict[str, Any]]:
-    """One row a part: part, state, pid, address, ready, memory in MB with all its processes."""
-    rows = Supervisor(state).processes()
-    environment = read_environment(state)
-    at = addresses(environment) if environment else {}
-    return [_row(part, rows.get(part), at.get(part, ""), environment) for part in PARTS]
-
-
 def log_files(state: Path, part: str | None) -> list[Path]:
-    """The logs of one part, or of all.
+    """Return the log files of one part, or of all.
 
     Raises:
-        ConfigError: there is no such part, or nothing was ever started.
+        ConfigError: there is no such part, or nothing was ever started here.
     """
     if part is not None and part not in PARTS:
         raise ConfigError(f"There is no part {part!r}: the parts are {', '.join(PARTS)}.")
@@ -96,8 +111,8 @@ def log_files(state: Path, part: str | None) -> list[Path]:
     return found
 
 
-def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str], say: Say) -> dict[str, str]:
-    """Check all that can be checked, and write the files that the parts read; what a dead supervisord left is ended."""
+def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str]) -> dict[str, str]:
+    """Check all that can be checked, write the files that the parts read, and start the process manager."""
     if supervisor.processes():
         check_free(read_settings(state), parts)
         return read_environment(state)
@@ -106,8 +121,6 @@ def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str], say: Say
         raise ConfigError(
             "MinIO and the jars are not here yet: `make demo` and `make test` set them up, `make setup` too."
         )
-    if left := supervisor.stop():
-        say(f"Ended {left} processes that an earlier stack had left behind.")
     check_free(settings, parts)
     environment = write_environment(state, settings)
     store = StoreSettings(**_store_values(environment))
@@ -119,14 +132,18 @@ def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str], say: Say
 
 
 def _check_settings() -> None:
-    """Every mistake in one message. The store's credentials may be missing still: the first `up` makes them."""
-    mistakes = [line for line in check_all(StackSettings) if not line.endswith("_KEY: Field required")]
+    """Report every wrong setting in one message. The store's credentials may be missing: the first `up` makes them.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    mistakes = [line for line in check_all(*SETTINGS) if not line.endswith("_KEY: Field required")]
     if mistakes:
         raise ConfigError("\n".join(["Settings are wrong; nothing was started:", *mistakes]))
 
 
 def _provider_mark() -> str:
-    """Differs when the outside LLM's address or key differ: a running server knows only those that it began with."""
+    """Return a digest of the outside LLM's address and key. A running server knows only those that it started with."""
     settings = load(ProviderSettings)
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
     return hashlib.sha256(f"{settings.llm_api_url}\n{key}".encode()).hexdigest()
@@ -164,7 +181,8 @@ def _await(supervisor: Supervisor, part: str, environment: Mapping[str, str], sa
 
 
 def make_buckets(store: StoreSettings) -> None:
-    """The five buckets, versioned, the ledger's with object lock; and the one for coordination, which forgets."""
+    """Make the buckets that are missing: five with versions, the ledger's with object lock too, and the unversioned one
+    for coordination."""
     objects = ObjectStore(store)
     for bucket in (store.raw_bucket, store.curated_bucket, store.models_bucket, store.artifacts_bucket):
         objects.ensure_bucket(bucket)
@@ -173,20 +191,19 @@ def make_buckets(store: StoreSettings) -> None:
 
 
 def _store_values(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The local store, whatever else the settings name."""
+    """Return the settings of the local store, whatever store the other settings name."""
     names = ("s3_endpoint", "s3_console", "s3_access_key", "s3_secret_key")
     return {name: environment[f"SWITCHYARD_{name.upper()}"] for name in names}
 
 
 def _child_environment(environment: Mapping[str, str], backend: Any, store: StoreSettings) -> dict[str, str]:
-    """What supervisord and its parts run with."""
+    """Return the environment of supervisord and its parts."""
     state = environment["SWITCHYARD_STATE"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     own = {name: value for name, value in environment.items() if not name.startswith("MLFLOW_")}
     return {
         **inherited,
         **own,
-        "SWITCHYARD_BIN": str(ENVIRONMENT / "bin"),
         "SWITCHYARD_MINIO": str(minio_binary()),
         "SWITCHYARD_MODELS_BUCKET": store.models_bucket,
         "MLFLOW_BACKEND_STORE_URI": backend.get_secret_value() if backend else f"sqlite:///{state}/mlflow.db",
@@ -194,41 +211,14 @@ def _child_environment(environment: Mapping[str, str], backend: Any, store: Stor
     }
 
 
-def _row(part: str, row: Mapping[str, Any] | None, address: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    pid = (row or {}).get("pid") or None
-    return {
-        "part": part,
-        "state": row["statename"].lower() if row else "stopped",
-        "pid": pid,
-        "address": address,
-        "ready": bool(pid) and is_ready(part, environment),
-        "memory_mb": _memory_mb(pid) if pid else None,
-    }
-
-
-def _memory_mb(pid: int) -> float | None:
-    """Resident memory of a process and all below it."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-        return round(sum(member.memory_info().rss for member in family) / 1e6, 1)
-    return None
-
-
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """One `up` at a time for a state folder; a second waits for the first."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock = (state / ".lock").open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"The state folder {state} cannot be written ({error.strerror}): set SWITCHYARD_STATE."
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Let one `up` at a time work on a state folder; a second one waits. The folder is its owner's alone, also where an
+    earlier version made it for all to read."""
+    with exclusive(state / "up"):
+        state.chmod(0o700)
         yield
 
 
 def _silent(_: str) -> None:
-    """Says nothing."""
+    """Take a line of progress and drop it."""

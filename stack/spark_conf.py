@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow_project.errors import ConfigError
+from mlflow_project.private_files import write_private
 from mlflow_project.settings import StoreSettings
-from stack.addresses import write_private
 from stack.layout import ROOT
 
 _LOGS = """\

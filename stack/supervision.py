@@ -1,8 +1,7 @@
-"""The process manager: start it, speak with it, and find what it left behind.
+"""The process manager, supervisord: start it, speak with it, and find what it left behind.
 
 supervisord listens on a Unix socket in a short private folder (a socket's path may have 107 bytes). Every process below
-it carries `SWITCHYARD_SUPERVISED=<state folder>` in its environment, so that `down` finds all of them by their ids even
-when supervisord itself was killed. People's own shells never carry that mark.
+it carries the stack's mark (see `marks`), so `down` finds all of them even when supervisord itself was killed.
 """
 
 from __future__ import annotations
@@ -23,15 +22,16 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from mlflow_project.errors import ConfigError, Unavailable
-from stack.layout import SUPERVISOR_FILE
+from stack.layout import ENVIRONMENT, SUPERVISOR_FILE
+from stack.marks import MARK, end, marked, orphans
 
-MARK = "SWITCHYARD_SUPERVISED"
 STOP_SECONDS = 170.0
-"""At the most: a server finishes its requests first, which a provider may take two minutes for."""
+"""The longest that a stop may take: a server finishes its requests, and a provider may need two minutes for one."""
 
 
 class Supervisor:
-    """The supervisord of one state folder; or a second one beside it, with a file and a socket of its own."""
+    """The supervisord of one state folder, or another one beside it with its own file and socket (Airflow's, and that
+    of Prometheus and the collector)."""
 
     def __init__(self, state: Path, file: Path = SUPERVISOR_FILE, socket: str = "socket") -> None:
         self.state = state
@@ -41,24 +41,31 @@ class Supervisor:
         self.socket = self.folder / socket
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """What supervisord says of each part, by name; empty when it does not run."""
+        """Return what supervisord says of each part, by the part's name; empty when supervisord does not run."""
         try:
             with self._proxy() as proxy:
                 return {row["name"]: row for row in proxy.supervisor.getAllProcessInfo()}
         except (OSError, Fault):
             return {}
 
-    def launch(self, environment: Mapping[str, str]) -> None:
+    def launch(self, environment: Mapping[str, str], *, cwd: Path | None = None) -> None:
         """Start supervisord, which puts itself in the background; its parts wait for `start`.
 
         Raises:
             Unavailable: it does not come up.
         """
         self._private_folder()
-        (self.state / "logs").mkdir(parents=True, exist_ok=True)
+        (self.state / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.file)]
-        own = {**environment, MARK: str(self.state), "SWITCHYARD_SOCKET": str(self.socket)}
-        done = subprocess.run(command, env=own, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        own = {
+            **environment,
+            MARK: str(self.state),
+            "SWITCHYARD_SOCKET": str(self.socket),
+            "SWITCHYARD_BIN": str(ENVIRONMENT / "bin"),
+        }
+        done = subprocess.run(
+            command, env=own, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o077
+        )
         if done.returncode or not self._answers_within(10):
             raise Unavailable(
                 f"The process manager does not start: {(done.stderr or done.stdout).strip() or 'no answer'} "
@@ -81,7 +88,7 @@ class Supervisor:
         self.start(part)
 
     def shut_down(self) -> bool:
-        """Stop this supervisord with its parts, and nothing else; whether it ran."""
+        """Stop this supervisord and its parts, and nothing else. Returns whether it ran."""
         if not self.processes():
             return False
         with self._proxy() as proxy:
@@ -89,21 +96,26 @@ class Supervisor:
         return _until(lambda: not self.socket.exists(), STOP_SECONDS)
 
     def stop(self) -> int:
-        """Stop every part and supervisord, then, by id, whatever still carries our mark. How many that were."""
+        """Stop every part and supervisord, then, by id, every process that still carries the stack's mark. Returns how
+        many processes there were."""
         before = {process.pid for process in self.marked()}
         with contextlib.suppress(OSError, Fault), self._proxy() as proxy:
             proxy.supervisor.shutdown()
         _until(lambda: not self.marked() or not self.processes(), STOP_SECONDS)
         _until(lambda: not self.marked(), 2)
-        _end(self.marked())
+        end(self.marked())
         self.socket.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
         return len(before)
 
     def marked(self) -> list[psutil.Process]:
-        """Every living process of this stack, whoever its parent is by now."""
-        return [process for process in psutil.process_iter() if _mark(process) == str(self.state)]
+        """Return every living process of this stack, whoever its parent is by now."""
+        return marked(str(self.state))
+
+    def orphans(self) -> list[psutil.Process]:
+        """Return the processes of this stack that no living supervisord watches."""
+        return orphans(str(self.state))
 
     @contextlib.contextmanager
     def _proxy(self) -> Iterator[Any]:
@@ -126,24 +138,6 @@ class Supervisor:
                 f"{self.folder} is not a private folder of yours: remove it, or set TMPDIR to another place."
             )
         self.socket.unlink(missing_ok=True)
-
-
-def _mark(process: psutil.Process) -> str | None:
-    try:
-        return process.environ().get(MARK) if process.status() != psutil.STATUS_ZOMBIE else None
-    except (psutil.Error, OSError):
-        return None
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=10)
-    for process in alive:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
 
 
 def _until(holds: Any, seconds: float) -> bool:

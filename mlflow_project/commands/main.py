@@ -59,8 +59,10 @@ def main() -> None:
         sys.stdout.write(f"switchyard {__version__}\n")
         return
     from mlflow_project.logs import record_defect, set_up_logs
+    from mlflow_project.private_files import keep_files_private
     from mlflow_project.telemetry.sending import send_once
 
+    keep_files_private()
     set_up_logs()
     try:
         build(arguments[0] if arguments else None)()

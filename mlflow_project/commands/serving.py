@@ -34,8 +34,11 @@ def follow() -> None:
     The follower watches registry and ledger, verifies releases, and writes to disk what this host's workers serve.
     """
     from mlflow_project.follower.process import follow as run
+    from mlflow_project.private_files import exclusive
+    from mlflow_project.settings import FollowerSettings, load
 
-    run()
+    with exclusive(load(FollowerSettings).serving_folder / "follower", wait=False):
+        run()
 
 
 @reports_errors

@@ -1,6 +1,6 @@
-"""Where Airflow keeps its state, its credentials, and the environment that its processes run in.
+"""Airflow's folder `<state>/airflow`, its credentials, and the environment of its processes.
 
-All of it lies below `<state>/airflow`. Credentials are made on the first run, in files that only their owner reads.
+Credentials are made on the first run, in files that only their owner can read.
 """
 
 from __future__ import annotations
@@ -12,26 +12,40 @@ import secrets
 import sys
 from pathlib import Path
 
-from mlflow_project.settings import state_folder
-from stack.addresses import write_private
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mlflow_project.private_files import write_private
+from mlflow_project.settings import load, state_folder
 from stack.airflow.environment import ROOT, programs
-from stack.supervision import MARK
 
 USER = "switchyard"
 
 
-def home() -> Path:
+class AirflowPort(BaseSettings):
+    """Where Airflow's web page and REST API listen."""
+
+    model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
+
+    airflow_port: int = Field(default=8080, ge=1, le=65535)
+
+
+def home(state: Path | None = None) -> Path:
     """`<state>/airflow`."""
-    return state_folder() / "airflow"
+    return (state or state_folder()) / "airflow"
 
 
 def port() -> int:
-    """Where Airflow's web page and REST API listen."""
-    return int(os.environ.get("SWITCHYARD_AIRFLOW_PORT", "8080"))
+    """The port of Airflow's web page and REST API.
+
+    Raises:
+        ConfigError: the setting is no port.
+    """
+    return load(AirflowPort).airflow_port
 
 
 def make() -> None:
-    """The folders, and on the first run the credentials."""
+    """Make the folders and, on the first run, the credentials."""
     for folder in (home(), home() / "logs", home() / "lineage"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not _secrets_file().exists():
@@ -42,7 +56,8 @@ def make() -> None:
 
 
 def write_address() -> None:
-    """Tell the command line where Airflow is; only while it runs, so that nobody waits for one that is down."""
+    """Tell the command line where Airflow is. `stop` removes the file, so that no command waits for an Airflow that is
+    down."""
     lines = {
         "SWITCHYARD_AIRFLOW_URL": f"http://127.0.0.1:{port()}",
         "SWITCHYARD_AIRFLOW_USER": USER,
@@ -51,23 +66,22 @@ def write_address() -> None:
     write_private(address_file(), "".join(f"export {name}={value}\n" for name, value in lines.items()))
 
 
-def address_file() -> Path:
-    """What `adapters.airflow` reads, and what a person may `source`."""
-    return home() / "airflow.env"
+def address_file(state: Path | None = None) -> Path:
+    """The file that `adapters.airflow` reads, and that a person may `source`."""
+    return home(state) / "airflow.env"
 
 
 def environment() -> dict[str, str]:
-    """The environment of every Airflow process, and so of every task."""
+    """Return the environment of every Airflow process, and so of every task."""
     url = f"http://127.0.0.1:{port()}"
     return {
         **os.environ,
         "SWITCHYARD_STATE": str(state_folder()),
-        "SWITCHYARD_ANNOUNCE_CANDIDATES": "false",
+        "SWITCHYARD_ANNOUNCE_CANDIDATES": "false",  # the DAG that registers a version judges it itself
         "SPARK_CONF_DIR": str(state_folder() / "spark" / "conf"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), str(programs()), os.environ.get("PATH", ""))),
-        MARK: str(state_folder()),  # so that `make down` stops it too
         "AIRFLOW_HOME": str(home()),
-        "SPT_NOENV": "1",  # else process titles overwrite the environment that `processes` knows its own by
+        "SPT_NOENV": "1",  # else process titles overwrite the environment, by which `stack.marks` knows our processes
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(
             {"conn_type": "spark", "host": os.environ.get("SWITCHYARD_SPARK_MASTER", "local[*]")}
         ),
@@ -81,7 +95,7 @@ def _options(url: str) -> dict[str, str]:
     return {
         "CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "CORE__LOAD_EXAMPLES": "False",
-        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "4",
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",

@@ -1,4 +1,4 @@
-"""`python -m stack.observe up|down|status`: what `make observe` calls. Exit codes as everywhere: 0, 2, 3."""
+"""`python -m stack.observe up|down|status`, which `make observe` and `make observe-down` call. Exit codes: 0, 2, 3."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
 
 
 def up() -> int:
-    """Build, start, and tell the server."""
-    programs.build_all()
+    """Build both where needed, start them, and have the server send to them."""
+    programs.build_all(programs.prometheus(), programs.collector())
     processes.up(state_folder(), say=say)
     return 0
 

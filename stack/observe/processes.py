@@ -6,6 +6,7 @@ In: a running stack. Out: two more processes on 127.0.0.1, which `make down` sto
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import urllib.error
@@ -18,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_project.errors import ConfigError, Unavailable
 from mlflow_project.settings import load
-from stack.addresses import read_environment, write_values
+from stack.addresses import change_environment, read_environment
 from stack.observe import programs
 from stack.ports import check_each
 from stack.readiness import wait_until_ready
@@ -31,11 +32,11 @@ OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PATIENCE = 30.0
 OWNERS = {"prometheus_port": "prometheus", "otlp_port": "collector", "collector_health_port": "collector"}
 TOLD = (OTLP, "SWITCHYARD_PROMETHEUS_URL", *(f"SWITCHYARD_{name.upper()}" for name in OWNERS))
-"""What stands in `stack.env` while they run."""
+"""The names in `stack.env` while they run."""
 
 
 class ObserveSettings(BaseSettings):
-    """Where Prometheus listens, where the collector takes OTLP over HTTP, and where it says that it is well."""
+    """The ports of Prometheus, of the collector (OTLP over HTTP), and of the collector's health check."""
 
     model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
 
@@ -45,7 +46,7 @@ class ObserveSettings(BaseSettings):
 
 
 def supervisor_of(state: Path) -> Supervisor:
-    """The process manager of these two, beside that of the stack."""
+    """The process manager of Prometheus and the collector, beside that of the stack."""
     return Supervisor(state, SUPERVISOR_FILE, "observe")
 
 
@@ -68,7 +69,7 @@ def up(state: Path, *, say: Say) -> None:
         supervisor.start(part)
         _await(supervisor, part, url)
         say(f"{part:10} ready  {addresses(settings)[part]}")
-    if _tell(state, settings):
+    if change_environment(state, _told(settings)):
         say("Follower and server start again, to send their metrics there.")
         for part in ("follower", "server"):
             stack.restart(part)
@@ -76,16 +77,16 @@ def up(state: Path, *, say: Say) -> None:
 
 
 def down(state: Path) -> bool:
-    """Stop both, and have the server send nowhere from its next start on; whether they ran."""
+    """Stop both, and have the server send nowhere from its next start on. Returns whether they ran."""
     ran = supervisor_of(state).shut_down()
-    values = read_environment(state)
-    if OTLP in values:
-        write_values(state, {name: value for name, value in values.items() if name not in TOLD})
+    with contextlib.suppress(ConfigError):  # a file that cannot be read tells nobody where to send
+        if OTLP in read_environment(state):
+            change_environment(state, {}, remove=TOLD)
     return ran
 
 
 def addresses(settings: ObserveSettings) -> dict[str, str]:
-    """Where each is found, for people and for the server."""
+    """The address of each, for people and for the server."""
     return {
         "prometheus": f"http://127.0.0.1:{settings.prometheus_port}",
         "collector": f"http://127.0.0.1:{settings.otlp_port}",
@@ -93,7 +94,7 @@ def addresses(settings: ObserveSettings) -> dict[str, str]:
 
 
 def ready(settings: ObserveSettings) -> dict[str, bool]:
-    """Ask both, once."""
+    """Ask each once whether it is ready."""
     return {part: _answers(url) for part, url in _health(settings).items()}
 
 
@@ -101,16 +102,6 @@ def _told(settings: ObserveSettings) -> dict[str, str]:
     at = addresses(settings)
     ports = (str(getattr(settings, name)) for name in OWNERS)
     return dict(zip(TOLD, (at["collector"], at["prometheus"], *ports), strict=True))
-
-
-def _tell(state: Path, settings: ObserveSettings) -> bool:
-    """Write where to send into `stack.env`; whether that is new."""
-    values = read_environment(state)
-    told = {**values, **_told(settings)}
-    if told == values:
-        return False
-    write_values(state, told)
-    return True
 
 
 def _child_environment(state: Path, settings: ObserveSettings) -> Mapping[str, str]:
@@ -125,7 +116,7 @@ def _child_environment(state: Path, settings: ObserveSettings) -> Mapping[str, s
 
 
 def _health(settings: ObserveSettings) -> dict[str, str]:
-    """What each answers only when it works; in the order in which they are started."""
+    """The address that each answers only when it works, in the order in which they start."""
     return {
         "prometheus": f"http://127.0.0.1:{settings.prometheus_port}/-/ready",
         "collector": f"http://127.0.0.1:{settings.collector_health_port}/",

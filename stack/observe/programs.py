@@ -1,4 +1,4 @@
-"""Prometheus, its promtool and the collector: what they are built from, and where the binaries lie in the cache."""
+"""Prometheus, promtool and the collector: what each is built from, and where its binary lies in the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from mlflow_project.errors import ConfigError
 from stack.go_build import GoProgram, build
 from stack.layout import ROOT, built_binary, cache_folder
-from stack.progress import Progress, Ticker
+from stack.progress import Progress, Ticker, say
 from stack.tools import Tools
 
 OBSERVABILITY = ROOT / "observability"
@@ -16,15 +16,16 @@ OBSERVABILITY = ROOT / "observability"
 _PROMETHEUS = OBSERVABILITY / "prometheus"
 _COLLECTOR = OBSERVABILITY / "collector"
 _PIN = ("go.mod", "go.sum")
+DURATION = "about 4 minutes on two free cores, and up to 20 on a busy machine"
 
 
 def prometheus() -> GoProgram:
-    """The database, without the discovery of clouds' machines: a tenth of its size and of the time to build it."""
+    """The database of metrics, built without service discovery: a tenth of the size and of the time to build."""
     return _of_prometheus("prometheus")
 
 
 def promtool() -> GoProgram:
-    """Checks and tests of its rules."""
+    """Checks and tests Prometheus's rules. For `make test-long` alone: it compiles the whole client of Kubernetes."""
     return _of_prometheus("promtool")
 
 
@@ -34,18 +35,19 @@ def collector() -> GoProgram:
     return GoProgram(_COLLECTOR, ".", built_binary("otelcol", *made_from))
 
 
-def build_all() -> None:
-    """Build what is not there yet, one after the other.
+def build_all(*programs: GoProgram) -> None:
+    """Build these programs where they are not in the cache yet, one after the other, since each takes all cores.
 
     Raises:
         ConfigError: there is no Go, and it is needed.
         Unavailable: a build failed; the message has its last lines.
     """
-    programs = (prometheus(), promtool(), collector())
     missing = [program for program in programs if not program.binary.exists()]
     if missing and shutil.which("go") is None:
         names = ", ".join(program.name for program in missing)
         raise ConfigError(f"Go is needed to build {names}: install it from your system or from go.dev/dl.")
+    if missing:
+        say(f"Building {', '.join(program.name for program in missing)} from source, once: {DURATION}.")
     steps = {program.name: Progress(program.name) for program in missing}
     with Ticker(dict(steps)) as ticker:
         for program in missing:

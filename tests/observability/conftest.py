@@ -48,7 +48,7 @@ class Observed:
 @pytest.fixture(scope="session")
 def built() -> None:
     """The binaries; minutes where they are not in the cache yet."""
-    programs.build_all()
+    programs.build_all(programs.prometheus(), programs.collector())
 
 
 @pytest.fixture(scope="session")

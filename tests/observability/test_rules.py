@@ -11,6 +11,13 @@ from stack.observe import programs
 
 pytestmark = pytest.mark.long
 
+
+@pytest.fixture(scope="module")
+def promtool() -> None:
+    """Build it: minutes where it is not in the cache yet."""
+    programs.build_all(programs.promtool())
+
+
 PROMETHEUS = programs.OBSERVABILITY / "prometheus"
 
 
@@ -24,12 +31,12 @@ def says(*command: str | os.PathLike[str], **environment: str) -> subprocess.Com
     )
 
 
-def test_promtool_finds_no_mistake_in_configuration_and_rules(built: None) -> None:
+def test_promtool_finds_no_mistake_in_configuration_and_rules(promtool: None) -> None:
     done = says(programs.promtool().binary, "check", "config", "--lint-fatal", PROMETHEUS / "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_rule_does_what_its_test_says(built: None) -> None:
+def test_every_rule_does_what_its_test_says(promtool: None) -> None:
     done = says(programs.promtool().binary, "test", "rules", "rules_test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 

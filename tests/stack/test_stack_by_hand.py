@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -18,9 +19,11 @@ import pytest
 
 from mlflow_project.errors import ConfigError
 from stack.addresses import read_environment
+from stack.marks import MARK
 from stack.ports import free_port, is_free
-from stack.processes import down, status, up
-from stack.supervision import MARK, Supervisor
+from stack.processes import down, up
+from stack.status import status
+from stack.supervision import Supervisor
 from tests.conftest import ROOT
 
 PORTS = ("SWITCHYARD_MINIO_PORT", "SWITCHYARD_MINIO_CONSOLE_PORT", "SWITCHYARD_MLFLOW_PORT", "SWITCHYARD_API_PORT")
@@ -105,7 +108,7 @@ def test_up_after_the_supervisor_was_killed_ends_the_leftovers_and_starts_afresh
     start_minio(state)
     os.kill(int((state / "supervisord.pid").read_text()), signal.SIGKILL)
     said = start_minio(state)
-    assert "left behind" in said[0]
+    assert re.search(r"left \d processes behind: .*minio", said[0])
     assert [row["ready"] for row in status(state) if row["part"] == "minio"] == [True]
 
 
@@ -161,10 +164,15 @@ def test_the_mark_of_the_stack_is_not_in_what_people_source(state: Path) -> None
     assert MARK not in read_environment(state)
 
 
-def test_status_has_a_row_for_each_part(state: Path) -> None:
+def test_status_has_a_row_for_each_part_of_the_stack_of_airflow_and_of_observability(state: Path) -> None:
     start_minio(state)
     rows = {row["part"]: row for row in json.loads(command("status", "--json").stdout)}
-    assert set(rows) == {"minio", "mlflow", "follower", "server"}
+    assert list(rows) == [
+        *("minio", "mlflow", "follower", "server"),
+        *("prometheus", "collector"),
+        *("scheduler", "dag-processor", "api-server"),
+    ]
+    assert {row["state"] for part, row in rows.items() if part != "minio"} == {"stopped"}
     assert rows["minio"]["ready"]
     assert rows["minio"]["memory_mb"] > 1
     assert (rows["server"]["state"], rows["server"]["ready"]) == ("stopped", False)

@@ -13,8 +13,8 @@ import pytest
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.settings import StoreSettings, load
-from stack.processes import status
 from stack.readiness import is_ready
+from stack.status import status
 from stack.supervision import Supervisor
 from tests.conftest import RunningStack
 
