@@ -24,9 +24,10 @@ LARGE_BYTES = 20_000_000
 MOST_CHARACTERS = 500_000
 
 
-def texts_of_this_machine(xquad: Path) -> list[str]:
-    """All texts once, in a shuffled order that does not change."""
-    found = [orjson.loads(line)["text"] for line in (xquad / "documents.jsonl").read_bytes().splitlines()]
+def texts_of_this_machine(xquad: Path | None) -> list[str]:
+    """Return all texts once, in a shuffled order that does not change."""
+    lines = (xquad / "documents.jsonl").read_bytes().splitlines() if xquad else []
+    found = [orjson.loads(line)["text"] for line in lines]
     for folder in FOLDERS:
         found += [text for path in sorted(folder.rglob("*")) if (text := _text(path))]
     texts = list(dict.fromkeys(found))

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.public_data import data_set
 from bench.report import Measure, report
 from mlflow_project.adapters.retrieval.embeddings import embed
 from mlflow_project.rules.drift.calibration import alpha_for
 from mlflow_project.rules.drift.traffic import Traffic
 from mlflow_project.rules.drift.windows import Baseline
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "banking77"
 REFERENCE, WINDOW, DAYS, CHANGE = 2_000, 500, 30, 10
 NEW_SHARE, OFTEN = 0.1, 10
 Random = np.random.Generator
@@ -48,17 +48,21 @@ Day = Callable[[int], Weights]
 
 
 def main() -> None:
-    """All months."""
+    """Measure all months, where the data set is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--months", type=int, default=3)
     months = parser.parse_args().months
-    questions = load()
+    folder = data_set("banking77", "BANKING77: Casanueva and others, 2020, CC-BY 4.0", "all of bench.drift")
+    if folder is None:
+        return
+    questions = load(folder)
     report("drift", [*quiet(questions, months), *changes(questions, months)], f"Drift on BANKING77, {months} months")
 
 
-def load() -> Questions:
-    """Both of BANKING77's files."""
-    rows = [row for name in ("train", "test") for row in csv.DictReader((DATA / f"{name}.csv").open(encoding="utf-8"))]
+def load(folder: Path) -> Questions:
+    """Read both of BANKING77's files."""
+    files = [folder / f"{name}.csv" for name in ("train", "test")]
+    rows = [row for file in files for row in csv.DictReader(file.open(encoding="utf-8"))]
     texts = [row["text"] for row in rows]
     _, intents = np.unique([row["category"] for row in rows], return_inverse=True)
     return Questions(Traffic.of(texts, embed(texts)), intents)

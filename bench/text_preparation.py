@@ -2,9 +2,10 @@
 
     python -m bench.text_preparation [--megabytes 700] [--part speed|change|retrieval] [--xquad FOLDER]
 
-In: the texts of this machine (`bench.corpus`), XQuAD. Out: a table, and `bench/results/text_preparation.json`; a part
-leaves the rows of other parts as they were. Data lies below the state folder (about six times the corpus) and is taken
-away at the end. What bounds the figures stands in `docs/operations/text-preparation.md`.
+In: the texts of this machine (`bench.corpus`), and XQuAD where it lies beside the repository. Out: a table, and
+`bench/results/text_preparation.json`; a part leaves the rows of other parts as they were. Data lies below the state
+folder (about six times the corpus) and is removed at the end. What bounds the figures stands in
+`docs/operations/text-preparation.md`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from bench.corpus import (
     write_large_document,
 )
 from bench.preparation_runs import LangChain, Runs, watched_workers
+from bench.public_data import data_set
 from bench.report import Measure, report
 from mlflow_project.settings import state_folder
 
@@ -41,15 +43,16 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=700, help="size of the corpus (default 700)")
     parser.add_argument("--chunks", type=int, default=100_000, help="chunks to search in (default 100,000)")
     parser.add_argument("--part", choices=PARTS, help="one part only; each stays below ten minutes")
-    parser.add_argument("--xquad", type=Path, default=Path("../shared/data/xquad"))
+    parser.add_argument("--xquad", type=Path, help="XQuAD's folder (default ../shared/data/xquad)")
     given = parser.parse_args()
-    texts = texts_of_this_machine(given.xquad)
+    xquad = data_set("xquad", "XQuAD's documents and questions", "how often its answers are found", given.xquad)
+    texts = texts_of_this_machine(xquad)
     folder = state_folder() / "bench"
     shutil.rmtree(folder, ignore_errors=True)
     measured: dict[str, Callable[[], list[Measure]]] = {
         "speed": lambda: _with_spark(folder, texts, given.megabytes, speed),
         "change": lambda: _with_spark(folder, texts, given.megabytes, change),
-        "retrieval": lambda: retrieval.measures(given.xquad, texts, given.chunks),
+        "retrieval": lambda: retrieval.measures(xquad, texts, given.chunks),
     }
     rows = [row for part in PARTS if given.part in (None, part) for row in measured[part]()]
     report("text_preparation", rows, f"Text preparation, {given.megabytes} MB", part=given.part is not None)

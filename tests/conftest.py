@@ -1,5 +1,5 @@
-"""Real servers for tests, once a session: a stack of its own with its own state folder and free ports, started as far
-as a test needs it. The user's stack, settings and state are never touched; everything is stopped by id at the end."""
+"""Real servers for tests, once for each pytest process: a stack with its own state folder and ports, started as far as
+a test needs it. The user's stack, settings and state are never touched; everything is stopped by id at the end."""
 
 from __future__ import annotations
 
@@ -19,13 +19,38 @@ from stack.ports import free_port
 from stack.processes import down, up
 
 ROOT = Path(__file__).parents[1]
+PUBLIC_DATA = Path(os.environ.get("SWITCHYARD_PUBLIC_DATA", ROOT.parent / "shared" / "data"))
+"""Public data sets that may lie beside the repository. Tests on them add to the tests on the repository's own texts."""
+ON_PUBLIC_DATA = ("answering/test_extractive_on_xquad.py",)
+TOLD_TO_END = "The run was told to end."
+collect_ignore = [] if PUBLIC_DATA.is_dir() else list(ON_PUBLIC_DATA)
 
 
-def pytest_configure() -> None:
-    """A run that is told to end stops its servers first; one that a shell started in the background hears Ctrl-C too,
-    as the tests of interruption need."""
+def pytest_report_header() -> str | None:
+    """Say what is left out where the public data sets are missing."""
+    if PUBLIC_DATA.is_dir():
+        return None
+    return f"public data: {PUBLIC_DATA} is not there, so these are left out: {', '.join(ON_PUBLIC_DATA)}"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Prepare for being told to end. SIGTERM ends the test that runs, starts no further one, and stops the servers;
+    a library that catches the exception, as Spark's gateway does, cannot prevent it. Ctrl-C also works in a run that a
+    shell started in the background, as the tests of interruption need."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        session.shouldstop = TOLD_TO_END
+        raise KeyboardInterrupt(TOLD_TO_END)
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("The run was told to end.", returncode=143))
+    signal.signal(signal.SIGTERM, end)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End with the exit code of SIGTERM where that ended the run."""
+    if session.shouldstop == TOLD_TO_END:
+        session.exitstatus = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -38,14 +63,14 @@ class RunningStack:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Public data sets beside the repository."""
-    return ROOT.parent / "shared" / "data"
+    """The public data sets beside the repository."""
+    return PUBLIC_DATA
 
 
 @contextmanager
 def own_settings() -> Iterator[Path]:
-    """An empty state folder, free ports, and none of the caller's own settings; taken away at the end, with what runs
-    there."""
+    """Use an empty state folder, free ports and none of the caller's own settings. At the end, stop what runs there and
+    remove the folder."""
     state = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(("SWITCHYARD_", "LLM_API_", "MLFLOW_", "OTEL_"))]:
@@ -64,7 +89,7 @@ def own_settings() -> Iterator[Path]:
 
 
 def running(state: Path, *parts: str) -> RunningStack:
-    """These parts of the stack, started where they do not run yet; settings load from the environment from then on."""
+    """Start these parts of the stack where they do not run yet. From then on settings load from the environment."""
     up(state, parts, say=_quiet)
     values = read_environment(state)
     os.environ.update(values)

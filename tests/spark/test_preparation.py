@@ -25,6 +25,7 @@ from spark_jobs import asking
 from spark_jobs.folders import folder
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.session import translated
+from tests.conftest import ROOT
 from tests.spark.conftest import document, write_lines
 from tests.unit.test_chunking_records import MALFORMED
 
@@ -66,7 +67,10 @@ def test_ten_thousand_malformed_rows_are_all_accounted_for(spark: SparkSession, 
 def test_every_table_is_read_by_another_reader_and_chunks_are_slices_of_documents(
     prepared: Prepared, tmp_path: Path, shared_data: Path
 ) -> None:
-    lines = (shared_data / "xquad" / "documents.jsonl").read_bytes().splitlines()
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    lines = [json.dumps({"id": str(page), "title": page.stem, "text": page.read_text()}).encode() for page in pages]
+    if shared_data.is_dir():
+        lines += (shared_data / "xquad" / "documents.jsonl").read_bytes().splitlines()
     counts = prepared([*lines, b"broken"])
     texts = {row["document_id"]: row["text"] for row in rows_of(tmp_path / "chunks_documents")}
     chunks = rows_of(tmp_path / "chunks")
