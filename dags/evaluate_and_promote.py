@@ -1,17 +1,21 @@
 """
 ### evaluate_and_promote: a candidate becomes live, if the evidence says so
 
-**What it does.** `choose` (which version) → `evaluate` (against what is live, on the same cases) → `gate` (verdict; an
-accepted version is sealed) → `accepted` → `promote_to_staging` → `smoke_in_staging` → a person approves, when the
-policy says so → `promote_to_production` → `smoke_in_production`, and `roll_back` if that fails.
+**What it does.** `choose` (which version) → `ready` (are there cases and a policy) → `evaluate` (against what is live,
+on the same cases) → `gate` (verdict; an accepted version is sealed) → `accepted` → `promote_to_staging` →
+`smoke_in_staging` → a person approves, when the policy says so → `promote_to_production` → `smoke_in_production`, and
+`roll_back` if that fails.
 
 **When.** Daily at 05:00 UTC; on an event of the asset `knowledge_base` (the prompts are registered anew, pinned to it);
-on an event of `switchyard_candidate`, which `switchyard register` sends, or of `answer_drift`, which `drift_watch`
-sends; by hand with a name, and a version if you mean another than those that no gate has judged. Of several candidates
-each gets a run of its own, one after the other, so that each is measured against what is live by then.
+on an event of `switchyard_candidate`, which `switchyard register --notify` sends, or of `answer_drift`, which
+`drift_watch` sends; by hand with a name, and a version if you mean another than those that no gate has judged. Of
+several candidates each gets a run of its own, one after the other, so that each is measured against what is live by
+then. The DAG begins paused: nothing starts until somebody unpauses it (`make airflow ACTIVE=1` does).
 
 **A refused verdict is a success.** The run stops at `accepted`, whose log says why; so does the result of `gate`, and
 `switchyard history NAME`. A candidate that was judged is not judged again unless you name its version.
+
+**Not ready is a success, too.** A prompt without cases or policy stops at `ready`, whose log lists what is missing.
 
 **Approval.** Under *Required Actions*: the verdict's reasons, *Approve* or *Reject*. After *Reject* nothing moves, and
 the run is a success. After half a day without an answer it asks once more, then the task fails and nothing moves.
@@ -20,8 +24,9 @@ the run is a success. After half a day without an answer it asks once more, then
 - `evaluate`: the answers so far are kept; clear the task and it goes on from there.
 - `promote_to_…` with exit code 4: somebody else moved the alias first, or what is live is no longer what the candidate
   was measured against. Nothing moved. Trigger a new run with this version.
-- `roll_back` fails on purpose, so that the run shows red. After a failed smoke in production: it has rolled back, and
-  what was live before is live again (`switchyard live` tells). After any other failure: production was not moved.
+- `roll_back` is red after a failed smoke in production: it has rolled back, and what was live before is live again
+  (`switchyard live` shows it). It is skipped when production was not moved.
+- `any_failure` is red when any task failed, so that the run is. Look at the task that failed.
 """
 
 from __future__ import annotations
@@ -32,7 +37,16 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
+from airflow.sdk import (
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    Param,
+    TriggerRule,
+    chain,
+    dag,
+    get_current_context,
+    task,
+)
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from switchyard_commands import (
     ANSWER_DRIFT,
@@ -41,6 +55,7 @@ from switchyard_commands import (
     NOT_FOUND,
     REFUSED,
     first_questions,
+    missing_files,
     prompts,
     switchyard,
 )
@@ -79,6 +94,16 @@ def chosen() -> tuple[str, int]:
     way around the gate."""
     candidate = get_current_context()["ti"].xcom_pull(task_ids="choose")[0]
     return candidate["name"], candidate["version"]
+
+
+@task.short_circuit(ignore_downstream_trigger_rules=False)
+def ready() -> bool:
+    """Go on only with a prompt that can be judged; the log lists what is missing."""
+    name, version = chosen()
+    missing = missing_files(name)
+    if missing:
+        log.info("%s/%s is not ready to be judged:\n- %s", name, version, "\n- ".join(missing))
+    return not missing
 
 
 @task(execution_timeout=timedelta(hours=4))
@@ -127,11 +152,13 @@ def who_decides() -> str:
 
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
 def promote_to_production() -> Any:
-    """Flip `Production`, with receipts from every worker; the record says who approved, where somebody did."""
+    """Flip `Production`, with receipts from every worker. The record names the person who approved, if one did."""
     name, version = chosen()
     answer = get_current_context()["ti"].xcom_pull(task_ids="approval")
-    reason = f"approved in Airflow by {answer['responded_by_user']['name']}" if answer else "accepted by the gate"
-    return switchyard("promote", name, "--version", version, "--to", "Production", "--reason", reason)
+    person = answer["responded_by_user"]["name"] if answer else None
+    reason = f"approved in Airflow by {person}" if person else "accepted by the gate"
+    where = ("--to", "Production")
+    return switchyard("promote", name, "--version", version, *where, "--reason", reason, person=person)
 
 
 @task
@@ -142,10 +169,10 @@ def smoke_in_production() -> None:
 
 @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
 def roll_back() -> None:
-    """Back to what was live before; fails afterwards, so that the run shows it."""
+    """Go back to what was live before, and fail, so that somebody looks. Skipped when production was not moved."""
     flip = get_current_context()["ti"].xcom_pull(task_ids="promote_to_production")
     if flip is None:
-        raise AirflowFailException("Production was not moved, so nothing is rolled back; see the task that failed.")
+        raise AirflowSkipException("Production was not moved, so nothing is rolled back; see the task that failed.")
     name, version = chosen()
     before = flip["from_version"]
     if before is None:
@@ -154,6 +181,12 @@ def roll_back() -> None:
     failed = f"{name}/{version} failed its smoke questions"
     back = switchyard("rollback", name, *to, "--reason", failed)
     raise AirflowFailException(f"{failed}; {name}/{back['version']} is live again.")
+
+
+@task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
+def any_failure() -> None:
+    """Make the run fail where any task failed: the last tasks alone decide a run's state, and they may be skipped."""
+    raise AirflowFailException("A task of this run failed: see the red one.")
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
@@ -211,10 +244,11 @@ def evaluate_and_promote() -> None:
         retries=1,
     )
     next_run = TriggerDagRunOperator.partial(task_id="run_next", trigger_dag_id="evaluate_and_promote")
+    to_staging = [choose(), ready(), evaluate(), gate(), accepted(), promote_to_staging(), smoke_in_staging()]
     decide, live, smoked, rest = who_decides(), promote_to_production(), smoke_in_production(), others()
-    choose() >> evaluate() >> gate() >> accepted() >> promote_to_staging() >> smoke_in_staging() >> decide
-    decide >> [approval, live]
+    chain(*to_staging, decide, [approval, live])
     approval >> live >> smoked >> [roll_back(), rest]
+    [*to_staging, decide, approval, live, smoked, rest] >> any_failure()
     next_run.expand(conf=rest)
 
 

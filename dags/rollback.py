@@ -50,11 +50,14 @@ def choices(params: dict[str, Any]) -> list[list[str]]:
 
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, retries=0)
 def move(params: dict[str, Any]) -> Any:
-    """Flip back. Never tried again by itself: a second rollback goes further back."""
-    picked = get_current_context()["ti"].xcom_pull(task_ids="pick", map_indexes=0)
+    """Flip back. Never tried again by itself: a second rollback goes further back. The record names the person who
+    picked a version, or who started this run."""
+    context = get_current_context()
+    picked = context["ti"].xcom_pull(task_ids="pick", map_indexes=0)
+    person = picked["responded_by_user"]["name"] if picked else context["dag_run"].triggering_user_name
     to = picked["chosen_options"][0].split()[0] if picked else params["to"]
     where = ("--to", to) if to is not None else ()
-    return switchyard("rollback", params["name"], *where, "--reason", params["reason"])
+    return switchyard("rollback", params["name"], *where, "--reason", params["reason"], person=person)
 
 
 @task
@@ -68,6 +71,7 @@ def smoke(params: dict[str, Any]) -> Any:
     dag_id="rollback",
     doc_md=__doc__,
     schedule=None,
+    is_paused_upon_creation=False,  # it never starts by itself, and whoever needs it is in a hurry
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=5), "execution_timeout": timedelta(minutes=5)},

@@ -1,7 +1,8 @@
-"""How a DAG speaks to Switchyard: in commands, and in assets. In: words. Out: the JSON document a command printed.
+"""How a DAG speaks to Switchyard: by commands and assets. In: the words of a command. Out: the JSON that it printed.
 
-Exit codes become Airflow's: 3 (a part is unreachable) is retried; 1, 2 and 4 are not, since the same again gives the
-same again. Progress goes to the task's log. Must not import anything of Switchyard's.
+Exit codes become Airflow's outcomes: a task that ended with 3 (a part is unreachable) is tried again; one that ended
+with 1, 2 or 4 is not, since the same command would end the same way. Progress goes to the task's log. This module
+imports nothing of Switchyard.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,15 @@ UNREACHABLE = 3
 REFUSED = 4
 
 
-def switchyard(*words: str | int, accept: Collection[int] = (0,)) -> Any:
-    """Run `switchyard WORDS --json` and return what it printed.
+def switchyard(*words: str | int, accept: Collection[int] = (0,), person: str | None = None) -> Any:
+    """Run `switchyard WORDS --json` and return what it printed. `person` is who approved it; records name that person.
 
     Raises:
         AirflowException: a part is unreachable (exit code 3); Airflow tries again.
         AirflowFailException: any other exit code that is not in `accept`; trying again would not help.
     """
     command = ["switchyard", *map(str, words), "--json"]
-    exit_code, printed = _run(command)
+    exit_code, printed = _run(command, {"SWITCHYARD_AIRFLOW_PERSON": person} if person else {})
     said = " ".join(command[:-1])
     if exit_code == UNREACHABLE:
         raise AirflowException(f"`{said}`: a part is unreachable (exit code 3; its words are in the log).")
@@ -71,15 +72,28 @@ def prompts() -> list[str]:
     return sorted(path.name for path in (ROOT / "prompts").iterdir() if path.is_dir())
 
 
+def missing_files(name: str) -> list[str]:
+    """What a prompt's folder lacks for an evaluation: cases to ask, and the policy of its gate."""
+    folder = ROOT / "prompts" / name
+    return [
+        f"prompts/{name}/{file} is not there or empty"
+        for file in ("cases.jsonl", "policy.yaml")
+        if not (folder / file).is_file() or not (folder / file).read_text(encoding="utf-8").strip()
+    ]
+
+
 def first_questions(name: str) -> list[str]:
     """The first two questions of a prompt's cases: what a release is asked when it has just gone live."""
     lines = (ROOT / "prompts" / name / "cases.jsonl").read_text(encoding="utf-8").splitlines()[:2]
     return [json.loads(line)["question"] for line in lines]
 
 
-def _run(command: list[str]) -> tuple[int, str]:
-    """Exit code and stdout. A task that is stopped, or runs out of time, stops what it started too."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+def _run(command: list[str], settings: Mapping[str, str]) -> tuple[int, str]:
+    """Return exit code and stdout. A task that is stopped, or runs out of time, stops what it started too."""
+    environment = {**os.environ, **settings}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         printed, _ = process.communicate()
     except BaseException:

@@ -1,4 +1,5 @@
-"""Who is asking: the owner of the API key that was used; without a key, the operating system's user.
+"""Who gives a command: the person who approved it in Airflow, the owner of the API key that was used, or the operating
+system's user.
 
 Anybody can be any user on a machine of his own, so where a second person's word counts only keys do: see `by_key`.
 """
@@ -16,11 +17,14 @@ _KEY = "key:"
 
 
 def current_identity(settings: ClientSettings) -> str:
-    """The caller, as records name him: `key:<owner>`, or `user:<name>` where no key was given.
+    """Return the person as records name him: `airflow:<name>` where Airflow says who approved, `key:<owner>` where a
+    key was given, else `user:<name>`.
 
     Raises:
         Refused: the key that was given is none of this stack's, or was revoked.
     """
+    if settings.airflow_person is not None:
+        return f"airflow:{settings.airflow_person}"
     if settings.api_key is None:
         return f"user:{_user()}"
     file = KeyFile(load(KeySettings).api_keys_file)

@@ -5,38 +5,43 @@ Airflow is optional: where no address is configured nothing is told to anybody. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_project.errors import ConfigError, NotFound, Unavailable
-from mlflow_project.settings import own_file, state_folder
+from mlflow_project.settings import WebAddress, load, state_folder
 
 CANDIDATE_ASSET = "switchyard_candidate"
+CANDIDATE_DAG = "evaluate_and_promote"
 
 
 class AirflowSettings(BaseSettings):
     """Where Airflow is, and who we are there. Without `airflow_url` there is no Airflow.
 
-    `announce_candidates` is switched off inside Airflow itself: what a DAG registers, that DAG goes on with.
+    With `announce_candidates`, `switchyard register` and `switchyard drift` always tell Airflow what they found, which
+    starts runs there; without it they do so only with `--notify`.
     """
 
     model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
 
-    airflow_url: str | None = None
+    airflow_url: WebAddress | None = None
     airflow_user: str | None = None
     airflow_password: SecretStr | None = None
-    airflow_timeout: float = 15.0
-    announce_candidates: bool = True
+    airflow_timeout: float = Field(default=15.0, gt=0)
+    announce_candidates: bool = False
 
 
 def airflow_settings() -> AirflowSettings:
-    """From the environment, then `.env`, then what `make airflow` wrote into the state folder."""
-    kind: Callable[..., AirflowSettings] = AirflowSettings
-    return kind(_env_file=(state_folder() / "airflow" / "airflow.env", own_file()))
+    """Read them from the environment, then `.env`, then the file that `make airflow` writes into the state folder.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    return load(AirflowSettings, from_file=state_folder() / "airflow" / "airflow.env")
 
 
 class Airflow:
@@ -90,13 +95,18 @@ class Airflow:
         return answer.json() if answer.content else None
 
 
-def announce_candidate(settings: AirflowSettings, name: str, version: int) -> bool:
-    """Tell Airflow of a new Candidate, which starts `evaluate_and_promote`. False where no Airflow is configured.
+def announce_candidates(settings: AirflowSettings, candidates: Sequence[tuple[str, int]]) -> str:
+    """Tell Airflow of new versions (name, number), which starts `evaluate_and_promote`, unless that DAG is paused.
+    Returns a sentence that says what Airflow was told, what follows, and where to look.
 
     Raises:
-        Unavailable: it is configured and does not answer. The registration stands; say so and go on.
+        ConfigError: Airflow is not configured. Unavailable: it does not answer. The registration stands all the same.
     """
-    if settings.airflow_url is None or not settings.announce_candidates:
-        return False
-    Airflow(settings).asset_event(CANDIDATE_ASSET, {"name": name, "version": version})
-    return True
+    airflow = Airflow(settings)
+    for name, version in candidates:
+        airflow.asset_event(CANDIDATE_ASSET, {"name": name, "version": version})
+    labels = ", ".join(f"{name}/{version}" for name, version in candidates)
+    paused = airflow.get(f"dags/{CANDIDATE_DAG}")["is_paused"]
+    follows = "is paused there, so nothing starts until somebody unpauses it" if paused else "starts"
+    page = f"{(settings.airflow_url or '').rstrip('/')}/dags/{CANDIDATE_DAG}"
+    return f"Airflow was told of {labels}: {CANDIDATE_DAG} {follows}. Look at {page}."

@@ -34,6 +34,9 @@ def drift(
         bool, typer.Option("--pin", help="Take the traffic so far as the reference of a release that has none yet.")
     ] = False,
     collect: Annotated[bool, typer.Option(help="Update the tables of live traffic first.")] = True,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Tell Airflow what drifted, which starts runs there.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Say whether questions, answers or documents have changed.
@@ -62,7 +65,7 @@ def drift(
     record.tell_meters(watched)
     told = [{**record.plain(one), "run": run} for one, run in zip(watched, runs, strict=True)]
     data = {"name": name, "window": window, "drifted": any(one.status == "drift" for one in watched)}
-    data |= {"delta_version": version, "announced": _announced(watched)}
+    data |= {"delta_version": version, "announced": _announced(watched, asked=notify)}
     data |= {"releases": [one for one in told if one["counted"] == "answers"]}
     data |= {"corpus": next((one for one in told if one["counted"] == "documents"), None)}
     emit(data, json, lambda console: _show(console, told))
@@ -98,13 +101,22 @@ def _answers(
         return ()
 
 
-def _announced(watched: Sequence[Watched]) -> list[str]:
-    """The assets that Airflow was told of. That it cannot be told is said, and undoes nothing."""
+def _announced(watched: Sequence[Watched], *, asked: bool) -> list[str]:
+    """Tell Airflow what drifted where `--notify` or the setting asks for it, and say so. Returns the assets of the
+    events. An Airflow that does not answer undoes nothing."""
     from mlflow_project.adapters.airflow import airflow_settings
     from mlflow_project.drift.record import announce
 
+    settings = airflow_settings()
+    if not (asked or settings.announce_candidates):
+        return []
     try:
-        return announce(airflow_settings(), watched)
+        assets = announce(settings, watched)
+        if assets:
+            progress.print(
+                f"Airflow was told of {', '.join(assets)}. Look at {settings.airflow_url}/dags.", markup=False
+            )
+        return assets
     except WorkspaceError as error:
         progress.print(f"Airflow was not told: {error}", style="red", markup=False)
         return []

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mlflow_project.commands.arguments import Text
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.errors import WorkspaceError
-
-if TYPE_CHECKING:
-    from mlflow_project.registration.register import Registered
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,6 +55,9 @@ def register(
     template: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="Only this template, as in v1.md; repeatable.")
     ] = None,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Tell Airflow of new versions, which starts their evaluation there.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a prompt folder's templates to MLflow as versions.
@@ -78,7 +78,7 @@ def register(
         only=template,
         with_key=load(ProviderSettings).llm_api_key is not None,
     )
-    _tell_airflow(rows)
+    _tell_airflow([(row.name, row.version) for row in rows if row.created], asked=notify)
     lines = [
         (row.template, f"{row.name}/{row.version}", "new" if row.created else "was there already", row.digest[:19])
         for row in rows
@@ -90,13 +90,15 @@ def register(
     )
 
 
-def _tell_airflow(rows: Sequence[Registered]) -> None:
-    """A new Candidate starts `evaluate_and_promote` where Airflow is configured; a silent Airflow undoes nothing."""
-    from mlflow_project.adapters.airflow import airflow_settings, announce_candidate
+def _tell_airflow(candidates: Sequence[tuple[str, int]], *, asked: bool) -> None:
+    """Tell Airflow of new versions where `--notify` or the setting asks for it, and say so. An Airflow that does not
+    answer undoes nothing."""
+    from mlflow_project.adapters.airflow import airflow_settings, announce_candidates
 
+    settings = airflow_settings()
+    if not candidates or not (asked or settings.announce_candidates):
+        return
     try:
-        for row in rows:
-            if row.created:
-                announce_candidate(airflow_settings(), row.name, row.version)
+        progress.print(announce_candidates(settings, candidates), markup=False, soft_wrap=True)
     except WorkspaceError as error:
         progress.print(f"Registered, but Airflow was not told: {error}", style="yellow", markup=False, soft_wrap=True)

@@ -84,13 +84,13 @@ def tell_meters(all_watched: Sequence[Watched]) -> None:
 
 
 def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[str]:
-    """Tell Airflow of what drifted; the assets told. None where no Airflow is configured, or inside Airflow itself.
+    """Tell Airflow of what drifted, by events that start runs there. Returns the assets of the events.
 
     Raises:
-        Unavailable: it is configured and does not answer. All else stands.
+        ConfigError: Airflow is not configured. Unavailable: it does not answer. All else stands.
     """
     drifted = {DRIFT_ASSETS[kind] for one in all_watched for kind, alarm in one.kinds.items() if alarm}
-    if settings.airflow_url is None or not settings.announce_candidates or not drifted:
+    if not drifted:
         return []
     airflow = Airflow(settings)
     for asset in sorted(drifted):

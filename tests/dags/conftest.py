@@ -27,7 +27,7 @@ def airflow(stack: Any, airflow_python: Path) -> Iterator[RunningAirflow]:
     os.environ["SWITCHYARD_AIRFLOW_PORT"] = str(free_port())
     os.environ["SWITCHYARD_EVALUATION_EXTRAS"] = "false"  # they have a test of their own, and take seconds a run
     os.environ["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.5"
-    manage("up")
+    manage("up", "--active")
     try:
         yield RunningAirflow(stack.state / "airflow")
     finally:

@@ -17,6 +17,7 @@ def described(dag: DAG) -> dict[str, object]:
     return {
         "doc_md": dag.doc_md,
         "catchup": dag.catchup,
+        "begins_active": dag.is_paused_upon_creation is False,
         "timeout": dag.dagrun_timeout is not None,
         "params": {name: dag.params.get_param(name).schema for name in dag.params},
         "tasks": {

@@ -39,7 +39,7 @@ class RunningAirflow:
         found = self.get(f"dags/{dag}/dagRuns", order_by="id", limit=100)["dag_runs"]
         return [run["dag_run_id"] for run in found if run["run_type"] == kind]
 
-    def ended(self, dag: str, run: str, seconds: float = 150) -> str:
+    def ended(self, dag: str, run: str, seconds: float = 300) -> str:
         """Wait for the run's end; its state."""
         return str(until(lambda: self._ended(dag, run), seconds, lambda: f"{dag} {run}: {self.tasks(dag, run)}"))
 
@@ -94,14 +94,14 @@ class RunningAirflow:
         return state if state in ENDED else None
 
 
-def manage(command: str) -> None:
-    """`python -m stack.airflow COMMAND`; what it says shows when a test fails."""
-    subprocess.run([sys.executable, "-m", "stack.airflow", command], cwd=ROOT, check=True)
+def manage(*command: str) -> None:
+    """Run `python -m stack.airflow COMMAND`; its output shows when a test fails."""
+    subprocess.run([sys.executable, "-m", "stack.airflow", *command], cwd=ROOT, check=True)
 
 
 def until(holds: Callable[[], Any], seconds: float, describe: Callable[[], str]) -> Any:
-    """The first true value; fails with a description when there is none in time. On a busy machine Airflow may take
-    longer over an answer than its caller waits: it is asked again."""
+    """Return the first true value; fail with a description when there is none in time. On a busy machine Airflow may
+    answer later than its caller waits, so it is asked again."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(Unavailable):

@@ -17,20 +17,21 @@ from typing import Any
 import psutil
 import pytest
 
-from mlflow_project.adapters.airflow import airflow_settings, announce_candidate
+from mlflow_project.adapters.airflow import airflow_settings, announce_candidates
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.drift.record import announce
 from mlflow_project.drift.watch import Watched
 from mlflow_project.rules.drift.calibration import Found
 from mlflow_project.settings import KeySettings, load
 from stack.airflow import processes
+from stack.marks import part_of
 from stack.ports import is_free
 from tests.dags.driving import ROOT, RunningAirflow, manage, until
 
 RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
 PROMOTE = "evaluate_and_promote"
 
-pytestmark = pytest.mark.timeout(600)  # stack, Airflow and Spark start in the first two tests' set-up
+pytestmark = pytest.mark.timeout(1200)  # stack, Airflow and Spark start in the first two tests' set-up
 
 
 def switchyard(*words: str) -> Any:
@@ -58,7 +59,7 @@ def prepared(airflow: RunningAirflow) -> str:
     """A finished run of `prepare_knowledge` on the project's own documentation."""
     subprocess.run([sys.executable, "-m", "demo.corpus", "docs/guide", RAW], cwd=ROOT, check=True)
     run = airflow.trigger("prepare_knowledge")
-    assert airflow.ended("prepare_knowledge", run, 240) == "success", airflow.story("prepare_knowledge", run)
+    assert airflow.ended("prepare_knowledge", run, 600) == "success", airflow.story("prepare_knowledge", run)
     return run
 
 
@@ -116,7 +117,9 @@ def _next_run(airflow: RunningAirflow, number: int) -> str:
 def announced(airflow: RunningAirflow, prepared: str) -> str:
     """The run that an event about `qa/3` starts, while the next test goes on."""
     before = airflow.runs(PROMOTE, "asset_triggered")
-    assert announce_candidate(airflow_settings(), "qa", 3)
+    said = announce_candidates(airflow_settings(), [("qa", 3)])
+    assert "evaluate_and_promote starts" in said
+    assert "/dags/evaluate_and_promote" in said
     run = until(lambda: airflow.runs(PROMOTE, "asset_triggered")[len(before) :], 60, lambda: "no run was started")[0]
     return str(run)
 
@@ -159,7 +162,7 @@ def test_what_a_person_approves_goes_live_and_is_rolled_back_when_production_fai
     tasks = airflow.tasks(PROMOTE, rejected)
     assert (tasks["promote_to_production"], tasks["smoke_in_production"]) == ("success", "failed")
     flips = [row for row in switchyard("history", "qa") if row["type"] in ("flip", "rollback")]
-    assert "approved in Airflow by switchyard" in flips[-2]["why"], "the record names him"
+    assert (flips[-2]["who"], flips[-2]["why"]) == ("airflow:switchyard", "approved in Airflow by switchyard")
     assert flips[-1]["type"] == "rollback"
     assert "qa/2 failed its smoke questions" in flips[-1]["why"]
     assert in_production() == "qa/1"
@@ -192,7 +195,9 @@ def test_announced_drift_gets_a_run(airflow: RunningAirflow, prepared: str) -> N
 
 
 def test_down_stops_every_process_and_frees_the_port(airflow: RunningAirflow) -> None:
-    assert processes.running()
+    supervisor = processes.supervisor_of(airflow.home.parent)
+    assert set(supervisor.processes()) == set(processes.PARTS)
     manage("down")
-    assert not processes.running()
+    assert supervisor.processes() == {}
+    assert [process for process in supervisor.marked() if part_of(process) in processes.PARTS] == []
     assert is_free(int(os.environ["SWITCHYARD_AIRFLOW_PORT"]))

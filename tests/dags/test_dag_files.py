@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ LOCAL_MODULE = "switchyard_commands"
 
 @pytest.fixture(scope="session")
 def dags(airflow_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The three DAGs as data."""
+    """The DAGs as data."""
     environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
     script = Path(__file__).with_name("describe_dags.py")
     done = subprocess.run([airflow_python, script], env=environment, capture_output=True, text=True, check=True)
@@ -34,6 +35,11 @@ def paths(tasks: dict[str, Any], goal: str, way: tuple[str, ...] = ()) -> list[t
     return [found for task in before for found in paths(tasks, task, way)] if before else [way]
 
 
+def promotes(call: ast.Call) -> bool:
+    """Whether a call's words begin with `promote`, written in the call or in a tuple before it."""
+    return bool(call.args) and getattr(call.args[0], "value", None) == "promote"
+
+
 def promoting_functions(file: Path) -> set[str]:
     """Names of the functions in a file that run `switchyard promote`."""
     return {
@@ -41,7 +47,7 @@ def promoting_functions(file: Path) -> set[str]:
         for function in ast.walk(ast.parse(file.read_text()))
         if isinstance(function, ast.FunctionDef)
         for call in ast.walk(function)
-        if isinstance(call, ast.Call) and call.args and getattr(call.args[0], "value", None) == "promote"
+        if isinstance(call, ast.Call) and promotes(call)
     }
 
 
@@ -61,7 +67,7 @@ def test_no_other_dag_promotes() -> None:
 def test_nothing_skipped_on_the_way_to_production_can_be_jumped_over(dags: dict[str, Any]) -> None:
     tasks = dags["evaluate_and_promote"]["tasks"]
     lenient = {name for name, facts in tasks.items() if not facts["trigger_rule"].endswith("ALL_SUCCESS")}
-    assert lenient == {"promote_to_production", "roll_back", "others"}
+    assert lenient == {"promote_to_production", "roll_back", "others", "any_failure"}
     before_production = {name for name, facts in tasks.items() if "promote_to_production" in facts["downstream"]}
     assert before_production == {"who_decides", "approval"}, "both come after the gate, and one of them must succeed"
 
@@ -94,6 +100,42 @@ def test_every_param_has_a_type(dags: dict[str, Any]) -> None:
     for name, dag in dags.items():
         for param, schema in dag["params"].items():
             assert schema.get("type"), f"{name}: {param}"
+
+
+def test_a_run_fails_when_any_of_its_tasks_failed(dags: dict[str, Any]) -> None:
+    tasks = dags["evaluate_and_promote"]["tasks"]
+    watched = {name for name, facts in tasks.items() if "any_failure" in facts["downstream"]}
+    assert watched == set(tasks) - {"any_failure", "roll_back", "run_next"}
+    assert tasks["any_failure"]["trigger_rule"].endswith("ONE_FAILED")
+
+
+def test_what_starts_by_itself_begins_paused(dags: dict[str, Any]) -> None:
+    assert {name for name, dag in dags.items() if dag["begins_active"]} == {"rollback"}
+
+
+def test_a_candidate_without_cases_is_not_ready_and_the_list_says_what_is_missing(airflow_python: Path) -> None:
+    program = "from switchyard_commands import missing_files; print(missing_files('no_such'), missing_files('qa'))"
+    done = subprocess.run([airflow_python, "-c", program], cwd=DAGS, capture_output=True, text=True, check=True)
+    assert "prompts/no_such/cases.jsonl is not there or empty" in done.stdout
+    assert "prompts/no_such/policy.yaml is not there or empty" in done.stdout
+    assert done.stdout.rstrip().endswith("[]")
+
+
+NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
+
+
+def test_the_pages_say_how_many_dags_there_are(dags: dict[str, Any]) -> None:
+    root = DAGS.parent
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    claims = {
+        f"{page.relative_to(root)}: {claim}": NUMBERS[claim.split()[0].lower()]
+        for page in pages
+        for claim in re.findall(rf"\b(?:{'|'.join(NUMBERS)}) DAGs\b", page.read_text(), re.IGNORECASE)
+    }
+    assert claims, "the guide's page on Airflow says it"
+    assert {claim: number for claim, number in claims.items() if number != len(dags)} == {}
+    table = (root / "docs" / "guide" / "airflow.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) >= set(dags)
 
 
 def test_a_rollback_is_never_tried_again_by_itself(dags: dict[str, Any]) -> None:

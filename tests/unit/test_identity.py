@@ -36,3 +36,10 @@ def test_without_a_key_it_is_the_user_of_the_process_whatever_the_environment_sa
     assert current_identity(ClientSettings()) == before
     assert before.startswith("user:")
     assert not by_key(before)
+
+
+def test_the_person_who_approved_in_airflow_is_named_and_proves_nothing(keys: KeyFile) -> None:
+    token, _ = keys.create("airflow's own key", ("call",))
+    named = current_identity(ClientSettings(api_key=SecretStr(token), airflow_person="key:anna"))
+    assert named == "airflow:key:anna"
+    assert not by_key(named), "where a second person's word counts, only a key does"
