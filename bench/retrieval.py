@@ -18,6 +18,7 @@ from typing import Any
 from bench.report import Measure
 from mlflow_project.adapters.retrieval import embeddings, index_builder
 from mlflow_project.adapters.retrieval.index import Index, open_index
+from mlflow_project.adapters.retrieval.index_files import write_manifest
 from mlflow_project.domain.release import Retrieval
 from mlflow_project.rules.chunking.chunks import chunks_of
 from mlflow_project.rules.chunking.splitter import Splitter
@@ -55,7 +56,7 @@ def _rows(documents: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any],
 
 def _built(folder: Path, rows: Iterator[tuple[dict[str, Any], Any]]) -> Index:
     index_builder.build(folder / "built", rows)
-    return open_index(folder / "built", folder / "open")
+    return open_index(folder / "built", folder / "open", write_manifest(folder / "built", {}))
 
 
 def _quality(index: Index, questions: Sequence[dict[str, Any]]) -> Iterator[Measure]:

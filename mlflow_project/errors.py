@@ -30,6 +30,10 @@ class InvalidData(WorkspaceError):
     http_status = 422
 
 
+class IndexBroken(InvalidData):
+    """The files of a search index are not the files that its digest names."""
+
+
 class NotFound(WorkspaceError):
     """A name, version, alias, table or file that does not exist. Never raised for an outage."""
 

@@ -45,9 +45,8 @@ class Searcher:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._timed, question)
 
     def close(self) -> None:
-        """End the threads and close the index."""
+        """End the threads. The index goes with the last search that uses it."""
         self._threads.shutdown(wait=False)
-        self._index.close()
 
     def _timed(self, question: str, share: float = _SHARE_OF_NEWEST) -> list[Context]:
         """Search, and note the processor time, in which waiting for other threads does not count."""

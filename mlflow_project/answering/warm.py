@@ -35,10 +35,11 @@ class WarmRelease:
 
 
 def warm(release: Release, *, index_folder: Path | None, scratch: Path, providers: ProviderSettings) -> WarmRelease:
-    """Make a prompt's release ready. `index_folder` holds its verified index; `scratch` is writable.
+    """Make a prompt's release ready. `index_folder` holds its fetched index, which is checked; `scratch` is writable.
 
     Raises:
         InvalidData: the manifest is no prompt's, its template, parameters or schema are wrong, or its index is missing.
+        IndexBroken: the folder does not hold the index that the release pins.
         ConfigError: the provider needs a key or an address that is not set here.
     """
     manifest = release.manifest
@@ -70,6 +71,7 @@ def _provider(manifest: Manifest, first: ProviderChoice, settings: ProviderSetti
 def _searcher(release: Release, folder: Path | None, scratch: Path) -> Searcher | None:
     if release.manifest.retrieval is None:
         return None
-    if folder is None:
+    base = release.manifest.knowledge_base
+    if folder is None or base is None:
         raise InvalidData(f"{release.label} retrieves chunks, but no index folder was given for its knowledge base.")
-    return Searcher(open_index(folder, scratch), release.manifest.retrieval)
+    return Searcher(open_index(folder, scratch, base.index), release.manifest.retrieval)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mlflow_project.errors import SealBroken
+from mlflow_project.errors import IndexBroken, SealBroken
 
 Cause = Literal[
     "unsealed",
     "broken_seal",
+    "broken_index",
     "alias_gone",
     "moved_by_hand",
     "undone_flip",
@@ -22,5 +23,7 @@ Cause = Literal[
 
 
 def cause_of(error: BaseException, otherwise: Cause) -> Cause:
-    """`broken_seal` where a seal did not hold; `otherwise` for everything else that went wrong."""
-    return "broken_seal" if isinstance(error, SealBroken) else otherwise
+    """`broken_seal` where a seal did not hold, `broken_index` where an index did not; else `otherwise`."""
+    if isinstance(error, SealBroken):
+        return "broken_seal"
+    return "broken_index" if isinstance(error, IndexBroken) else otherwise

@@ -1,7 +1,7 @@
-"""The follower as a process: settings in, three threads, out on SIGTERM.
+"""The follower as a process: settings in, four threads, out on SIGTERM.
 
-The main thread looks at registry and ledger; the second keeps this host's presence, the third ships its
-events, so that none waits for another.
+The main thread looks at registry and ledger. The others keep this host's presence, upload its events, and check the
+search indexes on its disk, so that none waits for another.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from mlflow_project.adapters.assessments import Assessments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
+from mlflow_project.follower.indexes import IndexKeeper
 from mlflow_project.follower.presence import PresenceKeeper
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.shipping import Shipper
@@ -52,11 +53,13 @@ def follow() -> None:
     folder = ServingFolder(settings.serving_folder)
     keeper = PresenceKeeper(_store(), folder, host=_host(settings), ttl_seconds=settings.presence_ttl_ms / 1000)
     watcher = _watcher(settings, folder)
+    indexes = IndexKeeper(_store(), folder)
     watcher.start()
     sender = start(load(TelemetrySettings), "switchyard-follower")
     others = [
         threading.Thread(target=keeper.run, args=(stop,), name="presence"),
         threading.Thread(target=_shipper(settings, folder).run, args=(stop,), name="events"),
+        threading.Thread(target=indexes.run, args=(stop,), name="indexes"),
     ]
     for thread in others:
         thread.start()
@@ -64,6 +67,7 @@ def follow() -> None:
     while not stop.is_set():
         began = time.monotonic()
         watcher.look(hurry=woken)
+        indexes.want(watcher.current.indexes)
         pause = min(settings.poll_ms / 1000, HURRIED_SECONDS) if watcher.hurried else settings.poll_ms / 1000
         woken = _sleep(stop, folder, began + pause)
     for thread in others:

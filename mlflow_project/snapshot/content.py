@@ -99,6 +99,12 @@ class Snapshot:
     warm: tuple[Placed, ...] = ()
     refused: tuple[RefusedRelease, ...] = field(default=())
 
+    @property
+    def indexes(self) -> frozenset[str]:
+        """The digests of the search indexes that its releases need."""
+        bases = (placed.manifest.knowledge_base for placed in (*self.live, *self.warm))
+        return frozenset(base.index for base in bases if base is not None)
+
     def with_lost(self, before: Snapshot) -> Snapshot:
         """This snapshot, and what an earlier one served under names and aliases that this one no longer mentions.
 

@@ -16,9 +16,10 @@ import pytest
 
 from mlflow_project import answering
 from mlflow_project.adapters.retrieval import embeddings, index_builder
+from mlflow_project.adapters.retrieval.index_files import write_manifest
 from mlflow_project.answering import WarmRelease
 from mlflow_project.domain.answer import Answer
-from mlflow_project.domain.release import Message, Retrieval
+from mlflow_project.domain.release import KnowledgeBase, Message, Retrieval
 from mlflow_project.rules.chunking.splitter import Splitter, split
 from mlflow_project.settings import ProviderSettings
 from tests.answering.conftest import Run
@@ -54,9 +55,10 @@ def library(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Libr
     ]
     vectors = embeddings.embed([str(row["text"]) for row in rows])
     index_builder.build(folder / "index", zip(rows, vectors.tolist(), strict=True))
+    base = KnowledgeBase("s3a://curated-data-bucket/xquad", 0, write_manifest(folder / "index", {}))
     questions = lines(shared_data / "xquad" / "questions.jsonl")
     warm = answering.warm(
-        release("extractive", TEMPLATE, retrieval=Retrieval(5)),
+        release("extractive", TEMPLATE, retrieval=Retrieval(5), knowledge_base=base),
         index_folder=folder / "index",
         scratch=folder / "scratch",
         providers=ProviderSettings(),

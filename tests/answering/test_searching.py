@@ -15,6 +15,7 @@ import pytest
 
 from mlflow_project.adapters.retrieval import index_builder
 from mlflow_project.adapters.retrieval.index import Index, open_index
+from mlflow_project.adapters.retrieval.index_files import write_manifest
 from mlflow_project.answering.searcher import QUICK_SECONDS, Searcher
 from mlflow_project.domain.release import Retrieval
 
@@ -35,7 +36,7 @@ def rows(chunks: int) -> Iterator[tuple[dict[str, Any], Any]]:
 
 def opened(folder: Path, chunks: int) -> Index:
     index_builder.build(folder / "built", rows(chunks))
-    return open_index(folder / "built", folder / "open")
+    return open_index(folder / "built", folder / "open", write_manifest(folder / "built", {}))
 
 
 def test_a_quick_index_is_searched_in_the_event_loop_and_a_slow_one_finds_the_same(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ store. No attack makes the server answer with content that no gate has sealed.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,13 @@ import pytest
 
 from mlflow_project.adapters.lease import Lease
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.retrieval import index_builder, index_files, index_store
+from mlflow_project.domain.release import KnowledgeBase, Retrieval
+from mlflow_project.errors import IndexBroken
 from mlflow_project.promotion.hosts import forget, presences, read_hosts
 from mlflow_project.promotion.promote import promote
 from mlflow_project.promotion.receipts import Wanted, workers_with
+from mlflow_project.settings import StoreSettings, load
 from tests.releases.conftest import Yard, store, yard
 from tests.serving.conftest import Host, Releases, host, new_host, released, until
 
@@ -93,6 +98,111 @@ def test_a_damaged_snapshot_never_becomes_the_last_known_good(host: Host, releas
         host.serves("kept", version)
     for earlier in ("snapshot.previous.json", "snapshot.older.json"):
         assert json.loads((host.folder / earlier).read_text())["live"]
+
+
+TEXT = "The gate decides on evidence whether an alias may move."
+LIE = "The gate decides by lottery what an alias does always.."[: len(TEXT)]
+_ROW = {
+    "chunk_id": "c1",
+    "document_id": "gate",
+    "title": "Gate",
+    "text": TEXT,
+    "start": 0,
+    "end": len(TEXT),
+    "filters": {},
+}
+
+
+@pytest.fixture(scope="module")
+def base(registry_server: object, tmp_path_factory: pytest.TempPathFactory) -> KnowledgeBase:
+    """A knowledge base of one chunk, with its index in the object store."""
+    folder = tmp_path_factory.mktemp("built")
+    index_builder.build(folder, [(_ROW, None)])
+    table = f"s3a://curated-data-bucket/{folder.name}-{time.time_ns()}"
+    facts = {"table": table, "delta_version": 0, "specification": {}, "counts": {}}
+    return KnowledgeBase(table, 0, index_store.publish(ObjectStore(load(StoreSettings)), folder, facts))
+
+
+def _ask_gate(host: Host, name: str) -> httpx.Response:
+    return host.ask(name, "What does the gate decide on?")
+
+
+def _sealed_on(released: Releases, name: str, base: KnowledgeBase) -> None:
+    release = released.seal(name, retrieval=Retrieval(1), knowledge_base=base)
+    released.point(name, release.version)
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    try:
+        return bool(index_files.verify(folder, name))
+    except IndexBroken:
+        return False
+
+
+def _rewritten(chunks: Path) -> None:
+    """In place, with the same size and time stamp: the hardest to see."""
+    before = chunks.stat()
+    with chunks.open("r+b") as file:
+        data = file.read().replace(TEXT.encode(), LIE.encode())
+        file.seek(0)
+        file.write(data)
+    os.utime(chunks, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_an_index_that_is_rewritten_under_a_running_server_changes_no_answer_and_is_restored(
+    released: Releases, new_host: Callable[..., Host], base: KnowledgeBase
+) -> None:
+    """The attacker writes into the serving folder: another text into the index, with size and time stamp kept. He gets
+    nothing, neither at once nor after a restart of the server."""
+    _sealed_on(released, "rewritten-index", base)
+    host = new_host().start()
+    host.serves("rewritten-index", 1)
+    folder = host.folder / "indexes" / base.index.removeprefix("sha256:")
+    for damage in (_rewritten, lambda path: path.write_bytes(b""), Path.unlink):
+        damage(folder / "chunks.jsonl")
+        assert TEXT in _ask_gate(host, "rewritten-index").json()["text"]
+        until(lambda: _is_whole(folder, base.index), "the follower has fetched it again", 10)
+        assert TEXT in _ask_gate(host, "rewritten-index").json()["text"]
+
+
+def test_a_server_that_starts_on_a_rewritten_index_refuses_it_until_it_is_fetched_again(
+    released: Releases, new_host: Callable[..., Host], base: KnowledgeBase
+) -> None:
+    """The attacker rewrites the index while everything is stopped and the store is away. He gets an answer of 503, and
+    with the store back not even that."""
+    _sealed_on(released, "stopped-index", base)
+    host = new_host().start()
+    host.serves("stopped-index", 1)
+    host.stop()
+    _rewritten(host.folder / "indexes" / base.index.removeprefix("sha256:") / "chunks.jsonl")
+    host.http = httpx.Client(base_url=f"http://127.0.0.1:{host.port}", timeout=10)
+    host.start_server()
+    answer = _ask_gate(host, "stopped-index")
+    assert answer.status_code in {404, 503}
+    assert LIE not in answer.text
+    (refused,) = [no for no in host.releases()["refused"] if no["name"] == "stopped-index"]
+    assert refused["cause"] == "broken_index"
+    host.start_follower()
+    until(lambda: _ask_gate(host, "stopped-index").status_code == 200, "the index is fetched again")
+    assert TEXT in _ask_gate(host, "stopped-index").json()["text"]
+
+
+def test_an_index_that_is_rewritten_in_the_store_reaches_no_host(
+    released: Releases, new_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    """The attacker holds the store's credentials and rewrites an index there before a host has fetched it. He gets a
+    refusal that names the file."""
+    index_builder.build(tmp_path / "own", [({**_ROW, "text": "Another text."}, None)])
+    store = released.parts.store
+    facts = {"table": f"s3a://b/{tmp_path.name}", "delta_version": 0, "specification": {}, "counts": {}}
+    own = KnowledgeBase(str(facts["table"]), 0, index_store.publish(store, tmp_path / "own", facts))
+    key = f"indexes/{own.index.removeprefix('sha256:')}/chunks.jsonl"
+    data = store.get(store.settings.artifacts_bucket, key)
+    store.put(store.settings.artifacts_bucket, key, data.replace(b"Another text.", b"A lie of ours."[:13]))
+    _sealed_on(released, "store-index", own)
+    host = new_host().start()
+    assert "chunks.jsonl is missing or changed" in host.refusal_of("store-index")
+    assert host.ask("store-index").status_code in {404, 503}
 
 
 def _presence(**fields: Any) -> dict[str, Any]:

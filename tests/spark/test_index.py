@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from mlflow_project.adapters.object_store import ObjectStore
-from mlflow_project.adapters.retrieval import embeddings, index_store
+from mlflow_project.adapters.retrieval import embeddings, index_files, index_store
 from mlflow_project.adapters.retrieval.index import open_index
 from mlflow_project.domain.release import Retrieval
 from mlflow_project.errors import InvalidData, NotFound
@@ -117,11 +117,8 @@ def test_many_readers_at_once_fetch_and_open_copies_of_their_own(
     name = build(store, table, None, False)["index"]
 
     def found(_: int) -> list[str]:
-        opened = open_index(index_store.fetch(store, name, tmp_path / "indexes"), tmp_path / "scratch")
-        try:
-            return [each.document_id for each in opened.search("rollback", Retrieval(1))]
-        finally:
-            opened.close()
+        opened = open_index(index_store.fetch(store, name, tmp_path / "indexes"), tmp_path / "scratch", name)
+        return [each.document_id for each in opened.search("rollback", Retrieval(1))]
 
     with ThreadPoolExecutor(8) as readers:
         assert list(readers.map(found, range(8))) == [["b"]] * 8
@@ -134,8 +131,8 @@ def test_a_damaged_copy_is_named_and_fetched_again(store: ObjectStore, table: st
     (folder / "chunks.jsonl").write_bytes(b"{}")
     (folder / "strange").write_bytes(b"")
     with pytest.raises(InvalidData, match=r"chunks\.jsonl is missing or changed, strange does not belong"):
-        index_store.verify(folder, name)
-    assert index_store.verify(index_store.fetch(store, name, tmp_path), name) == folder
+        index_files.verify(folder, name)
+    assert index_files.verify(index_store.fetch(store, name, tmp_path), name) == folder
 
 
 def test_a_file_or_manifest_that_was_changed_in_the_store_is_never_served(
@@ -157,6 +154,6 @@ def test_a_file_or_manifest_that_was_changed_in_the_store_is_never_served(
 
 def test_a_release_may_pin_a_filter_on_metadata(store: ObjectStore, table: str, tmp_path: Path) -> None:
     name = build(store, table, None, False)["index"]
-    opened = open_index(index_store.fetch(store, name, tmp_path), tmp_path / "scratch")
+    opened = open_index(index_store.fetch(store, name, tmp_path), tmp_path / "scratch", name)
     assert [each.document_id for each in opened.search("alias", Retrieval(5, where={"team": "a"}))] == ["a"]
     assert not opened.search("alias", Retrieval(5, where={"team": "a"}), {"team": "b"})

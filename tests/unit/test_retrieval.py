@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from mlflow_project.adapters.retrieval import embeddings, index_builder
 from mlflow_project.adapters.retrieval.index import Index, fuse, open_index
+from mlflow_project.adapters.retrieval.index_files import write_manifest
 from mlflow_project.domain.release import Manifest, Retrieval
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import IndexBroken, InvalidData
 from spark_jobs.build_index import filters_of
 
 TEXTS = {
@@ -36,12 +37,14 @@ def rows(with_vectors: bool) -> Iterator[tuple[dict[str, Any], Any]]:
 
 
 @pytest.fixture(scope="module")
-def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Index:
     folder = tmp_path_factory.mktemp("index")
     index_builder.build(folder / "built", rows(with_vectors=True))
-    opened = open_index(folder / "built", folder / "scratch")
-    yield opened
-    opened.close()
+    return opened_from(folder / "built")
+
+
+def opened_from(folder: Path) -> Index:
+    return open_index(folder, folder.parent / "scratch", write_manifest(folder, {}))
 
 
 def best(index: Index, question: str, retrieval: Retrieval, **where: str) -> list[str]:
@@ -77,10 +80,9 @@ def test_metadata_cannot_pass_for_another_field(tmp_path: Path) -> None:
     forged = {"a=b": "c", "document_id": "other", "tags": ["x", "y"]}
     row = {"chunk_id": "c", "document_id": "own", "title": "", "text": "alias", "start": 0, "end": 5, "filters": forged}
     index_builder.build(tmp_path / "built", [(row, None)])
-    opened = open_index(tmp_path / "built", tmp_path / "scratch")
+    opened = opened_from(tmp_path / "built")
     for where, found in (({"a": "b=c"}, 0), ({"document_id": "other"}, 0), ({"a=b": "c"}, 1), ({"tags": "y"}, 1)):
         assert len(opened.search("alias", Retrieval(), where)) == found
-    opened.close()
 
 
 def test_texts_numbers_truth_and_lists_of_them_may_be_filtered_on() -> None:
@@ -117,21 +119,43 @@ def test_no_question_raises(hybrid: Index, question: str) -> None:
 
 def test_an_index_without_vectors_searches_words_alone(tmp_path: Path) -> None:
     index_builder.build(tmp_path / "built", rows(with_vectors=False))
-    opened = open_index(tmp_path / "built", tmp_path / "scratch")
+    opened = opened_from(tmp_path / "built")
     assert best(opened, "ledger", Retrieval(1, 1, 1)) == ["ledger"]
-    opened.close()
     assert not any((tmp_path / "scratch").iterdir())
 
 
 def test_an_empty_index_answers_with_nothing(tmp_path: Path) -> None:
     index_builder.build(tmp_path / "built", [])
-    opened = open_index(tmp_path / "built", tmp_path / "scratch")
+    opened = opened_from(tmp_path / "built")
     assert opened.search("anything", Retrieval()) == []
 
 
 def test_a_folder_that_is_no_index_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="no search index"):
-        open_index(tmp_path, tmp_path / "scratch")
+        open_index(tmp_path / "nothing", tmp_path / "scratch", "sha256:0")
+
+
+def test_what_is_written_into_an_open_index_changes_no_answer(tmp_path: Path) -> None:
+    index_builder.build(tmp_path / "built", rows(with_vectors=True))
+    opened = opened_from(tmp_path / "built")
+    assert not any((tmp_path / "scratch").iterdir())
+    before = opened.search("ledger", Retrieval(4))
+    for path in (tmp_path / "built").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"\0" * path.stat().st_size if path.suffix == ".npy" else b"")
+    assert opened.search("ledger", Retrieval(4)) == before
+
+
+@pytest.mark.parametrize("file", ["chunks.jsonl", "offsets.npy", "vectors.npy", "words/meta.json", "manifest.json"])
+def test_an_index_with_one_changed_byte_is_not_opened(tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "built"
+    index_builder.build(folder, rows(with_vectors=True))
+    name = write_manifest(folder, {})
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    with pytest.raises(IndexBroken):
+        open_index(folder, tmp_path / "scratch", name)
+    assert not any((tmp_path / "scratch").iterdir())
 
 
 def test_fusion_rewards_agreement_and_is_deterministic() -> None:
@@ -152,9 +176,8 @@ def test_the_best_by_vectors_are_found_in_a_large_index_as_in_a_small_one(tmp_pa
     found = {}
     for size, read_whole in (("small", 3000), ("large", 0)):
         index_builder.build(tmp_path / size, map(numbered, range(3000), texts, vectors), read_whole)
-        opened = open_index(tmp_path / size, tmp_path / "scratch")
+        opened = opened_from(tmp_path / size)
         found[size] = [best(opened, text, Retrieval(10, 0, 1), parity="even") for text in texts[:20]]
-        opened.close()
     assert (tmp_path / "large" / index_builder.HEADS).exists()
     assert found["large"] == found["small"]
     assert all(int(name) % 2 == 0 for names in found["large"] for name in names)

@@ -1,7 +1,8 @@
 """Searching one index: words by BM25, vectors by cosine, both joined by weighted reciprocal rank fusion.
 
-In: a verified index folder (see `index_store.fetch`) and questions, which may be any text at all. Out: contexts, best
-first. Reads only; tantivy's files are copied once into a scratch folder, since tantivy wants to lock what it opens.
+In: a fetched index folder (see `index_store.fetch`) and questions, which may be any text at all. Out: contexts, best
+first. An index is searched in a private copy, whose digests are checked and whose files lose their names once they are
+open: whatever somebody writes into the index folder later, what was checked is what is searched.
 In a large index the first 64 numbers of each vector choose 1,000 candidates, and whole vectors rank those: WordLlama's
 are trained so that they can be cut (Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022).
 Fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet", SIGIR 2009 (k = 60).
@@ -22,9 +23,10 @@ from mlflow_project.adapters.retrieval import embeddings
 from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer, words
 from mlflow_project.adapters.retrieval.chunk_file import ChunkFile
 from mlflow_project.adapters.retrieval.index_builder import HEAD, HEADS, VECTORS, WORDS, filter_term
+from mlflow_project.adapters.retrieval.index_files import verify
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Retrieval
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import IndexBroken, InvalidData
 
 RANK_CONSTANT = 60
 DEPTH = 100
@@ -39,28 +41,37 @@ Filters = frozenset[tuple[str, str]]
 """Metadata fields with the value that each must have."""
 
 
-def open_index(folder: Path, scratch: Path) -> Index:
-    """Open a fetched index; `scratch` is a writable folder that gets a private copy of tantivy's files.
+def open_index(folder: Path, scratch: Path, name: str) -> Index:
+    """Open a checked, private copy of a fetched index.
+
+    Args:
+        scratch: a writable folder for the copy. It is empty again when this returns, and the disk space of the copy is
+            free when the index is closed or the process ends.
+        name: the digest that the index goes by (`sha256:…`).
 
     Raises:
-        InvalidData: the folder holds no index.
+        IndexBroken: the folder does not hold exactly this index.
+        InvalidData: the copy cannot be written or opened.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    copy = Path(tempfile.mkdtemp(prefix="words-", dir=scratch))
+    copy = Path(tempfile.mkdtemp(prefix="index-", dir=scratch))
     try:
-        shutil.copytree(folder / WORDS, copy, dirs_exist_ok=True)
-        return Index(folder, copy)
-    except (OSError, ValueError) as error:
+        try:
+            shutil.copytree(folder, copy, dirs_exist_ok=True)
+        except FileNotFoundError as error:
+            raise IndexBroken(f"{folder} holds no search index that can be read: {error}.") from error
+        return Index(verify(copy, name))
+    except (OSError, shutil.Error, ValueError) as error:
+        raise InvalidData(f"The search index in {folder} cannot be copied or opened: {error}.") from error
+    finally:
         shutil.rmtree(copy, ignore_errors=True)
-        raise InvalidData(f"{folder} holds no search index that can be opened: {error}.") from error
 
 
 class Index:
-    """An open index. `close()` removes the private copy."""
+    """An open index. Its files may be removed while it is open: it keeps them mapped into memory."""
 
-    def __init__(self, folder: Path, words_folder: Path) -> None:
-        self._words_folder = words_folder
-        self._index = tantivy.Index.open(str(words_folder))
+    def __init__(self, folder: Path) -> None:
+        self._index = tantivy.Index.open(str(folder / WORDS))
         self._index.register_tokenizer(TOKENIZER, analyzer())
         self._searcher = self._index.searcher()
         self._chunks = ChunkFile(folder)
@@ -76,10 +87,6 @@ class Index:
     @property
     def has_vectors(self) -> bool:
         return self._vectors is not None
-
-    def close(self) -> None:
-        """Give the scratch space back."""
-        shutil.rmtree(self._words_folder, ignore_errors=True)
 
     def search(self, question: str, retrieval: Retrieval, where: Mapping[str, str] | None = None) -> list[Context]:
         """The best `retrieval.chunks` contexts. `where`, like the retrieval's own and besides it, keeps chunks whose

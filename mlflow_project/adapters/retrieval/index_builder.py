@@ -2,7 +2,7 @@
 
 In: chunk rows `{chunk_id, document_id, title, text, start, end, filters}`; `filters` are the metadata that a search may
 filter on, a field with one value or several.
-The folder is not yet named or described: `index_store.publish` does that.
+The folder is not yet named or described: `index_files.write_manifest` does that.
 """
 
 from __future__ import annotations

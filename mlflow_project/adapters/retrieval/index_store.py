@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.retrieval.index_files import MANIFEST, read_manifest, verify, write_manifest
 from mlflow_project.domain.release import KnowledgeBase
-from mlflow_project.errors import InvalidData, NotFound
-from mlflow_project.rules.canonical import canonical, digest, digest_of
-
-INDEX_SCHEMA = "switchyard.index/v1"
-MANIFEST = "manifest.json"
+from mlflow_project.errors import IndexBroken, NotFound
+from mlflow_project.rules.canonical import canonical, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +34,11 @@ def publish(store: ObjectStore, folder: Path, manifest: dict[str, Any]) -> str:
     digests are added here.
     """
     table = table_uri(manifest["table"])
-    whole = {"schema": INDEX_SCHEMA, **manifest, "table": table, "files": _files(folder)}
-    data = canonical(whole)
-    name = digest(data)
+    name = write_manifest(folder, {**manifest, "table": table})
+    data = (folder / MANIFEST).read_bytes()
+    files = read_manifest(data, name)["files"]
     bucket = store.settings.artifacts_bucket
-    for file in whole["files"]:
+    for file in files:
         store.upload(bucket, f"{_prefix(name)}/{file['path']}", folder / file["path"])
     store.put(bucket, f"{_prefix(name)}/{MANIFEST}", data, "application/json")
     pointer = canonical({"table": table, "delta_version": manifest["delta_version"], "index": name})
@@ -50,7 +47,7 @@ def publish(store: ObjectStore, folder: Path, manifest: dict[str, Any]) -> str:
         return name
     first = str(json.loads(store.get(bucket, key))["index"])
     if first != name:
-        _remove(store, name, whole["files"])
+        _remove(store, name, files)
     return first
 
 
@@ -86,7 +83,7 @@ def manifest_of(store: ObjectStore, name: str) -> dict[str, Any]:
         NotFound: no such index. InvalidData: the bytes do not match the digest.
     """
     data = store.get(store.settings.artifacts_bucket, f"{_prefix(name)}/{MANIFEST}")
-    return _read_manifest(data, name)
+    return read_manifest(data, name)
 
 
 def fetch(store: ObjectStore, name: str, into: Path) -> Path:
@@ -103,33 +100,16 @@ def fetch(store: ObjectStore, name: str, into: Path) -> Path:
         if target.exists():
             try:
                 return verify(target, name)
-            except InvalidData as damage:
-                log.warning("fetching a damaged index again", extra={"index": name, "damage": str(damage)})
-                shutil.rmtree(target, ignore_errors=True)
+            except IndexBroken as damage:
+                log.error("a damaged index is fetched again", extra={"index": name, "damage": str(damage)})
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into) as scratch:
             folder = Path(scratch) / "index"
             _download(store, name, folder)
-            verify(folder, name).rename(target)
+            verify(folder, name)
+            if target.exists():
+                target.rename(Path(scratch) / "damaged")
+            folder.rename(target)
     return target
-
-
-def verify(folder: Path, name: str) -> Path:
-    """Check each file of a fetched index against its manifest, and the manifest against its name.
-
-    Raises:
-        InvalidData: a file is missing, changed or too many.
-    """
-    try:
-        manifest = _read_manifest((folder / MANIFEST).read_bytes(), name)
-    except OSError as error:
-        raise InvalidData(f"{folder} holds no index manifest: {error}.") from error
-    found = _files(folder)
-    if found != manifest["files"]:
-        wrong = [f"{file['path']} is missing or changed" for file in manifest["files"] if file not in found]
-        named = {file["path"] for file in manifest["files"]}
-        wrong += [f"{file['path']} does not belong to it" for file in found if file["path"] not in named]
-        raise InvalidData(f"Index {name} in {folder} is damaged: {', '.join(wrong)}.")
-    return folder
 
 
 def table_uri(table: str) -> str:
@@ -159,29 +139,6 @@ def _download(store: ObjectStore, name: str, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         store.download(bucket, f"{_prefix(name)}/{file['path']}", path)
     (folder / MANIFEST).write_bytes(canonical(manifest))
-
-
-def _read_manifest(data: bytes, name: str) -> dict[str, Any]:
-    if digest(data) != name:
-        raise InvalidData(f"The manifest of index {name} has the digest {digest(data)}: it was changed or damaged.")
-    manifest: dict[str, Any] = json.loads(data)
-    unsafe = [file["path"] for file in manifest["files"] if ".." in Path(file["path"]).parts or file["path"][0] == "/"]
-    if manifest.get("schema") != INDEX_SCHEMA or unsafe:
-        raise InvalidData(f"Index {name} is not of schema {INDEX_SCHEMA} or names files outside its folder.")
-    return manifest
-
-
-def _files(folder: Path) -> list[dict[str, Any]]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return [
-        {"path": path.relative_to(folder).as_posix(), "digest": _file_digest(path), "bytes": path.stat().st_size}
-        for path in paths
-    ]
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hex(name: str) -> str:
