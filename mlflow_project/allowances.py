@@ -25,7 +25,7 @@ def windows(allowed: Mapping[str, str]) -> dict[str, tuple[RateLimitItem, ...]]:
         InvalidData: there is no such kind, or its text is no amount in a time.
     """
     if unknown := sorted(allowed.keys() - set(KINDS)):
-        raise InvalidData(f"Nothing limits {', '.join(unknown)}. There are: {', '.join(KINDS)}.")
+        raise InvalidData(f"There is no limit of {', '.join(unknown)}. Choose among {', '.join(KINDS)}.")
     return {kind: _windows(kind, text) for kind, text in allowed.items() if text}
 
 
@@ -39,5 +39,5 @@ def _windows(kind: str, text: str) -> tuple[RateLimitItem, ...]:
             "`10/second; 300/minute`."
         ) from error
     if any(window.amount < 1 for window in found):
-        raise InvalidData(f"{text!r} would let nobody in: the amount of {kind} must be above 0.")
+        raise InvalidData(f"{text!r} would refuse every request: the amount of {kind} must be above 0.")
     return tuple(found)

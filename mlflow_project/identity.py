@@ -31,7 +31,7 @@ def current_identity(settings: ClientSettings) -> str:
     key = owner_of(settings.api_key.get_secret_value(), by_id(file.all()))
     if key is None:
         raise Refused(
-            f"SWITCHYARD_API_KEY is no valid key of {file.path}: it was revoked, or belongs to another stack. "
+            f"SWITCHYARD_API_KEY is not a valid key of {file.path}: it was revoked, or belongs to another stack. "
             "`switchyard keys list` shows all."
         )
     return f"{_KEY}{key.owner}"

@@ -40,6 +40,4 @@ def check_known(alias: str) -> None:
         InvalidData: it does not.
     """
     if alias not in KNOWN:
-        raise InvalidData(
-            f"There is no alias {alias!r} to compare with: the ledger knows {', '.join(KNOWN)} (spelt like this)."
-        )
+        raise InvalidData(f"There is no alias {alias!r} to compare with. Choose one of {', '.join(KNOWN)}.")

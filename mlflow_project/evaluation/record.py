@@ -116,9 +116,7 @@ def _unedited(experiments: Experiments, store: ObjectStore, run: Run) -> bytes:
     try:
         kept = kept_scores(store, run.id)
     except NotFound as error:
-        raise SealBroken(
-            f"Whoever made run {run.id} was no evaluation of this stack: evaluate --again. {error}"
-        ) from error
+        raise SealBroken(f"No evaluation of this stack made run {run.id}: evaluate --again. {error}") from error
     if experiments.read(run, SCORES_FILE) != kept:
         raise SealBroken(
             f"{SCORES_FILE} of run {run.id} in MLflow is not what the evaluation wrote: it was edited since. Evaluate "

@@ -123,8 +123,8 @@ def check_known(events: Sequence[FeedbackEvent], known: Collection[str]) -> None
     unknown = [event.answer_event for event in events if event.answer_event not in known]
     if unknown:
         raise InvalidData(
-            f"{len(unknown)} judgement(s) are of answers that nobody collected here, {unknown[0]!r} first: hand in a "
-            "file that `switchyard review` of this stack wrote, and leave its event_id as it is."
+            f"{len(unknown)} judgement(s) are of answers that this stack has not collected, {unknown[0]!r} first: hand "
+            "in a file that `switchyard review` of this stack wrote, and leave its event_id as it is."
         )
 
 

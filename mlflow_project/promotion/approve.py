@@ -28,7 +28,7 @@ def approve(parts: Parts, name: str, version: int, who: str, why: str = "") -> L
     state = parts.ledger.state().of(name)
     if state.protected and not by_key(who):
         raise Refused(
-            f"{name} is protected: who approves is known by an API key, not as {who}. Set SWITCHYARD_API_KEY "
+            f"{name} is protected: approve it with an API key, not as {who}. Set SWITCHYARD_API_KEY "
             "(`switchyard keys create OWNER` makes one)."
         )
     if who in state.approved_by(version, digest):

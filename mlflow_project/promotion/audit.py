@@ -88,7 +88,9 @@ class _Audit:
     def _alias_agrees(self) -> str:
         if self._pointed != self._standing.version:
             now = f"at {self._pointed}" if self._pointed is not None else "nowhere"
-            raise Refused(f"by the record {self._standing.version} is live, the alias points {now}")
+            raise Refused(
+                f"version {self._standing.version} is live according to the ledger, but the alias points {now}"
+            )
         return f"points at {self._pointed}, as the record says (since {self._standing.since}, by {self._standing.who})"
 
     def _seal_holds(self, seal: Seal) -> str:

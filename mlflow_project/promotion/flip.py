@@ -173,7 +173,7 @@ def _check_still_wanted(now: NameState, move: Move, decide: Decide) -> None:
         )
     if decide(now) != move:
         raise PromotionConflict(
-            f"What speaks for this flip of {now.name} has changed meanwhile, so nothing was moved: see `switchyard "
+            f"What this flip of {now.name} rests on has changed meanwhile, so nothing was moved: see `switchyard "
             f"history {now.name}`, and run the same command again if it still holds."
         )
 
@@ -248,7 +248,7 @@ def _end_after(parts: Parts, intent: LedgerRecord, error: Exception) -> None:
         _end(parts, intent, intent.who)
     except (Unavailable, PromotionConflict):
         raise Unavailable(
-            f"{error} The flip of {intent.name} to {intent.version} stands open (record {intent.serial}): "
+            f"{error} The flip of {intent.name} to {intent.version} is unfinished (record {intent.serial}): "
             "`switchyard repair`, or the next promote or rollback, finishes or undoes it."
         ) from error
 

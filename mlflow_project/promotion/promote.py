@@ -35,7 +35,7 @@ def promote(
         InvalidData: no such version, no such alias.
     """
     if to not in SERVED_ALIASES:
-        raise InvalidData(f"Promotion goes to {' or '.join(SERVED_ALIASES)} (spelt like this), not to {to!r}.")
+        raise InvalidData(f"Promotion goes to {' or '.join(SERVED_ALIASES)}, not to {to!r}.")
     state = settled_state(parts, name, who)
     live, seal = state.of(name).live.get(to), state.of(name).seals.get(version)
     if live is not None and seal is not None and (live.version, live.digest) == (version, seal.digest):
@@ -92,7 +92,7 @@ def _live_already(parts: Parts, of: NameState, alias: str, live: Standing) -> Fl
     entry = parts.registry.entry(of.name)
     if entry is None or entry.aliases.get(alias) != live.version:
         raise Refused(
-            f"By the record {of.name}/{live.version} is live in {alias}, but the alias was moved by hand: "
+            f"{of.name}/{live.version} is live in {alias} already, but the alias was moved by hand: "
             f"`switchyard reconcile {of.name}` puts it back."
         )
     return Flip(
@@ -120,7 +120,7 @@ def _check_approval(of: NameState, seal: Seal, who: str) -> None:
         return
     if not by_key(who):
         raise Refused(
-            f"{of.name} is protected: who promotes it is known by an API key, not as {who}. Set SWITCHYARD_API_KEY "
+            f"{of.name} is protected: promote it with an API key, not as {who}. Set SWITCHYARD_API_KEY "
             "(`switchyard keys create OWNER` makes one)."
         )
     if any(by_key(other) and other != who for other in of.approved_by(seal.version, seal.digest)):

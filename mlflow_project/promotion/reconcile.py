@@ -65,8 +65,8 @@ def _reconcile_alias(
         return Correction(state.name, alias, pointed, pointed, followed=True)
     if parts.registry.point(state.name, alias, wanted) != wanted:
         raise NotFound(
-            f"{state.name}/{wanted}, which is live by the record, was deleted in MLflow: `switchyard rollback "
-            f"{state.name}` goes back to what was live before, or promote another version."
+            f"{state.name}/{wanted}, which is live according to the ledger, was deleted in MLflow: "
+            f"`switchyard rollback {state.name}` goes back to what was live before, or promote another version."
         )
     draft = Draft("reconciled", state.kind, state.name, who, "", wanted, live.digest if live else None, alias, pointed)
     parts.ledger.append(draft)

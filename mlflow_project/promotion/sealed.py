@@ -55,7 +55,7 @@ def checked_statement(parts: Parts, name: str, seal: Seal) -> Statement:
             f"digest {statement.digest}."
         )
     if statement.predicate["policy"].get("protected", seal.protected) != seal.protected:
-        raise SealBroken(f"The ledger says of {name}/{seal.version} another protection than its seal does.")
+        raise SealBroken(f"The ledger and the seal of {name}/{seal.version} disagree on whether it is protected.")
     return statement
 
 

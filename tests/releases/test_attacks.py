@@ -119,7 +119,7 @@ def test_a_seal_copied_without_its_protection_is_refused(yard: Yard) -> None:
     record = yard.seal(version, protected=True)
     evidence = {**record.evidence, "protected": False}
     yard.parts.ledger.append(Draft("seal", "prompt", yard.name, ANNA, "", version, record.digest, evidence=evidence))
-    with pytest.raises(SealBroken, match="another protection"):
+    with pytest.raises(SealBroken, match="disagree on whether it is protected"):
         promote(yard.parts, yard.name, version, "Production", ANNA)
 
 

@@ -88,7 +88,7 @@ def test_an_answer_is_judged_once_a_file_and_only_one_that_is_known(tmp_path: Pa
     events = read_judgements(path, "user:me", Masker())
     assert [event.answer_event for event in events] == ["e0", "e1"]
     check_known(events, {"e0", "e1"})
-    with pytest.raises(InvalidData, match=r"1 judgement\(s\) are of answers that nobody collected here, 'e1'"):
+    with pytest.raises(InvalidData, match=r"1 judgement\(s\) are of answers that this stack has not collected, 'e1'"):
         check_known(events, {"e0"})
     for wrong, match in (
         (one | {"judgement": "bad"}, "same answer as line 1"),

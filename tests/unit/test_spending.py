@@ -190,5 +190,5 @@ def test_limits_are_read_as_people_write_them() -> None:
     found = windows({"requests": "10/second; 300 per 5 minutes", "usd": "2.50/day"})
     assert [(one.amount, one.get_expiry()) for one in found["requests"]] == [(10, 1), (300, 300)]
     assert [one.amount for one in found["usd"]] == [2_500_000]
-    with pytest.raises(InvalidData, match="Nothing limits words"):
+    with pytest.raises(InvalidData, match="There is no limit of words"):
         windows({"words": "1/day"})
