@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from mlflow_project.errors import ConfigError
 
@@ -233,6 +234,10 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
 
 S = TypeVar("S", bound=BaseSettings)
 
+MISSING = "is missing"
+"""What a message says of a setting that has no value."""
+_WRONG = "Settings are missing or wrong (set them in the environment or in .env; `make up` writes the local stack's):"
+
 
 def load(kind: type[S], *, from_file: Path | None = None, **overrides: Any) -> S:
     """Read one component's settings. `from_file` is a further file of lines `NAME=value`, which `.env` overrides.
@@ -244,7 +249,12 @@ def load(kind: type[S], *, from_file: Path | None = None, **overrides: Any) -> S
         files = [state_folder() / "stack.env", *([from_file] if from_file else []), own_file()]
         return kind(_env_file=files, **overrides)
     except ValidationError as error:
-        raise ConfigError(_mistakes(kind, error)) from error
+        lines = [f"{_variable(kind, mistake['loc'])}: {_what(mistake)}" for mistake in error.errors()]
+        raise ConfigError("\n  ".join([_WRONG, *lines])) from error
+    except SettingsError as error:
+        field = str(error).split('"')[1]  # the library's message names the field in quotes, and nothing else does
+        example = 'must be JSON, as in {"name": "text"}'
+        raise ConfigError(f"{_WRONG}\n  {_variable(kind, (field,))}: {example}") from error
     except OSError as error:
         raise ConfigError(
             f"The settings file {error.filename} cannot be read ({error.strerror}): make it yours and readable again."
@@ -262,13 +272,14 @@ def check_all(*more: type[BaseSettings]) -> list[str]:
     return found
 
 
-def _mistakes(kind: type[BaseSettings], error: ValidationError) -> str:
-    prefix = str(kind.model_config.get("env_prefix", ""))
-    lines = [
-        "Settings are missing or wrong (set them in the environment or in .env; `make up` writes the local stack's):"
-    ]
-    for mistake in error.errors():
-        name = ".".join(str(part) for part in mistake["loc"])
-        name = name if name.isupper() else (prefix + name).upper()  # an alias is whole already
-        lines.append(f"  {name}: {mistake['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
+def _variable(kind: type[BaseSettings], path: tuple[int | str, ...]) -> str:
+    """The environment variable of a field. A field with an alias is named by that already."""
+    name = ".".join(str(part) for part in path)
+    return name if name.isupper() else f"{kind.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _what(mistake: ErrorDetails) -> str:
+    """Say what is wrong without pydantic's words, and without the value: it may be a secret."""
+    if mistake["type"] == "missing":
+        return MISSING
+    return mistake["msg"].removeprefix("Value error, ").split(", unable")[0].replace("Input should be", "must be")

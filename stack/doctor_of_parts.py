@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlflow_project.errors import ConfigError
-from mlflow_project.settings import check_all, state_folder
+from mlflow_project.settings import MISSING, check_all, state_folder
 from stack.addresses import StackSettings, read_settings
 from stack.check import Check
 from stack.ports import OWNERS, holder, is_free, wanted_ports
@@ -33,7 +33,7 @@ def _settings(stack_is_up: bool) -> Check:
     mistakes = [line.strip() for line in check_all()]
     if not stack_is_up:
         # Before the first `make up` the credentials are not made yet: that is no mistake.
-        mistakes = [line for line in mistakes if "Field required" not in line]
+        mistakes = [line for line in mistakes if MISSING not in line]
     found = "; ".join(mistakes) or "no mistake"
     return Check(
         "settings", not mistakes, found, "no mistake", "Mend them in the environment or .env." if mistakes else ""

@@ -19,7 +19,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import ConfigError, Unavailable
 from mlflow_project.private_files import exclusive, write_private
 from mlflow_project.seal.keys import ensure_key
-from mlflow_project.settings import ProviderSettings, SealSettings, StoreSettings, check_all, load
+from mlflow_project.settings import MISSING, ProviderSettings, SealSettings, StoreSettings, check_all, load
 from stack.addresses import StackSettings, read_environment, read_settings, write_environment
 from stack.airflow import processes as airflow
 from stack.airflow.home import AirflowPort
@@ -137,7 +137,7 @@ def _check_settings() -> None:
     Raises:
         ConfigError: a setting is wrong.
     """
-    mistakes = [line for line in check_all(*SETTINGS) if not line.endswith("_KEY: Field required")]
+    mistakes = [line for line in check_all(*SETTINGS) if not line.endswith(f"_KEY: {MISSING}")]
     if mistakes:
         raise ConfigError("\n".join(["Settings are wrong; nothing was started:", *mistakes]))
 
