@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from serving import problems
+from serving import app, problems
 from serving.routes import documentation
 
 FILES = Path(documentation.__file__).parent / "swagger_ui"
@@ -17,10 +17,10 @@ FILES = Path(documentation.__file__).parent / "swagger_ui"
 
 @pytest.fixture
 def http() -> Iterator[TestClient]:
-    app = FastAPI(docs_url=None)
-    problems.add_to(app)
-    app.include_router(documentation.router)
-    with TestClient(app, headers={"Host": "evil.example"}) as client:
+    pages = FastAPI(docs_url=None)
+    problems.add_to(pages)
+    pages.include_router(documentation.router)
+    with TestClient(pages, headers={"Host": "evil.example"}) as client:
         yield client
 
 
@@ -53,3 +53,9 @@ def test_swagger_ui_s_files_are_those_of_its_package() -> None:
 
 def test_a_program_gets_the_first_page_as_json(http: TestClient) -> None:
     assert set(http.get("/").json()["links"]) == {"/docs", "/openapi.json", "/releases", "/health/ready"}
+
+
+def test_the_pages_and_all_that_they_load_need_no_key(http: TestClient) -> None:
+    loaded = {url for path in ("/", "/docs") for url in re.findall(r'(?:src|href)="([^"]+)"', http.get(path).text)}
+    assert {"/", "/docs", *(url for url in loaded if url.startswith("/docs/"))} <= app.OPEN_PATHS
+    assert "/releases" not in app.OPEN_PATHS
