@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,17 +12,15 @@ from rich.console import Console
 
 from mlflow_project.commands.arguments import Named, Version, amount, version_of, whole_number
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
-from mlflow_project.commands.progress import asking
+from mlflow_project.commands.progress import Steps
 from mlflow_project.domain.reference import alias_named
 from mlflow_project.errors import Refused
 
 if TYPE_CHECKING:
-    from mlflow_project.domain.answer import Case
     from mlflow_project.domain.record import LedgerRecord
     from mlflow_project.domain.release import Release
     from mlflow_project.evaluation.compare import Judged
-    from mlflow_project.evaluation.run import Bench
-    from mlflow_project.evaluation.workplace import Evaluated, Workplace
+    from mlflow_project.evaluation.workplace import Evaluated
     from mlflow_project.rules.gate.policy import Policy
 
 Cases = Annotated[
@@ -89,30 +86,28 @@ def evaluate(
     """
     from mlflow_project.evaluation.asking import Plan, Purse
     from mlflow_project.evaluation.cases import load_cases
+    from mlflow_project.evaluation.run import trace_sample
     from mlflow_project.evaluation.workplace import workplace
     from mlflow_project.settings import EvaluationSettings, load
 
     plain = plain or not load(EvaluationSettings).evaluation_extras
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a task that is stopped ends as after Ctrl-C
-    place, name = workplace(against), named.name
+    place, name, steps = workplace(against), named.name, Steps()
     source = cases or f"prompts/{name}/cases.jsonl"
     candidate = place.release(name, version_of(named, version, place.registry))
     asked = load_cases(source)
     champion = place.champion_of(candidate)
-    with place.extras(0 if plain else traces, () if plain else metric) as extras:
-        bench = place.bench(Plan(at_once, purse=Purse(budget)), source, extras, judge)
-        done = [_evaluated(place, candidate, asked, bench, again)]
-        done += [_evaluated(place, champion, asked, bench)] if champion else []
+    bench = place.bench(Plan(at_once, purse=Purse(budget)), source, () if plain else metric, steps.step, judge)
+    done = [place.evaluated(candidate, asked, bench, again=again)]
+    done += [place.evaluated(champion, asked, bench)] if champion else []
+    with steps.step("comparing"):
         address = place.pictured([item.scores for item in done])
+    for item in done:
+        if traces and not plain and not item.reused:
+            trace_sample(item.release, asked, item.scores, traces, bench)
+    steps.report()
     data = {"cases": {"digest": done[0].scores.cases_digest, "count": len(asked)}, "comparison": address}
     emit(data | {"releases": [_plain(item) for item in done]}, json, lambda console: _show(console, done, address))
-
-
-def _evaluated(
-    place: Workplace, release: Release, cases: Sequence[Case], bench: Bench, again: bool = False
-) -> Evaluated:
-    with asking(release.label) as report:
-        return place.evaluated(release, cases, replace(bench, progress=report), again=again)
 
 
 def gate(

@@ -1,8 +1,7 @@
-"""Answers that were paid for are kept: one file of JSON lines a release, one line a question.
+"""Keeps the answers that were paid for: one file of JSON lines per release, one line per question.
 
-They are kept as they were, unmasked, or a score that is made of them would change; so the file is its owner's alone.
-In and out: `AnswerCache.get(case)`, `.put(case, answer)`. A line that a crash cut short is skipped when read. Only
-answers go in, never failures.
+In and out: `AnswerCache.get(case)`, `.put(case, answer)`. Answers are kept unmasked, because masking would change their
+scores; so only the owner may read the file. Reading skips a line that a crash cut short. Failures are not kept.
 """
 
 from __future__ import annotations
@@ -16,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_project.domain.answer import Answer, Case, Citation, Context, Usage
+from mlflow_project.domain.tools import ToolCall
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.cases import question_digest
 
 
 class AnswerCache:
-    """The answers of one release, found again by what was asked."""
+    """The answers of one release, by question."""
 
     def __init__(self, folder: Path, release_digest: str) -> None:
         self._path = folder / f"{release_digest.removeprefix('sha256:')}.jsonl"
         self._answers = dict(_read(self._path)) if self._path.exists() else {}
 
     def get(self, case: Case) -> Answer | None:
-        """The answer that this release gave to this case's question, if any."""
+        """The answer that the release gave to this case's question, or None."""
         return self._answers.get(question_digest(case))
 
     def put(self, case: Case, answer: Answer) -> None:
@@ -38,27 +38,35 @@ class AnswerCache:
             InvalidData: the file cannot be written.
         """
         key = question_digest(case)
-        # The line break goes first too: what a crash cut short before stays a line of its own.
-        line = "\n" + json.dumps({"question": key, "answer": asdict(answer)}, ensure_ascii=False) + "\n"
+        # A line break also comes first, so that a line that a crash cut short stays separate.
+        line = "\n" + json.dumps({"question": key, "answer": plain(answer)}, ensure_ascii=False) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path, "a", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
                 file.write(line)
         except OSError as error:
             raise InvalidData(
-                f"The answers cannot be kept in {self._path}: {error}. Make room, and run again."
+                f"The answers cannot be kept in {self._path}: {error}. Free some disk space, then run again."
             ) from error
         self._answers[key] = answer
 
 
+def plain(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON-ready data, without the messages that were sent: no scorer reads them, and they are long."""
+    data = asdict(answer)
+    del data["messages"]
+    return data
+
+
 def answer_from(data: Mapping[str, Any]) -> Answer:
-    """What `asdict` made of an answer, as an answer again."""
+    """The answer that `plain` made data of."""
     return Answer(
         **{
             **data,
             "contexts": tuple(Context(**item) for item in data["contexts"]),
             "citations": tuple(Citation(**item) for item in data["citations"]),
             "usage": Usage(**data["usage"]),
+            "tool_calls": tuple(ToolCall(**item) for item in data.get("tool_calls", ())),
         }
     )
 

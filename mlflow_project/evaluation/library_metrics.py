@@ -1,64 +1,78 @@
-"""Metrics of the `evaluate` library, from the metric folders of this package: `library_metrics(names, outcomes)`.
+"""Metrics of Hugging Face's `evaluate` library, as metrics of `mlflow.models.evaluate`.
 
-In: names of folders in `mlflow_project/metrics/`, answered cases. Out: one number a metric, over the cases that have an
-answer. `import_library` comes first: the library writes its cache where that says, and asks no network.
+In: names of folders in `evaluation/evaluate_metrics/`, and outcomes by case id. Out: one `EvaluationMetric` per name,
+called `library.<name>`. Call `import_library` first: it sets where the library keeps its cache, and that it must not
+use the network.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mlflow_project import metrics
 from mlflow_project.errors import NotFound
+from mlflow_project.evaluation import evaluate_metrics
 from mlflow_project.evaluation.asking import Outcome
 from mlflow_project.rules.citation_marks import without_marks
 
-_FOLDER = Path(metrics.__path__[0])
+_FOLDER = Path(evaluate_metrics.__path__[0])
 
 
-def library_metrics(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Per name, with `library.` before it, the metric's value over the answered, answerable cases.
+def library_metrics(names: Sequence[str], outcomes: Mapping[str, Outcome]) -> list[Any]:
+    """One MLflow metric per name: its value over the cases that are answerable and have an answer.
 
     Raises:
         NotFound: there is no metric folder of that name.
     """
     check_known(names)
-    answered = [outcome for outcome in outcomes if outcome.answer is not None and outcome.case.expected]
-    if not names or not answered:
-        return {}
-    import evaluate
-
-    answers = [outcome.answer for outcome in answered if outcome.answer is not None]
-    predictions = [without_marks(answer.text or "", len(answer.contexts)) for answer in answers]
-    references = [list(outcome.case.expected) for outcome in answered]
-    values: dict[str, float] = {}
-    for name in names:
-        values |= evaluate.load(str(_FOLDER / name)).compute(predictions=predictions, references=references)
-    return {f"library.{name}": value for name, value in values.items()}
+    return [_metric(name, outcomes) for name in names]
 
 
 def import_library(home: Path) -> None:
-    """Import the library, once a process and before anybody else does: it reads where its cache lies, and that it may
-    not ask the network, when it is imported."""
+    """Import the library with its cache in `home` and without network access. It reads both settings at import, so this
+    must be its first import in the process."""
     home.mkdir(parents=True, exist_ok=True)
     os.environ.update(HF_HOME=str(home), HF_EVALUATE_OFFLINE="1", HF_HUB_OFFLINE="1")
     importlib.import_module("evaluate")
 
 
 def check_known(names: Sequence[str]) -> None:
-    """Whether each has a folder.
+    """Check that each name has a metric folder.
 
     Raises:
-        NotFound: one has not.
+        NotFound: one of them has none.
     """
     for name in names:
         if name not in known_metrics():
-            raise NotFound(f"There is no metric {name!r}: known are {', '.join(known_metrics())}.")
+            raise NotFound(f"There is no metric {name!r}. Known metrics: {', '.join(known_metrics())}.")
 
 
 def known_metrics() -> list[str]:
     """The names of the metric folders."""
     return sorted(path.parent.name for path in _FOLDER.glob("*/*.py") if path.stem == path.parent.name)
+
+
+def _metric(name: str, outcomes: Mapping[str, Outcome]) -> Any:
+    import evaluate
+    from mlflow.metrics import MetricValue
+    from mlflow.models import make_metric
+
+    loaded = evaluate.load(str(_FOLDER / name))
+
+    def over_all_cases(id: Sequence[str]) -> Any:  # MLflow passes the table's column of this name
+        answered = [
+            (outcome.answer, outcome.case)
+            for outcome in map(outcomes.__getitem__, id)
+            if outcome.answer is not None and outcome.case.expected
+        ]
+        if not answered:
+            return MetricValue(aggregate_results={})
+        predictions = [without_marks(answer.text or "", len(answer.contexts)) for answer, _ in answered]
+        references = [list(case.expected) for _, case in answered]
+        value = loaded.compute(predictions=predictions, references=references)[name]
+        return MetricValue(aggregate_results={f"library.{name}": value})
+
+    return make_metric(eval_fn=over_all_cases, greater_is_better=True, name=f"library.{name}")

@@ -1,16 +1,15 @@
-"""Evaluate one release on cases: ask, score, keep as an MLflow run. The scores come back for whoever wants them at
-once.
+"""Evaluate one release on cases: ask them, then score the answers as one MLflow run.
 
 In: a release, cases, a way to ask, a bench of scorers. Out: `Scores`, whose `run` is the MLflow run. A complete run of
-the same release on the same cases by the same scorers is found again instead of being made again.
+the same release on the same cases by the same scorers is reused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,32 +22,42 @@ from mlflow_project.errors import InvalidData, SealBroken
 from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_all
 from mlflow_project.evaluation.cases import cases_digest
-from mlflow_project.evaluation.extras import Extras
 from mlflow_project.evaluation.judge import METRIC, Judge, judge_all
+from mlflow_project.evaluation.library_metrics import library_metrics
+from mlflow_project.evaluation.mlflow_run import evaluate_in_run, mlflow_run, start_imports
 from mlflow_project.evaluation.record import (
     CASES_TAG,
     COMPLETE_TAG,
     SCORERS_TAG,
-    fill_run,
+    experiment_name,
     find_run,
+    keep,
+    run_tags,
     scores_of,
-    start_run,
 )
-from mlflow_project.evaluation.scoring import Scored, score_all
+from mlflow_project.evaluation.scoring import Scored, ScoreFunction, score_functions
+from mlflow_project.evaluation.traces import log_traces, sample
 from mlflow_project.rules import scorers as scorers_package
+from mlflow_project.rules.masking import Masker
 from mlflow_project.rules.scorers import SCORERS, Scorer
 from mlflow_project.rules.scorers.context import Similarity
 
 Opened = Callable[[], AbstractAsyncContextManager[Ask]]
+Step = Callable[[str], AbstractContextManager[Progress]]
+"""Called with the name of a step, as a context that lasts as long as the step and gives a `Progress`."""
+
+
+@contextmanager
+def _silently(_: str) -> Iterator[Progress]:
+    yield lambda done, total, cost: None
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What an evaluation needs besides release and cases: where runs and scores go, where answers are kept, how to
-    score.
+    """What an evaluation needs besides release and cases: where runs, scores and answers are kept, and how to score.
 
-    `source` is where the cases came from; `judge` is an LLM with a rubric; `extras` are done beside it and decide
-    nothing.
+    `source` is where the cases come from. `library` names metrics of the `evaluate` library, whose cache is in `home`.
+    `step` shows a person what the time is spent on.
     """
 
     experiments: Experiments
@@ -58,13 +67,15 @@ class Bench:
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: dict(SCORERS))
     similarity: Similarity | None = None
     source: str = ""
-    extras: Extras | None = None
+    library: tuple[str, ...] = ()
+    home: Path = Path("huggingface")
     judge: Judge | None = None
-    progress: Progress = lambda done, total, cost: None
+    masker: Masker = field(default_factory=Masker)
+    step: Step = _silently
 
 
 def known_scores(release: Release, cases: Sequence[Case], bench: Bench) -> Scores | None:
-    """The scores of a complete run that is there already, and that nobody has edited."""
+    """The scores of a complete run of this release on these cases by these scorers, if nobody has edited them."""
     tags = {CASES_TAG: cases_digest(cases), SCORERS_TAG: scorers_digest(bench), COMPLETE_TAG: "yes"}
     run = find_run(bench.experiments, release, tags)
     try:
@@ -74,56 +85,78 @@ def known_scores(release: Release, cases: Sequence[Case], bench: Bench) -> Score
 
 
 def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Bench) -> Scores:
-    """Evaluate, and log one run.
+    """Ask, score, and keep one MLflow run. An interrupted evaluation leaves its answers, and no run.
 
     Args:
         opened: opens the way to ask, inside the event loop that asks, and closes it.
 
     Raises:
         Refused: the budget is spent.
-        Unavailable: MLflow does not answer. Answers that were had are kept.
+        Unavailable: MLflow does not answer. The answers are kept.
     """
+    experiment = bench.experiments.experiment(experiment_name(release.name))  # before any answer is paid for
+    imports = start_imports(bench.home if bench.library else None)
+    outcomes = _asked(release, cases, opened, bench)
+    functions = score_functions(bench.scorers, release.manifest.response_schema, bench.similarity)
+    if bench.judge:
+        functions[METRIC] = _judged(release, outcomes, bench.judge, bench)
+    with bench.step(f"{release.label}: loading MLflow's client"):
+        imports.result()
     digest = cases_digest(cases)
-    run = start_run(bench.experiments, release, digest, scorers_digest(bench))
-    bench.experiments.log_dataset(run, digest=digest, source=bench.source, rows=len(cases))
-    if bench.extras:
-        bench.extras.start()
-    finished = "FAILED"
-    try:
-        outcomes = asyncio.run(_asked(release, cases, opened, bench))
-        scored = _scored(release, outcomes, bench)
-        scores = _scores(release, digest, cases, scored, run.id)
-        scores = fill_run(bench.experiments, bench.store, run, release, outcomes, scored, scores)
-        finished = "FINISHED"
-        if bench.extras:
-            bench.extras.add(run, outcomes, release.manifest.response_schema, bench.similarity)
-    finally:
-        bench.experiments.finish(run, status=finished)
-    return scores
+    tags = run_tags(release, digest, scorers_digest(bench))
+    with (
+        bench.step(f"{release.label}: scoring by mlflow.models.evaluate"),
+        mlflow_run(bench.experiments.uri, experiment, release.label, tags) as run,
+    ):
+        library = library_metrics(bench.library, {outcome.case.id: outcome for outcome in outcomes})
+        scored = evaluate_in_run(outcomes, functions, library, (bench.source, digest), bench.masker)
+        scores = _scores(release, digest, cases, scored, run)
+        return keep(bench.experiments, bench.store, bench.experiments.get(run), release, scores)
+
+
+def trace_sample(release: Release, cases: Sequence[Case], scores: Scores, size: int, bench: Bench) -> None:
+    """Log a sample of the kept answers as traces, in a child of the release's run.
+
+    Raises:
+        Unavailable: MLflow does not take them.
+    """
+    answers = AnswerCache(bench.answers, release.digest)
+    shown = sample([Outcome(case, answers.get(case)) for case in cases], size, scores.cases_digest)
+    if not shown:
+        return
+    run, schema = bench.experiments.get(scores.run or ""), release.manifest.response_schema
+    with bench.step(f"{release.label}: {len(shown)} traces by mlflow.genai.evaluate"):
+        log_traces(bench.experiments.uri, run, shown, bench.scorers, schema, bench.similarity, bench.masker)
 
 
 def scorers_digest(bench: Bench) -> str:
-    """Names the scorers: their names, the code of the package that holds them, the judge, the library's metrics."""
+    """A digest of how answers are scored: names and code of the scorers, the judge, the library's metrics."""
     digest = hashlib.sha256("\n".join(sorted(bench.scorers)).encode())
     for file in sorted(Path(scorers_package.__path__[0]).glob("*.py")):
         digest.update(file.read_bytes())
     digest.update(bench.judge.release.digest.encode() if bench.judge else b"")
-    digest.update(" ".join(bench.extras.library).encode() if bench.extras else b"")
+    digest.update(" ".join(bench.library).encode())
     return "sha256:" + digest.hexdigest()
 
 
-async def _asked(release: Release, cases: Sequence[Case], opened: Opened, bench: Bench) -> tuple[Outcome, ...]:
+def _asked(release: Release, cases: Sequence[Case], opened: Opened, bench: Bench) -> tuple[Outcome, ...]:
     cache = AnswerCache(bench.answers, release.digest)
-    async with opened() as ask:
-        return await ask_all(cases, ask, cache, bench.plan, bench.progress)
+
+    async def ask_them(progress: Progress) -> tuple[Outcome, ...]:
+        async with opened() as ask:
+            return await ask_all(cases, ask, cache, bench.plan, progress)
+
+    with bench.step(f"{release.label}: asking") as progress:
+        return asyncio.run(ask_them(progress))
 
 
-def _scored(release: Release, outcomes: Sequence[Outcome], bench: Bench) -> Scored:
-    scored = score_all(outcomes, bench.scorers, release.manifest.response_schema, bench.similarity)
-    if bench.judge is None:
-        return scored
-    cache = AnswerCache(bench.answers, bench.judge.release.digest)
-    return scored.joined(METRIC, asyncio.run(judge_all(outcomes, bench.judge, cache, bench.plan, bench.progress)))
+def _judged(release: Release, outcomes: Sequence[Outcome], judge: Judge, bench: Bench) -> ScoreFunction:
+    """The judge's score of each outcome. All are asked for now, because many can be asked at once."""
+    cache = AnswerCache(bench.answers, judge.release.digest)
+    with bench.step(f"{release.label}: judging by {judge.release.label}") as progress:
+        column = asyncio.run(judge_all(outcomes, judge, cache, bench.plan, progress))
+    scores = {outcome.case.id: score for outcome, score in zip(outcomes, column, strict=True)}
+    return lambda outcome: scores[outcome.case.id]
 
 
 def _scores(release: Release, digest: str, cases: Sequence[Case], scored: Scored, run: str) -> Scores:

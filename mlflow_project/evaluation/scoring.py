@@ -1,14 +1,15 @@
-"""Score every outcome by every scorer: `score_all(outcomes, scorers, schema, similarity) -> Scored`.
+"""Score outcomes: `score_functions(scorers) -> {metric: (Outcome) -> Score}`, and `scored(columns) -> Scored`.
 
 A scorer that raises makes its metric incomplete: the case is counted in `errors`, and the gate refuses on it. A case
-without an answer is unscored on every metric, and counts on `failed`.
+without an answer is unscored on every metric, and counts in the metric `failed`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlflow_project.domain.verdict import Score
@@ -18,39 +19,46 @@ from mlflow_project.rules.scorers.context import Similarity
 
 _log = logging.getLogger(__name__)
 
+ScoreFunction = Callable[[Outcome], Score | None]
+"""The score of one outcome; None if the scorer raised."""
+
 
 @dataclass(frozen=True)
 class Scored:
-    """Per metric a `Score` for each outcome, in their order; per metric how often its scorer raised."""
+    """Per metric one `Score` for each case, in the order of the cases, and how often the metric's scorer raised."""
 
     scores: Mapping[str, tuple[Score, ...]]
     errors: Mapping[str, int]
 
-    def joined(self, name: str, column: Sequence[Score | None]) -> Scored:
-        """With one metric more; None in its column: whoever scored that case failed."""
-        scores = tuple(score or Score(None, "the scorer failed") for score in column)
-        raised = column.count(None)
-        return Scored({**self.scores, name: scores}, {**self.errors, name: raised} if raised else self.errors)
 
-
-def score_all(
-    outcomes: Sequence[Outcome],
+def score_functions(
     scorers: Mapping[str, Scorer],
     schema: Mapping[str, Any] | None = None,
     similarity: Similarity | None = None,
-) -> Scored:
-    """Every metric of every outcome, `failed` among them."""
-    failed = tuple(Score(float(outcome.answer is None), outcome.error) for outcome in outcomes)
-    scored = Scored({FAILED: failed}, {})
+) -> dict[str, ScoreFunction]:
+    """The scorers as functions of an outcome, with `failed` among them. `schema` is the release's response schema."""
+    functions: dict[str, ScoreFunction] = {FAILED: _failed}
     for name, scorer in scorers.items():
-        scored = scored.joined(name, [_score(name, scorer, outcome, schema, similarity) for outcome in outcomes])
-    return scored
+        functions[name] = partial(_score, name, scorer, schema, similarity)
+    return functions
+
+
+def scored(columns: Mapping[str, Sequence[Score | None]]) -> Scored:
+    """The scores by metric; where a scorer raised, the case is unscored and counted."""
+    unscored = Score(None, "the scorer failed")
+    return Scored(
+        {name: tuple(score or unscored for score in column) for name, column in columns.items()},
+        {name: column.count(None) for name, column in columns.items() if None in column},
+    )
+
+
+def _failed(outcome: Outcome) -> Score:
+    return Score(float(outcome.answer is None), outcome.error)
 
 
 def _score(
-    name: str, scorer: Scorer, outcome: Outcome, schema: Mapping[str, Any] | None, similarity: Similarity | None
+    name: str, scorer: Scorer, schema: Mapping[str, Any] | None, similarity: Similarity | None, outcome: Outcome
 ) -> Score | None:
-    """One score; None if the scorer raised."""
     if outcome.answer is None:
         return Score(None, "no answer: " + outcome.error)
     try:

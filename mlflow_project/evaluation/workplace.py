@@ -17,18 +17,18 @@ from mlflow_project.domain.answer import Case
 from mlflow_project.domain.release import Release, version_number
 from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData
+from mlflow_project.evaluation import champion as champions
 from mlflow_project.evaluation.asking import Plan
-from mlflow_project.evaluation.champion import champion, check_known
 from mlflow_project.evaluation.compare import picture
-from mlflow_project.evaluation.extras import Extras
 from mlflow_project.evaluation.judge import Judge
-from mlflow_project.evaluation.library_metrics import known_metrics
+from mlflow_project.evaluation.library_metrics import check_known, known_metrics
 from mlflow_project.evaluation.opening import opening
-from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
+from mlflow_project.evaluation.run import Bench, Opened, Step, evaluate, known_scores
 from mlflow_project.ledger.ledger import Ledger
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of
-from mlflow_project.settings import ProviderSettings, RegistrySettings, StoreSettings, load, state_folder
+from mlflow_project.rules.masking import Masker
+from mlflow_project.settings import LogSettings, ProviderSettings, RegistrySettings, StoreSettings, load, state_folder
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,24 @@ class Workplace:
         """The champion that a candidate has to face, as it was sealed; None if there is none, or if it is the
         candidate itself.
         """
-        found = champion(self.ledger, self.store, candidate.name, self.against)
+        found = champions.champion(self.ledger, self.store, candidate.name, self.against)
         itself = found is not None and (found.version, found.digest) == (candidate.version, candidate.digest)
         return None if itself else found
 
-    def bench(self, plan: Plan, source: str, extras: Extras, judge: str | None = None) -> Bench:
-        """What to evaluate with. `source` is where the cases come from; `judge` is a prompt version, as in `judge/3`.
+    def bench(
+        self, plan: Plan, source: str, library: Sequence[str] | None, step: Step, judge: str | None = None
+    ) -> Bench:
+        """What to evaluate with.
+
+        Args:
+            source: where the cases come from.
+            library: names of metrics of the `evaluate` library; None: all.
+            judge: a prompt version, as in `judge/3`.
 
         Raises:
-            InvalidData: the judge is not named by name and number. NotFound: there is no such version.
+            InvalidData: the judge is not named by name and number. NotFound: there is no such version or metric.
         """
+        check_known(library or ())
         judging = None
         if judge is not None:
             name, _, version = judge.partition("/")
@@ -94,13 +102,12 @@ class Workplace:
             plan,
             similarity=similarity,
             source=source,
-            extras=extras,
+            library=tuple(known_metrics() if library is None else library),
+            home=self.folder / "huggingface",
             judge=judging,
+            masker=Masker(load(LogSettings).mask_patterns),
+            step=step,
         )
-
-    def extras(self, traces: int, library: Sequence[str] | None) -> Extras:
-        """What is done beside the asking; of the library None means every metric folder."""
-        return Extras(traces, known_metrics() if library is None else library, self.folder / "huggingface")
 
     def evaluated(self, release: Release, cases: Sequence[Case], bench: Bench, *, again: bool = False) -> Evaluated:
         """The release's scores on these cases: those of a complete run, or new ones."""
@@ -126,7 +133,7 @@ def workplace(alias: str = "Production") -> Workplace:
     Raises:
         InvalidData: there is no such alias.
     """
-    check_known(alias)
+    champions.check_known(alias)
     store, registry_settings = ObjectStore(load(StoreSettings)), load(RegistrySettings)
     return Workplace(
         store,

@@ -6,9 +6,10 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ from mlflow_project.errors import InvalidAnswer, ProviderError, Refused
 from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Purse, ask_all
 from mlflow_project.evaluation.judge import Judge, judge_all
-from mlflow_project.evaluation.scoring import score_all
-from mlflow_project.rules.scorers import FAILED, SCORERS, ScoringContext
+from mlflow_project.evaluation.scoring import Scored, score_functions, scored
+from mlflow_project.rules.scorers import FAILED, SCORERS, Scorer, ScoringContext
 
 CASES = tuple(Case(str(number), f"Question {number}?", ("yes",)) for number in range(20))
 FULL = Answer(
@@ -57,6 +58,13 @@ def outcomes_of(ask: Ask, folder: Path, cases: Sequence[Case] = CASES, plan: Pla
     return asyncio.run(ask_all(cases, ask, cache, plan or Plan(), lambda done, total, cost: None))
 
 
+def score_all(
+    outcomes: Sequence[Outcome], scorers: Mapping[str, Scorer], schema: Mapping[str, Any] | None = None
+) -> Scored:
+    functions = score_functions(scorers, schema)
+    return scored({name: [function(outcome) for outcome in outcomes] for name, function in functions.items()})
+
+
 def test_cases_are_asked_several_at_once_and_come_back_in_order(tmp_path: Path) -> None:
     answerer = Answerer()
     outcomes = outcomes_of(answerer, tmp_path, plan=Plan(at_once=4))
@@ -88,6 +96,7 @@ def test_a_line_that_a_crash_cut_short_is_asked_again(tmp_path: Path) -> None:
 SLOW = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Plan, ask_all
 from tests.evaluation.test_asking import CASES, FULL
@@ -135,10 +144,10 @@ def test_what_fails_to_the_end_is_an_outcome_without_an_answer_and_is_not_kept(t
 
 def test_an_answer_that_breaks_the_schema_is_the_releases_fault(tmp_path: Path) -> None:
     (outcome,) = outcomes_of(Answerer(InvalidAnswer("no label")), tmp_path, CASES[:1])
-    scored = score_all([outcome], SCORERS, schema={"type": "object"})
-    assert scored.scores["valid"][0].value == 0
-    assert scored.scores["correct"][0].value == 0
-    assert scored.scores[FAILED][0].value == 0
+    found = score_all([outcome], SCORERS, schema={"type": "object"})
+    assert found.scores["valid"][0].value == 0
+    assert found.scores["correct"][0].value == 0
+    assert found.scores[FAILED][0].value == 0
 
 
 def test_a_budget_stops_cleanly_and_the_rest_is_asked_later(tmp_path: Path) -> None:
@@ -186,16 +195,16 @@ def test_a_scorer_that_raises_makes_its_metric_incomplete_and_no_other() -> None
         return Score(1.0)
 
     outcomes = [Outcome(case, FULL) for case in CASES[:3]]
-    scored = score_all(outcomes, {"broken": broken, "correct": SCORERS["correct"]})
-    assert scored.errors == {"broken": 1}
-    assert [score.value for score in scored.scores["broken"]] == [1.0, None, 1.0]
-    assert [score.value for score in scored.scores["correct"]] == [1.0] * 3
+    found = score_all(outcomes, {"broken": broken, "correct": SCORERS["correct"]})
+    assert found.errors == {"broken": 1}
+    assert [score.value for score in found.scores["broken"]] == [1.0, None, 1.0]
+    assert [score.value for score in found.scores["correct"]] == [1.0] * 3
 
 
 def test_a_case_without_an_answer_is_unscored_and_counted() -> None:
-    scored = score_all([Outcome(CASES[0], None, "time-out"), Outcome(CASES[1], FULL)], SCORERS)
-    assert [score.value for score in scored.scores["correct"]] == [None, 1.0]
-    assert [score.value for score in scored.scores[FAILED]] == [1.0, 0.0]
+    found = score_all([Outcome(CASES[0], None, "time-out"), Outcome(CASES[1], FULL)], SCORERS)
+    assert [score.value for score in found.scores["correct"]] == [None, 1.0]
+    assert [score.value for score in found.scores[FAILED]] == [1.0, 0.0]
 
 
 def test_a_judge_scores_by_its_schema_and_is_incomplete_where_it_does_not(tmp_path: Path) -> None:

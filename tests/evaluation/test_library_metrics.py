@@ -21,10 +21,12 @@ OUTCOMES = [
 
 def test_every_metric_folder_loads_and_agrees_with_its_scorer(tmp_path: Path) -> None:
     import_library(tmp_path)
-    values = library_metrics(known_metrics(), OUTCOMES)
-    assert values == pytest.approx({"library.contains": 1.0, "library.token_f1": (2 / 3 + 1) / 2})
+    metrics = library_metrics(known_metrics(), {outcome.case.id: outcome for outcome in OUTCOMES})
+    values = [metric.eval_fn([outcome.case.id for outcome in OUTCOMES]).aggregate_results for metric in metrics]
+    assert values == [{"library.contains": 1.0}, {"library.token_f1": pytest.approx((2 / 3 + 1) / 2)}]
+    assert metrics[0].eval_fn(["3"]).aggregate_results == {}, "no case that has an answer"
 
 
 def test_an_unknown_metric_names_the_known_ones() -> None:
     with pytest.raises(NotFound, match="contains, token_f1"):
-        library_metrics(["bleu"], OUTCOMES)
+        library_metrics(["bleu"], {})

@@ -25,10 +25,9 @@ from mlflow_project.errors import InvalidData, NotFound, SealBroken, Unavailable
 from mlflow_project.evaluation.asking import Ask, Plan
 from mlflow_project.evaluation.cases import cases_digest, load_cases
 from mlflow_project.evaluation.compare import judge, keep_verdict, picture
-from mlflow_project.evaluation.extras import Extras
 from mlflow_project.evaluation.library_metrics import known_metrics
 from mlflow_project.evaluation.record import find_run, means, scores_of
-from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores
+from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores, trace_sample
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.gate.policy import policy_from
 from mlflow_project.rules.scorers import SCORERS, ScoringContext
@@ -88,9 +87,15 @@ def test_the_gate_reads_exactly_what_the_evaluation_wrote(bench: Bench, name: st
     assert run is not None
     assert scores_of(bench.experiments, bench.store, run) == written
     assert isinstance(written, Scores)
-    table = json.loads(bench.experiments.read(run, "cases.json"))
-    assert len(table["data"]) == len(CASES)
-    assert table["columns"][:4] == ["id", "question", "expected", "answer"]
+    table = json.loads(bench.experiments.read(run, "eval_results_table.json"))
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["id"] for row in rows] == list(written.case_ids)
+    assert (rows[0]["question"], rows[0]["expected"], rows[0]["answer"]) == ("Which number is 0?", "n0", "It is n0.")
+    for name, values in written.metrics.items():
+        assert [row[f"{name}/score"] for row in rows] == list(values), name
+    logged = {row["key"]: row["value"] for row in run_data(bench, run.id)["metrics"]}
+    assert logged == pytest.approx(means(written)), "MLflow's means, under the names of the scorers alone"
+    assert json.loads(run.tags["mlflow.loggedArtifacts"]) == [{"path": "eval_results_table.json", "type": "table"}]
     assert json.loads(run.tags["mlflow.linkedPrompts"]) == [{"name": name, "version": "1"}]
 
 
@@ -130,8 +135,9 @@ def test_a_run_is_tied_to_its_cases_so_that_the_ui_shows_them(bench: Bench, name
 def test_a_sample_goes_through_mlflows_own_evaluation_and_the_librarys_metrics_stand_beside(
     bench: Bench, name: str, tmp_path: Path
 ) -> None:
-    with Extras(3, known_metrics(), tmp_path) as extras:
-        scores = evaluate(release(name, 1), CASES, knows(0.8), replace(bench, extras=extras))
+    both = replace(bench, library=tuple(known_metrics()), home=tmp_path)
+    scores = evaluate(release(name, 1), CASES, knows(0.8), both)
+    trace_sample(release(name, 1), CASES, scores, 3, both)
     run = bench.experiments.get(scores.run or "")
     logged = {row["key"]: row["value"] for row in run_data(bench, run.id)["metrics"]}
     assert logged["library.contains"] == logged["contains"] == pytest.approx(0.8)
@@ -144,7 +150,7 @@ def test_a_sample_goes_through_mlflows_own_evaluation_and_the_librarys_metrics_s
     assert {each["assessment_name"] for each in found[0]["assessments"]} >= {"correct", "token_f1", "latency_ms"}
 
 
-def test_after_ctrl_c_the_run_is_marked_and_only_the_rest_is_asked(bench: Bench, name: str) -> None:
+def test_after_ctrl_c_there_is_no_run_and_only_the_rest_is_asked(bench: Bench, name: str) -> None:
     asked: list[str] = []
 
     def answering(interrupted_at: int) -> Opened:
@@ -164,7 +170,7 @@ def test_after_ctrl_c_the_run_is_marked_and_only_the_rest_is_asked(bench: Bench,
     one_by_one = replace(bench, plan=Plan(at_once=1))
     with pytest.raises(KeyboardInterrupt):
         evaluate(release(name, 1), CASES, answering(21), one_by_one)
-    assert find_run(bench.experiments, release(name, 1)) is None, "the interrupted run does not count"
+    assert find_run(bench.experiments, release(name, 1)) is None
     evaluate(release(name, 1), CASES, answering(0), one_by_one)
     assert len(asked) == 21 + 40
 

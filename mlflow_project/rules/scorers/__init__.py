@@ -25,6 +25,8 @@ _ALL: tuple[Scorer, ...] = (
 SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in _ALL}
 
 FAILED = "failed"
-"""The metric of cases without an answer (1: the provider failed to the end): no scorer, the run fills it in."""
+"""The metric that is 1 for a case without an answer. It has no scorer; the evaluation fills it in."""
 
-__all__ = ["FAILED", "SCORERS", "Scorer", "ScoringContext"]
+LOWER_IS_BETTER = frozenset({"hallucination", "toxicity", "latency_ms", "tokens", "cost_usd", FAILED})
+
+__all__ = ["FAILED", "LOWER_IS_BETTER", "SCORERS", "Scorer", "ScoringContext"]

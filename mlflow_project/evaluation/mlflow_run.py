@@ -1,0 +1,182 @@
+"""Score answered cases as one MLflow run, by `mlflow.models.evaluate`.
+
+In: a release, its outcomes, and score functions. Out: the run's id and every score. MLflow calls the score functions as
+`extra_metrics`, logs each mean, and keeps all cases with their scores and reasons in its evaluation table
+(`eval_results_table.json`), which its Evaluation view compares between runs. The cases are the run's dataset.
+
+Importing MLflow and the `evaluate` library takes seconds; `start_imports` does it on a thread while cases are asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mlflow_project.domain.answer import Answer
+from mlflow_project.domain.verdict import Score
+from mlflow_project.errors import Unavailable
+from mlflow_project.evaluation.asking import Outcome
+from mlflow_project.evaluation.library_metrics import import_library
+from mlflow_project.evaluation.scoring import Scored, ScoreFunction, scored
+from mlflow_project.rules.masking import Masker
+from mlflow_project.rules.scorers import LOWER_IS_BETTER
+
+Mask = Callable[[str], str]
+
+
+def start_imports(home: Path | None) -> Future[None]:
+    """Start to import MLflow on a thread, and the `evaluate` library unless `home`, its cache, is None. Wait for the
+    result before you call anything else of this module."""
+    executor = ThreadPoolExecutor(1, "imports")
+    done = executor.submit(_import_all, home)
+    executor.shutdown(wait=False)
+    return done
+
+
+@contextlib.contextmanager
+def mlflow_run(uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """A new run of MLflow's client, open until the block ends; its id. An error in the block marks the run as failed.
+
+    Raises:
+        Unavailable: MLflow does not answer, or refuses what is logged.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # MLflow prints addresses, and stdout is for one JSON document
+            mlflow.set_tracking_uri(uri)
+            with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
+                yield run.info.run_id
+    except MlflowException as error:
+        raise Unavailable(f"MLflow at {uri} did not take the evaluation of {name}: {error}") from error
+
+
+def evaluate_in_run(
+    outcomes: Sequence[Outcome],
+    functions: Mapping[str, ScoreFunction],
+    library: Sequence[Any],
+    dataset: tuple[str, str],
+    masker: Masker,
+) -> Scored:
+    """Score the outcomes by `mlflow.models.evaluate` in the run that is open.
+
+    Args:
+        functions: per metric, the score of one outcome.
+        library: metrics of MLflow that are logged besides.
+        dataset: where the cases come from, and their digest.
+    """
+    import mlflow
+
+    by_id = {outcome.case.id: outcome for outcome in outcomes}
+    columns: dict[str, list[Score | None]] = {}
+    metrics = [_metric(name, function, by_id, columns, masker) for name, function in functions.items()]
+    data = _dataset(outcomes, *dataset, masker)
+    mlflow.models.evaluate(data=data, model_type=None, extra_metrics=[*metrics, *library], evaluators="default")
+    return scored(columns)
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the scored cases; None if there is none, or if it is not finite."""
+    present = [value for value in values if value is not None]
+    found = sum(present) / len(present) if present else math.nan
+    return found if math.isfinite(found) else None
+
+
+def _metric(
+    name: str,
+    function: ScoreFunction,
+    outcomes: Mapping[str, Outcome],
+    columns: dict[str, list[Score | None]],
+    masker: Masker,
+) -> Any:
+    """A score function as a metric of MLflow, which leaves its scores in `columns`.
+
+    MLflow calls it for the first case alone, then for all. An aggregate with the metric's own name is logged under that
+    name; any other would be logged as `correct/mean`.
+    """
+    from mlflow.metrics import MetricValue
+    from mlflow.models import make_metric
+
+    def per_case(id: Sequence[str]) -> Any:  # MLflow passes the table's column of this name
+        columns[name] = [function(outcomes[case]) for case in id]
+        values = [score.value if score else None for score in columns[name]]
+        reasons = [masker.mask(score.reason).text if score and score.reason else None for score in columns[name]]
+        of_all = mean(values)
+        return MetricValue(
+            scores=values,
+            justifications=reasons if any(reasons) else None,
+            aggregate_results={} if of_all is None else {name: of_all},
+        )
+
+    return make_metric(eval_fn=per_case, greater_is_better=name not in LOWER_IS_BETTER, name=name)
+
+
+def _dataset(outcomes: Sequence[Outcome], source: str, digest: str, masker: Masker) -> Any:
+    """The cases with their answers, masked because many people read a run. MLflow takes 36 characters of a digest."""
+    import mlflow
+    import pandas
+
+    masked: dict[str, str] = {}  # the same chunks come again and again
+
+    def mask(text: str) -> str:
+        if text not in masked:
+            masked[text] = masker.mask(text).text
+        return masked[text]
+
+    frame = pandas.DataFrame([_row(outcome, mask) for outcome in outcomes])
+    return mlflow.data.from_pandas(
+        frame,
+        source=_source(source),
+        targets="expected",
+        predictions="answer",
+        name=source.rpartition(":")[2].strip("/") or "cases",
+        digest=digest.removeprefix("sha256:")[:36],
+    )
+
+
+def _row(outcome: Outcome, mask: Mask) -> dict[str, Any]:
+    case, answer = outcome.case, outcome.answer
+    return {
+        "id": case.id,
+        "question": mask(case.question),
+        "expected": mask(" | ".join(case.expected)),
+        "answer": mask(_said(answer)) if answer else "",
+        "refused": answer.refused if answer else None,
+        "error": mask(outcome.error),
+        "contexts": "\n\n".join(mask(chunk.text) for chunk in answer.contexts) if answer else "",
+        "tags": ", ".join(case.tags),
+    }
+
+
+def _said(answer: Answer) -> str:
+    return answer.text if answer.text is not None else json.dumps(answer.object, ensure_ascii=False)
+
+
+def _source(source: str) -> Any:
+    """Where the cases come from, as MLflow names it."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+
+    path, _, version = source.partition("@")
+    if source.startswith(("s3a://", "s3://")):
+        return DeltaDatasetSource(path=path, delta_table_version=int(version) if version else None)
+    return CodeDatasetSource(tags={"uri": source})
+
+
+def _import_all(home: Path | None) -> None:
+    # MLflow's client would otherwise retry for minutes against a server that is gone.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    importlib.import_module("mlflow")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if home is not None:
+        import_library(home)
