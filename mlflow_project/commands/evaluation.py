@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow_project.domain.release import Release
     from mlflow_project.evaluation.compare import Judged
     from mlflow_project.evaluation.workplace import Evaluated
+    from mlflow_project.ledger import Seal
     from mlflow_project.rules.gate.policy import Policy
 
 Cases = Annotated[
@@ -134,10 +135,11 @@ def gate(
     candidate, source = place.release(name, version), _cases_that_count(name, cases)
     champion, counted = place.champion_of(candidate), _digest_of(source)
     judged = judge(candidate, champion, rules, place.experiments, place.store, counted)
-    record = None
+    known, serial = None, None
     if not dry_run:
+        known = _known_seal(candidate, champion, judged, rules)
         keep_verdict(judged, place.experiments)
-        record = _recorded(candidate, champion, judged, rules)
+        serial = known.serial if known else _recorded(candidate, champion, judged, rules).serial
     data = {
         **judged.verdict.to_dict(),
         "name": name,
@@ -149,9 +151,10 @@ def gate(
         "cases_source": source,
         "approval": rules.approval,
         "comparison": judged.comparison,
-        "ledger": record.serial if record else None,
+        "ledger": serial,
+        "sealed_before": known is not None,
     }
-    emit(data, json, lambda console: _explain(console, judged, candidate.label, record))
+    emit(data, json, lambda console: _explain(console, judged, candidate.label, serial, known))
     if not judged.verdict.accepted:
         raise typer.Exit(Refused.exit_code)
 
@@ -173,8 +176,17 @@ def _digest_of(source: str | None) -> str | None:
     return None if source is None else cases_digest(load_cases(source))
 
 
+def _known_seal(candidate: Release, champion: Release | None, judged: Judged, policy: Policy) -> Seal | None:
+    """The seal that an accepted version already has on the same grounds: then no second one is written."""
+    from mlflow_project.promotion.seal_release import same_seal
+
+    if not judged.verdict.accepted:
+        return None
+    return same_seal(candidate, policy.digest, judged.candidate.cases_digest, champion)
+
+
 def _recorded(candidate: Release, champion: Release | None, judged: Judged, policy: Policy) -> LedgerRecord:
-    """Seal or refusal, in the ledger."""
+    """The record of the ledger: a seal, or a refusal."""
     from mlflow_project.identity import current_identity
     from mlflow_project.promotion.seal_release import record_verdict
     from mlflow_project.settings import ClientSettings, load
@@ -225,7 +237,7 @@ def _show(console: Console, done: Sequence[Evaluated], address: str) -> None:
     console.print(f"In MLflow: {address}", soft_wrap=True)
 
 
-def _explain(console: Console, judged: Judged, label: str, record: LedgerRecord | None) -> None:
+def _explain(console: Console, judged: Judged, label: str, serial: int | None, known: Seal | None) -> None:
     from mlflow_project.rules.gate.reasons import detectable
 
     verdict = judged.verdict
@@ -237,7 +249,9 @@ def _explain(console: Console, judged: Judged, label: str, record: LedgerRecord 
         console.print(f"  - {reason}", markup=False)
     if shown := detectable(verdict.checks, verdict.cases):
         console.print(shown, markup=False, soft_wrap=True)
-    if record is not None:
-        what = "sealed" if verdict.accepted else "refused, and recorded"
-        console.print(f"{what}: record {record.serial} of the ledger")
+    if known is not None:
+        console.print(f"Already sealed on the same cases and policy on {known.recorded}: record {known.serial}.")
+    elif serial is not None:
+        what = "Sealed" if verdict.accepted else "Refused, and recorded"
+        console.print(f"{what}: record {serial} of the ledger.")
     console.print(f"In MLflow: {judged.comparison}", soft_wrap=True)

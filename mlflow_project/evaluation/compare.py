@@ -1,8 +1,8 @@
-"""Judge the runs of a candidate and a champion: `judge(candidate, champion, policy, …) -> Judged`. Nothing is asked
-anew.
+"""Judge the runs of a candidate and a champion: `judge(candidate, champion, policy, …) -> Judged`.
 
-In: two releases whose runs are in MLflow, and the policy. Out: the gate's verdict, the runs, where a person compares
-them. `picture` and `keep_verdict` write for people, into the candidate's run.
+In: two releases whose runs are in MLflow, and the policy. Out: the gate's verdict, the scores, and the address of
+MLflow's page for the runs. Nothing is asked again. `picture` and `keep_verdict` write into the candidate's run, for
+people: pictures, the verdict, and a description that shows both.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.errors import NotFound
+from mlflow_project.evaluation.note import NOTE_TAG, note
 from mlflow_project.evaluation.pictures import differences, wins_and_losses
 from mlflow_project.evaluation.record import CASES_TAG, SCORERS_TAG, find_run, scores_of
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import Policy
 
+_PICTURES_TAG = "switchyard.pictures"
 _PICTURED = "correct"
-"""The metric whose wins and losses are counted by tag: the one that judges every case."""
+"""The metric whose wins and losses are counted by tag, because it judges every case."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict with what it rests on. `comparison` is an address in MLflow's UI."""
+    """A verdict with the scores that it rests on. `comparison` is the address of MLflow's page for the two runs."""
 
     verdict: Verdict
     candidate: Scores
@@ -76,16 +78,25 @@ def _run(experiments: Experiments, release: Release, tags: Mapping[str, str]) ->
 
 
 def keep_verdict(judged: Judged, experiments: Experiments) -> None:
-    """The verdict goes with the candidate's run, for people."""
+    """Write the verdict into the candidate's run, and into its description."""
     run = experiments.get(judged.candidate.run or "")
     experiments.write(run, "verdict.json", json.dumps(judged.verdict.to_dict(), indent=2, ensure_ascii=False).encode())
-    experiments.log(run, tags={"switchyard.verdict": judged.verdict.outcome})
+    pictures = run.tags.get(_PICTURES_TAG, "").split()
+    text = note(judged.candidate, judged.champion, judged.comparison, pictures, judged.verdict)
+    experiments.log(run, tags={"switchyard.verdict": judged.verdict.outcome, NOTE_TAG: text})
 
 
 def picture(candidate: Scores, champion: Scores, experiments: Experiments) -> str:
-    """Two pictures of the comparison, kept with the candidate's run. Where a person sees the runs side by side."""
+    """Write two pictures of the comparison into the candidate's run; the address of MLflow's page for both runs."""
     ours, theirs = (experiments.get(scores.run or "") for scores in (candidate, champion))
-    experiments.write(ours, "differences.png", differences(candidate, champion))
-    if drawn := wins_and_losses(candidate, champion, _PICTURED):
-        experiments.write(ours, "wins_and_losses.png", drawn)
-    return experiments.comparison([ours, theirs])
+    drawn = {
+        "differences.png": differences(candidate, champion),
+        "wins_and_losses.png": wins_and_losses(candidate, champion, _PICTURED),
+    }
+    pictures = {name: data for name, data in drawn.items() if data}
+    for name, data in pictures.items():
+        experiments.write(ours, name, data)
+    comparison = experiments.comparison([ours, theirs])
+    text = note(candidate, champion, comparison, list(pictures))
+    experiments.log(ours, tags={_PICTURES_TAG: " ".join(pictures), NOTE_TAG: text})
+    return comparison

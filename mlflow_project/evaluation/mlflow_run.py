@@ -79,8 +79,9 @@ def evaluate_in_run(
 
     by_id = {outcome.case.id: outcome for outcome in outcomes}
     columns: dict[str, list[Score | None]] = {}
-    metrics = [_metric(name, function, by_id, columns, masker) for name, function in functions.items()]
-    data = _dataset(outcomes, *dataset, masker)
+    mask = _each_text_once(masker)
+    metrics = [_metric(name, function, by_id, columns, mask) for name, function in functions.items()]
+    data = _dataset(outcomes, *dataset, mask)
     mlflow.models.evaluate(data=data, model_type=None, extra_metrics=[*metrics, *library], evaluators="default")
     return scored(columns)
 
@@ -97,7 +98,7 @@ def _metric(
     function: ScoreFunction,
     outcomes: Mapping[str, Outcome],
     columns: dict[str, list[Score | None]],
-    masker: Masker,
+    mask: Mask,
 ) -> Any:
     """A score function as a metric of MLflow, which leaves its scores in `columns`.
 
@@ -110,7 +111,7 @@ def _metric(
     def per_case(id: Sequence[str]) -> Any:  # MLflow passes the table's column of this name
         columns[name] = [function(outcomes[case]) for case in id]
         values = [score.value if score else None for score in columns[name]]
-        reasons = [masker.mask(score.reason).text if score and score.reason else None for score in columns[name]]
+        reasons = [mask(score.reason) if score and score.reason else None for score in columns[name]]
         of_all = mean(values)
         return MetricValue(
             scores=values,
@@ -121,17 +122,22 @@ def _metric(
     return make_metric(eval_fn=per_case, greater_is_better=name not in LOWER_IS_BETTER, name=name)
 
 
-def _dataset(outcomes: Sequence[Outcome], source: str, digest: str, masker: Masker) -> Any:
-    """The cases with their answers, masked because many people read a run. MLflow takes 36 characters of a digest."""
-    import mlflow
-    import pandas
-
-    masked: dict[str, str] = {}  # the same chunks come again and again
+def _each_text_once(masker: Masker) -> Mask:
+    """Masks each text once: the same chunks and reasons come again and again."""
+    masked: dict[str, str] = {}
 
     def mask(text: str) -> str:
         if text not in masked:
             masked[text] = masker.mask(text).text
         return masked[text]
+
+    return mask
+
+
+def _dataset(outcomes: Sequence[Outcome], source: str, digest: str, mask: Mask) -> Any:
+    """The cases with their answers, masked because many people read a run. MLflow takes 36 characters of a digest."""
+    import mlflow
+    import pandas
 
     frame = pandas.DataFrame([_row(outcome, mask) for outcome in outcomes])
     return mlflow.data.from_pandas(
@@ -174,9 +180,10 @@ def _source(source: str) -> Any:
 
 
 def _import_all(home: Path | None) -> None:
-    # MLflow's client would otherwise retry for minutes against a server that is gone.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    importlib.import_module("mlflow")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default it waits minutes for a lost server
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    mlflow = importlib.import_module("mlflow")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    mlflow.models.list_evaluators()  # imports the evaluators, and with them scikit-learn and matplotlib
     if home is not None:
         import_library(home)

@@ -118,7 +118,8 @@ class Workplace:
         return Evaluated(release, evaluate(release, cases, self._opening(release), bench), reused=False)
 
     def pictured(self, scores: Sequence[Scores]) -> str:
-        """Where a person sees a candidate's run, or compares it with the champion's; then with pictures of that."""
+        """The address of MLflow's page for a candidate's run, or for the comparison with the champion's run. With a
+        champion, pictures and a description are written into the candidate's run."""
         if len(scores) > 1:
             return picture(scores[0], scores[1], self.experiments)
         return self.experiments.address(self.experiments.get(scores[0].run or ""))

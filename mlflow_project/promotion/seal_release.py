@@ -14,9 +14,10 @@ from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.errors import SealBroken
-from mlflow_project.ledger import Draft
+from mlflow_project.ledger import Draft, Seal
 from mlflow_project.ledger.chain import utc_now
 from mlflow_project.promotion.parts import Parts
+from mlflow_project.promotion.sealed import checked_statement
 from mlflow_project.seal.keys import ensure_key, signing_key
 from mlflow_project.seal.seal import sign
 from mlflow_project.seal.statement import statement_for
@@ -64,6 +65,26 @@ def record_verdict(
             evidence=evidence,
         )
     )
+
+
+def same_seal(
+    release: Release, policy_digest: str, cases_digest: str, champion: Release | None, parts: Parts | None = None
+) -> Seal | None:
+    """The seal that already says what a new one would: of this content, by this policy, on these cases, against this
+    champion. None if there is none, if its signature is not trusted, or if the gate has refused the version since.
+    """
+    parts = parts or Parts.connect()
+    state = parts.ledger.state().of(release.name, release.manifest.kind)
+    seal = state.seals.get(release.version)
+    if seal is None or release.version in state.refusals:
+        return None
+    try:
+        statement = checked_statement(parts, release.name, seal)
+    except SealBroken:
+        return None
+    against = None if champion is None else (champion.version, champion.digest)
+    stated = (statement.digest, statement.policy_digest, statement.predicate["cases"]["digest"], statement.champion)
+    return seal if stated == (release.digest, policy_digest, cases_digest, against) else None
 
 
 def _sealed(parts: Parts, release: Release, statement: Mapping[str, Any], protected: bool) -> dict[str, Any]:
