@@ -35,7 +35,7 @@ def test_a_changed_policy_has_another_digest() -> None:
     assert policy_from(GOOD).digest != policy_from({**GOOD, "min_cases": 51}).digest
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_come_in_one_message() -> None:
     wrong = {
         "confidence": 2,
         "min_cases": 0,
@@ -54,7 +54,7 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(InvalidData) as caught:
         policy_from(wrong, "policy.yaml")
     for said in (
-        "'colour' is no key",
+        "'colour' is not a key",
         "confidence must lie between",
         "min_cases must be",
         "metrics.a.direction",

@@ -1,6 +1,7 @@
-"""The single checks of a policy: floor, cap, rule against the champion, guard of a tag. Each gives one `Check`.
+"""The checks of a policy: floor, cap, rule against the champion, guard of a tag. Each returns one `Check`.
 
-`holds` True: shown; False: shown not to be, or the metric cannot be trusted; None: these cases cannot decide it.
+`Check.holds` is True if the check is shown to hold, False if it is shown not to hold or if the metric cannot be
+trusted, and None if these cases cannot decide it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def check_floor(scores: Scores, rule: MetricRule, policy: Policy) -> Check:
 
 
 def check_answered(scores: Scores) -> Check:
-    """Every case got an answer: what a policy that caps no failures asks for. A metric that leaves out the cases
-    without an answer would hide them.
+    """Every case got an answer. This applies unless the policy caps `failed`: the other metrics leave out the cases
+    without an answer, and would hide them.
     """
     missing = sum(value != 0 for value in scores.metrics[FAILED])
     return Check(FAILED, "answered", missing == 0, reasons.unanswered(FAILED, missing, len(scores.case_ids)))
@@ -49,10 +50,10 @@ def check_cap(scores: Scores, cap: Cap) -> Check:
 
 
 def check_rule(candidate: Scores, champion: Scores, rule: MetricRule, policy: Policy) -> Check:
-    """Superior, non-inferior within the margin, or only reported."""
+    """The metric is superior, or non-inferior within the margin; or both means are only reported."""
     trouble = _trouble(candidate, rule.metric) or _trouble(champion, rule.metric)
     if trouble:
-        harmless = rule.rule == "report" and _has_nothing_to_say(candidate, champion, rule.metric)
+        harmless = rule.rule == "report" and _is_unscored_without_fault(candidate, champion, rule.metric)
         return Check(rule.metric, rule.rule, harmless, trouble)
     ours, theirs = pairs(candidate, champion, rule.metric)
     if rule.rule == "report":
@@ -61,18 +62,19 @@ def check_rule(candidate: Scores, champion: Scores, rule: MetricRule, policy: Po
     if len(ours) < policy.min_cases:
         reason = reasons.too_few(rule.metric, len(ours), policy.min_cases)
         return Check(rule.metric, rule.rule, None, reason, cases_needed=policy.min_cases)
-    found = compare(_turned(ours, rule), _turned(theirs, rule), rule.margin, policy.confidence)
+    found = compare(_higher_is_better(ours, rule), _higher_is_better(theirs, rule), rule.margin, policy.confidence)
     return _judged(rule, found, float(np.mean(ours)), float(np.mean(theirs)), policy.confidence)
 
 
 def check_guard(candidate: Scores, champion: Scores, guard: Guard, policy: Policy) -> Check:
-    """No tag loses more than its guard allows, unless chance explains it: an alarm, not a proof of equality."""
+    """The cases of a tag do not lose more than the guard allows, unless chance explains the loss. This is an alarm, not
+    a proof of equality."""
     rule, name = policy.rule_of(guard.metric), f"guard {guard.tag}"
     trouble = _trouble(candidate, guard.metric) or _trouble(champion, guard.metric)
     ours, theirs = pairs(candidate, champion, guard.metric, guard.tag)
     if trouble or not ours:
         return Check(guard.metric, name, False, trouble or f"no case of tag {guard.tag} was scored on {guard.metric}")
-    loss = compare(_turned(theirs, rule), _turned(ours, rule), None, policy.confidence)
+    loss = compare(_higher_is_better(theirs, rule), _higher_is_better(ours, rule), None, policy.confidence)
     holds = not (loss.superior and loss.difference > guard.drop)
     mean, other = float(np.mean(ours)), float(np.mean(theirs))
     return Check(guard.metric, name, holds, reasons.guard(guard, len(ours), mean, other, holds), mean, other)
@@ -101,7 +103,8 @@ def _judged(rule: MetricRule, found: Comparison, mean: float, other: float, conf
 
 
 def _holds(rule: MetricRule, found: Comparison) -> bool | None:
-    """Shown, shown not to be, or undecided. A loss is shown where it is too large and no chance result."""
+    """Whether the rule is shown to hold, shown not to hold, or undecided (None). A loss is shown if it is at least the
+    margin and not a chance result."""
     if rule.rule == "superior":
         return True if found.superior else None if found.difference > 0 else False
     margin = rule.margin or 0.0
@@ -111,21 +114,21 @@ def _holds(rule: MetricRule, found: Comparison) -> bool | None:
 
 
 def _trouble(scores: Scores, metric: str) -> str:
-    """Why this metric cannot be trusted; empty when it can."""
+    """Why this metric cannot be trusted; empty if it can."""
     values = scores.metrics.get(metric, ())
     if count := scores.errors.get(metric):
         return (
-            f"{metric} of {scores.label} is incomplete: its scorer failed on {count} case(s); mend it, evaluate again"
+            f"{metric} of {scores.label} is incomplete: its scorer failed on {count} case(s); fix it and evaluate again"
         )
     if all(value is None for value in values):
         return f"{metric} of {scores.label} is missing: no case was scored on it; evaluate with a scorer of that name"
     if not all(math.isfinite(value) for value in values if value is not None):
-        return f"{metric} of {scores.label} is not finite on some case; mend its scorer, evaluate again"
+        return f"{metric} of {scores.label} is not finite on some case; fix its scorer and evaluate again"
     return ""
 
 
-def _has_nothing_to_say(candidate: Scores, champion: Scores, metric: str) -> bool:
-    """Whether its scorer ran on both without a fault and left a release unscored, as the cost of one without prices."""
+def _is_unscored_without_fault(candidate: Scores, champion: Scores, metric: str) -> bool:
+    """Whether the scorer ran on both without a fault and left one unscored, as it leaves the cost without prices."""
     both = (candidate, champion)
     ran = all(scores.metrics.get(metric) and not scores.errors.get(metric) for scores in both)
     values = [value for scores in both for value in scores.metrics.get(metric, ()) if value is not None]
@@ -140,6 +143,6 @@ def _mean(scores: Scores, metric: str) -> float:
     return float(np.mean(_scored(scores, metric)))
 
 
-def _turned(values: list[float], rule: MetricRule) -> list[float]:
-    """So that higher is better."""
+def _higher_is_better(values: list[float], rule: MetricRule) -> list[float]:
+    """The values, negated if lower is better."""
     return values if rule.direction == "higher" else [-value for value in values]

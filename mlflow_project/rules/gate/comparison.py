@@ -1,7 +1,7 @@
-"""One metric of two releases on the same cases: the estimate, its bounds, and what these cases could show at all.
+"""Compares one metric of two releases on the same cases: difference, bounds, and the smallest effect that would show.
 
-In: paired values, turned so that a positive difference is better. Out: a `Comparison`. Yes/no values (all 0 or 1) go
-by the exact McNemar test and Tango's interval, others by the bootstrap of their mean.
+In: paired values, where higher is better. Out: a `Comparison`. Yes/no values (all 0 or 1) are compared by the exact
+McNemar test and Tango's interval, other values by the bootstrap of their mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlflow_project.rules.gate import means, paired
 
 @dataclass(frozen=True)
 class Comparison:
-    """`difference` with its one-sided bounds; `superior` and `non_inferior` are the tests' answers.
+    """`difference` with its one-sided bounds; `superior` and `non_inferior` are the results of the tests.
 
     `detectable` is the smallest effect (gain, or distance from the margin) that these cases show at 80 % power.
     """
@@ -34,12 +34,12 @@ class Comparison:
 
     @property
     def identical(self) -> bool:
-        """Whether both have the same value on every case. They are not inferior then, however few the cases."""
+        """Whether both have the same value on every case. Then neither is inferior, however few the cases."""
         return self.difference == 0 and self.spread == 0
 
 
 def pairs(candidate: Scores, champion: Scores, metric: str, tag: str | None = None) -> tuple[list[float], list[float]]:
-    """The values of both, on the cases (of the tag) where both were scored."""
+    """The values of both on the cases where both were scored; only the cases of `tag`, if one is given."""
     rows = zip(
         candidate.metrics.get(metric, ()),
         champion.metrics.get(metric, ()),
@@ -51,7 +51,7 @@ def pairs(candidate: Scores, champion: Scores, metric: str, tag: str | None = No
 
 
 def compare(candidate: list[float], champion: list[float], margin: float | None, confidence: float) -> Comparison:
-    """Compare paired values, higher is better. `margin` None: superiority is asked."""
+    """Compare paired values, where higher is better. Without a margin, `detectable` is about superiority."""
     ours, theirs = np.asarray(candidate), np.asarray(champion)
     yes_no = bool(np.isin(ours, (0.0, 1.0)).all() and np.isin(theirs, (0.0, 1.0)).all())
     return (_yes_no if yes_no else _means)(ours - theirs, margin, confidence)

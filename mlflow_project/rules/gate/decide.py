@@ -1,7 +1,7 @@
-"""The decision: candidate scores, champion scores and a policy in, a verdict with reasons out. Pure and repeatable.
+"""The gate's decision. In: scores of candidate and champion, and a policy. Out: a verdict with reasons. Pure.
 
-All deciding checks must hold (an intersection-union test: Berger 1982), so their errors do not add up. One that fails
-makes the verdict `rejected`; else one that these cases cannot decide makes it `inconclusive`. Neither promotes.
+All deciding checks must hold (an intersection-union test: Berger 1982), so their errors do not add up. If one fails,
+the verdict is `rejected`. Otherwise, if one cannot be decided on these cases, it is `inconclusive`. Neither promotes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mlflow_project.rules.scorers import FAILED
 
 
 def decide(candidate: Scores, champion: Scores | None, policy: Policy) -> Verdict:
-    """Decide about the candidate. Without a champion, floors and caps decide.
+    """Decide about the candidate. Without a champion only floors and caps decide.
 
     Raises:
         InvalidData: the two were not scored on the same cases in the same order.
@@ -22,7 +22,7 @@ def decide(candidate: Scores, champion: Scores | None, policy: Policy) -> Verdic
     if champion is not None and _cases(candidate) != _cases(champion):
         raise InvalidData(
             f"{candidate.label} and {champion.label} were scored on different cases "
-            f"({len(candidate.case_ids)}, {len(champion.case_ids)}): evaluate both on the same ones."
+            f"({len(candidate.case_ids)}, {len(champion.case_ids)}): evaluate both on the same cases."
         )
     checks = _checks(candidate, champion, policy)
     failed = [check.reason for check in checks if check.holds is False]

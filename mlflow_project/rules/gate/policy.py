@@ -88,7 +88,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     mistakes: list[str] = []
     if not isinstance(data, Mapping):
         raise InvalidData(f"{source} must be a mapping with the keys {', '.join(sorted(_KEYS))}.")
-    mistakes += [f"{key!r} is no key of a policy" for key in data if key not in _KEYS]
+    mistakes += [f"{key!r} is not a key of a policy" for key in data if key not in _KEYS]
     metrics = [_metric(name, entry, mistakes) for name, entry in _mapping(data, "metrics", mistakes).items()]
     caps = [cap for name, entry in _mapping(data, "caps", mistakes).items() for cap in _caps(name, entry, mistakes)]
     guards = [_guard(entry, number, metrics, mistakes) for number, entry in enumerate(_guards(data, mistakes), 1)]
@@ -101,7 +101,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     flags = {key: data.get(key, False) for key in ("protected", "approval")}
     mistakes += [f"{key} must be true or false" for key, value in flags.items() if not isinstance(value, bool)]
     if not any(metric.floor is not None for metric in metrics):
-        mistakes.append("no metric has a floor, so nothing could decide about a first version")
+        mistakes.append("no metric has a floor, so nothing could decide on a first version")
     if mistakes:
         raise InvalidData("\n  ".join([f"{source} has {len(mistakes)} mistake(s):", *mistakes]))
     return Policy(
@@ -146,7 +146,7 @@ def _guard(entry: Any, number: int, metrics: list[MetricRule], mistakes: list[st
 def _guards(data: Mapping[str, Any], mistakes: list[str]) -> list[Any]:
     value = data.get("guards") or []
     if not isinstance(value, list):
-        mistakes.append("guards must be a list, an entry a tag")
+        mistakes.append("guards must be a list with one entry per tag")
         return []
     return value
 
@@ -156,7 +156,9 @@ def _mapping(data: Mapping[str, Any], key: str, mistakes: list[str]) -> Mapping[
     if not isinstance(value, Mapping):
         mistakes.append(f"{key} must be a mapping from metric to rule")
         return {}
-    mistakes += [f"{key}: {name!r} is no metric's name; names are texts" for name in value if not isinstance(name, str)]
+    mistakes += [
+        f"{key}: {name!r} is not a metric's name: write it as text" for name in value if not isinstance(name, str)
+    ]
     return value
 
 

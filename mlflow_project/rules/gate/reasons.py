@@ -1,4 +1,4 @@
-"""The gate's words: each reason names the metric, the numbers and, where something is missing, what to do."""
+"""The sentences of a verdict. Each names the metric and the numbers and, if something is missing, what to do."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from mlflow_project.rules.gate.policy import Cap, Guard, MetricRule
 
 
 def number(value: float) -> str:
-    """Three decimals below ten, fewer above; no minus before a zero."""
+    """A number as text: three decimals below ten, one above, and no minus before zero."""
     shown = f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
     return shown.removeprefix("-") if float(shown.replace(",", "")) == 0 else shown
 
 
 def too_few(metric: str, scored: int, least: int) -> str:
-    """Not enough scored cases."""
+    """The reason when too few cases were scored."""
     return f"{metric}: {scored} scored cases, the policy asks for {least}; add {least - scored} more"
 
 
 def floor(metric: str, mean: float, least: float) -> str:
-    """The mean against its floor."""
+    """The reason of a floor: the mean and the floor."""
     if mean >= least:
         return f"{metric} {number(mean)} reaches its floor {number(least)}"
     return f"{metric} {number(mean)} is below its floor {number(least)}"
 
 
 def cap(rule: Cap, value: float) -> str:
-    """A statistic against its cap."""
+    """The reason of a cap: the statistic and the cap."""
     relation = "stays within" if value <= rule.at_most else "is above"
     return f"{rule.metric} ({rule.statistic}) {number(value)} {relation} its cap {number(rule.at_most)}"
 
 
 def unanswered(metric: str, missing: int, cases: int) -> str:
-    """How many cases got no answer, and how a policy would allow for them."""
+    """How many cases got no answer, and how a policy can allow for them."""
     if not missing:
         return f"every one of the {cases} cases got an answer"
     return f"{missing} of {cases} cases got no answer; evaluate again, or allow for it by a cap on `{metric}`"
 
 
 def report(metric: str, mean: float, other: float) -> str:
-    """Both means, no judgement."""
+    """Both means of a metric that is only reported."""
     return f"{metric} {number(mean)}, the champion's {number(other)}: reported, not judged"
 
 
 def guard(rule: Guard, cases: int, mean: float, other: float, holds: bool) -> str:
-    """A tag's means against its guard."""
+    """The reason of a guard: both means on the cases of the tag."""
     what = (
         f"{rule.metric} on the {cases} cases of tag {rule.tag}: {number(mean)} against the champion's {number(other)}"
     )
@@ -62,17 +62,17 @@ def rule(
     needed: int | None,
     confidence: float,
 ) -> str:
-    """One metric against the champion: the numbers, what is asked, whether it shows, what more cases would do."""
+    """The reason of a rule: the numbers, what it asks, whether that is shown, and how many more cases would decide."""
     turned = 1 if of.direction == "higher" else -1
     edges = sorted((turned * found.lower, turned * found.upper))
     change = f"{mean - other:+.3f}, {100 * confidence:g} % bounds {number(edges[0])} and {number(edges[1])}"
     numbers = f"{of.metric} {number(mean)} against the champion's {number(other)} ({change})"
-    same = ", for both are the same on every case" if found.identical else ""
+    same = ", because both are the same on every case" if found.identical else ""
     return f"{numbers}: {_asked(of, holds)}{same}{_more(found, holds, needed)}"
 
 
 def detectable(checks: Sequence[Check], cases: int) -> str:
-    """The smallest effect that these cases could show, for each metric that was tested; empty where none was."""
+    """The smallest effect that these cases could show, for each tested metric; empty if none was tested."""
     shown = [f"{check.metric} {number(check.detectable)}" for check in checks if check.detectable is not None]
     return f"The smallest effect that {cases} cases show at 80 % power: {', '.join(shown)}" if shown else ""
 

@@ -1,6 +1,6 @@
-"""The scorers by name: `(ScoringContext) -> Score`, one small pure function each.
+"""The scorers by name. Each is a small pure function, `(ScoringContext) -> Score`.
 
-Add one: write the function in the module of its subject, enter it in `SCORERS`, name it in a `policy.yaml`.
+To add one, write the function in the module of its subject, add it to `_ALL`, and name it in a `policy.yaml`.
 """
 
 from __future__ import annotations

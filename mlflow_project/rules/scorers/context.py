@@ -1,7 +1,7 @@
-"""What a scorer sees, and what it says.
+"""The input and output of a scorer.
 
-In: one case with one answer, as `ScoringContext`. Out: `Score(value or None, reason)`; None is unscored, never 0.
-A scorer is a plain function and reads nothing else: no clock, no network, no settings.
+In: one case with its answer, as `ScoringContext`. Out: `Score(value, reason)`. A value of None means unscored, which is
+never counted as 0. A scorer is a pure function: it reads no clock, no network and no settings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlflow_project.domain.verdict import Score
 from mlflow_project.rules.citation_marks import without_marks
 
 Similarity = Callable[[str, str], float]
-"""How near two texts are in meaning: 1 the same, 0 unrelated."""
+"""How similar two texts are in meaning: 1 the same, 0 unrelated."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ScoringContext:
 
     @property
     def said(self) -> str:
-        """The answer's text without its citation marks; empty where there is none or where it is a refusal."""
+        """The answer's text without citation marks; empty if there is no text, or if it is a refusal."""
         return "" if self.answer.refused else without_marks(self.answer.text or "", len(self.answer.contexts))
 
 
@@ -42,10 +42,10 @@ Scorer = Callable[[ScoringContext], Score]
 
 
 def yes_no(holds: bool, reason: str = "") -> Score:
-    """1 or 0, with the reason for a 0."""
+    """A score of 1, or of 0 with a reason."""
     return Score(1.0) if holds else Score(0.0, reason)
 
 
 def unscored(reason: str) -> Score:
-    """This scorer has nothing to say about this case."""
+    """No score, because this scorer does not apply to this case."""
     return Score(None, reason)

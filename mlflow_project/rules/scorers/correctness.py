@@ -1,6 +1,6 @@
-"""Is the answer the expected one? And does it refuse when it must, and only then?
+"""Scores whether the answer is an expected one, and whether it refuses exactly when it should.
 
-The first three are about cases that have an answer; `correct` and `refuses_rightly` judge every case.
+`exact_match`, `token_f1` and `contains` score answerable cases; `correct` and `refuses_rightly` score every case.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def token_f1(context: ScoringContext) -> Score:
 
 
 def contains(context: ScoringContext) -> Score:
-    """1 if an expected answer stands in the answer, word for word; of an object, one value must be it."""
+    """1 if the answer contains an expected one, word for word; for an object, if one of its values equals it."""
     if not context.answerable:
         return unscored(_NO_ANSWER)
     return _contains(context)
 
 
 def correct(context: ScoringContext) -> Score:
-    """1 if the answer holds an expected one; for an unanswerable case, if it refuses."""
+    """1 if the answer contains an expected one; for an unanswerable case, if it refuses."""
     return _contains(context) if context.answerable else refuses_rightly(context)
 
 
 def refuses_rightly(context: ScoringContext) -> Score:
-    """1 if it says that it does not know exactly when the case is unanswerable."""
+    """1 if the answer refuses an unanswerable case, or answers an answerable one."""
     if context.answer.refused:
         return yes_no(not context.answerable, "refuses although the case has an answer")
     return yes_no(context.answerable, "answers although nothing answers the question")
@@ -59,7 +59,7 @@ def _contains(context: ScoringContext) -> Score:
 
 
 def _answers(context: ScoringContext) -> list[str]:
-    """The texts that may be the answer: of an object its plain values, else the whole text."""
+    """The texts that may be the answer: the plain values of an object, or else the whole text."""
     if context.answer.refused:
         return []
     if isinstance(context.answer.object, dict):

@@ -1,6 +1,6 @@
-"""Does the answer rest on the retrieved text, and do its citations say where?
+"""Scores whether the retrieved text supports the answer, and whether its citations support its sentences.
 
-Lexical proxies: cheap enough for live traffic, and blind to paraphrase. `hallucination` is `groundedness` turned round.
+These are lexical proxies: cheap enough for live traffic, and blind to paraphrase.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from mlflow_project.rules.scorers.words import content_words, sentences
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SUPPORT = 0.5
-"""The share of a sentence's content words that a cited place must hold to support it."""
+"""The share of a sentence's content words that the cited text must contain to support the sentence."""
 
 
 def groundedness(context: ScoringContext) -> Score:
     """Mean over the answer's sentences of the share of content words found in the one context that holds most of them.
 
-    A sentence with a number that stands in no context counts 0, whatever else it says.
+    A sentence with a number that no context contains counts as 0, whatever else it says.
     """
     grounds = _grounds(context)
     if not context.said or not grounds:
@@ -38,7 +38,7 @@ def hallucination(context: ScoringContext) -> Score:
 
 
 def citations_right(context: ScoringContext) -> Score:
-    """The share of citations that lie in a chunk that was given, and whose text supports a sentence of the answer."""
+    """The share of citations that point into a given chunk, at text that supports a sentence of the answer."""
     answer = context.answer
     if not context.said or not answer.contexts:
         return unscored("nothing was answered" if answer.contexts else "there were no chunks to cite")
@@ -67,6 +67,6 @@ def _supports(cited: Citation, chunks: dict[str, Context], said: str) -> bool:
     chunk = chunks.get(cited.chunk_id)
     if chunk is None or not chunk.start <= cited.start < cited.end <= chunk.end:
         return False
-    place = content_words(chunk.text[cited.start - chunk.start : cited.end - chunk.start])
+    cited_words = content_words(chunk.text[cited.start - chunk.start : cited.end - chunk.start])
     wanted = [content_words(sentence) for sentence in sentences(said)]
-    return any(words and len(words & place) >= _SUPPORT * len(words) for words in wanted)
+    return any(words and len(words & cited_words) >= _SUPPORT * len(words) for words in wanted)

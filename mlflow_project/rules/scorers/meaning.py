@@ -1,6 +1,6 @@
-"""Nearness in meaning: is the answer about the question, and do its sentences belong together?
+"""Scores similarity in meaning: between answer and question, and between neighbouring sentences.
 
-By the vectors that the context's `similarity` knows; unscored where there are none.
+The context's `similarity` compares two texts by vectors. Without it, cases are unscored.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from mlflow_project.rules.scorers.words import sentences
 
 
 def relevance(context: ScoringContext) -> Score:
-    """How near the answer is to the question."""
+    """How similar the answer is to the question."""
     if context.similarity is None or not context.said:
-        return unscored("no vectors at hand" if context.said else "nothing was answered")
+        return unscored("there are no vectors" if context.said else "nothing was answered")
     return Score(_bounded(context.similarity(context.case.question, context.said)))
 
 
 def coherence(context: ScoringContext) -> Score:
-    """Mean nearness of neighbouring sentences (as in Foltz et al. 1998); a single sentence is unscored."""
+    """Mean similarity of neighbouring sentences (as in Foltz et al. 1998); a single sentence is unscored."""
     parts = sentences(context.said)
     if context.similarity is None or len(parts) < 2:
-        return unscored("no vectors at hand" if len(parts) > 1 else "fewer than two sentences")
+        return unscored("there are no vectors" if len(parts) > 1 else "fewer than two sentences")
     near = [_bounded(context.similarity(first, second)) for first, second in pairwise(parts)]
     return Score(sum(near) / len(near))
 

@@ -1,7 +1,8 @@
-"""Was the passage that answers among the retrieved chunks, and how high?
+"""Scores whether the retrieved chunks contain the supporting passage, and how high it ranks.
 
-A chunk is relevant if it holds the case's supporting quote, or (where a cut went through it) its first or last half;
-without a quote, if it comes from the case's document. One passage is enough, so the ideal ranking has it first.
+A chunk is relevant if it contains the case's quote, or the first or last half of it, in case the quote was cut in two.
+For a case without a quote, a chunk is relevant if it comes from the case's document. One passage is enough, so the
+ideal ranking has it first.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def reciprocal_rank(context: ScoringContext) -> Score:
     """1 / rank of the first relevant chunk, 0 without one; its mean is the MRR."""
     ranks = _ranks(context)
     if ranks is None:
-        return _not_asked()
+        return _no_passage()
     return Score(1 / ranks[0]) if ranks else Score(0.0, "no retrieved chunk holds the passage")
 
 
@@ -36,7 +37,7 @@ def ndcg(context: ScoringContext) -> Score:
     """Normalised discounted cumulative gain of yes/no relevance (Järvelin and Kekäläinen 2002)."""
     ranks = _ranks(context)
     if ranks is None:
-        return _not_asked()
+        return _no_passage()
     gain = sum(1 / math.log2(rank + 1) for rank in ranks)
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, len(ranks) + 1))
     return Score(gain / ideal) if ranks else Score(0.0, "no retrieved chunk holds the passage")
@@ -45,7 +46,7 @@ def ndcg(context: ScoringContext) -> Score:
 def _hit(context: ScoringContext, k: int) -> Score:
     ranks = _ranks(context)
     if ranks is None:
-        return _not_asked()
+        return _no_passage()
     return yes_no(bool(ranks) and ranks[0] <= k, f"none of the first {k} chunks holds the passage")
 
 
@@ -68,5 +69,5 @@ def _parts(quote: str) -> tuple[str, str, str]:
     return quote, " ".join(said[:middle]), " ".join(said[middle:])
 
 
-def _not_asked() -> Score:
+def _no_passage() -> Score:
     return unscored("nothing was retrieved, or the case names no passage")

@@ -1,4 +1,4 @@
-"""What the answer took: time, tokens, money. Lower is better; what the provider did not report is unscored."""
+"""Scores the time, tokens and money that an answer took. What the provider does not report is unscored."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Words, sentences and normalised text: what the scorers compare.
+"""Words, sentences and normalised text, as the scorers compare them.
 
-Normalised as in SQuAD's evaluation script (Rajpurkar et al. 2016): lower case, no punctuation, no English articles.
+Text is normalised as in SQuAD's evaluation script (Rajpurkar et al. 2016): lower case, no punctuation, no English
+articles.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ _STOP_WORDS = _ARTICLES | frozenset(_COMMON.split())
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without articles; dots, colons and hyphens inside a word stay: `v2.1`, `10:30`, `a-b`."""
+    """Lower-case words without articles. Dots, colons and hyphens inside a word stay: `v2.1`, `10:30`, `a-b`."""
     return [word for word in _WORD.findall(text.casefold()) if word not in _ARTICLES]
 
 
 def normalised(text: str) -> str:
-    """The words, one space apart."""
+    """The words, joined by single spaces."""
     return " ".join(words(text))
 
 
@@ -39,10 +40,10 @@ def sentences(text: str) -> list[str]:
 
 
 def holds(text: str, part: str) -> bool:
-    """Whether the words of `part` stand in `text` one after the other."""
+    """Whether `text` contains the words of `part`, one after the other."""
     return bool(wanted := normalised(part)) and f" {wanted} " in f" {normalised(text)} "
 
 
 def _stem(word: str) -> str:
-    """Plural and singular as one: enough to compare, no linguistics."""
+    """The word without a plural `s`, so that plural and singular compare equal."""
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
