@@ -16,8 +16,10 @@ import json
 import logging
 import math
 import os
+import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,20 @@ Mask = Callable[[str], str]
 def start_imports(home: Path | None) -> Future[None]:
     """Start to import MLflow on a thread, and the `evaluate` library unless `home`, its cache, is None. Wait for the
     result before you call anything else of this module."""
-    executor = ThreadPoolExecutor(1, "imports")
-    done = executor.submit(_import_all, home)
-    executor.shutdown(wait=False)
+    done: Future[None] = Future()
+    threading.Thread(target=_import_all, args=(home, done), name="imports", daemon=True).start()
     return done
+
+
+def origin_tags(user: str) -> dict[str, str]:
+    """MLflow's tags for who evaluates, by what, and from which Git commit, if the working folder is in a repository."""
+    tags = {"mlflow.source.name": "switchyard evaluate", "mlflow.source.type": "LOCAL"}
+    tags |= {"mlflow.user": user} if user else {}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "rev-parse", "HEAD"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        tags["mlflow.source.git.commit"] = found.stdout.strip()
+    return tags
 
 
 @contextlib.contextmanager
@@ -55,7 +67,9 @@ def mlflow_run(uri: str, experiment: str, name: str, tags: Mapping[str, str]) ->
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # MLflow prints addresses, and stdout is for one JSON document
             mlflow.set_tracking_uri(uri)
-            with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
+            # By its id, because start_run without one would take over the run that `mlflow run` has opened around us.
+            made = mlflow.MlflowClient().create_run(experiment, run_name=name, tags=dict(tags))
+            with mlflow.start_run(run_id=made.info.run_id) as run:
                 yield run.info.run_id
     except MlflowException as error:
         raise Unavailable(f"MLflow at {uri} did not take the evaluation of {name}: {error}") from error
@@ -179,7 +193,15 @@ def _source(source: str) -> Any:
     return CodeDatasetSource(tags={"uri": source})
 
 
-def _import_all(home: Path | None) -> None:
+def _import_all(home: Path | None, done: Future[None]) -> None:
+    try:
+        _import(home)
+        done.set_result(None)
+    except Exception as error:
+        done.set_exception(error)
+
+
+def _import(home: Path | None) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default it waits minutes for a lost server
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     mlflow = importlib.import_module("mlflow")

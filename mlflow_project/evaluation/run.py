@@ -24,7 +24,7 @@ from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_a
 from mlflow_project.evaluation.cases import cases_digest
 from mlflow_project.evaluation.judge import METRIC, Judge, judge_all
 from mlflow_project.evaluation.library_metrics import library_metrics
-from mlflow_project.evaluation.mlflow_run import evaluate_in_run, mlflow_run, start_imports
+from mlflow_project.evaluation.mlflow_run import evaluate_in_run, mlflow_run, origin_tags, start_imports
 from mlflow_project.evaluation.record import (
     CASES_TAG,
     COMPLETE_TAG,
@@ -56,7 +56,8 @@ def _silently(_: str) -> Iterator[Progress]:
 class Bench:
     """What an evaluation needs besides release and cases: where runs, scores and answers are kept, and how to score.
 
-    `source` is where the cases come from. `library` names metrics of the `evaluate` library, whose cache is in `home`.
+    `source` is where the cases come from. `user` is who evaluates, as MLflow shows it. `library` names metrics of the
+    `evaluate` library, whose cache is in `home`.
     `step` shows a person what the time is spent on.
     """
 
@@ -70,6 +71,7 @@ class Bench:
     library: tuple[str, ...] = ()
     home: Path = Path("huggingface")
     judge: Judge | None = None
+    user: str = ""
     masker: Masker = field(default_factory=Masker)
     step: Step = _silently
 
@@ -103,7 +105,7 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
     with bench.step(f"{release.label}: loading MLflow's client"):
         imports.result()
     digest = cases_digest(cases)
-    tags = run_tags(release, digest, scorers_digest(bench))
+    tags = run_tags(release, digest, scorers_digest(bench)) | origin_tags(bench.user)
     with (
         bench.step(f"{release.label}: scoring by mlflow.models.evaluate"),
         mlflow_run(bench.experiments.uri, experiment, release.label, tags) as run,

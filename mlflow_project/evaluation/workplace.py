@@ -24,11 +24,20 @@ from mlflow_project.evaluation.judge import Judge
 from mlflow_project.evaluation.library_metrics import check_known, known_metrics
 from mlflow_project.evaluation.opening import opening
 from mlflow_project.evaluation.run import Bench, Opened, Step, evaluate, known_scores
+from mlflow_project.identity import current_identity
 from mlflow_project.ledger.ledger import Ledger
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of
 from mlflow_project.rules.masking import Masker
-from mlflow_project.settings import LogSettings, ProviderSettings, RegistrySettings, StoreSettings, load, state_folder
+from mlflow_project.settings import (
+    ClientSettings,
+    LogSettings,
+    ProviderSettings,
+    RegistrySettings,
+    StoreSettings,
+    load,
+    state_folder,
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,7 @@ class Workplace:
             library=tuple(known_metrics() if library is None else library),
             home=self.folder / "huggingface",
             judge=judging,
+            user=current_identity(load(ClientSettings)).partition(":")[2],
             masker=Masker(load(LogSettings).mask_patterns),
             step=step,
         )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ import pytest
 
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
-from mlflow_project.domain.answer import Answer, Case
+from mlflow_project.domain.answer import Answer, Case, Context
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Score, Scores
 from mlflow_project.errors import InvalidData, NotFound, SealBroken, Unavailable
@@ -30,6 +31,7 @@ from mlflow_project.evaluation.record import find_run, means, scores_of
 from mlflow_project.evaluation.run import Bench, Opened, evaluate, known_scores, trace_sample
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.rules.masking import Masker
 from mlflow_project.rules.scorers import SCORERS, ScoringContext
 from mlflow_project.settings import RegistrySettings, StoreSettings, load
 
@@ -130,6 +132,60 @@ def test_a_run_is_tied_to_its_cases_so_that_the_ui_shows_them(bench: Bench, name
     (tied,) = inputs["run"]["inputs"]["dataset_inputs"]
     assert tied["dataset"]["name"] == "prompts/tried/cases.jsonl"
     assert tied["dataset"]["digest"] == scores.cases_digest.removeprefix("sha256:")[:36]
+
+
+def test_a_run_says_who_evaluated_what_from_which_commit_even_within_mlflow_run(
+    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = bench.experiments.start(bench.experiments.experiment("projects"), "evaluate", {})
+    monkeypatch.setenv("MLFLOW_RUN_ID", around.id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", around.experiment)
+    scores = evaluate(release(name, 1), CASES, knows(1), replace(bench, user="anna"))
+    assert scores.run != around.id
+    tags = bench.experiments.get(scores.run or "").tags
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert (tags["mlflow.user"], tags["mlflow.source.git.commit"]) == ("anna", commit)
+    assert tags["mlflow.source.name"] == "switchyard evaluate"
+
+
+def test_what_a_run_shows_is_masked_with_a_sites_own_patterns_too(bench: Bench, name: str) -> None:
+    cases = (Case("1", "Whose badge is EMP-123456?", ("anna@example.com",)),)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Ask]:
+        async def ask(case: Case) -> Answer:
+            return Answer(
+                "EMP-123456 is anna@example.com.", contexts=(Context("c", "d", "t", "EMP-123456", 0, 10, 1.0),)
+            )
+
+        yield ask
+
+    ours = replace(bench, masker=Masker({"badge": r"EMP-\d+"}))
+    scores = evaluate(release(name, 1), cases, opened, ours)
+    trace_sample(release(name, 1), cases, scores, 1, ours)
+    run = bench.experiments.get(scores.run or "")
+    table = bench.experiments.read(run, "eval_results_table.json").decode()
+    body = {"locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": run.experiment}}]}
+    traces = httpx.post(f"{bench.experiments.uri}/api/3.0/mlflow/traces/search", json=body).text
+    for written in (table, traces):
+        assert "[badge]" in written
+        assert "123456" not in written
+        assert "anna@" not in written
+
+
+def test_the_description_shows_the_verdict_and_the_pictures(bench: Bench, name: str) -> None:
+    old, new = (evaluate(release(name, version), CASES, knows(share), bench) for version, share in ((1, 0.7), (2, 0.8)))
+    comparison = picture(new, old, bench.experiments)
+    described = bench.experiments.get(new.run or "").tags["mlflow.note.content"]
+    assert f"| correct | {0.8:.3f} | {0.7:.3f} |" in described
+    assert comparison in described
+    keep_verdict(judge(release(name, 2), release(name, 1), POLICY, bench.experiments, bench.store), bench.experiments)
+    described = bench.experiments.get(new.run or "").tags["mlflow.note.content"]
+    assert f"**{name}/2: accepted** on 60 questions against {name}/1." in described
+    for file in ("differences.png", "wins_and_losses.png"):
+        shown = httpx.get(f"{bench.experiments.uri}/get-artifact?path={file}&run_uuid={new.run}")
+        assert f"](get-artifact?path={file}&run_uuid={new.run})" in described
+        assert shown.content.startswith(b"\x89PNG")
 
 
 def test_a_sample_goes_through_mlflows_own_evaluation_and_the_librarys_metrics_stand_beside(

@@ -75,7 +75,9 @@ def test_it_is_evaluated_approved_and_served_with_the_stated_defaults(stack: Run
     assert "was edited since" in switchyard(folder, *judging, code=4)
     assert not switchyard(folder, "evaluate", name, *number, *files)["releases"][0]["reused"]
     verdict = switchyard(folder, *judging)
-    assert (verdict["accepted"], verdict["approval"]) == (True, True)
+    assert (verdict["accepted"], verdict["approval"], verdict["sealed_before"]) == (True, True, False)
+    again = switchyard(folder, *judging)
+    assert (again["ledger"], again["sealed_before"]) == (verdict["ledger"], True), "sealed once on the same grounds"
 
     anna, bert = (KeyFile(folder / "keys.json").create(owner, ("call",))[0] for owner in ("anna", "bert"))
     switchyard(folder, "approve", name, *number, key=bert)
