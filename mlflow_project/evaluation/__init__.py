@@ -1,1 +1,1 @@
-"""Evaluation: cases are answered by the code that serves, scored, and kept as MLflow runs that the gate reads."""
+"""Evaluation: asks cases by the code that serves, scores the answers, and logs MLflow runs that the gate reads."""

@@ -1,8 +1,8 @@
 """Ask every case, several at once: `ask_all(cases, ask, cache, plan, progress) -> tuple[Outcome, ...]`.
 
-Outages are retried; what still fails is an outcome without an answer. An answer that breaks the release's schema counts
-as an empty answer: that is the release's own fault. A budget stops the asking cleanly: nothing new is asked, what was
-asked already is waited for; answers are kept, so that the next try goes on where this one stopped.
+An outage is retried; a case that still fails becomes an outcome without an answer. An answer that breaks the release's
+schema counts as an empty answer, because that is the release's own fault. When the budget is spent, nothing more is
+asked, and answers that are on their way are awaited. Answers are kept, so the next evaluation asks only the rest.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from mlflow_project.evaluation.answers import AnswerCache
 
 Ask = Callable[[Case], Awaitable[Answer]]
 Progress = Callable[[int, int, float], None]
-"""Called after each case: how many are done, of how many, and the USD that new answers have cost."""
+"""Called after each case: the number of cases done, the number of all cases, and the USD that new answers cost."""
 
 _FIRST_PAUSE = 0.5
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429})
-"""Of HTTP's 4xx; the others say that the request itself is wrong, and the same again stays wrong."""
+"""HTTP's 4xx that may pass. The others say that the request itself is wrong, so a second one would fail too."""
 
 
 @dataclass
 class Purse:
-    """The most USD that new answers may cost together (None: no limit), for every release and judge of one evaluation.
+    """The most USD that new answers of one evaluation may cost together, its judge's included (None: no limit).
 
-    What is on its way is reckoned at the dearest answer so far, so that the last answers do not overdraw it.
+    Answers on their way count as much as the dearest answer so far, so that the last ones do not exceed the budget.
     """
 
     budget: float | None = None
@@ -39,18 +39,18 @@ class Purse:
 
     @property
     def closed(self) -> bool:
-        """Whether one more answer might be too much."""
+        """Whether one more answer might exceed the budget."""
         return self.budget is not None and self.spent + self.dearest * (self.under_way + 1) > self.budget
 
     def pay(self, cost: float) -> None:
-        """For one answer."""
+        """Count the cost of one answer."""
         self.spent += cost
         self.dearest = max(self.dearest, cost)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to ask: cases at once, tries a case, and the purse that pays for new answers."""
+    """How to ask: how many cases at once, how many tries per case, and the budget."""
 
     at_once: int = 16
     tries: int = 3
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case asked. `answer` None: no answer could be had, and `error` says why. `kept`: it came from the cache."""
+    """A case and its answer. If `answer` is None, `error` says why. `kept`: the answer came from the cache."""
 
     case: Case
     answer: Answer | None
@@ -70,7 +70,7 @@ class Outcome:
 async def ask_all(
     cases: Sequence[Case], ask: Ask, cache: AnswerCache, plan: Plan, progress: Progress
 ) -> tuple[Outcome, ...]:
-    """Every case's outcome, in the cases' order.
+    """The outcome of every case, in the order of the cases.
 
     Raises:
         Refused: the budget is spent before every case is answered.
@@ -93,21 +93,21 @@ async def ask_all(
     if len(found) < len(cases):
         raise Refused(
             f"The budget of {plan.purse.budget:g} USD ends after {len(found)} of {len(cases)} cases: "
-            f"{plan.purse.spent:.6f} USD are spent. The answers are kept: raise --budget and run again, only the rest "
+            f"{plan.purse.spent:.6f} USD are spent. The answers are kept. Raise --budget and run again: only the rest "
             "is asked."
         )
     return tuple(found)
 
 
 class _Asking:
-    """One round of asking, with its count."""
+    """Asks cases and counts how many are done."""
 
     def __init__(self, ask: Ask, cache: AnswerCache, plan: Plan, progress: Progress, total: int) -> None:
         self._ask, self._cache, self._plan, self._progress = ask, cache, plan, progress
         self._total, self._done = total, 0
 
     async def outcome(self, case: Case) -> Outcome | None:
-        """None: there is no money left for this case."""
+        """Returns None if the budget does not allow for this case."""
         kept = self._cache.get(case)
         if kept is None and self._plan.purse.closed:
             return None
@@ -121,7 +121,7 @@ class _Asking:
         try:
             answer = await self._tried(case)
         except InvalidAnswer as error:
-            purse.pay(purse.dearest)  # what it cost is not told
+            purse.pay(purse.dearest)  # its cost is unknown
             return Outcome(case, Answer(None, finish_reason="invalid"), str(error))
         except Unavailable as error:
             return Outcome(case, None, str(error))

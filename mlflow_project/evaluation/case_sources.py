@@ -1,9 +1,9 @@
-"""Cases from elsewhere than a file: a Delta table at a version, or an MLflow dataset. Rows as `cases_from` reads them.
+"""Reads cases from a Delta table at a version, or from an MLflow dataset, as rows for `cases_from`.
 
-`s3a://bucket/table@7` is version 7 of a Delta table (without `@7` its newest), with a case's fields as columns; a
-folder with a Delta log works too.
-`dataset:NAME` is an MLflow evaluation dataset: of `inputs` the question (and id, context), of `expectations` the rest;
-`expected_response`, MLflow's own name, is understood as `expected`.
+`s3a://bucket/table@7` is version 7 of a Delta table, and without `@7` its newest version. Its columns are the fields of
+a case. A local folder with a Delta log works too.
+`dataset:NAME` is an MLflow evaluation dataset. Its `inputs` give the question, id and context, its `expectations` the
+rest. `expected_response`, MLflow's own name, means `expected`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def is_delta(source: str) -> bool:
 
 
 def delta_rows(address: str) -> Iterator[tuple[int, Any]]:
-    """The rows of a Delta table, numbered from 1, by id: Delta keeps no order.
+    """The rows of a Delta table in the order of their ids, numbered from 1. Delta keeps no order.
 
     Raises:
-        NotFound: no such table or version. InvalidData: the version is no number.
+        NotFound: there is no such table or version. InvalidData: the version is not a number.
     """
     from mlflow_project.adapters.delta_tables import open_table
 
     path, _, version = address.partition("@")
     if version and not version.isdigit():
-        raise InvalidData(f"{address}: after @ comes the number of a Delta version, not {version!r}.")
+        raise InvalidData(f"{address}: @ must be followed by the number of a Delta version, not {version!r}.")
     table = open_table(path, int(version) if version else None)
     rows = sorted(table.to_pyarrow_table().to_pylist(), key=lambda row: str(row.get("id")))
     for number, row in enumerate(rows, start=1):
@@ -57,12 +57,14 @@ def dataset_rows(name: str) -> Iterator[tuple[int, Any]]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise NotFound(f"MLflow at {uri} has no dataset {name!r}.") from error
         raise Unavailable(f"MLflow at {uri} did not give dataset {name!r}: {error}") from error
-    rows = sorted(map(_row, records), key=lambda row: str(row["id"]))  # MLflow keeps no order either
+    rows = sorted(
+        map(_row, records), key=lambda row: str(row["id"])
+    )  # as in a Delta table, the order of records is not fixed
     yield from enumerate(rows, start=1)
 
 
 def _unmapped(key: str, value: Any) -> Any:
-    """A column of type map comes as pairs."""
+    """A value as a case has it: Arrow returns a column of type map as pairs."""
     return dict(value) if key == "variables" and isinstance(value, list) else value
 
 

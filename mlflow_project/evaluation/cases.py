@@ -1,10 +1,10 @@
-"""Evaluation cases: `load_cases(source) -> tuple[Case, ...]`, and the digest that names a set.
+"""Evaluation cases: `load_cases(source) -> tuple[Case, ...]`, and the digest that identifies a set of cases.
 
 A source is a file of JSON lines, a Delta table (`s3a://bucket/table@7`) or an MLflow dataset (`dataset:NAME`).
 
 A line is {"id", "question", "expected": [...], "context"?, "document_id"?, "quote"?, "origin"?, "tags"?: [...],
-"variables"?: {...}}; `expected` empty or absent means unanswerable. All mistakes come in one message, each with its
-line.
+"variables"?: {...}}. If `expected` is empty or absent, the case is unanswerable. One message lists all mistakes, each
+with its line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def load_cases(source: str | Path) -> tuple[Case, ...]:
 
     Raises:
         NotFound: there is no such file, table or dataset.
-        InvalidData: one or more lines are wrong; the message has a line for each.
+        InvalidData: some lines are wrong; the message lists each.
     """
     if is_delta(str(source)):
         return cases_from(delta_rows(str(source)), str(source))
@@ -40,17 +40,17 @@ def load_cases(source: str | Path) -> tuple[Case, ...]:
     try:
         text = Path(source).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise NotFound(f"There is no cases file {source}: write one, or name another with --cases.") from error
+        raise NotFound(f"There is no cases file {source}. Write one, or name another with --cases.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidData(f"The cases file {source} cannot be read: {error}.") from error
     return cases_from(_rows(text), str(source))
 
 
 def cases_from(rows: Iterable[tuple[int, Any]], source: str) -> tuple[Case, ...]:
-    """Cases from numbered rows; a row is a mapping, or the sentence that says why it is none.
+    """Cases from numbered rows. A row is a mapping, or a sentence that says why the row could not be read.
 
     Raises:
-        InvalidData: with every mistake.
+        InvalidData: some rows are wrong; the message lists each.
     """
     cases: list[Case] = []
     mistakes: list[str] = []
@@ -67,7 +67,7 @@ def cases_from(rows: Iterable[tuple[int, Any]], source: str) -> tuple[Case, ...]
         more = [f"and {len(mistakes) - _SHOWN} more"] if len(mistakes) > _SHOWN else []
         raise InvalidData("\n  ".join([f"{source} has {len(mistakes)} mistake(s):", *mistakes[:_SHOWN], *more]))
     if not cases:
-        raise InvalidData(f"{source} holds no case.")
+        raise InvalidData(f"{source} contains no cases.")
     return tuple(cases)
 
 
@@ -77,7 +77,7 @@ def cases_digest(cases: Sequence[Case]) -> str:
 
 
 def question_digest(case: Case) -> str:
-    """`sha256:…` of what the answerer gets to see of a case: a changed expectation asks nothing anew."""
+    """`sha256:…` of the part of a case that is sent. If only the expected answers change, kept answers stay valid."""
     return digest_of({"question": case.question, "context": case.context, "variables": dict(case.variables)})
 
 
@@ -87,16 +87,16 @@ def _rows(text: str) -> Iterable[tuple[int, Any]]:
             try:
                 yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield number, f"no JSON ({error})"
+                yield number, f"not JSON ({error})"
 
 
 def _mistakes(row: Any) -> list[str]:
     if not isinstance(row, Mapping):
         return ["must be a JSON object"]
-    mistakes = [f"{key!r} is no field of a case" for key in row if key not in _FIELDS]
+    mistakes = [f"{key!r} is not a field of a case" for key in row if key not in _FIELDS]
     for key in ("id", "question"):
         if not isinstance(row.get(key), str) or not row[key].strip():
-            mistakes.append(f"{key} must be a text that is not empty")
+            mistakes.append(f"{key} must be text, and not empty")
     for key in _TEXTS:
         if not isinstance(row.get(key), str | None):
             mistakes.append(f"{key} must be a text")

@@ -1,8 +1,7 @@
-"""Who the champion is: what stands under an alias by the ledger, with the content that was sealed.
+"""Finds the champion: the release that is live under an alias according to the ledger, with its sealed content.
 
-In: the ledger, the store, a name. Out: the champion as a release, or None. MLflow is never asked, neither for the alias
-nor for the content: whoever rewrites a live version there changes nothing about what a candidate has to face. An
-outage is never read as "there is no champion".
+In: the ledger, the store, a name. Out: the champion as a release, or None. Neither alias nor content are read from
+MLflow, so nobody can change there what a candidate is compared with. An outage raises; it never means "no champion".
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ KNOWN = (*SERVED_ALIASES, PREVIOUS)
 
 
 def champion(ledger: Ledger, store: ObjectStore, name: str, alias: str) -> Release | None:
-    """The release that is live under the alias, as it was sealed; None where nothing is.
+    """The release that is live under the alias, as it was sealed; None if nothing is live.
 
     Raises:
-        InvalidData: the ledger keeps no such alias. SealBroken, NotFound: the sealed manifest was changed or is gone.
-        Unavailable: ledger or store do not answer.
+        InvalidData: the ledger has no such alias. SealBroken, NotFound: the sealed manifest was changed or is missing.
+        Unavailable: the ledger or the store does not answer.
     """
     check_known(alias)
     state = ledger.state().of(name)
-    standing = state.was if alias == PREVIOUS else state.live.get(alias)
-    if standing is None:
+    live = state.was if alias == PREVIOUS else state.live.get(alias)
+    if live is None:
         return None
-    return Release(standing.version, standing.digest, read_manifest(store, standing.digest))
+    return Release(live.version, live.digest, read_manifest(store, live.digest))
 
 
 def check_known(alias: str) -> None:
-    """Whether the ledger keeps an alias of this name.
+    """Check that the ledger has an alias of this name.
 
     Raises:
-        InvalidData: it does not.
+        InvalidData: it has none.
     """
     if alias not in KNOWN:
         raise InvalidData(f"There is no alias {alias!r} to compare with. Choose one of {', '.join(KNOWN)}.")

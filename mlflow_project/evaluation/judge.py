@@ -1,9 +1,9 @@
-"""An LLM judges answers by a rubric. The judge is a release like any other: its rubric is a prompt version, its
-provider any.
+"""A language model judges answers by a rubric. The rubric is a prompt version, so the judge is a release like any
+other.
 
-In: answered cases, and the way to ask the judge. Its template gets the slots `question`, `expected`, `answer` and
-`grounds`; its response schema must give `score` (0 to 1) and may give `reason`. Out: one `Score` a case. A case that
-the judge could not judge makes the metric incomplete, and the gate refuses on it.
+In: answered cases, and the way to ask the judge. Its template has the slots `question`, `expected`, `answer` and
+`grounds`. Its response schema must contain `score` (0 to 1) and may contain `reason`. Out: one `Score` per case. A case
+that the judge could not judge makes the metric incomplete, and the gate refuses on it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRIC = "judge"
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges: a release, and how it is asked."""
+    """The release that judges, and how it is asked."""
 
     release: Release
     opened: Callable[[], AbstractAsyncContextManager[Ask]]
@@ -32,7 +32,7 @@ class Judge:
 async def judge_all(
     outcomes: Sequence[Outcome], judge: Judge, cache: AnswerCache, plan: Plan, progress: Progress
 ) -> tuple[Score | None, ...]:
-    """One score an outcome; None where the judge failed.
+    """One score per outcome; None if the judge failed.
 
     Raises:
         Refused: the budget is spent.
@@ -57,10 +57,10 @@ def _asked(outcome: Outcome) -> Case:
 
 
 def _score(judgement: Outcome) -> Score | None:
-    said = judgement.answer.object if judgement.answer else None
-    if not isinstance(said, dict):
+    judged = judgement.answer.object if judgement.answer else None
+    if not isinstance(judged, dict):
         return None
-    value = said.get("score")
+    value = judged.get("score")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         return None
-    return Score(float(value), str(said.get("reason", ""))[:500])
+    return Score(float(value), str(judged.get("reason", ""))[:500])

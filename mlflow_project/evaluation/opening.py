@@ -1,6 +1,6 @@
-"""How a release is asked in an evaluation: by the very code that serves, with the knowledge base that it pins.
+"""Asks a release in an evaluation, by the code that serves it and with the knowledge base that it pins.
 
-In: a release and the object store. Out: an async context that gives `(case) -> Answer`, and lets go of it all at the
+In: a release and the object store. Out: an async context that gives `(case) -> Answer`, and closes everything at its
 end.
 """
 
@@ -24,10 +24,10 @@ from mlflow_project.settings import ProviderSettings
 def opening(
     release: Release, store: ObjectStore, indexes: Path, providers: ProviderSettings
 ) -> Callable[[], AbstractAsyncContextManager[Ask]]:
-    """The opener that `evaluate` wants. The index is fetched now, once; `indexes` keeps it for the next time.
+    """How `evaluate` opens the release. The index is fetched now; the folder `indexes` keeps it for the next time.
 
     Raises:
-        InvalidData: the release is no prompt.
+        InvalidData: the release is not a prompt.
     """
     if release.manifest.kind != "prompt":
         raise InvalidData(f"{release.label} is a {release.manifest.kind}: only prompts can be evaluated by questions.")

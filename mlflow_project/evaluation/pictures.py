@@ -1,4 +1,4 @@
-"""Pictures of a comparison, as PNG bytes: paired differences with their bounds, and wins and losses by tag."""
+"""Draws a comparison as PNG: paired differences with their bounds, and wins and losses by tag."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BETTER, _WORSE, _SHIFTED, _SAME = "#2a7f62", "#b3413b", "#1f5f99", "#8a8a8a"
 
 
 def differences(candidate: Scores, champion: Scores) -> bytes:
-    """For each metric that both were scored on, the mean difference with its bounds, on a scale of its own."""
+    """The mean difference with its bounds, for each metric on which both were scored, each on its own scale."""
     found = _compared(candidate, champion)
     figure, axes = _figure(len(found), len(found))
     for (metric, row), ax in zip(found, axes, strict=False):
@@ -29,7 +29,7 @@ def differences(candidate: Scores, champion: Scores) -> bytes:
 
 
 def wins_and_losses(candidate: Scores, champion: Scores, metric: str) -> bytes | None:
-    """For each tag, how many cases the candidate wins and loses on a metric (higher is better); None without pairs."""
+    """How many cases of each tag the candidate wins and loses on a metric (higher is better); None without pairs."""
     counts = _counts(candidate, champion, metric)
     if not counts:
         return None
@@ -66,7 +66,7 @@ def _counts(candidate: Scores, champion: Scores, metric: str) -> list[tuple[str,
 
 
 def _figure(panels: int, rows: int) -> tuple[Any, list[Any]]:
-    """A figure with panels one below the other, high enough for rows of text."""
+    """A figure with panels one below the other, high enough for that many rows of text."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.2 + 0.45 * max(rows, 1)), layout="constrained")

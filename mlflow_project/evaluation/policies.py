@@ -13,7 +13,7 @@ from mlflow_project.rules.plain_yaml import read_yaml
 
 
 class _EachKeyOnce(yaml.SafeLoader):
-    """YAML's own loader lets the last of two equal keys win, and so a rule vanish unseen."""
+    """Refuses a key that appears twice. YAML's own loader keeps the last one, so a rule would be lost unnoticed."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]

@@ -1,6 +1,6 @@
-"""What evaluation works with on one machine, made once from the settings: registry, store, runs, ledger.
+"""Everything that the evaluation commands need, made from the settings: registry, object store, runs, ledger.
 
-In: settings. Out: a `Workplace`: releases by number, the champion, and each release evaluated on the same cases.
+In: settings. Out: a `Workplace` that finds releases and the champion, and evaluates them on the same cases.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from mlflow_project.settings import (
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One release's scores; `reused`: its run was there already."""
+    """The scores of one release. `reused`: they are of an earlier run."""
 
     release: Release
     scores: Scores
@@ -51,8 +51,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Everything that an evaluation touches; `against` is where the champion stands, `folder` keeps answers and
-    indexes."""
+    """The parts that an evaluation uses. `against` is the champion's alias; `folder` keeps answers and indexes."""
 
     store: ObjectStore
     registry: Registry
@@ -63,7 +62,7 @@ class Workplace:
     folder: Path
 
     def release(self, name: str, version: int) -> Release:
-        """A version as MLflow holds it now.
+        """A version with the content that MLflow has now.
 
         Raises:
             NotFound: there is no such version.
@@ -72,8 +71,8 @@ class Workplace:
         return Release(version, manifest_digest(manifest), manifest)
 
     def champion_of(self, candidate: Release) -> Release | None:
-        """The champion that a candidate has to face, as it was sealed; None if there is none, or if it is the
-        candidate itself.
+        """The champion that a candidate is compared with, as it was sealed; None if there is none, or if the candidate
+        itself is live.
         """
         found = champions.champion(self.ledger, self.store, candidate.name, self.against)
         itself = found is not None and (found.version, found.digest) == (candidate.version, candidate.digest)
@@ -120,7 +119,7 @@ class Workplace:
         )
 
     def evaluated(self, release: Release, cases: Sequence[Case], bench: Bench, *, again: bool = False) -> Evaluated:
-        """The release's scores on these cases: those of a complete run, or new ones."""
+        """The release's scores on these cases: those of an earlier complete run, or new ones."""
         _check_priced(release, bench.plan)
         known = None if again else known_scores(release, cases, bench)
         if known is not None:
@@ -139,7 +138,7 @@ class Workplace:
 
 
 def workplace(alias: str = "Production") -> Workplace:
-    """The workplace that the settings describe; `alias` is where the champion stands.
+    """The workplace for the current settings. `alias` is the champion's alias.
 
     Raises:
         InvalidData: there is no such alias.
@@ -158,15 +157,15 @@ def workplace(alias: str = "Production") -> Workplace:
 
 
 def _check_priced(release: Release, plan: Plan) -> None:
-    """A budget stops only what can be counted.
+    """Check that the cost of a release can be counted, if there is a budget.
 
     Raises:
-        InvalidData: the release asks a provider that wants money, and pins no prices.
+        InvalidData: the release asks a provider that costs money, and pins no prices.
     """
     manifest = release.manifest
     free = manifest.provider is None or manifest.provider.name == "extractive"
     if plan.purse.budget is not None and manifest.prices is None and not free:
         raise InvalidData(
-            f"{release.label} pins no prices, so that nobody can tell when the budget is spent: give its template "
-            "`prices`, and register it anew, or leave --budget out."
+            f"{release.label} pins no prices, so nobody can tell when the budget is spent. Add `prices` to its "
+            "template and register it again, or leave --budget out."
         )

@@ -45,11 +45,11 @@ def test_all_mistakes_are_told_with_their_lines(tmp_path: Path) -> None:
         load_cases(path)
     for said in (
         "line 2: id '1' was used on line 1",
-        "line 3: no JSON",
-        "line 4: id must be a text",
-        "line 4: question must be a text",
+        "line 3: not JSON",
+        "line 4: id must be text",
+        "line 4: question must be text",
         "line 4: expected must be a list",
-        "line 5: 'answer' is no field",
+        "line 5: 'answer' is not a field",
         "line 5: variables must map",
         "line 6: must be a JSON object",
     ):
@@ -57,7 +57,7 @@ def test_all_mistakes_are_told_with_their_lines(tmp_path: Path) -> None:
 
 
 def test_a_file_with_no_case_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match="holds no case"):
+    with pytest.raises(InvalidData, match="contains no cases"):
         load_cases(written(tmp_path, ""))
 
 
