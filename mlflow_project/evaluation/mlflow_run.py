@@ -67,6 +67,7 @@ def mlflow_run(uri: str, experiment: str, name: str, tags: Mapping[str, str]) ->
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # MLflow prints addresses, and stdout is for one JSON document
             mlflow.set_tracking_uri(uri)
+            mlflow.set_experiment(experiment_id=experiment)  # traces go there
             # By its id, because start_run without one would take over the run that `mlflow run` has opened around us.
             made = mlflow.MlflowClient().create_run(experiment, run_name=name, tags=dict(tags))
             with mlflow.start_run(run_id=made.info.run_id) as run:

@@ -45,7 +45,6 @@ def log_traces(
     with mlflow_run(uri, run.experiment, label, {"mlflow.parentRunId": run.id}):
         import mlflow
 
-        mlflow.set_experiment(experiment_id=run.experiment)  # where the traces go
         mlflow.genai.evaluate(data=rows(outcomes, masker), scorers=mlflow_scorers(scorers, schema, similarity))
 
 
