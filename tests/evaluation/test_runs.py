@@ -94,7 +94,9 @@ def test_the_gate_reads_exactly_what_the_evaluation_wrote(bench: Bench, name: st
     assert [row["id"] for row in rows] == list(written.case_ids)
     assert (rows[0]["question"], rows[0]["expected"], rows[0]["answer"]) == ("Which number is 0?", "n0", "It is n0.")
     for name, values in written.metrics.items():
-        assert [row[f"{name}/score"] for row in rows] == list(values), name
+        for row, value in zip(rows, values, strict=True):
+            assert (row[f"{name}/score"] is None) == (value is None), name
+            assert (row[f"{name}/score"] or 0.0) == pytest.approx(value or 0.0), name
     logged = {row["key"]: row["value"] for row in run_data(bench, run.id)["metrics"]}
     first, *_ = sorted(logged)
     assert first == "Overview/correct", "MLflow's comparison opens on the first metric by name"
