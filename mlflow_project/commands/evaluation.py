@@ -1,4 +1,4 @@
-"""`switchyard evaluate` and `switchyard gate`: thin doors to evaluation, and from its runs to verdict and seal."""
+"""`switchyard evaluate` measures a version; `switchyard gate` decides by the runs, and seals what it accepts."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def evaluate(
     from mlflow_project.settings import EvaluationSettings, load
 
     plain = plain or not load(EvaluationSettings).evaluation_extras
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a task that is stopped ends as after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C when a task is stopped
     place, name, steps = workplace(against), named.name, Steps()
     source = cases or f"prompts/{name}/cases.jsonl"
     candidate = place.release(name, version_of(named, version, place.registry))
@@ -160,8 +160,9 @@ def gate(
 
 
 def _cases_that_count(name: str, named: str | None) -> str | None:
-    """The source of the cases that the verdict must rest on: the one named, or the prompt's own; None where there is
-    neither, which is said aloud: then the candidate's newest run decides, whatever it was made on.
+    """The source of the cases that the runs must have used: the named one, or the prompt's own.
+
+    Returns None if there is neither, and says so: then the candidate's newest run decides, whatever its cases.
     """
     own = Path("prompts") / name / "cases.jsonl"
     if named is not None or own.exists():
