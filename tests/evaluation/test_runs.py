@@ -93,14 +93,14 @@ def test_the_gate_reads_exactly_what_the_evaluation_wrote(bench: Bench, name: st
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [row["id"] for row in rows] == list(written.case_ids)
     assert (rows[0]["question"], rows[0]["expected"], rows[0]["answer"]) == ("Which number is 0?", "n0", "It is n0.")
-    for name, values in written.metrics.items():
+    for metric, values in written.metrics.items():
         for row, value in zip(rows, values, strict=True):
-            assert (row[f"{name}/score"] is None) == (value is None), name
-            assert (row[f"{name}/score"] or 0.0) == pytest.approx(value or 0.0), name
+            assert (row[f"{metric}/score"] is None) == (value is None), metric
+            assert (row[f"{metric}/score"] or 0.0) == pytest.approx(value or 0.0), metric
     logged = {row["key"]: row["value"] for row in run_data(bench, run.id)["metrics"]}
     first, *_ = sorted(logged)
     assert first == "Overview/correct", "MLflow's comparison opens on the first metric by name"
-    by_scorer = {name: value for name, value in logged.items() if not name.startswith("Overview/")}
+    by_scorer = {metric: value for metric, value in logged.items() if not metric.startswith("Overview/")}
     assert by_scorer == pytest.approx(means(written)), "MLflow's means, under the names of the scorers alone"
     assert json.loads(run.tags["mlflow.loggedArtifacts"]) == [{"path": "eval_results_table.json", "type": "table"}]
     assert json.loads(run.tags["mlflow.linkedPrompts"]) == [{"name": name, "version": "1"}]
