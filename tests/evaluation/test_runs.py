@@ -292,7 +292,7 @@ def test_a_run_that_somebody_made_up_in_mlflow_does_not_count(bench: Bench, name
     forged = bench.experiments.start(run.experiment, run.tags["mlflow.runName"], run.tags)
     bench.experiments.write(forged, "scores.json", json.dumps(better).encode())
     bench.experiments.finish(forged)
-    with pytest.raises(SealBroken, match="no evaluation of this stack"):
+    with pytest.raises(SealBroken, match="No evaluation of this stack"):
         judge(release(name, 1), None, POLICY, bench.experiments, bench.store)
 
 
