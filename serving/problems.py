@@ -45,6 +45,7 @@ class TooLarge(InvalidData):
     http_status = 413
 
 
+_NO_JSON = {"loc": ["body"], "msg": "the body must be JSON, and its Content-Type must say so", "type": "content_type"}
 _PROBLEM_SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -151,4 +152,6 @@ def _retry_after(error: WorkspaceError, status: int) -> dict[str, str]:
 
 def _mistakes(error: RequestValidationError) -> list[dict[str, Any]]:
     """Where and what, without the input, which may be a prompt."""
+    if isinstance(error.body, bytes):  # FastAPI reads no other body as JSON
+        return [_NO_JSON]
     return [{"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in error.errors()]

@@ -7,8 +7,8 @@ process; what comes later is counted under `other`.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from copy import deepcopy
 
 from mlflow_project.telemetry.catalogue import Metric
@@ -16,7 +16,6 @@ from mlflow_project.telemetry.series import Series, series
 
 MOST_VALUES = 100
 _MOST_KNOWN = 4096
-_MOST_WAITING = 1024
 
 
 class Meters:
@@ -28,7 +27,6 @@ class Meters:
         self._known: dict[tuple[object, ...], Series] = {}
         self._series: dict[Metric, dict[tuple[tuple[str, str], ...], Series]] = defaultdict(dict)
         self._seen: dict[str, set[str]] = defaultdict(set)
-        self._waiting: deque[tuple[Series, float]] = deque()
 
     def record(self, metric: Metric, value: float, **labels: object) -> None:
         """Add to a counter, observe into a histogram, or set a gauge. Dots in a label's name are written `__`; a label
@@ -44,29 +42,10 @@ class Meters:
                     self._known[key] = found
             found.add(value)
 
-    def record_all(self, measured: Iterable[tuple[Series, float]]) -> None:
-        """Take measurements of series that were looked up before. They are added up when somebody looks, or when many
-        wait: that costs a third of doing so on the way of each request."""
-        self._waiting.extend(measured)
-        if len(self._waiting) >= _MOST_WAITING:
-            with self._lock:
-                self._add_up()
-
-    def series(self, metric: Metric, labels: Mapping[str, object]) -> Series:
-        """What `record` adds to, for who records often, by `record_all`."""
-        with self._lock:
-            return self._series_for(metric, labels)
-
     def now(self) -> Mapping[Metric, list[Series]]:
         """A copy of everything as it stands; empty when nothing was measured."""
         with self._lock:
-            self._add_up()
             return {metric: deepcopy(list(found.values())) for metric, found in self._series.items()}
-
-    def _add_up(self) -> None:
-        while self._waiting:
-            series, value = self._waiting.popleft()
-            series.add(value)
 
     def _series_for(self, metric: Metric, labels: Mapping[str, object]) -> Series:
         named = {key.replace("__", "."): str(value) for key, value in labels.items() if value is not None}

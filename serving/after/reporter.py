@@ -21,6 +21,10 @@ Subscriber = Callable[[Finished], None]
 Safe = Callable[[str | None], str | None]
 
 
+_SHOWN_SECONDS = 0.001
+"""Traces name the time in the queue from here on."""
+
+
 class TraceNotes:
     """Adds to a request's trace what the answer says. `safe` masks texts; None: traces hold no texts."""
 
@@ -71,6 +75,8 @@ class Reporter:
         route = getattr(scope.get("route"), "path", "none")
         trace.root.name = f"{method} {route}" if route != "none" else method
         about = {"http.request.method": method, "http.route": route, "http.response.status_code": call.status}
+        if call.queued_seconds >= _SHOWN_SECONDS:
+            about["switchyard.queued_ms"] = round(1000 * call.queued_seconds, 1)
         trace.root.attributes.update(about)
         if call.status >= 500 and trace.root.error is None:
             trace.root.error = str(call.status)

@@ -101,8 +101,9 @@ class Edge:
 
     @asynccontextmanager
     async def _place(self, call: Call) -> AsyncIterator[None]:
+        asked = time.perf_counter()
         await self._places.take()
-        call.queued_seconds = time.perf_counter() - call.started
+        call.queued_seconds = time.perf_counter() - asked
         try:
             yield
         finally:

@@ -23,7 +23,6 @@ from mlflow_project.domain.release import Manifest, Release
 from mlflow_project.errors import Exhausted, InvalidAnswer, WorkspaceError
 from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
 from mlflow_project.telemetry.meters import Meters
-from mlflow_project.telemetry.series import Series
 from serving.live.counts import SharedCounts
 
 _PINNED_OUTPUT = ("max_tokens", "max_completion_tokens", "maxOutputTokens")
@@ -74,7 +73,6 @@ class Spending:
         self._reserve_tokens = reserve_tokens
         self._meters = meters
         self._callers: dict[str, Caller] = {}
-        self._known_series: dict[str, tuple[Series, Series]] = {}
 
     def admit(self, key: ApiKey | None) -> None:
         """Count a request.
@@ -105,9 +103,8 @@ class Spending:
         if answer is not None:
             used = _used(answer, reserved.question_chars)
             self._replace(reserved, used)
-            if self._meters.listening:
-                tokens, usd = self._series(reserved.caller.id)
-                self._meters.record_all([(tokens, used["tokens"]), (usd, used["usd"] / MILLIONTHS)])
+            self._meters.record(BUDGET_USED, used["tokens"], caller=reserved.caller.id, kind="tokens")
+            self._meters.record(BUDGET_USED, used["usd"] / MILLIONTHS, caller=reserved.caller.id, kind="usd")
         elif isinstance(error, WorkspaceError) and not isinstance(error, InvalidAnswer):
             self._replace(reserved, _NOTHING)
 
@@ -149,15 +146,6 @@ class Spending:
             made = [Window(kind, item, item.key_for(kind, id), item.amount, item.get_expiry()) for kind, item in found]
             known = self._callers[id] = Caller(id, own, tuple(made))
         return known
-
-    def _series(self, name: str) -> tuple[Series, Series]:
-        """What a caller's tokens and dollars are added to, looked up once."""
-        if name not in self._known_series:
-            tokens, usd = (
-                self._meters.series(BUDGET_USED, {"caller": name, "kind": kind}) for kind in ("tokens", "usd")
-            )
-            self._known_series[name] = tokens, usd
-        return self._known_series[name]
 
     def _exhausted(self, window: Window, caller: Caller) -> Exhausted:
         kind, item = window.kind, window.item

@@ -58,7 +58,10 @@ def test_an_error_of_ours_a_wrong_form_and_an_unknown_path_are_problems(http: ht
     assert (answer.status_code, answer.json()["detail"]) == (404, "There is no 'x'.")
     assert answer.headers["content-type"] == "application/problem+json"
     assert http.post("/inverse", json={"number": "four"}).json()["status"] == 422
-    assert http.post("/inverse", content=b"number=4").json()["status"] == 422
+    for body, kind in ((b"number=4", "application/x-www-form-urlencoded"), (b'{"number": 4}', "text/plain")):
+        answer = http.post("/inverse", content=body, headers={"Content-Type": kind})
+        assert (answer.status_code, "Content-Type must say so" in answer.json()["detail"]) == (422, True)
+    assert http.post("/inverse", content=b"{", headers={"Content-Type": "application/json"}).status_code == 422
     assert http.get("/inverse").json()["status"] == 405
     assert http.post("/nowhere", json={"number": 4}).json()["status"] == 404
 
