@@ -36,7 +36,7 @@ def _settings(stack_is_up: bool) -> Check:
         mistakes = [line for line in mistakes if MISSING not in line]
     found = "; ".join(mistakes) or "no mistake"
     return Check(
-        "settings", not mistakes, found, "no mistake", "Mend them in the environment or .env." if mistakes else ""
+        "settings", not mistakes, found, "no mistake", "Correct them in the environment or in .env." if mistakes else ""
     )
 
 

@@ -1,4 +1,4 @@
-"""Brings the tables of live traffic up to date before a command reads them; Spark starts only where that is needed."""
+"""Updates the tables of live traffic before a command reads them. Starts Spark only if new events are waiting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JOB = Path(__file__).parents[2] / "spark_jobs" / "collect_feedback.py"
 
 
 def collect(store: ObjectStore) -> None:
-    """Run `collect_feedback` where events wait; ends with its exit code where it fails.
+    """Run the job `collect_feedback` if events are waiting. If the job fails, the command ends with its exit code.
 
     Raises:
         ConfigError: Spark is not installed here.
@@ -30,10 +30,12 @@ def collect(store: ObjectStore) -> None:
     waiting = uncollected(store)
     if not waiting:
         return
-    progress.print(f"Collecting {len(waiting)} objects of events …")
+    progress.print(f"Adding {len(waiting)} files of new events to the tables of live traffic …")
     runner = Path(sys.prefix) / "bin" / "spark-submit"
     if not runner.exists():
-        raise ConfigError(f"{runner} is not here: install the `spark` extra, or give --no-collect.")
+        raise ConfigError(
+            f"{runner} does not exist. Install the `spark` extra (`make setup` does), or give --no-collect."
+        )
     places = f"s3a://{store.settings.raw_bucket}/events", live_table(store.settings, "answers").removesuffix("_answers")
     done = subprocess.run([runner, _JOB, *places], env=_environment(), stdout=sys.stderr, check=False)
     if done.returncode:

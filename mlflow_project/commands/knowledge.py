@@ -86,7 +86,9 @@ def run_job(program: str, job: str, arguments: list[str], as_json: bool) -> None
     runner = Path(sys.prefix) / "bin" / program
     script = Path(__file__).parents[2] / "spark_jobs" / job
     if not runner.exists() or not script.exists():
-        raise ConfigError(f"{runner if script.exists() else script} is not here: install the `spark` extra.")
+        raise ConfigError(
+            f"{runner if script.exists() else script} does not exist. Install the `spark` extra (`make setup` does)."
+        )
     command = [str(runner), str(script), *arguments, *(["--json"] if as_json else [])]
     code = subprocess.run(command, env=_environment(), check=False).returncode
     if code:

@@ -135,7 +135,10 @@ def repair(json: Json = False) -> None:
 
 @reports_errors
 def reconcile(name: Name, json: Json = False) -> None:
-    """Put aliases that were moved by hand back to their recorded versions."""
+    """Put aliases that were moved by hand back.
+
+    Each alias points again at the version that the ledger has live. Servers change nothing: they never followed.
+    """
     from mlflow_project.promotion.reconcile import reconcile as reconcile_name
 
     parts, who = _parts()

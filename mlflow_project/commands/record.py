@@ -34,7 +34,8 @@ def add_to(app: typer.Typer) -> None:
 @reports_errors
 def history(
     named: Annotated[
-        Reference, typer.Argument(metavar="NAME", parser=read_reference, help="A prompt or model: qa, or qa/2 alone.")
+        Reference,
+        typer.Argument(metavar="NAME", parser=read_reference, help="qa, or only records about qa/2 or qa@Production."),
     ],
     why: Annotated[bool, typer.Option("--why", help="Also print reasons, digests and evidence.")] = False,
     json: Json = False,
