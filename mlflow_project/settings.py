@@ -106,9 +106,10 @@ class PromotionSettings(_Settings):
 
 
 class FollowerSettings(_Settings):
-    """The process that watches registry and ledger. Milliseconds; `serving_folder` holds snapshot and indexes."""
+    """The process that watches registry and ledger; `serving_folder` holds snapshot and indexes. It asks MLflow every
+    `poll_ms` milliseconds and the ledger twice as often."""
 
-    poll_ms: int = Field(default=100, ge=5, le=60_000)
+    poll_ms: int = Field(default=750, ge=5, le=60_000)
     presence_ttl_ms: int = Field(default=5_000, ge=500, le=30_000)
     serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
     host_name: str | None = None

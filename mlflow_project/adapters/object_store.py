@@ -70,6 +70,15 @@ class ObjectStore:
             response = self._client.get_object(Bucket=bucket, Key=key, **extra)
             return response["Body"].read(), response["ETag"]
 
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether there is such an object: one small request. A delete marker counts as none."""
+        try:
+            with self._translated(bucket, key):
+                self._client.head_object(Bucket=bucket, Key=key)
+        except NotFound:
+            return False
+        return True
+
     def put(self, bucket: str, key: str, data: bytes, content_type: str = "application/octet-stream") -> str:
         """Write, whatever is there. Returns the etag."""
         with self._translated(bucket, key):

@@ -1,8 +1,8 @@
 """What versions hold in MLflow now, as digests, asked again in turn.
 
 In: versions that are pointed at. Out: the digest of each one's present content. A version whose alias has just moved
-is asked for at once; of the others one a look, whichever was asked longest ago, so that what a look costs does not
-grow with the number of names.
+is asked for at once. Of the others a few are asked for in each whole look, the longest unasked first: one, and one more
+for every twenty versions up to five. So a look costs about the same however many names there are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mlflow_project.adapters.registry import Registry
 from mlflow_project.adapters.releases import present_digest
 
 RECHECK_SECONDS = 1.0
+_MOST_AT_ONCE = 5
 
 _Key = tuple[str, int]
 
@@ -37,7 +38,8 @@ class Contents:
         now = time.monotonic()
         asked = {key: self._known.get(key, (-math.inf, None))[0] for key in wanted}
         due = sorted((key for key in wanted if now - asked[key] >= RECHECK_SECONDS), key=asked.__getitem__)
-        for key in {*moved, *due[:1], *(key for key in wanted if key not in self._known)}:
+        share = min(_MOST_AT_ONCE, 1 + len(wanted) // 20)
+        for key in {*moved, *due[:share], *(key for key in wanted if key not in self._known)}:
             self._known[key] = (time.monotonic(), present_digest(self.registry, *key))
 
     def digest(self, name: str, version: int) -> str | None:

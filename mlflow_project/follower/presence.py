@@ -15,12 +15,14 @@ import orjson
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.receipt import Presence
 from mlflow_project.errors import WorkspaceError
-from mlflow_project.snapshot.folder import ServingFolder, stamp
-from mlflow_project.snapshot.workers import ALIVE_SECONDS, WorkerReport, live_workers, sweep_reports
+from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.snapshot.wake import WakePipe
+from mlflow_project.snapshot.workers import WorkerReport, live_workers, sweep_reports
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.5
+"""Between two looks when no worker calls: often enough to see that one has died."""
 SWEEP_SECONDS = 5.0
 
 
@@ -35,21 +37,19 @@ class PresenceKeeper:
         self._host = host
         self._ttl = ttl_seconds
         self._said: object = None
-        self._said_at = self._looked_at = self._swept_at = 0.0
-        self._seen = (0, 0)
+        self._said_at = self._swept_at = 0.0
 
     def run(self, stop: Event) -> None:
         """Keep the presence until told to stop. It is left to expire: the workers still run, and a flip must know."""
-        while not stop.wait(LOOK_SECONDS):
+        pipe = WakePipe(self._folder.receipts_pipe)
+        while not stop.is_set():
             self.look()
+            pipe.wait(LOOK_SECONDS)
+        pipe.close()
 
     def look(self) -> None:
         """Gather, and write if it changed or is due."""
         now = time.monotonic()
-        seen = stamp(self._folder.workers)
-        if seen == self._seen and now - self._looked_at < ALIVE_SECONDS / 10:
-            return
-        self._seen, self._looked_at = seen, now
         workers = tuple(live_workers(self._folder.workers))
         content = tuple((report.worker, report.receipts) for report in workers)
         if content != self._said or now - self._said_at >= self._ttl / 3:

@@ -26,20 +26,21 @@ from mlflow_project.settings import (
     FollowerSettings,
     RegistrySettings,
     SealSettings,
-    ServerSettings,
     StoreSettings,
     TelemetrySettings,
     load,
 )
-from mlflow_project.snapshot.folder import ServingFolder, stamp
+from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.snapshot.spool import Spool
+from mlflow_project.snapshot.wake import WakePipe
 from mlflow_project.telemetry.sending import start
 
 logger = logging.getLogger(__name__)
 
 REGISTRY_SECONDS = 1.0
 STORE_SECONDS = 2.0
-WAKE_SECONDS = 0.005
+LOOKS_AN_INTERVAL = 2
+"""A look asks the ledger; every second one asks MLflow too."""
 HURRIED_SECONDS = 0.03
 """Between the beginnings of two looks while a flip is under way: only its own name is asked for then."""
 
@@ -47,14 +48,20 @@ HURRIED_SECONDS = 0.03
 def follow() -> None:
     """Run until SIGTERM or SIGINT."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     settings = load(FollowerSettings)
     folder = ServingFolder(settings.serving_folder)
     keeper = PresenceKeeper(_store(), folder, host=_host(settings), ttl_seconds=settings.presence_ttl_ms / 1000)
     watcher = _watcher(settings, folder)
     indexes = IndexKeeper(_store(), folder)
     watcher.start()
+    pipe = WakePipe(folder.wake_pipe)
+
+    def end(*_: object) -> None:
+        stop.set()
+        pipe.ring()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     sender = start(load(TelemetrySettings), "switchyard-follower")
     others = [
         threading.Thread(target=keeper.run, args=(stop,), name="presence"),
@@ -68,8 +75,9 @@ def follow() -> None:
         began = time.monotonic()
         watcher.look(hurry=woken)
         indexes.want(watcher.current.indexes)
-        pause = min(settings.poll_ms / 1000, HURRIED_SECONDS) if watcher.hurried else settings.poll_ms / 1000
-        woken = _sleep(stop, folder, began + pause)
+        pause = settings.poll_ms / 1000 / LOOKS_AN_INTERVAL
+        pause = min(pause, HURRIED_SECONDS) if watcher.hurried else pause
+        woken = pipe.wait(began + pause - time.monotonic())
     for thread in others:
         thread.join()
     if sender is not None:
@@ -87,7 +95,6 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
         folder,
         settings.poll_ms,
         f"follower:{_host(settings)}",
-        strict=load(ServerSettings).resolve == "strict",
     )
 
 
@@ -103,12 +110,3 @@ def _host(settings: FollowerSettings) -> str:
 
 def _store() -> ObjectStore:
     return ObjectStore(load(StoreSettings), connect_timeout=1.0, read_timeout=STORE_SECONDS)
-
-
-def _sleep(stop: threading.Event, folder: ServingFolder, until: float) -> bool:
-    """Until the next look is due, or somebody touches the wake file: True then."""
-    seen = stamp(folder.wake_file)
-    while time.monotonic() < until and not stop.wait(WAKE_SECONDS):
-        if stamp(folder.wake_file) != seen:
-            return True
-    return False

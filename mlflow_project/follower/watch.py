@@ -1,7 +1,11 @@
 """One look at registry and ledger after another; after each, the snapshot says what this host serves.
 
 In: aliases, seals, open intents, the versions' present content. Out: `snapshot.json` when something changed, and
-`contact.json` after every look. What is live stays live until something verified takes its place.
+`contact.json` whenever the registry was asked. What is live stays live until something verified takes its place.
+
+Most looks are short, because an idle host shall cost nothing: one request asks the store whether a record follows the
+newest one that is known, and, when the interval is over, one asks MLflow for the aliases of all names. A look is whole
+if one of the two has news, if somebody calls, while a flip is under way, and every few intervals in any case.
 """
 
 from __future__ import annotations
@@ -36,12 +40,9 @@ HURRY_SECONDS = 10.0
 PAUSE = 2.0
 """Names without a flip under way are asked for again after so many times what the asking took: however many names
 there are, MLflow spends at most a third of its time on one follower. One slow answer alone delays nothing."""
-STRICT_LOOKS = 4
-"""Where each request asks for its own name, and wakes the follower when it has moved, names are due at every fourth
-look: more would stand in the requests' way (a quarter of what they wait, measured with three names)."""
-
-READ_AGAIN_SECONDS = 5.0
-"""How often the snapshot on disk is compared byte by byte with what was written."""
+WHOLE_LOOK_INTERVALS = 7
+"""After so many intervals a look is whole, whether or not there was news: it reads the list of records, asks for the
+content of versions, and compares the snapshot on disk byte by byte with what was written."""
 
 
 class _Judged(NamedTuple):
@@ -61,7 +62,6 @@ class Watcher:
     folder: ServingFolder
     interval_ms: int
     identity: str
-    strict: bool = False
     current: Snapshot = field(default_factory=Snapshot)
     _state: State | None = None
     _read: bool = False
@@ -73,7 +73,7 @@ class Watcher:
     _contact: Contact | None = None
     _said: str = ""
     _hurry_until: float = 0.0
-    _read_again_at: float = 0.0
+    _whole_at: float = 0.0
     _written: bool = False
 
     def __post_init__(self) -> None:
@@ -101,12 +101,19 @@ class Watcher:
         """Ask, decide, write. Never raises for what it read: refuses, reports, and keeps what is live.
 
         Args:
-            hurry: somebody waits for this look, so every name is asked for.
+            hurry: somebody waits for this look, so it is whole and every name is asked for.
         """
-        self._read_ledger()
+        whole = hurry or self.hurried or time.monotonic() >= self._whole_at
+        whole = self._read_ledger(whole) or whole
+        before = dict(self._entries)
         try:
             entries = self._asked(self._state or State(), hurry)
-            if self._state is not None:
+            if not whole and entries != before:  # the aliases moved: decide on a ledger that was read before them
+                self.look(hurry=True)
+            elif not whole:
+                self._restore()
+            elif self._state is not None:
+                self._whole_at = time.monotonic() + WHOLE_LOOK_INTERVALS * self.interval_ms / 1000
                 snapshot, judged = self._decide(self._state, entries)
                 self._write(snapshot)
                 self._record(self._state, judged)
@@ -114,18 +121,24 @@ class Watcher:
             # Whatever shape an answer had: nothing moves, and the next look is a new one.
             logger.warning("the registry cannot be asked", extra={"error": repr(error)})
             self._note_contact(False)
-            if self.current != Snapshot():
-                self._write(self.current)
+            self._restore()
 
     @property
     def hurried(self) -> bool:
         """Whether a flip has just begun, whose alias is about to move."""
         return time.monotonic() < self._hurry_until
 
-    def _read_ledger(self) -> None:
-        """The newest state that can be read; what is odd is said once, not ten times a second."""
+    def _read_ledger(self, whole: bool) -> bool:
+        """Take the newest state that can be read. Returns whether there may be news in it. What is odd is logged once.
+
+        Args:
+            whole: list the records, instead of asking only whether there is a next one.
+        """
         self._read = False
         try:
+            if not whole and self._state is not None and not self.ledger.has_news():
+                self._read = True
+                return False
             before, self._state = self._state, self.ledger.state()
             self._read = True
             if before is None or before.serial != self._state.serial:
@@ -138,6 +151,7 @@ class Watcher:
         if odd and odd != self._said:
             logger.error("the ledger holds what cannot be read; what is live stays", extra={"error": odd})
         self._said = odd
+        return self._read
 
     def _asked(self, state: State, hurry: bool) -> dict[str, RegistryEntry | None]:
         """Every sealed name as the registry has it, never older than the ledger that it is held against: asked for now
@@ -147,14 +161,14 @@ class Watcher:
         every = hurry or state.serial != self._asked_at or began >= self._rest_until
         wanted = known if every else {name for name in known if state.names[name].intent is not None}
         asked = self.registry.entries(wanted)
-        if not known:
+        if not known and every:
             self.registry.entry("-")
         if every:
             self._asked_at, self._entries = state.serial, asked
             ended = time.monotonic()
             before, self._took = self._took, ended - began
-            at_least = (STRICT_LOOKS - 0.5) * self.interval_ms / 1000 if self.strict else 0.0  # between two looks
-            self._rest_until = ended + max(at_least, PAUSE * min(before, self._took))
+            due = began + 0.75 * self.interval_ms / 1000  # so that a look a moment too early does not wait for the next
+            self._rest_until = max(due, ended + PAUSE * min(before, self._took))
         if every or wanted:
             self._note_contact(True)
         self._entries |= asked
@@ -239,12 +253,14 @@ class Watcher:
                 logger.warning("a release cannot be fetched to warm it", extra={"error": str(error)})
         return tuple(found)
 
+    def _restore(self) -> None:
+        """Write the present snapshot again if somebody else has changed the file."""
+        if self.current != Snapshot() and not self.folder.holds():
+            self._write(self.current)
+
     def _write(self, snapshot: Snapshot) -> None:
         """Replace the snapshot file if it does not hold exactly this, whoever changed it."""
-        every_byte = time.monotonic() >= self._read_again_at
-        if every_byte:
-            self._read_again_at = time.monotonic() + READ_AGAIN_SECONDS
-        intact = self.folder.holds(every_byte=every_byte)
+        intact = self.folder.holds(every_byte=not self.hurried)
         if snapshot == self.current and intact:
             return
         if not intact and self._written:
@@ -260,6 +276,7 @@ class Watcher:
             logger.error("the snapshot cannot be written", extra={"error": str(error)})
 
     def _note_contact(self, reachable: bool) -> None:
+        changed = self._contact is None or self._contact.reachable != reachable
         if reachable:
             self._contact = Contact.now(self.interval_ms)
         elif self._contact is not None:
@@ -268,6 +285,8 @@ class Watcher:
             return
         try:
             write_contact(self.folder.contact_file, self._contact)
+            if changed:
+                self.folder.wake_workers()
         except OSError as error:
             logger.error("the contact cannot be written", extra={"error": str(error)})
 

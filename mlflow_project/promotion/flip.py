@@ -97,6 +97,7 @@ def carry_out(parts: Parts, state: State, move: Move, decide: Decide) -> Flip:
 
 def _carried_out(parts: Parts, intent: LedgerRecord, move: Move) -> Flip:
     try:
+        parts.serving.wake_follower()
         _warm(parts, move)
         if not is_open(parts.ledger, intent):
             raise PromotionConflict(f"The flip of {move.name} took too long and was ended by somebody else meanwhile.")
@@ -226,6 +227,7 @@ def _switch(parts: Parts, move: Move) -> Receipts:
         parts.registry.point(move.name, PREVIOUS, move.before.version)
     began = time.monotonic()
     parts.registry.set_alias(move.name, move.alias, move.version)
+    parts.serving.wake_follower()
     wanted = Wanted(move.name, move.alias, move.version, move.digest)
     return await_receipts(parts.store, wanted, workers, ("serving",), parts.receipt_timeout, began)
 

@@ -13,21 +13,25 @@ from mlflow_project.settings import (
     PromotionSettings,
     RegistrySettings,
     SealSettings,
+    ServerSettings,
     StoreSettings,
     load,
     state_folder,
 )
+from mlflow_project.snapshot.folder import ServingFolder
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Registry, object store, ledger, and where the keys lie. `receipt_timeout` is in seconds."""
+    """Registry, object store, ledger, and where the keys lie. `receipt_timeout` is in seconds; `serving` is the folder
+    of the server on this machine, whether or not one runs."""
 
     registry: Registry
     store: ObjectStore
     ledger: Ledger
     seal: SealSettings
     receipt_timeout: float
+    serving: ServingFolder
 
     @classmethod
     def connect(cls) -> Parts:
@@ -39,4 +43,5 @@ class Parts:
             ledger=Ledger(store, state_folder() / "cache" / "ledger", masker=Masker(load(LogSettings).mask_patterns)),
             seal=load(SealSettings),
             receipt_timeout=load(PromotionSettings).receipt_timeout,
+            serving=ServingFolder(load(ServerSettings).serving_folder),
         )

@@ -29,7 +29,7 @@ def boot_id() -> str:
 @dataclass(frozen=True)
 class Contact:
     """`monotonic` and `wall` (seconds) are when the registry last answered; `reachable`: whether it did at last look;
-    `interval_ms` is how often the follower looks."""
+    `interval_ms` is how often the follower asks it."""
 
     reachable: bool
     monotonic: float
@@ -50,8 +50,8 @@ class Contact:
 
     @property
     def fresh(self) -> bool:
-        """Whether the registry was asked with success lately: within ten intervals, and a second at least."""
-        return self.reachable and self.age_ms() <= max(1000, 10 * self.interval_ms)
+        """Whether the registry was asked with success lately: within four intervals, and a second at least."""
+        return self.reachable and self.age_ms() <= max(1000, 4 * self.interval_ms)
 
 
 def write_contact(path: Path, contact: Contact) -> None:

@@ -10,7 +10,8 @@ checks it when:
   are checked in the same way.
 - `contact.json`: when the registry last answered. Only its form is checked: it decides `X-Release-Stale`, nothing else.
 - `workers/<worker>.json`: a worker's heartbeat and receipts, read by the follower, which checks their form.
-- `wake`: written to by whoever wants the follower to look now.
+- `wake`, `receipts.wake`, `workers/<worker>.wake`: named pipes (see `wake`). A byte in one makes the follower look now,
+  makes it read the workers' receipts now, makes that worker look now. Nothing in them is read.
 - `indexes/<hex>/`: search indexes. A worker that warms a release copies the files, checks the digest of each copy and
   never reads `indexes/` again. The follower looks at time stamps and sizes once a second, checks every digest when it
   starts and hourly, and fetches a changed index again.
@@ -35,10 +36,11 @@ import orjson
 
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.snapshot.content import Snapshot
+from mlflow_project.snapshot.wake import wake
 
 
 class ServingFolder:
-    """One host's files. Writers: the follower alone, but for `workers/<worker>.json` and `wake`."""
+    """One host's files. Only the follower writes, except what the module's list says of workers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +51,8 @@ class ServingFolder:
         self.workers = path / "workers"
         self.indexes = path / "indexes"
         self.scratch = path / "scratch"
-        self.wake_file = path / "wake"
+        self.wake_pipe = path / "wake"
+        self.receipts_pipe = path / "receipts.wake"
         self.spool_file = path / "events.sqlite"
         self._written = b""
         self._stamp: tuple[int, ...] = ()
@@ -79,6 +82,7 @@ class ServingFolder:
         data = orjson.dumps(snapshot.to_dict())
         _replace(self.snapshot_file, data, durable=True)
         self._written, self._stamp = data, _stamp_and_size(self.snapshot_file)
+        self.wake_workers()
 
     def vouch(self) -> None:
         """Take what stands in `snapshot.json` now as if this object had written it: its caller has verified it."""
@@ -109,9 +113,17 @@ class ServingFolder:
                 yield Snapshot.from_dict(read_file(path))
 
     def wake_follower(self) -> None:
-        """Ask the follower to look now instead of at its next interval."""
-        with contextlib.suppress(OSError):
-            self.wake_file.touch()
+        """Make the follower look now instead of at its next interval."""
+        wake(self.wake_pipe)
+
+    def wake_workers(self) -> None:
+        """Make every worker look at snapshot and contact now."""
+        for pipe in self.workers.glob("*.wake"):
+            wake(pipe)
+
+    def pipe_of(self, worker: str) -> Path:
+        """The pipe that wakes one worker."""
+        return self.workers / f"{worker}.wake"
 
 
 def replace_file(path: Path, data: Any) -> None:

@@ -92,6 +92,7 @@ def sweep_reports(folder: Path) -> None:
             dead = True
         if dead:
             path.unlink(missing_ok=True)
+            path.with_suffix(".wake").unlink(missing_ok=True)
 
 
 def _exists(pid: int) -> bool:

@@ -40,6 +40,8 @@ class SharedCounts:
         self._others: dict[Path, tuple[tuple[int, int], Counts]] = {}
         self._elsewhere: dict[str, int] = {}  # the others' counts, added up by window
         self._exchanging = threading.Lock()
+        self._counted = False
+        self._learnt = (0, 0)
 
     def start(self) -> None:
         """Take over what earlier workers counted, one of this name too; forget whose windows have all passed."""
@@ -57,7 +59,10 @@ class SharedCounts:
         """Until cancelled: tell the other workers, and learn from them."""
         while True:
             await asyncio.sleep(SHARE_SECONDS)
-            await asyncio.to_thread(self.exchange)  # a slow disk delays nobody
+            written = stamp(self._folder)  # a file that is replaced changes the stamp of its folder
+            if self._counted or written != self._learnt:
+                self._counted, self._learnt = False, written
+                await asyncio.to_thread(self.exchange)  # a slow disk delays nobody
 
     def exchange(self) -> None:
         """Write this worker's counts if they changed, and read those of the others that did; from any thread."""
@@ -80,6 +85,7 @@ class SharedCounts:
         """Count an amount in the window of then, or give some back, whatever room there is."""
         window = _named(key, int(now / expiry))[1]
         self._own[window] = (self._own.get(window, _NOTHING)[0] + amount, now + 2 * expiry)
+        self._counted = True
 
     def seconds_to_wait(self, key: str, expiry: int, now: float) -> float:
         """Seconds until a window that is full has room for at least one again."""

@@ -7,6 +7,7 @@ answers. Only `SWITCHYARD_RESOLVE=strict` uses this; otherwise no request waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from urllib.parse import urlencode
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 READ_SECONDS = 0.1
 FOLLOW_SECONDS = 1.0
+AGAIN_SECONDS = 0.1
+"""The follower is called again after this: a look that was under way may have asked before the alias moved."""
 UNANSWERED: tuple[type[Exception], ...] = (*TRANSPORT_ERRORS, ValueError, KeyError, TypeError)
 """What asking raises when the registry gives no answer, or none that can be read."""
 _IDLE_SECONDS = 3.0  # below the 5 s of MLflow's server, which would else close first
@@ -68,7 +71,9 @@ class StrictResolver:
             async with asyncio.timeout(FOLLOW_SECONDS):
                 while not self._serves_or_refuses(name, alias, version):
                     self._folder.wake_follower()
-                    await self._worker.changed.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(AGAIN_SECONDS):
+                            await self._worker.changed.wait()
         except TimeoutError:
             return False
         return True

@@ -1,12 +1,14 @@
 """A worker's watch: sees that the follower replaced the snapshot, warms what is new, swaps what is live, says so.
 
 In: the serving folder. Out: the shelf, this worker's receipts, and the releases that it refuses. A release is warmed in
-a thread and verified again before that; until it is warm, and when it cannot be warmed, what was live stays live.
+a thread and verified again before that; until it is warm, and when it cannot be warmed, what was live stays live. The
+follower wakes the worker when it has written; otherwise the worker looks when its heartbeat is due.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -26,12 +28,12 @@ from mlflow_project.snapshot.contact import Contact, read_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder, stamp
 from mlflow_project.snapshot.verify import load_verified, verify
+from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
 from serving.live.shelf import Held, Identity, Live, Shelf, identity
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.02
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 
@@ -80,6 +82,9 @@ class Worker:
         self._seen = self._contacted = (0, 0)
         self._beaten = 0.0
         self._watch: asyncio.Task[None] | None = None
+        self._pipe: WakePipe | None = None
+        self._woken = asyncio.Event()
+        self._reported: object = None
 
     def stale_seconds(self) -> float:
         """Seconds since the registry answered this host's follower; since the snapshot was written, where there is no
@@ -94,6 +99,8 @@ class Worker:
             self._folder.prepare()
         except OSError as error:
             logger.error("the serving folder cannot be written", extra={"error": str(error)})
+        self._pipe = WakePipe(self._folder.pipe_of(self.name))
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._woken.set)
         self._look()
         while self._warming:
             await asyncio.wait(self._warming.values())
@@ -106,12 +113,15 @@ class Worker:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await self.shelf.close()
+        if self._pipe is not None:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._pipe.close(remove=True)
         remove_report(self._folder.workers, self.name)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._rest()
             try:
                 self._look()
                 if self._failed:
@@ -120,6 +130,16 @@ class Worker:
                     self._report()
             except Exception:
                 logger.exception("this worker cannot follow; what is live stays live")
+                await asyncio.sleep(BEAT_SECONDS)
+
+    async def _rest(self) -> None:
+        """Sleep until the follower calls or the heartbeat is due."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._beaten + BEAT_SECONDS - time.monotonic())):
+                await self._woken.wait()
+        if self._pipe is not None and self._woken.is_set():
+            self._pipe.clear()
+            self._woken.clear()
 
     def _look(self) -> None:
         contacted, now = stamp(self._folder.contact_file), stamp(self._folder.snapshot_file)
@@ -226,6 +246,10 @@ class Worker:
             write_report(self._folder.workers, report)
         except OSError as error:
             logger.error("the receipts cannot be written", extra={"error": str(error)})
+            return
+        if self._reported != receipts:
+            self._reported = receipts
+            wake(self._folder.receipts_pipe)
 
 
 def _receipt(worker: str, placed: Placed, state: str, since: str) -> Receipt:

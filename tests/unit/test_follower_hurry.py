@@ -38,8 +38,15 @@ class Ledger:
 
     def __init__(self) -> None:
         self.said = State()
+        self.asked = self.read = self._known = 0
+
+    def has_news(self) -> bool:
+        self.asked += 1
+        return self.said.serial > self._known
 
     def state(self) -> State:
+        self.read += 1
+        self._known = self.said.serial
         return self.said
 
     def say(self, serial: int, *, flip_under_way: bool) -> None:
@@ -61,9 +68,8 @@ def test_a_follower_hurries_from_an_intent_to_the_end_of_its_flip(tmp_path: Path
     assert seen == [False, True, True, False]
 
 
-@pytest.mark.parametrize(("strict", "due"), [(False, [1, 1, 1, 1, 1, 1]), (True, [1, 0, 0, 0, 1, 0])])
-def test_a_strict_hosts_follower_asks_at_every_fourth_look_for_what_nobody_wakes_it_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict: bool, due: list[int]
+def test_an_idle_follower_asks_one_small_thing_a_look_and_the_registry_once_an_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
@@ -72,12 +78,15 @@ def test_a_strict_hosts_follower_asks_at_every_fourth_look_for_what_nobody_wakes
     ledger.said.names["qa"].seals[1] = SimpleNamespace()  # type: ignore[assignment]
     folder = ServingFolder(tmp_path)
     folder.prepare()
-    watcher = Watcher(registry, ledger, None, folder, 100, "follower:test", strict)  # type: ignore[arg-type]
-    for _ in due:
+    watcher = Watcher(registry, ledger, None, folder, 100, "follower:test")  # type: ignore[arg-type]
+    for _ in range(13):
         watcher.look()
-        now += 0.1
-    assert [len(names) for names in registry.asked] == due
+        now += 0.05
+    assert [len(names) for names in registry.asked] == [1, 0] * 6 + [1]
+    assert (ledger.asked, ledger.read) == (12, 1)
     watcher.look(hurry=True)
-    ledger.said.serial = 2
+    ledger.say(2, flip_under_way=False)
+    ledger.said.names["qa"].seals[1] = SimpleNamespace()  # type: ignore[assignment]
     watcher.look()
     assert [len(names) for names in registry.asked[-2:]] == [1, 1]
+    assert ledger.read == 3
