@@ -107,9 +107,11 @@ class PromotionSettings(_Settings):
 
 class FollowerSettings(_Settings):
     """The process that watches registry and ledger; `serving_folder` holds snapshot and indexes. It asks MLflow every
-    `poll_ms` milliseconds and the ledger twice as often."""
+    `poll_ms` milliseconds and the ledger twice as often. `registry_file` is MLflow's database, where that is a SQLite
+    file on this machine: `make up` names it. Its time stamp then stands in for most of the asking."""
 
     poll_ms: int = Field(default=750, ge=5, le=60_000)
+    registry_file: Path | None = None
     presence_ttl_ms: int = Field(default=5_000, ge=500, le=30_000)
     serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
     host_name: str | None = None

@@ -199,6 +199,7 @@ def _store_values(environment: Mapping[str, str]) -> dict[str, Any]:
 def _child_environment(environment: Mapping[str, str], backend: Any, store: StoreSettings) -> dict[str, str]:
     """Return the environment of supervisord and its parts."""
     state = environment["SWITCHYARD_STATE"]
+    database = "" if backend else f"{state}/mlflow.db"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     own = {name: value for name, value in environment.items() if not name.startswith("MLFLOW_")}
     return {
@@ -206,7 +207,8 @@ def _child_environment(environment: Mapping[str, str], backend: Any, store: Stor
         **own,
         "SWITCHYARD_MINIO": str(minio_binary()),
         "SWITCHYARD_MODELS_BUCKET": store.models_bucket,
-        "MLFLOW_BACKEND_STORE_URI": backend.get_secret_value() if backend else f"sqlite:///{state}/mlflow.db",
+        "MLFLOW_BACKEND_STORE_URI": backend.get_secret_value() if backend else f"sqlite:///{database}",
+        "SWITCHYARD_REGISTRY_FILE": database,
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -56,6 +56,11 @@ class Registry:
         self.uri = settings.mlflow_uri.rstrip("/")
         self._http = httpx.Client(base_url=self.uri, timeout=settings.registry_timeout)
 
+    def ping(self) -> None:
+        """Ask only whether the server answers. That costs MLflow a tenth of any other question."""
+        if self._request("GET", "/health").status_code != 200:
+            raise Unavailable(f"MLflow at {self.uri} is not well: its /health does not answer with 200.")
+
     def entry(self, name: str) -> RegistryEntry | None:
         """A name with its aliases; None when the registry answers that there is none."""
         try:
@@ -188,8 +193,15 @@ class Registry:
                 return
 
     def _call(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
+        response = self._request(method, f"/api/2.0/mlflow/{path}", **rest)
+        data = _json(response)
+        if response.status_code == 200 and data is not None:
+            return data
+        raise self._error(path, response.status_code, data or {})
+
+    def _request(self, method: str, path: str, **rest: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, f"/api/2.0/mlflow/{path}", **rest)
+            return self._http.request(method, path, **rest)
         except httpx.RemoteProtocolError as error:
             raise _Disconnected(f"MLflow at {self.uri} closed the connection in mid-answer.") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -197,10 +209,6 @@ class Registry:
                 f"MLflow at {self.uri} does not answer ({type(error).__name__}): is it up? `make status` tells, "
                 "`make up` starts it."
             ) from error
-        data = _json(response)
-        if response.status_code == 200 and data is not None:
-            return data
-        raise self._error(path, response.status_code, data or {})
 
     def _error(self, path: str, status: int, data: Mapping[str, Any]) -> Exception:
         code, message = str(data.get("error_code", "")), str(data.get("message", ""))

@@ -41,6 +41,8 @@ REGISTRY_SECONDS = 1.0
 STORE_SECONDS = 2.0
 LOOKS_AN_INTERVAL = 2
 """A look asks the ledger; every second one asks MLflow too."""
+STAMP_SECONDS = 0.1
+"""Between two looks at the time stamp of MLflow's database."""
 HURRIED_SECONDS = 0.03
 """Between the beginnings of two looks while a flip is under way: only its own name is asked for then."""
 
@@ -77,7 +79,7 @@ def follow() -> None:
         indexes.want(watcher.current.indexes)
         pause = settings.poll_ms / 1000 / LOOKS_AN_INTERVAL
         pause = min(pause, HURRIED_SECONDS) if watcher.hurried else pause
-        woken = pipe.wait(began + pause - time.monotonic())
+        woken = _rest(pipe, watcher, began + pause)
     for thread in others:
         thread.join()
     if sender is not None:
@@ -95,6 +97,7 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
         folder,
         settings.poll_ms,
         f"follower:{_host(settings)}",
+        settings.registry_file,
     )
 
 
@@ -110,3 +113,11 @@ def _host(settings: FollowerSettings) -> str:
 
 def _store() -> ObjectStore:
     return ObjectStore(load(StoreSettings), connect_timeout=1.0, read_timeout=STORE_SECONDS)
+
+
+def _rest(pipe: WakePipe, watcher: Watcher, until: float) -> bool:
+    """Sleep until the next look is due or MLflow has written something. Returns whether somebody called meanwhile."""
+    while not watcher.registry_has_news and (left := until - time.monotonic()) > 0:
+        if pipe.wait(min(left, STAMP_SECONDS) if watcher.registry_file else left):
+            return True
+    return False

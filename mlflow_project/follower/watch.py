@@ -4,17 +4,21 @@ In: aliases, seals, open intents, the versions' present content. Out: `snapshot.
 `contact.json` whenever the registry was asked. What is live stays live until something verified takes its place.
 
 Most looks are short, because an idle host shall cost nothing: one request asks the store whether a record follows the
-newest one that is known, and, when the interval is over, one asks MLflow for the aliases of all names. A look is whole
-if one of the two has news, if somebody calls, while a flip is under way, and every few intervals in any case.
+newest one that is known, and, when the interval is over, one asks MLflow for the aliases of all names. Where MLflow's
+database is a file of this machine, its time stamp tells that there may be news, and MLflow is only asked whether it
+lives. A look is whole if registry or ledger has news, if somebody calls, while a flip is under way, and every few
+intervals in any case.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
@@ -28,7 +32,7 @@ from mlflow_project.ledger.observe import Judgement, judge, record_observed
 from mlflow_project.seal.keys import load_trusted
 from mlflow_project.snapshot.contact import Contact, read_contact, write_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
-from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.snapshot.folder import ServingFolder, stamp
 from mlflow_project.snapshot.verify import load_verified
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ HURRY_SECONDS = 10.0
 PAUSE = 2.0
 """Names without a flip under way are asked for again after so many times what the asking took: however many names
 there are, MLflow spends at most a third of its time on one follower. One slow answer alone delays nothing."""
+ALMOST, SOON = 0.75, 0.25
+"""Parts of an interval after which names are due again: almost a whole one, so that a look that comes a moment early
+need not wait for the next; and soon, where MLflow's database shows that it has written."""
 WHOLE_LOOK_INTERVALS = 7
 """After so many intervals a look is whole, whether or not there was news: it reads the list of records, asks for the
 content of versions, and compares the snapshot on disk byte by byte with what was written."""
@@ -62,13 +69,16 @@ class Watcher:
     folder: ServingFolder
     interval_ms: int
     identity: str
+    registry_file: Path | None = None
     current: Snapshot = field(default_factory=Snapshot)
     _state: State | None = None
     _read: bool = False
     _pointed: dict[tuple[str, str], int] = field(default_factory=dict)
     _entries: dict[str, RegistryEntry | None] = field(default_factory=dict)
     _asked_at: int = -1
+    _asked_of: tuple[tuple[int, int], ...] = ()
     _rest_until: float = 0.0
+    _ping_at: float = math.inf
     _took: float = 0.0
     _contact: Contact | None = None
     _said: str = ""
@@ -103,11 +113,11 @@ class Watcher:
         Args:
             hurry: somebody waits for this look, so it is whole and every name is asked for.
         """
-        whole = hurry or self.hurried or time.monotonic() >= self._whole_at
-        whole = self._read_ledger(whole) or whole
+        every = hurry or time.monotonic() >= self._whole_at
+        whole = self._read_ledger(every or self.hurried) or every or self.hurried
         before = dict(self._entries)
         try:
-            entries = self._asked(self._state or State(), hurry)
+            entries = self._asked(self._state or State(), every)
             if not whole and entries != before:  # the aliases moved: decide on a ledger that was read before them
                 self.look(hurry=True)
             elif not whole:
@@ -127,6 +137,20 @@ class Watcher:
     def hurried(self) -> bool:
         """Whether a flip has just begun, whose alias is about to move."""
         return time.monotonic() < self._hurry_until
+
+    @property
+    def registry_has_news(self) -> bool:
+        """Whether MLflow has written into its database since it was asked; False where that file is not known."""
+        return self.registry_file is not None and self._is_rested and self._written_at() != self._asked_of
+
+    @property
+    def _is_rested(self) -> bool:
+        return time.monotonic() >= self._rest_until
+
+    def _written_at(self) -> tuple[tuple[int, int], ...]:
+        """The time stamps of MLflow's database: of the file, and of the log that SQLite may write beside it."""
+        file = self.registry_file
+        return () if file is None else (stamp(file), stamp(file.with_name(f"{file.name}-wal")))
 
     def _read_ledger(self, whole: bool) -> bool:
         """Take the newest state that can be read. Returns whether there may be news in it. What is odd is logged once.
@@ -153,23 +177,28 @@ class Watcher:
         self._said = odd
         return self._read
 
-    def _asked(self, state: State, hurry: bool) -> dict[str, RegistryEntry | None]:
+    def _asked(self, state: State, every: bool) -> dict[str, RegistryEntry | None]:
         """Every sealed name as the registry has it, never older than the ledger that it is held against: asked for now
         when the ledger has moved or the names are due; in between only those with a flip under way.
         """
         known, began = {name for name, each in state.names.items() if each.seals}, time.monotonic()
-        every = hurry or state.serial != self._asked_at or began >= self._rest_until
+        is_due = self._is_rested if self.registry_file is None else self.registry_has_news
+        every = every or state.serial != self._asked_at or is_due
         wanted = known if every else {name for name in known if state.names[name].intent is not None}
+        written_at = self._written_at()
         asked = self.registry.entries(wanted)
-        if not known and every:
+        if every and not known:
             self.registry.entry("-")
+        elif not wanted and began >= self._ping_at:
+            self.registry.ping()
         if every:
-            self._asked_at, self._entries = state.serial, asked
+            self._asked_at, self._asked_of, self._entries = state.serial, written_at, asked
             ended = time.monotonic()
             before, self._took = self._took, ended - began
-            due = began + 0.75 * self.interval_ms / 1000  # so that a look a moment too early does not wait for the next
-            self._rest_until = max(due, ended + PAUSE * min(before, self._took))
-        if every or wanted:
+            pause = (ALMOST if self.registry_file is None else SOON) * self.interval_ms / 1000
+            self._rest_until = max(began + pause, ended + PAUSE * min(before, self._took))
+        if every or wanted or began >= self._ping_at:
+            self._ping_at = began + ALMOST * self.interval_ms / 1000
             self._note_contact(True)
         self._entries |= asked
         return self._entries

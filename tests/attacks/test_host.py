@@ -26,6 +26,7 @@ from mlflow_project.promotion.promote import promote
 from mlflow_project.promotion.receipts import Wanted, workers_with
 from mlflow_project.settings import StoreSettings, load
 from tests.releases.conftest import Yard, store, yard
+from tests.releases.toll import Toll
 from tests.serving.conftest import Host, Releases, host, new_host, released, until
 
 __all__ = ["host", "new_host", "released", "store", "yard"]
@@ -98,6 +99,74 @@ def test_a_damaged_snapshot_never_becomes_the_last_known_good(host: Host, releas
         host.serves("kept", version)
     for earlier in ("snapshot.previous.json", "snapshot.older.json"):
         assert json.loads((host.folder / earlier).read_text())["live"]
+
+
+def _delete(released: Releases, what: str, **of: str) -> None:
+    """By MLflow's own interface, as its page does."""
+    answer = httpx.request("DELETE", f"{released.registry.uri}/api/2.0/mlflow/{what}/delete", json=of, timeout=10)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("what", ["the live version", "the whole prompt"])
+def test_what_is_live_goes_on_when_it_is_deleted_in_mlflow(host: Host, released: Releases, what: str) -> None:
+    """The attacker holds the rights to edit in MLflow, deletes what is live, and puts another text in its place under
+    the same name and number. He gets an alarm; the sealed release goes on answering."""
+    name = f"deleted-{what.rsplit(' ', 1)[1]}"
+    first = released.seal(name, "one")
+    released.point(name, first.version)
+    host.serves(name, 1)
+    if what == "the live version":
+        _delete(released, "model-versions", name=name, version="1")
+    else:
+        _delete(released, "model-versions", name=name, version="1")
+        _delete(released, "registered-models", name=name)
+    assert "gone from MLflow" in host.refusal_of(name)
+    assert host.ask(name).headers["X-Release-Digest"] == first.digest
+    again = released.register(name, "a text that nobody has sealed")
+    released.point(name, again.version)
+    until(
+        lambda: any(
+            no["cause"] in {"broken_seal", "unsealed"} for no in host.releases()["refused"] if no["name"] == name
+        ),
+        "the text in its place is refused",
+    )
+    assert host.ask(name).headers["X-Release-Digest"] == first.digest
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_three_minutes_without_registry_and_store_and_a_restart_in_the_middle_cost_no_answer(
+    released: Releases, new_host: Callable[..., Host]
+) -> None:
+    """Nobody attacks: MLflow and MinIO are gone for three minutes, and after half of them follower and server start
+    anew. No request fails, and the flip that was made by hand meanwhile is followed when both are back."""
+    first, second = released.seal("three-minutes", "one"), released.seal("three-minutes", "two")
+    released.point("three-minutes", first.version)
+    store = load(StoreSettings)
+    with Toll(released.registry.uri) as registry_gate, Toll(store.s3_endpoint) as store_gate:
+        host = new_host(SWITCHYARD_MLFLOW_URI=registry_gate.address, SWITCHYARD_S3_ENDPOINT=store_gate.address).start()
+        host.serves("three-minutes", 1)
+        for gate in (registry_gate, store_gate):
+            gate.before = lambda request, write: False
+        released.point("three-minutes", second.version)
+        _asked_for(host, 90)
+        host.stop()
+        host.http = httpx.Client(base_url=f"http://127.0.0.1:{host.port}", timeout=10)
+        host.start()
+        _asked_for(host, 90)
+        assert float(host.ask("three-minutes").headers["X-Release-Stale"]) > 80
+        for gate in (registry_gate, store_gate):
+            gate.before = lambda request, write: True
+        host.serves("three-minutes", 2)
+        until(lambda: "X-Release-Stale" not in host.ask("three-minutes").headers, "the answers are fresh again")
+
+
+def _asked_for(host: Host, seconds: float) -> None:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        answer = host.ask("three-minutes")
+        assert (answer.status_code, answer.headers["X-Release"]) == (200, "three-minutes/1")
+        time.sleep(0.2)
 
 
 TEXT = "The gate decides on evidence whether an alias may move."
