@@ -19,6 +19,7 @@ import pytest
 
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.domain.release import ProviderChoice
+from mlflow_project.snapshot.wake import WakePipe
 from tests.conftest import ROOT
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
@@ -259,14 +260,15 @@ def _signed(host: Host, secret: str, sent: float) -> httpx.Response:
 
 
 def test_a_webhook_that_mlflow_signed_wakes_the_follower_and_no_other_does(host: Host) -> None:
-    wake = host.folder / "wake"
+    pipe = WakePipe(host.folder / "wake")
     now = int(time.time())
     assert _signed(host, "another secret", now).status_code == 401
     assert _signed(host, "webhook-secret", now - 3600).status_code == 401
     assert host.http.post("/webhooks/mlflow", json={}).status_code == 401
-    assert not wake.exists()
+    assert not pipe.wait(0)
     assert _signed(host, "webhook-secret", now).status_code == 204
-    assert wake.exists()
+    assert pipe.wait(5)
+    pipe.close(remove=True)
 
 
 def test_a_request_to_upgrade_is_answered_as_any_other_and_holds_no_connection(host: Host) -> None:
