@@ -130,6 +130,7 @@ class Watcher:
         except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
             # Whatever shape an answer had: nothing moves, and the next look is a new one.
             logger.warning("the registry cannot be asked", extra={"error": repr(error)})
+            self._rest_until = time.monotonic() + SOON * self.interval_ms / 1000
             self._note_contact(False)
             self._restore()
 

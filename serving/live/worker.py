@@ -100,7 +100,7 @@ class Worker:
         except OSError as error:
             logger.error("the serving folder cannot be written", extra={"error": str(error)})
         self._pipe = WakePipe(self._folder.pipe_of(self.name))
-        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._woken.set)
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._called, self._pipe)
         self._look()
         while self._warming:
             await asyncio.wait(self._warming.values())
@@ -137,9 +137,11 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, self._beaten + BEAT_SECONDS - time.monotonic())):
                 await self._woken.wait()
-        if self._pipe is not None and self._woken.is_set():
-            self._pipe.clear()
-            self._woken.clear()
+        self._woken.clear()
+
+    def _called(self, pipe: WakePipe) -> None:
+        pipe.clear()  # at once: the event loop would else turn without a rest until `_rest` comes to it
+        self._woken.set()
 
     def _look(self) -> None:
         contacted, now = stamp(self._folder.contact_file), stamp(self._folder.snapshot_file)

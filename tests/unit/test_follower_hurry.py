@@ -27,6 +27,10 @@ class Answering:
 
     def __init__(self) -> None:
         self.asked: list[set[str]] = []
+        self.pings = 0
+
+    def ping(self) -> None:
+        self.pings += 1
 
     def entries(self, names: Any) -> Any:
         self.asked.append(set(names))
@@ -90,3 +94,33 @@ def test_an_idle_follower_asks_one_small_thing_a_look_and_the_registry_once_an_i
     watcher.look()
     assert [len(names) for names in registry.asked[-2:]] == [1, 1]
     assert ledger.read == 3
+
+
+def test_the_time_stamp_of_mlflows_database_stands_in_for_asking_and_never_makes_a_follower_run_hot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    ledger, registry = Ledger(), Answering()
+    ledger.say(1, flip_under_way=False)
+    ledger.said.names["qa"].seals[1] = SimpleNamespace()  # type: ignore[assignment]
+    folder, database = ServingFolder(tmp_path / "serving"), tmp_path / "mlflow.db"
+    folder.prepare()
+    database.write_text("one")
+    watcher = Watcher(registry, ledger, None, folder, 100, "follower:test", database)  # type: ignore[arg-type]
+    for _ in range(13):
+        watcher.look()
+        now += 0.05
+    assert [len(names) for names in registry.asked] == [1] + [0] * 12
+    assert registry.pings == 6
+    assert not watcher.registry_has_news
+    database.write_text("another")
+    assert watcher.registry_has_news
+    watcher.look()
+    assert len(registry.asked[-1]) == 1
+    database.write_text("a third")
+    watcher.registry = Registry()  # type: ignore[assignment]
+    now += 0.05
+    assert watcher.registry_has_news
+    watcher.look()
+    assert not watcher.registry_has_news
