@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from mlflow_project.adapters.providers import Providers
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.logs import set_up_logs
 from mlflow_project.rules.masking import Masker
@@ -131,7 +132,9 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     """The parts of one worker, opened; they are closed when the block ends."""
     _share_one_heap()
     folder = ServingFolder(settings.server.serving_folder)
-    worker = Worker(folder, settings.seal.trusted_keys, settings.providers)
+    beating = asyncio.create_task(keep_beating(settings.server.api_worker_silence))
+    providers = Providers(settings.providers)
+    worker = Worker(folder, settings.seal.trusted_keys, providers)
     strict = StrictResolver(settings.registry, worker, folder) if settings.server.resolve == "strict" else None
     sender = start(settings.telemetry, SERVICE, worker.name)
     spool = Spool(folder.spool_file, settings.events.event_spool_mb * 1_000_000)
@@ -143,13 +146,13 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     await worker.start()
     _spare_the_collector()
     vitals = Vitals(worker, reporter, METERS, places)
-    beating = keep_beating(settings.server.api_worker_silence)
-    beside = [asyncio.create_task(each) for each in (vitals.run(), counts.share(), beating)]
+    beside = [beating, asyncio.create_task(vitals.run()), asyncio.create_task(counts.share())]
     yield Server(settings.server, settings.limits, worker, strict, spending, reporter, desk)
     for task in beside:
         task.cancel()
     counts.exchange()
     await worker.stop()
+    await providers.aclose()
     if strict is not None:
         await strict.close()
     reporter.close()

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_project.adapters.providers import Fallback, Provider, provider_for
+from mlflow_project.adapters.providers import Fallback, Provider, Providers
 from mlflow_project.adapters.retrieval.index import open_index
 from mlflow_project.answering.searcher import Searcher
 from mlflow_project.domain.release import Manifest, ProviderChoice, Release
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.json_schema import Schema
 from mlflow_project.rules.templates import Template, compile_template
-from mlflow_project.settings import ProviderSettings
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,12 @@ class WarmRelease:
     schema: Schema | None
 
     async def aclose(self) -> None:
-        """Let go of the index and the provider."""
+        """Close the index. Connections are shared, and closed with their `Providers`."""
         if self.searcher is not None:
             self.searcher.close()
-        await self.provider.aclose()
 
 
-def warm(release: Release, *, index_folder: Path | None, scratch: Path, providers: ProviderSettings) -> WarmRelease:
+def warm(release: Release, *, index_folder: Path | None, scratch: Path, providers: Providers) -> WarmRelease:
     """Make a prompt's release ready. `index_folder` holds its fetched index, which is checked; `scratch` is writable.
 
     Raises:
@@ -63,8 +61,8 @@ def _schema(label: str, schema: Mapping[str, Any] | None) -> Schema | None:
         raise InvalidData(f"The response schema of {label} cannot be used: {error}.") from error
 
 
-def _provider(manifest: Manifest, first: ProviderChoice, settings: ProviderSettings) -> Provider:
-    chain = tuple(provider_for(choice, settings) for choice in (first, *(manifest.fallbacks or ())))
+def _provider(manifest: Manifest, first: ProviderChoice, providers: Providers) -> Provider:
+    chain = tuple(providers.provider_for(choice) for choice in (first, *(manifest.fallbacks or ())))
     return chain[0] if len(chain) == 1 else Fallback(chain)
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.providers import Providers
 from mlflow_project.adapters.retrieval import index_store
 from mlflow_project.answering import answer, warm
 from mlflow_project.domain.answer import Answer, Case
@@ -22,7 +23,7 @@ from mlflow_project.settings import ProviderSettings
 
 
 def opening(
-    release: Release, store: ObjectStore, indexes: Path, providers: ProviderSettings
+    release: Release, store: ObjectStore, indexes: Path, settings: ProviderSettings
 ) -> Callable[[], AbstractAsyncContextManager[Ask]]:
     """How `evaluate` opens the release. The index is fetched now; the folder `indexes` keeps it for the next time.
 
@@ -37,14 +38,15 @@ def opening(
     @asynccontextmanager
     async def opened() -> AsyncIterator[Ask]:
         with tempfile.TemporaryDirectory(prefix="switchyard-evaluate-") as scratch:
-            warmed = warm(release, index_folder=index, scratch=Path(scratch), providers=providers)
+            async with Providers(settings) as providers:
+                warmed = warm(release, index_folder=index, scratch=Path(scratch), providers=providers)
 
-            async def ask(case: Case) -> Answer:
-                return await answer(warmed, {"question": case.question, **case.variables}, context=case.context)
+                async def ask(case: Case) -> Answer:
+                    return await answer(warmed, {"question": case.question, **case.variables}, context=case.context)
 
-            try:
-                yield ask
-            finally:
-                await warmed.aclose()
+                try:
+                    yield ask
+                finally:
+                    await warmed.aclose()
 
     return opened

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-from urllib.parse import urlencode
 
 import orjson
-from aiohttp import ClientOSError, ClientTimeout, ServerDisconnectedError
 
-from mlflow_project.adapters.connections import TRANSPORT_ERRORS, Pool, Way
+from mlflow_project.adapters.http_client import FAILURES, open_client
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.snapshot.folder import ServingFolder
 from serving.live.worker import Worker
@@ -26,11 +23,10 @@ READ_SECONDS = 0.1
 FOLLOW_SECONDS = 1.0
 AGAIN_SECONDS = 0.1
 """The follower is called again after this: a look that was under way may have asked before the alias moved."""
-UNANSWERED: tuple[type[Exception], ...] = (*TRANSPORT_ERRORS, ValueError, KeyError, TypeError)
+UNANSWERED: tuple[type[Exception], ...] = (*FAILURES, ValueError, KeyError, TypeError)
 """What asking raises when the registry gives no answer, or none that can be read."""
 _IDLE_SECONDS = 3.0  # below the 5 s of MLflow's server, which would else close first
 _MOST_CONNECTIONS = 100
-_KEPT_WAYS = 256  # callers choose the names
 _ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
 
 Key = tuple[str, str]
@@ -45,8 +41,7 @@ class StrictResolver:
         self._worker = worker
         self._folder = folder
         self._failing = False
-        self._pool: Pool | None = None
-        self._way = functools.lru_cache(maxsize=_KEPT_WAYS)(self._way_to)
+        self._client = open_client(connections=_MOST_CONNECTIONS, idle_seconds=_IDLE_SECONDS)
         self._waiting: dict[Key, list[asyncio.Future[int | None]]] = {}
         self._readers: dict[Key, asyncio.Task[None]] = {}
 
@@ -63,8 +58,7 @@ class StrictResolver:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._pool is not None:
-            await self._pool.close()
+        await self._client.aclose()
 
     async def _followed(self, name: str, alias: str, version: int) -> bool:
         try:
@@ -123,21 +117,9 @@ class StrictResolver:
     async def _ask(self, key: Key) -> int | None:
         """The version that the alias points at; None when the registry answers that there is none."""
         async with asyncio.timeout(self._timeout):
-            try:
-                response = await self._way(key).get(ClientTimeout())
-            except (ServerDisconnectedError, ClientOSError):  # a connection that had rested: perhaps for too long
-                response = await self._way(key).get(ClientTimeout())
-            try:
-                body = await response.read()
-            finally:
-                response.release()
-        if response.status in {400, 404}:
+            response = await self._client.get(self._url, params={"name": key[0], "alias": key[1]})
+        if response.status_code in {400, 404}:
             return None
-        if not 200 <= response.status < 300:
-            raise ValueError(f"The registry answered with {response.status}.")
-        return int(orjson.loads(body)["model_version"]["version"])
-
-    def _way_to(self, key: Key) -> Way:
-        if self._pool is None:
-            self._pool = Pool(_MOST_CONNECTIONS, _IDLE_SECONDS)
-        return Way(self._pool, f"{self._url}?{urlencode({'name': key[0], 'alias': key[1]})}", (), "GET")
+        if not response.is_success:
+            raise ValueError(f"The registry answered with {response.status_code}.")
+        return int(orjson.loads(response.content)["model_version"]["version"])

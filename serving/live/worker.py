@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 
 from mlflow_project import answering
+from mlflow_project.adapters.providers import Providers
 from mlflow_project.domain.receipt import Receipt
 from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
-from mlflow_project.settings import ProviderSettings
 from mlflow_project.snapshot.contact import Contact, read_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder, stamp
@@ -62,7 +62,7 @@ class Worker:
         self,
         folder: ServingFolder,
         trusted: Path,
-        providers: ProviderSettings,
+        providers: Providers,
         first_retry: float = FIRST_RETRY_SECONDS,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.answering.releases import OPENED
 from tests.provider.fixtures import provider_server
 
 __all__ = ["provider_server"]
@@ -22,6 +23,8 @@ def run() -> Iterator[Run[Any]]:
     """Runs a coroutine to its end, all of one test's in one event loop."""
     with asyncio.Runner() as runner:
         yield runner.run
+        while OPENED:
+            runner.run(OPENED.pop().aclose())
 
 
 @pytest.fixture

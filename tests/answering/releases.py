@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from mlflow_project.adapters.providers import Providers
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.settings import ProviderSettings
 from tests.provider.fixtures import Simulated
@@ -17,6 +18,16 @@ TEMPLATE = (Message("system", "Answer from the chunks."), Message("user", "{{que
 def settings_for(url: str, key: str | None = KEY) -> ProviderSettings:
     """Settings of a test: nothing is read from the environment or a file."""
     return ProviderSettings(llm_api_url=url, llm_api_key=SecretStr(key) if key else None)
+
+
+OPENED: list[Providers] = []
+"""What a test opened; the fixture `run` closes it in the test's event loop."""
+
+
+def providers_for(settings: ProviderSettings) -> Providers:
+    """Providers for one test."""
+    OPENED.append(Providers(settings))
+    return OPENED[-1]
 
 
 def gemini(provider: Simulated) -> ProviderSettings:

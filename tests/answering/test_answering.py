@@ -17,7 +17,7 @@ from mlflow_project.domain.release import Message, Prices, ProviderChoice, Relea
 from mlflow_project.errors import InvalidAnswer, InvalidData, ProviderError
 from mlflow_project.rules.quoting import I_DO_NOT_KNOW
 from tests.answering.conftest import Run
-from tests.answering.releases import release, settings_for
+from tests.answering.releases import providers_for, release, settings_for
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
 
@@ -33,7 +33,7 @@ CONTEXT = "The lighthouse was built in 1851. Ada Grey designed it. It stands on 
 
 def warmed(asked: Release, provider: Simulated | None = None, **warm: Any) -> WarmRelease:
     settings = settings_for(provider.openai_url if provider else "http://127.0.0.1:9/v1")
-    return answering.warm(asked, index_folder=None, scratch=Path("unused"), providers=settings)
+    return answering.warm(asked, index_folder=None, scratch=Path("unused"), providers=providers_for(settings))
 
 
 def say(run: Run[Any], asked: Release, provider: Simulated | None = None, **more: Any) -> Answer:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mlflow_project import answering
+from mlflow_project.adapters.providers import Providers
 from mlflow_project.adapters.retrieval import embeddings, index_builder
 from mlflow_project.adapters.retrieval.index_files import write_manifest
 from mlflow_project.answering import WarmRelease
@@ -61,7 +62,7 @@ def library(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Libr
         release("extractive", TEMPLATE, retrieval=Retrieval(5), knowledge_base=base),
         index_folder=folder / "index",
         scratch=folder / "scratch",
-        providers=ProviderSettings(),
+        providers=Providers(ProviderSettings()),
     )
     known = [question for question in questions if question["document_id"] in documents]
     strange = [question for question in questions if question["document_id"] not in documents]

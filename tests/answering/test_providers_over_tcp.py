@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from contextlib import aclosing, suppress
 from typing import Any
@@ -16,7 +15,7 @@ from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import ConfigError, ProviderError
 from tests.answering.conftest import Run
-from tests.answering.releases import KEY, release, settings_for
+from tests.answering.releases import KEY, providers_for, release, settings_for
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
 
@@ -26,7 +25,9 @@ QUESTION = {"question": "Why does the moon not fall down on us?"}
 
 def warmed(name: str, provider: Simulated, key: str | None = KEY, **pinned: Any) -> WarmRelease:
     url = provider.gemini_url if name == "gemini" else provider.openai_url
-    return answering.warm(release(name, **pinned), index_folder=None, scratch=None, providers=settings_for(url, key))  # type: ignore[arg-type]
+    return answering.warm(
+        release(name, **pinned), index_folder=None, scratch=None, providers=providers_for(settings_for(url, key))
+    )  # type: ignore[arg-type]
 
 
 async def asked(warm: WarmRelease) -> Answer:
@@ -105,7 +106,7 @@ def test_a_key_with_a_line_break_is_refused_when_the_release_is_made_ready(
 def test_an_address_of_the_other_protocol_is_refused_before_any_request(provider_server: Simulated) -> None:
     for name, url in (("gemini", provider_server.openai_url), ("openai", provider_server.gemini_url)):
         with pytest.raises(ConfigError, match="LLM_API_URL"):
-            answering.warm(release(name), index_folder=None, scratch=None, providers=settings_for(url))  # type: ignore[arg-type]
+            answering.warm(release(name), index_folder=None, scratch=None, providers=providers_for(settings_for(url)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -204,7 +205,7 @@ def test_a_broken_connection_is_tried_again_and_then_named(
 
 
 def test_nobody_at_the_address_is_a_transport_error(run: Run[Any]) -> None:
-    settings = settings_for("http://127.0.0.1:9/v1")
+    settings = providers_for(settings_for("http://127.0.0.1:9/v1"))
     warm = answering.warm(release("openai"), index_folder=None, scratch=None, providers=settings)  # type: ignore[arg-type]
     with pytest.raises(ProviderError) as caught:
         run(asked(warm))
@@ -245,39 +246,6 @@ def test_a_slow_provider_is_given_up(
     began = time.monotonic()
     assert failure(run, "gemini", provider_server, parameters={"tries": 1, **patience}).kind == "timeout"
     assert time.monotonic() - began < 5
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("behaviour", [Behaviour(), Behaviour(status=400), Behaviour(fault="half_json")])
-def test_neither_an_answer_nor_a_failure_leaves_its_request_to_the_garbage_collector(
-    run: Run[Any], provider_server: Simulated, behaviour: Behaviour, streaming: bool
-) -> None:
-    async def once(warm: WarmRelease) -> None:
-        with suppress(ProviderError):
-            if streaming:
-                async for _ in answering.stream(warm, QUESTION):
-                    pass
-            else:
-                await answering.answer(warm, QUESTION)
-
-    async def left() -> int:
-        warm = warmed("gemini", provider_server, parameters={"tries": 1})
-        for _ in range(2):
-            await once(warm)
-        gc.disable()
-        try:
-            return min([await collected(warm) for _ in range(5)])  # other threads leave something now and then
-        finally:
-            gc.enable()
-            await warm.aclose()
-
-    async def collected(warm: WarmRelease) -> int:
-        gc.collect()
-        await once(warm)
-        return gc.collect()
-
-    provider_server.will(always=behaviour)
-    assert run(left()) == 0
 
 
 def test_a_reader_who_takes_their_time_does_not_count_against_the_provider(

@@ -1,9 +1,7 @@
-"""The parts of the providers that need no network: events out of bytes, breaker, budget, schemas, word lists."""
+"""The parts of the providers that need no network: breaker, budget, schemas, word lists."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -12,47 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_project.adapters.providers import provider_for
+from mlflow_project.adapters.providers import Providers
 from mlflow_project.adapters.providers.complaint import LONGEST, complaint, retry_after
 from mlflow_project.adapters.providers.gemini import gemini_schema
 from mlflow_project.adapters.providers.health import FAILURES, MOST_RETRIES, PAUSE_SECONDS, Health
 from mlflow_project.adapters.providers.protocol import count
-from mlflow_project.adapters.providers.sse import events
 from mlflow_project.domain.release import ProviderChoice
 from mlflow_project.errors import InvalidData, ProviderError
 from mlflow_project.rules.sentiment import sentiment_of
 from mlflow_project.settings import ProviderSettings
 
-
-def read(body: bytes, cuts: list[int]) -> list[str]:
-    async def pieces() -> AsyncIterator[bytes]:
-        for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
-            yield body[start:end]
-
-    async def all_of_them() -> list[str]:
-        return [event async for event in events(pieces())]
-
-    return asyncio.run(all_of_them())
-
-
-@given(
-    st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), max_size=4),
-    st.sampled_from(["\n", "\r\n", "\r"]),
-    st.data(),
-)
-def test_events_are_the_same_wherever_the_bytes_are_cut(said: list[str], end: str, data: st.DataObject) -> None:
-    body = "".join(f": comment{end}data: {text}{end}{end}" for text in said).encode()
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
-    assert read(body, cuts) == said
-
-
-def test_data_over_several_lines_is_one_event_and_an_unfinished_event_is_none() -> None:
-    assert read(b"event: x\ndata: a\ndata:b\n\ndata: half", []) == ["a\nb"]
-
-
-def test_an_event_without_end_is_refused() -> None:
-    with pytest.raises(ProviderError, match="8 MiB"):
-        read(b"data: " + b"x" * (9 * 1024 * 1024), [])
+PROVIDERS = Providers(ProviderSettings(llm_api_url="http://x/v1"))
 
 
 class Clock:
@@ -77,7 +45,7 @@ def test_the_breaker_opens_after_failures_in_a_row_and_lets_one_try_through_afte
     health.admit("X")
     with pytest.raises(ProviderError):
         health.admit("X")
-    health.succeeded()
+    health.answered(200)
     health.admit("X")
 
 
@@ -86,7 +54,7 @@ def test_a_success_between_failures_keeps_the_breaker_closed() -> None:
     for _ in range(3 * FAILURES):
         health.admit("X")
         health.failed()
-        health.succeeded()
+        health.answered(200)
     health.admit("X")
 
 
@@ -121,18 +89,18 @@ def test_a_schema_is_reduced_to_what_gemini_knows() -> None:
 @pytest.mark.parametrize("name", ["extractive", "lexicon", "gemini", "openai"])
 def test_an_unknown_parameter_is_refused_and_the_known_ones_are_named(name: str) -> None:
     with pytest.raises(InvalidData, match="no parameter temprature"):
-        provider_for(ProviderChoice(name, "m", {"temprature": 1}), ProviderSettings(llm_api_url="http://x/v1"))
+        PROVIDERS.provider_for(ProviderChoice(name, "m", {"temprature": 1}))
 
 
 @pytest.mark.parametrize("wrong", [{"floor": 2}, {"floor": "high"}, {"sentences": 0}, {"words_weight": True}])
 def test_a_parameter_out_of_its_range_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidData, match="must be a number"):
-        provider_for(ProviderChoice("extractive", "m", wrong), ProviderSettings())
+        PROVIDERS.provider_for(ProviderChoice("extractive", "m", wrong))
 
 
 def test_an_unknown_provider_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(InvalidData, match="extractive, lexicon, gemini, openai"):
-        provider_for(ProviderChoice("oracle", "m"), ProviderSettings())
+        PROVIDERS.provider_for(ProviderChoice("oracle", "m"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from mlflow_project.adapters.providers import Providers
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.rules.canonical import manifest_digest
@@ -43,7 +44,7 @@ def test_a_release_that_could_not_be_warmed_is_refused_and_tried_again(tmp_path:
     away = tmp_path / "away"
 
     async def through() -> None:
-        worker = Worker(folder, keys.trusted_keys, settings, first_retry=0.05)
+        worker = Worker(folder, keys.trusted_keys, Providers(settings), first_retry=0.05)
         await worker.start()
         keys.trusted_keys.rename(away)
         folder.write_snapshot(Snapshot(live=(sealed(keys),)))

@@ -4,8 +4,8 @@
 without a key or a network; `gemini` and `openai` ask a language model over HTTP, through `upstream`.
 """
 
-from mlflow_project.adapters.providers.choice import provider_for
+from mlflow_project.adapters.providers.choice import Providers
 from mlflow_project.adapters.providers.fallback import Fallback
 from mlflow_project.adapters.providers.protocol import Delta, Provider
 
-__all__ = ["Delta", "Fallback", "Provider", "provider_for"]
+__all__ = ["Delta", "Fallback", "Provider", "Providers"]

@@ -1,7 +1,13 @@
-"""From what a release pins to a provider that is ready. Libraries for HTTP are imported only for a provider that asks
-over HTTP, so that a server of `extractive` prompts stays light."""
+"""Makes providers from what releases pin.
+
+Libraries for HTTP are imported only for a provider that asks over HTTP, so that a server of `extractive` prompts stays
+light.
+"""
 
 from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from mlflow_project.adapters.providers.extractive import Extractive
 from mlflow_project.adapters.providers.lexicon import Lexicon
@@ -10,26 +16,59 @@ from mlflow_project.domain.release import ProviderChoice
 from mlflow_project.errors import InvalidData
 from mlflow_project.settings import ProviderSettings
 
+if TYPE_CHECKING:
+    from mlflow_project.adapters.providers.upstream import Network
+
 NAMES = ("extractive", "lexicon", "gemini", "openai")
 
 
-def provider_for(choice: ProviderChoice, settings: ProviderSettings) -> Provider:
-    """The provider that a release chose; close it with `aclose`.
+class Providers:
+    """The providers of one process. They share one HTTP client, opened by the first one that needs it.
 
-    Raises:
-        InvalidData: there is no such provider, or a parameter is wrong.
-        ConfigError: it needs a key or an address that is not set here.
+    Use it in one event loop, and close it there: `async with Providers(settings) as providers`.
     """
-    if choice.name == "extractive":
-        return Extractive.of(choice.parameters)
-    if choice.name == "lexicon":
-        return Lexicon.of(choice.parameters)
-    if choice.name == "gemini":
-        from mlflow_project.adapters.providers.gemini import Gemini
 
-        return Gemini.of(choice, settings)
-    if choice.name == "openai":
-        from mlflow_project.adapters.providers.openai import OpenAI
+    def __init__(self, settings: ProviderSettings) -> None:
+        self._settings = settings
+        self._network: Network | None = None
+        self._opening = Lock()
 
-        return OpenAI.of(choice, settings)
-    raise InvalidData(f"There is no provider {choice.name!r}. There are: {', '.join(NAMES)}.")
+    async def __aenter__(self) -> Providers:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._network is not None:
+            await self._network.client.aclose()
+
+    def provider_for(self, choice: ProviderChoice) -> Provider:
+        """The provider that a release chose. Any thread may ask for one.
+
+        Raises:
+            InvalidData: there is no such provider, or a parameter is wrong.
+            ConfigError: it needs a key or an address that is not set here.
+        """
+        if choice.name == "extractive":
+            return Extractive.of(choice.parameters)
+        if choice.name == "lexicon":
+            return Lexicon.of(choice.parameters)
+        if choice.name == "gemini":
+            from mlflow_project.adapters.providers.gemini import Gemini
+
+            return Gemini.of(choice, self._settings, self._shared())
+        if choice.name == "openai":
+            from mlflow_project.adapters.providers.openai import OpenAI
+
+            return OpenAI.of(choice, self._settings, self._shared())
+        raise InvalidData(f"There is no provider {choice.name!r}. There are: {', '.join(NAMES)}.")
+
+    def _shared(self) -> Network:
+        from mlflow_project.adapters.providers.upstream import Network
+
+        with self._opening:
+            if self._network is None:
+                self._network = Network()
+            return self._network

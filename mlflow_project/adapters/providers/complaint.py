@@ -14,8 +14,9 @@ from mlflow_project.domain.release import Message
 from mlflow_project.rules.masking import Masker
 
 LONGEST = 300
-_READ = 10_000
+_READ = 2_000
 _ECHO = 16
+"""So many characters of a prompt in a row count as repeating it."""
 
 _MASKER = Masker()
 
@@ -67,5 +68,21 @@ def _echoes(text: str, messages: Sequence[Message]) -> bool:
     sent = [" ".join(message.content.split()) for message in messages]
     if any(len(content) >= 4 and content in text for content in sent):
         return True
-    pieces = [text[place : place + _ECHO] for place in range(len(text) - _ECHO + 1)]
-    return any(piece in content for content in sent for piece in pieces)
+    halves, pieces = _windows(text, _ECHO // 2), _windows(text, _ECHO)
+    return any(_shares(content, halves, pieces) for content in sent)
+
+
+def _shares(content: str, halves: set[str], pieces: set[str]) -> bool:
+    """Whether a content holds one of the pieces. Every piece covers a half that begins at a multiple of its length, so
+    looking at those alone finds all pieces, in an eighth of the time."""
+    step = _ECHO // 2
+    for place in range(0, len(content), step):
+        if content[place : place + step] in halves:
+            around = content[max(0, place - step) : place + _ECHO]
+            if not pieces.isdisjoint(_windows(around, _ECHO)):
+                return True
+    return False
+
+
+def _windows(text: str, length: int) -> set[str]:
+    return {text[place : place + length] for place in range(len(text) - length + 1)}

@@ -67,9 +67,6 @@ class Extractive:
         completion = await self.complete(request)
         yield Delta(completion.text or "", completion)
 
-    async def aclose(self) -> None:
-        """Holds nothing."""
-
     def _ranked(self, question: str, sentences: list[Sentence]) -> list[Quote]:
         near = None
         if sentences and self.weights.vectors > 0:

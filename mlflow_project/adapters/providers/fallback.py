@@ -44,11 +44,6 @@ class Fallback:
                     raise
                 _log(place, error)
 
-    async def aclose(self) -> None:
-        """Close every one."""
-        for provider in self.chain:
-            await provider.aclose()
-
 
 def _log(place: int, error: ProviderError) -> None:
     logger.warning("a provider failed; the next one is asked", extra={"place": place, "kind": error.kind})

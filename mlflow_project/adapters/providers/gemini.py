@@ -19,7 +19,7 @@ import orjson
 from mlflow_project.adapters.providers.parameters import refuse_unknown
 from mlflow_project.adapters.providers.patience import Patience
 from mlflow_project.adapters.providers.protocol import Delta, ProviderRequest, count
-from mlflow_project.adapters.providers.upstream import Upstream
+from mlflow_project.adapters.providers.upstream import Network, Upstream
 from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
 from mlflow_project.domain.tools import ToolCall, ToolCallPiece, ToolChoice, ToolRequest, ToolResult, joined
@@ -58,7 +58,7 @@ class Gemini:
     safety: Sequence[Mapping[str, Any]]
 
     @classmethod
-    def of(cls, choice: ProviderChoice, settings: ProviderSettings) -> Gemini:
+    def of(cls, choice: ProviderChoice, settings: ProviderSettings, network: Network) -> Gemini:
         """Read and check what the release pins and what is set here.
 
         Raises:
@@ -74,7 +74,7 @@ class Gemini:
         if match is None:
             raise ConfigError("This prompt asks Gemini: LLM_API_URL must end with `/models/<model>:generateContent`.")
         return cls(
-            upstream=Upstream("Gemini", {"x-goog-api-key": secret}, secret, Patience.of(parameters)),
+            upstream=Upstream("Gemini", {"x-goog-api-key": secret}, secret, Patience.of(parameters), network),
             address=match["before"] + (choice.model or match["model"]),
             config={name: value for name, value in parameters.items() if name in _CONFIG},
             safety=parameters.get("safety_settings", ()),
@@ -99,10 +99,6 @@ class Gemini:
             raise ProviderError("Gemini's stream was cut before its end.", kind="transport")
         yield Delta(completion=read.completion())
 
-    async def aclose(self) -> None:
-        """Let go of the connections."""
-        await self.upstream.aclose()
-
     def _body(self, request: ProviderRequest) -> dict[str, Any]:
         config = {**self.config, **{_OPENAI_NAMES.get(name, name): value for name, value in request.overrides.items()}}
         if request.response_schema is not None:
@@ -122,7 +118,7 @@ class Gemini:
         except orjson.JSONDecodeError as error:
             raise ProviderError("Gemini's stream holds something that is no JSON.", kind="invalid_json") from error
         if isinstance(data, dict) and isinstance(data.get("error"), dict):
-            raise self.upstream.refusal(int(data["error"].get("code") or 500), piece.encode(), messages)
+            raise self.upstream.refusal(data["error"].get("code"), piece.encode(), messages)
         return data if isinstance(data, dict) else {}
 
 

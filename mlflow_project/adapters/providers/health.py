@@ -44,9 +44,12 @@ class Health:
             self._pause()
         self._retries = min(MOST_RETRIES, self._retries + RETRY_SHARE)
 
-    def succeeded(self) -> None:
-        """An answer came, whatever it says."""
-        self._failures = 0
+    def answered(self, status: int) -> None:
+        """Count an answer: a success, whatever it says, unless its status is a 5xx."""
+        if status < 500:
+            self._failures = 0
+        else:
+            self.failed()
 
     def failed(self) -> None:
         """No answer, or a 5xx."""
@@ -63,11 +66,3 @@ class Health:
 
     def _pause(self) -> None:
         self._closed_until = self._clock() + PAUSE_SECONDS * random.uniform(0.8, 1.2)
-
-
-_HEALTH: dict[str, Health] = {}
-
-
-def health_of(origin: str) -> Health:
-    """The health of what answers at this address."""
-    return _HEALTH.setdefault(origin, Health())

@@ -41,6 +41,3 @@ class Lexicon:
         """Everything at once: there is nothing to wait for."""
         completion = await self.complete(request)
         yield Delta(completion.text or "", completion)
-
-    async def aclose(self) -> None:
-        """Holds nothing."""

@@ -18,7 +18,7 @@ import orjson
 from mlflow_project.adapters.providers.parameters import refuse_unknown
 from mlflow_project.adapters.providers.patience import Patience
 from mlflow_project.adapters.providers.protocol import Delta, ProviderRequest, count
-from mlflow_project.adapters.providers.upstream import Upstream
+from mlflow_project.adapters.providers.upstream import Network, Upstream
 from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
 from mlflow_project.domain.tools import ToolCallPiece, ToolRequest, ToolResult, joined
@@ -44,7 +44,7 @@ class OpenAI:
     options: Mapping[str, Any]
 
     @classmethod
-    def of(cls, choice: ProviderChoice, settings: ProviderSettings) -> OpenAI:
+    def of(cls, choice: ProviderChoice, settings: ProviderSettings, network: Network) -> OpenAI:
         """Read and check what the release pins and what is set here.
 
         Raises:
@@ -62,7 +62,7 @@ class OpenAI:
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         base = settings.llm_api_url.rstrip("/")
         return cls(
-            upstream=Upstream(urlsplit(base).hostname or base, headers, secret, Patience.of(parameters)),
+            upstream=Upstream(urlsplit(base).hostname or base, headers, secret, Patience.of(parameters), network),
             url=base if base.endswith(_METHOD) else base + _METHOD,
             model=choice.model,
             options={name: value for name, value in parameters.items() if name in _OPTIONS},
@@ -88,10 +88,6 @@ class OpenAI:
         if read.cut:
             raise ProviderError("The stream was cut before its end.", kind="transport")
         yield Delta(completion=read.completion())
-
-    async def aclose(self) -> None:
-        """Let go of the connections."""
-        await self.upstream.aclose()
 
     def _body(self, request: ProviderRequest) -> dict[str, Any]:
         turns = [_turn(message) for message in request.messages]
@@ -119,7 +115,7 @@ class OpenAI:
             raise ProviderError("The stream holds something that is no JSON.", kind="invalid_json") from error
         if isinstance(data, dict) and data.get("error"):
             code = data["error"].get("code") if isinstance(data["error"], dict) else None
-            raise self.upstream.refusal(code if isinstance(code, int) else 500, piece.encode(), messages)
+            raise self.upstream.refusal(code, piece.encode(), messages)
         return data if isinstance(data, dict) else {}
 
 

@@ -56,10 +56,6 @@ class Provider(Protocol):
         """Ask, and yield the answer as it comes. Closing it early (`aclosing`) tells the provider to stop."""
         ...
 
-    async def aclose(self) -> None:
-        """Release what it holds. What it shares with other releases stays open for them."""
-        ...
-
 
 def count(value: object) -> int | None:
     """Return a number of tokens as a provider reports it, or None when the value is not a count."""

@@ -1,70 +1,75 @@
-"""One way to a provider over HTTP: asked again while nothing was received, never waited for without end.
+"""Asks one provider over HTTP: again while nothing was received, and never waiting without end.
 
 In: an address and a JSON body. Out: the JSON answer, or the data of its server-sent events. Closing a stream early, or
-cancelling the caller, closes the connection, which is how a provider learns to stop.
+cancelling the caller, closes the connection, which is how a provider learns to stop. What a provider sends is bounded
+in size and in time, compressed or not.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import orjson
-from aiohttp import ClientTimeout
 
-from mlflow_project.adapters.connections import CONNECTIONS, TRANSPORT_ERRORS, Headers, Response
+from mlflow_project.adapters.http_client import FAILURES, open_client
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
-from mlflow_project.adapters.providers.health import health_of
+from mlflow_project.adapters.providers.health import Health
 from mlflow_project.adapters.providers.patience import Patience, Tries
-from mlflow_project.adapters.providers.sse import events
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import ConfigError, ProviderError
 from mlflow_project.telemetry.tracing import Nothing, Step, span
 
-MOST_BYTES = 32 * 1024 * 1024
+MOST_BYTES = 8 * 1024 * 1024
+"""Of an answer, or of all events of a stream. A model's longest answer has less than one."""
+MOST_MARKS = 500_000
+"""Commas and opening brackets of an answer that is parsed: half a million take about 30 ms, in which nothing else can
+run. A long answer has some thousands."""
 MOST_COMPLAINT = 65_536
-_FAILURES: tuple[type[Exception], ...] = (ProviderError, *TRANSPORT_ERRORS)
+_FAILURES: tuple[type[Exception], ...] = (ProviderError, *FAILURES)
 _JSON = {"Content-Type": "application/json"}
+
+
+class Network:
+    """What all providers of a process share: the connections, and how each address fares."""
+
+    def __init__(self) -> None:
+        self.client = open_client()
+        self._health: dict[str, Health] = {}
+
+    def health(self, url: str) -> Health:
+        """The health of what answers at an address."""
+        return self._health.setdefault(_origin(url), Health())
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """`name` is what messages call it; `secret` goes out in a header and nowhere else.
+    """`name` is what messages call the provider; `secret` goes out in a header and nowhere else.
 
     Raises:
-        ConfigError: a header would end before its end.
+        ConfigError: a header holds a line break.
     """
 
     name: str
     headers: Mapping[str, str] = field(repr=False)
     secret: str = field(repr=False)
     patience: Patience
+    network: Network = field(repr=False)
 
     def __post_init__(self) -> None:
         if any(sign in value for value in self.headers.values() for sign in "\r\n\0"):
             raise ConfigError(f"The key for {self.name} holds a line break: it cannot stand in a header.")
-        CONNECTIONS.hold()
-
-    async def aclose(self) -> None:
-        """Let go of the shared connections."""
-        await CONNECTIONS.release()
-
-    @cached_property
-    def _connecting(self) -> ClientTimeout:
-        """The time-out that only the pool can keep; all others are kept here."""
-        return ClientTimeout(sock_connect=self.patience.connect_seconds)
-
-    @cached_property
-    def _constant(self) -> Headers:
-        return (*_JSON.items(), *self.headers.items())
+        if not all(value.isascii() for value in self.headers.values()):
+            raise ConfigError(f"The key for {self.name} holds a character that cannot stand in a header.")
 
     async def whole(self, url: str, body: Any, messages: Sequence[Message]) -> dict[str, Any]:
-        """The answer as JSON.
+        """Ask, and return the answer as JSON.
 
         Raises:
             ProviderError: no answer, an error status, or no JSON object.
@@ -73,18 +78,13 @@ class Upstream:
         while True:
             try:
                 with self._try(tries) as step:
-                    async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
-                        response = await self._sent(url, content, step)
-                        try:
-                            await self._check(response, messages, tries, limit)
-                            return _object(await _rest(response, tries, limit))
-                        finally:
-                            response.release()
+                    async with self._asked(url, content, messages, tries, step) as response:
+                        return _object(await _read(response, MOST_BYTES))
             except _FAILURES as error:
                 await tries.pause(self._failure(error, tries))
 
     async def pieces(self, url: str, body: Any, messages: Sequence[Message]) -> AsyncGenerator[str]:
-        """The data of each event, as it comes.
+        """Ask, and yield the data of each event as it comes.
 
         Raises:
             ProviderError: as `whole`; after the first piece there is no second try.
@@ -94,95 +94,113 @@ class Upstream:
             begun = False
             try:
                 with self._try(tries) as step:
-                    async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)) as limit:
-                        response = await self._sent(url, content, step)
-                        await self._check(response, messages, tries, limit)
-                    try:
-                        async with aclosing(events(_chunks(response, tries))) as found:
-                            async for piece in found:
-                                begun = True
-                                yield piece
-                    finally:
-                        response.release()
+                    async with (
+                        self._asked(url, content, messages, tries, step) as response,
+                        aclosing(_events(response)) as events,
+                    ):
+                        async for data in events:
+                            begun = True
+                            yield data
                 return
             except _FAILURES as error:
                 await tries.pause(self._failure(error, tries), begun=begun)
 
-    def refusal(self, status: int, body: bytes, messages: Sequence[Message], wait: str | None = None) -> ProviderError:
-        """The error for a status that is no success."""
+    def refusal(self, code: object, body: bytes, messages: Sequence[Message], wait: str | None = None) -> ProviderError:
+        """The error for a status that is no success. A code that is no status of an error counts as 502."""
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
         said = complaint(status, body, self.secret, messages)
         return ProviderError(said, kind="http_error", status=status, retry_after=retry_after(wait))
 
     def _tries(self, url: str) -> Tries:
-        return Tries(self.patience, health_of(_origin(url)))
+        return Tries(self.patience, self.network.health(url))
 
     def _try(self, tries: Tries) -> Step | Nothing:
-        """A try's step.
-
-        Raises:
-            ProviderError: the provider is left alone for now.
-        """
+        """Begin a try. Raises ProviderError while the provider is left alone."""
         tries.health.admit(self.name)
         return span("try", provider=self.name)
 
-    async def _sent(self, url: str, content: bytes, step: Step | Nothing) -> Response:
-        """The answer as far as its head. Whoever releases it before its end closes the connection."""
-        return await CONNECTIONS.way(url, self._constant).post(content, step.headers(), self._connecting)
+    @asynccontextmanager
+    async def _asked(
+        self, url: str, content: bytes, messages: Sequence[Message], tries: Tries, step: Step | Nothing
+    ) -> AsyncIterator[httpx2.Response]:
+        """The head of a successful answer; its body comes within the limits of time.
 
-    async def _check(
-        self, response: Response, messages: Sequence[Message], tries: Tries, limit: asyncio.Timeout
-    ) -> None:
-        """Whether it is a success; raises what the provider complains of, and then gives the connection back."""
-        if response.status < 500:
-            tries.health.succeeded()
-        else:
-            tries.health.failed()
-        if not 200 <= response.status < 300:
-            try:
-                said = await _rest(response, tries, limit, MOST_COMPLAINT)
-            finally:
-                response.release()
-            raise self.refusal(response.status, said, messages, response.retry_after)
+        Raises:
+            ProviderError: the status is no success.
+        """
+        client, connect = self.network.client, httpx2.Timeout(None, connect=self.patience.connect_seconds)
+        headers = {**_JSON, **self.headers, **step.headers()}
+        request = client.build_request("POST", url, content=content, headers=headers, timeout=connect)
+        async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):
+            answer = await client.send(request, stream=True)
+        try:
+            response = httpx2.Response(answer.status_code, headers=answer.headers, stream=_Timed(answer, tries))
+            response.request = answer.request
+            tries.health.answered(answer.status_code)
+            if not answer.is_success:
+                said = await _read(response, MOST_COMPLAINT, cut=True)
+                raise self.refusal(answer.status_code, said, messages, answer.headers.get("Retry-After"))
+            yield response
+        finally:
+            await answer.aclose()
 
     def _failure(self, error: Exception, tries: Tries) -> ProviderError:
-        """What a try ended with; what broke on the way counts against the provider."""
+        """What a try ended with. A connection that broke counts against the provider."""
         if isinstance(error, ProviderError):
             return error
         tries.health.failed()
-        if isinstance(error, TimeoutError):
+        cause = error.__cause__ or error  # aiohttp's own, which tells more than what httpx-aiohttp makes of it
+        if isinstance(error, TimeoutError) or isinstance(cause, TimeoutError):
             failure = ProviderError(f"{self.name} did not answer in time.", kind="timeout")
         else:
-            why = type(error.__cause__ or error).__name__
-            failure = ProviderError(f"The connection to {self.name} failed ({why}).", kind="transport")
+            name = type(cause).__name__
+            failure = ProviderError(f"The connection to {self.name} failed ({name}).", kind="transport")
         failure.__cause__ = error
         return failure
 
 
-async def _rest(response: Response, tries: Tries, limit: asyncio.Timeout, enough: int = MOST_BYTES + 1) -> bytes:
-    """The body, each piece within its time; no more than it takes to have `enough` bytes."""
-    if response.content.is_eof():  # most answers came in one piece with their head: nothing is waited for
-        whole = response.content.read_nowait()
-        _check_size(len(whole))
-        return whole
+class _Timed(httpx2.AsyncByteStream):
+    """A body whose every piece comes in time. No time runs while the reader is busy with the piece before."""
+
+    def __init__(self, answer: httpx2.Response, tries: Tries) -> None:
+        self._answer = answer
+        self._tries = tries
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = self._answer.aiter_raw()
+        while True:
+            async with asyncio.timeout(self._tries.left(self._tries.patience.between_bytes_seconds)):
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+
+async def _read(response: httpx2.Response, most: int, *, cut: bool = False) -> bytes:
+    """The body, uncompressed. One of more than `most` bytes is cut there, or an error."""
     received = bytearray()
-    while not response.content.at_eof() and len(received) < enough:
-        limit.reschedule(asyncio.get_running_loop().time() + tries.left(tries.patience.between_bytes_seconds))
-        received += await response.content.readany()
-        _check_size(len(received))
-    return bytes(received)
+    async with aclosing(response.aiter_bytes()) as pieces:
+        async for piece in pieces:
+            received += piece
+            if len(received) > most:
+                if cut:
+                    break
+                raise _too_large()
+    return bytes(received[:most])
 
 
-async def _chunks(response: Response, tries: Tries) -> AsyncGenerator[bytes]:
-    """The body as it comes. The timer never runs while the reader of this generator works."""
+async def _events(response: httpx2.Response) -> AsyncGenerator[str]:
+    """The data of each server-sent event."""
     size = 0
-    while not response.content.at_eof():
-        chunk = response.content.read_nowait()
-        if not chunk:
-            async with asyncio.timeout(tries.left(tries.patience.between_bytes_seconds)):
-                chunk = await response.content.readany()
-        size += len(chunk)
-        _check_size(size)
-        yield chunk
+    try:
+        async for event in httpx2.EventSource(response, max_event_size=MOST_BYTES):
+            size += len(event.data)
+            if size > MOST_BYTES:
+                raise _too_large()
+            if event.data:
+                yield event.data
+    except httpx2.SSEError as error:
+        raise ProviderError(f"The provider's stream cannot be read: {error}", kind="invalid_json") from error
 
 
 @cache
@@ -191,12 +209,13 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _check_size(size: int) -> None:
-    if size > MOST_BYTES:
-        raise ProviderError("The provider sent more than 32 MiB.", kind="invalid_json")
+def _too_large() -> ProviderError:
+    return ProviderError(f"The provider sent more than {MOST_BYTES // 2**20} MiB.", kind="invalid_json")
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_MARKS:
+        raise ProviderError("The provider answered with JSON of too many parts.", kind="invalid_json")
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
