@@ -21,6 +21,9 @@ from mlflow_project.errors import InvalidAnswer, InvalidData, ProviderError, Ref
 
 logger = logging.getLogger(__name__)
 
+_MOST_MISTAKES = 20
+_MOST_NAME = 100
+
 Form = Literal["problem", "openai", "llm-query"]
 
 FORMS: Mapping[str, Form] = {"llm-query": "llm-query", "v1": "openai"}
@@ -151,7 +154,15 @@ def _retry_after(error: WorkspaceError, status: int) -> dict[str, str]:
 
 
 def _mistakes(error: RequestValidationError) -> list[dict[str, Any]]:
-    """Where and what, without the input, which may be a prompt."""
+    """Where and what, without the input, which may be a prompt. The first mistakes are enough to say."""
     if isinstance(error.body, bytes):  # FastAPI reads no other body as JSON
         return [_NO_JSON]
-    return [{"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in error.errors()]
+    mistakes = list(error.errors())[:_MOST_MISTAKES]
+    return [
+        {"loc": [_short(part) for part in each["loc"]], "msg": each["msg"], "type": each["type"]} for each in mistakes
+    ]
+
+
+def _short(part: str | int) -> str | int:
+    """A part of a place: the name of a field may be as long as the body."""
+    return part if isinstance(part, int) or len(part) <= _MOST_NAME else part[:_MOST_NAME] + "…"

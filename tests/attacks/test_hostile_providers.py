@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from mlflow_project import answering
 from mlflow_project.adapters.providers import Providers
-from mlflow_project.adapters.providers.complaint import complaint
+from mlflow_project.adapters.providers.complaint import complaint, retry_after
 from mlflow_project.adapters.providers.gemini import _Reading as Gemini
 from mlflow_project.adapters.providers.openai import _Reading as OpenAI
 from mlflow_project.adapters.providers.upstream import MOST_BYTES
@@ -199,3 +199,19 @@ def test_sixteen_characters_of_a_prompt_in_a_complaint_are_found_wherever_they_b
     prompt = "TheQuickBrownFoxJumpsOverTheLazyDog,TwiceOrMore."
     body = orjson.dumps({"error": {"message": f"Cannot: {prompt[offset : offset + 16]}"}})
     assert complaint(400, body, "", [Message("user", prompt)]) == "Bad Request"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("nan", None),
+        ("1e999", 86_400),
+        ("9" * 400, 86_400),
+        ("-3", 0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 86_400),
+        ("Wed, 99 Oct 99999", None),
+        ("\x00", None),
+    ],
+)
+def test_a_wait_is_a_number_of_seconds_up_to_a_day_or_nothing(value: str, seconds: float | None) -> None:
+    assert retry_after(value) == seconds

@@ -7,6 +7,7 @@ know), and the weights of `rules.quoting`: `words_weight`, `vectors_weight`, `or
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,9 @@ class Extractive:
 
     async def complete(self, request: ProviderRequest) -> Completion:
         """The best sentences, in the order of their documents; or that it does not know."""
+        return await asyncio.to_thread(self._quoted, request) if request.is_long else self._quoted(request)
+
+    def _quoted(self, request: ProviderRequest) -> Completion:
         question = (request.question or request.messages[-1].content)[:MOST_ASKED]
         with span("try", provider="extractive"):
             quotes = self._ranked(question, sentences_of(request.contexts))

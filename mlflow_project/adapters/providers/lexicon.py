@@ -6,6 +6,7 @@ words that decided. It takes no parameters.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -32,8 +33,9 @@ class Lexicon:
 
     async def complete(self, request: ProviderRequest) -> Completion:
         """The verdict as JSON."""
+        text = request.question or request.messages[-1].content
         with span("try", provider="lexicon"):
-            found = sentiment_of(request.question or request.messages[-1].content)
+            found = await asyncio.to_thread(sentiment_of, text) if request.is_long else sentiment_of(text)
         said = {"label": found.label, "confidence": found.confidence, "reason": found.reason}
         return Completion(json.dumps(said, ensure_ascii=False), finish_reason="stop")
 

@@ -14,6 +14,8 @@ from mlflow_project.domain.answer import Completion, Context
 from mlflow_project.domain.release import Message
 from mlflow_project.domain.tools import ToolCallPiece, ToolChoice
 
+LONG_CHARS = 8_000
+
 
 @dataclass(frozen=True)
 class ProviderRequest:
@@ -29,6 +31,11 @@ class ProviderRequest:
     response_schema: Mapping[str, Any] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     tools: ToolChoice = field(default_factory=ToolChoice)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its texts are so long that looking at each word of them does not belong on the event loop."""
+        return len(self.question) + sum([len(chunk.text) for chunk in self.contexts]) > LONG_CHARS
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,180 @@
+"""The table of everything that strangers send and that this project interprets, each with its bound and its test.
+
+Strangers are callers of the server, authors of prompts and texts, and providers. Whoever adds a kind of input adds its
+row; `tests/contracts/test_untrusted_inputs.py` checks that what a row names exists, and that every module that reads a
+format by a parser of its own (YAML, HTML, JSON schemas) has one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class UntrustedInput:
+    """`read_by` is the function or class that interprets it; `bound` says in what size and time; `test` shows that."""
+
+    what: str
+    sender: Literal["caller", "author", "provider"]
+    read_by: str
+    bound: str
+    test: str
+
+
+UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
+    UntrustedInput(
+        "the head of a request",
+        "caller",
+        "serving.edge.protocol.PatientHttp",
+        "64 KiB, and 10 s to arrive",
+        "tests/unit/test_protocol.py",
+    ),
+    UntrustedInput(
+        "the body of a request",
+        "caller",
+        "serving.edge.body.read_body",
+        "1 MiB and 10 s (settings), 20,000 values; FastAPI refuses what is nested too deeply",
+        "tests/attacks/test_callers.py::test_no_body_is_an_error_of_the_servers_or_holds_others_up",
+    ),
+    UntrustedInput(
+        "the fields of a request that are wrong",
+        "caller",
+        "serving.problems.response",
+        "20 of them are reported, with 100 characters of each name",
+        "tests/attacks/test_callers.py::test_no_body_is_an_error_of_the_servers_or_holds_others_up",
+    ),
+    UntrustedInput(
+        "headers",
+        "caller",
+        "serving.edge.middleware.Edge",
+        "as large as the head may be; what is not well formed is passed over or refused",
+        "tests/attacks/test_callers.py::test_no_header_is_an_error_of_the_servers",
+    ),
+    UntrustedInput(
+        "a JSON schema in `response_format`",
+        "caller",
+        "mlflow_project.rules.json_schema.Schema",
+        "64 KiB, 1,000 subschemas, 100 patterns, 1,000 checks of one value, nothing fetched; on arrival",
+        "tests/attacks/test_schemas.py::test_a_hostile_schema_is_refused_in_words_and_holds_nobody_up",
+    ),
+    UntrustedInput(
+        "a question, a context and earlier turns",
+        "caller",
+        "mlflow_project.rules.templates.Template.render",
+        "200,000 characters each (a setting); values are never read as a template",
+        "tests/attacks/test_callers.py::test_no_long_text_of_a_callers_holds_others_up",
+    ),
+    UntrustedInput(
+        "a text for `extractive` or `lexicon`",
+        "caller",
+        "mlflow_project.adapters.providers.extractive.Extractive.complete",
+        "more than 8,000 characters are read in a thread",
+        "tests/attacks/test_callers.py::test_no_long_text_of_a_callers_holds_others_up",
+    ),
+    UntrustedInput(
+        "a question for an index",
+        "caller",
+        "mlflow_project.adapters.retrieval.index.Index.search",
+        "64 different words, no query language; slow indexes are searched in threads",
+        "tests/unit/test_retrieval.py",
+    ),
+    UntrustedInput(
+        "texts that are masked",
+        "caller",
+        "mlflow_project.rules.masking.Masker",
+        "a limit of time for each text; what takes longer is withheld",
+        "tests/attacks/test_masking.py",
+    ),
+    UntrustedInput(
+        "a response schema",
+        "author",
+        "mlflow_project.rules.json_schema.Schema",
+        "as a caller's; checked when the template is registered, and when a release is made ready",
+        "tests/attacks/test_prompt_files.py::test_a_response_schema_that_cannot_be_used_is_a_mistake_of_the_template",
+    ),
+    UntrustedInput(
+        "a template",
+        "author",
+        "mlflow_project.rules.templates.compile_template",
+        "one pass over its characters; slots only, no code",
+        "tests/attacks/test_prompt_files.py::test_a_hostile_template_is_read_in_linear_time",
+    ),
+    UntrustedInput(
+        "front matter and policies",
+        "author",
+        "mlflow_project.rules.plain_yaml.read_yaml",
+        "1,000,000 characters, 50 levels, no aliases, no objects of Python",
+        "tests/attacks/test_prompt_files.py::test_hostile_yaml_in_a_template_or_policy_is_one_sentence",
+    ),
+    UntrustedInput(
+        "cases",
+        "author",
+        "mlflow_project.evaluation.cases.load_cases",
+        "a line that is no JSON, or nested too deeply, is a mistake with its number",
+        "tests/attacks/test_prompt_files.py::test_a_case_nested_too_deeply_is_a_mistake_of_its_line",
+    ),
+    UntrustedInput(
+        "content of a version in MLflow",
+        "author",
+        "mlflow_project.rules.content.manifest_of",
+        "read by the follower, never by a worker; what is no JSON is refused with its tag",
+        "tests/unit/test_content.py",
+    ),
+    UntrustedInput(
+        "pages of HTML",
+        "author",
+        "mlflow_project.rules.chunking.html_page.seen",
+        "64 MiB, in time that grows with their length; read in Spark's workers",
+        "tests/attacks/test_documents.py::test_a_hostile_page_is_read_in_linear_time",
+    ),
+    UntrustedInput(
+        "Markdown",
+        "author",
+        "mlflow_project.rules.chunking.structure.structure_of",
+        "in time that grows with its length; read in Spark's workers",
+        "tests/attacks/test_documents.py::test_hostile_markdown_is_read_in_linear_time",
+    ),
+    UntrustedInput(
+        "an answer",
+        "provider",
+        "mlflow_project.adapters.providers.upstream.Upstream.whole",
+        "8 MiB unpacked, 500,000 parts of JSON; seconds to connect, to the first byte, between bytes, and in all",
+        "tests/attacks/test_hostile_providers.py::test_a_hostile_answer_is_a_providers_error_in_bounded_time",
+    ),
+    UntrustedInput(
+        "a stream of events",
+        "provider",
+        "mlflow_project.adapters.providers.upstream.Upstream.pieces",
+        "8 MiB of events, and the same limits of time",
+        "tests/attacks/test_hostile_providers.py::test_a_hostile_stream_is_a_providers_error_too",
+    ),
+    UntrustedInput(
+        "an error message",
+        "provider",
+        "mlflow_project.adapters.providers.complaint.complaint",
+        "64 KiB are read, 2,000 characters compared with the prompt, 300 shown",
+        "tests/attacks/test_hostile_providers.py::test_a_complaint_is_compared_with_a_long_prompt_in_little_time",
+    ),
+    UntrustedInput(
+        "`Retry-After`",
+        "provider",
+        "mlflow_project.adapters.providers.complaint.retry_after",
+        "at most a day; what is no number and no date is passed over",
+        "tests/attacks/test_hostile_providers.py::test_a_wait_is_a_number_of_seconds_up_to_a_day_or_nothing",
+    ),
+    UntrustedInput(
+        "a JSON answer under a response schema",
+        "provider",
+        "mlflow_project.rules.json_schema.Schema.read",
+        "200,000 checks, 30,000 characters where the schema has patterns, 200 levels",
+        "tests/attacks/test_schemas.py::test_a_large_answer_under_a_legal_schema_holds_nobody_up",
+    ),
+    UntrustedInput(
+        "citation marks in an answer",
+        "provider",
+        "mlflow_project.rules.citation_marks.cited_numbers",
+        "the first 300,000 characters, in one pass",
+        "tests/attacks/test_callers.py::test_no_long_answer_of_a_providers_holds_others_up",
+    ),
+)
