@@ -52,7 +52,7 @@ from serving.edge.keys import Keys, is_loopback
 from serving.edge.middleware import Edge
 from serving.edge.places import Places
 from serving.live.counts import SharedCounts
-from serving.live.heartbeat import keep_beating
+from serving.live.heartbeat import start_beating
 from serving.live.spending import Spending
 from serving.live.strict import StrictResolver
 from serving.live.worker import Worker
@@ -132,7 +132,7 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     """The parts of one worker, opened; they are closed when the block ends."""
     _share_one_heap()
     folder = ServingFolder(settings.server.serving_folder)
-    beating = asyncio.create_task(keep_beating(settings.server.api_worker_silence))
+    beating = start_beating(settings.server.api_worker_silence)
     providers = Providers(settings.providers)
     worker = Worker(folder, settings.seal.trusted_keys, providers)
     strict = StrictResolver(settings.registry, worker, folder) if settings.server.resolve == "strict" else None

@@ -16,11 +16,17 @@ import faulthandler
 BEAT_SECONDS = 1.0
 
 
-async def keep_beating(silence_seconds: float) -> None:
-    """Wind up the timer until cancelled. The worker ends when this task was not run for `silence_seconds`."""
+def start_beating(silence_seconds: float) -> asyncio.Task[None]:
+    """Wind up the timer now, and again and again until the task is cancelled. The worker ends when its event loop did
+    not run the task for `silence_seconds`."""
+    faulthandler.dump_traceback_later(silence_seconds, exit=True)
+    return asyncio.create_task(_keep_beating(silence_seconds))
+
+
+async def _keep_beating(silence_seconds: float) -> None:
     try:
         while True:
-            faulthandler.dump_traceback_later(silence_seconds, exit=True)
             await asyncio.sleep(min(BEAT_SECONDS, silence_seconds / 4))
+            faulthandler.dump_traceback_later(silence_seconds, exit=True)
     finally:
         faulthandler.cancel_dump_traceback_later()

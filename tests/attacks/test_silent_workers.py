@@ -22,7 +22,7 @@ from stack.worker_watch import silent_workers
 from tests.serving.conftest import Host, until
 from tests.serving.snapshots import Snapshots
 
-SILENCE = 4
+SILENCE = 6
 _BUSY = """
 import signal
 

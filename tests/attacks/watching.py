@@ -13,10 +13,15 @@ from tests.serving.conftest import Host
 MOST_STALL_SECONDS = 0.1
 
 
-def stall_of(host: Host, ask: Callable[[], object], tries: int = 3) -> float:
-    """The longest answer of `/health/live` while `ask` runs, in seconds: the best of a few tries, because a crowded
-    machine delays everything now and then, and a real stall comes every time."""
-    return min(_longest(host, ask) for _ in range(tries))
+def stall_of(host: Host, ask: Callable[[], object], tries: int = 5) -> float:
+    """The longest answer of `/health/live` while `ask` runs, in seconds.
+
+    The best of a few tries: a crowded machine delays everything now and then, and a real stall comes every time.
+    """
+    stall = _longest(host, ask)
+    while stall >= MOST_STALL_SECONDS and (tries := tries - 1):
+        stall = min(stall, _longest(host, ask))
+    return stall
 
 
 def _longest(host: Host, ask: Callable[[], object]) -> float:
