@@ -35,7 +35,7 @@ from mlflow_project.settings import (
 )
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.snapshot.spool import Spool
-from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.sending import start
 from mlflow_project.telemetry.traces import traces_for
@@ -133,19 +133,20 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     _share_one_heap()
     folder = ServingFolder(settings.server.serving_folder)
     beating = start_beating(settings.server.api_worker_silence)
-    providers = Providers(settings.providers)
-    worker = Worker(folder, settings.seal.trusted_keys, providers)
+    providers = Providers(settings.providers, masker)
+    meters = Meters()
+    worker = Worker(folder, settings.seal.trusted_keys, providers, meters)
     strict = StrictResolver(settings.registry, worker, folder) if settings.server.resolve == "strict" else None
-    sender = start(settings.telemetry, SERVICE, worker.name)
+    sender = start(meters, settings.telemetry, SERVICE, worker.name)
     spool = Spool(folder.spool_file, settings.events.event_spool_mb * 1_000_000)
     counts = SharedCounts(settings.server.serving_folder / "usage", worker.name)
     counts.start()
-    spending = Spending(counts, settings.limits.limits, settings.limits.reserve_tokens, METERS)
-    reporter = _reporter(settings, masker, spool, spending, worker.name)
-    desk = FeedbackDesk(spool, masker, METERS)
+    spending = Spending(counts, settings.limits.limits, settings.limits.reserve_tokens, meters)
+    reporter = _reporter(settings, masker, meters, spool, spending, worker.name)
+    desk = FeedbackDesk(spool, masker, meters)
     await worker.start()
     _spare_the_collector()
-    vitals = Vitals(worker, reporter, METERS, places)
+    vitals = Vitals(worker, reporter, meters, places)
     beside = [beating, asyncio.create_task(vitals.run()), asyncio.create_task(counts.share())]
     yield Server(settings.server, settings.limits, worker, strict, spending, reporter, desk)
     for task in beside:
@@ -160,13 +161,15 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
         sender.close()
 
 
-def _reporter(settings: Settings, masker: Masker, spool: Spool, spending: Spending, worker: str) -> Reporter:
+def _reporter(
+    settings: Settings, masker: Masker, meters: Meters, spool: Spool, spending: Spending, worker: str
+) -> Reporter:
     """Everything that is told of finished requests."""
     telemetry = settings.telemetry
     traces = traces_for(telemetry, settings.registry.mlflow_uri, SERVICE, worker)
-    log = QueryLog(settings.logs, masker, METERS)
+    log = QueryLog(settings.logs, masker, meters)
     notes = TraceNotes(log.safe if telemetry.trace_texts and traces.outboxes else None)
-    quality = Quality(telemetry.quality_share if METERS.listening else 0.0, METERS)
+    quality = Quality(telemetry.quality_share if meters.listening else 0.0, meters)
     events = EventRecorder(settings.events, spool, masker)
 
     def settle(finished: Finished) -> None:
@@ -174,11 +177,11 @@ def _reporter(settings: Settings, masker: Masker, spool: Spool, spending: Spendi
         if reserved is not None:
             spending.settle(reserved, finished.answer, finished.error)
 
-    subscribers = (settle, notes.record, log.record, RequestMetrics(METERS).record, quality.offer, events.record)
+    subscribers = (settle, notes.record, log.record, RequestMetrics(meters).record, quality.offer, events.record)
     outboxes: list[Outbox[Any]] = [log.outbox, events.outbox]
     if quality.outbox is not None:
         outboxes.append(quality.outbox)
-    return Reporter(METERS, traces, subscribers, outboxes)
+    return Reporter(meters, traces, subscribers, outboxes)
 
 
 def _share_one_heap() -> None:

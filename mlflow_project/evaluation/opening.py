@@ -19,7 +19,8 @@ from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.release import Release
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.asking import Ask
-from mlflow_project.settings import ProviderSettings
+from mlflow_project.rules.masking import Masker
+from mlflow_project.settings import LogSettings, ProviderSettings, load
 
 
 def opening(
@@ -38,7 +39,7 @@ def opening(
     @asynccontextmanager
     async def opened() -> AsyncIterator[Ask]:
         with tempfile.TemporaryDirectory(prefix="switchyard-evaluate-") as scratch:
-            async with Providers(settings) as providers:
+            async with Providers(settings, Masker(load(LogSettings).mask_patterns)) as providers:
                 warmed = warm(release, index_folder=index, scratch=Path(scratch), providers=providers)
 
                 async def ask(case: Case) -> Answer:

@@ -33,6 +33,7 @@ from mlflow_project.settings import (
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.snapshot.spool import Spool
 from mlflow_project.snapshot.wake import WakePipe
+from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.sending import start
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ def follow() -> None:
     settings = load(FollowerSettings)
     folder = ServingFolder(settings.serving_folder)
     keeper = PresenceKeeper(_store(), folder, host=_host(settings), ttl_seconds=settings.presence_ttl_ms / 1000)
-    watcher = _watcher(settings, folder)
+    meters = Meters()
+    watcher = _watcher(settings, folder, meters)
     indexes = IndexKeeper(_store(), folder)
     watcher.start()
     pipe = WakePipe(folder.wake_pipe)
@@ -64,7 +66,7 @@ def follow() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    sender = start(load(TelemetrySettings), "switchyard-follower")
+    sender = start(meters, load(TelemetrySettings), "switchyard-follower")
     others = [
         threading.Thread(target=keeper.run, args=(stop,), name="presence"),
         threading.Thread(target=_shipper(settings, folder).run, args=(stop,), name="events"),
@@ -86,14 +88,14 @@ def follow() -> None:
         sender.close()
 
 
-def _watcher(settings: FollowerSettings, folder: ServingFolder) -> Watcher:
+def _watcher(settings: FollowerSettings, folder: ServingFolder, meters: Meters) -> Watcher:
     registry = load(RegistrySettings)
     registry = registry.model_copy(update={"registry_timeout": min(registry.registry_timeout, REGISTRY_SECONDS)})
     store = _store()
     return Watcher(
         Registry(registry),
         Ledger(store),
-        Fetcher(store, folder, load(SealSettings).trusted_keys),
+        Fetcher(store, folder, load(SealSettings).trusted_keys, meters),
         folder,
         settings.poll_ms,
         f"follower:{_host(settings)}",

@@ -16,15 +16,17 @@ from mlflow_project.ledger import Seal
 from mlflow_project.snapshot.content import Placed
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.snapshot.verify import verify
+from mlflow_project.telemetry.meters import Meters
 
 
 class Fetcher:
     """Brings sealed releases to this host."""
 
-    def __init__(self, store: ObjectStore, folder: ServingFolder, trusted: Path) -> None:
+    def __init__(self, store: ObjectStore, folder: ServingFolder, trusted: Path, meters: Meters | None = None) -> None:
         self._store = store
         self._folder = folder
         self.trusted = trusted
+        self.meters = meters
         self._indexes: set[str] = set()
         self._placed: dict[tuple[str, int, str], Placed] = {}
 
@@ -38,7 +40,7 @@ class Fetcher:
         if key not in self._placed:
             manifest = read_manifest(self._store, seal.digest)
             placed = Placed("", seal.version, seal.digest, manifest, seal.envelope, seal.recorded)
-            verify(placed, self.trusted)
+            verify(placed, self.trusted, self.meters)
             if manifest.knowledge_base is not None:
                 self._fetch_index(manifest.knowledge_base.index)
             self._placed[key] = placed

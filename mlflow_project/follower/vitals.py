@@ -1,4 +1,4 @@
-"""What a follower tells of the ledger: how long each flip that has not ended has been open."""
+"""The follower's gauge of the ledger: how long each flip that has not ended has been open."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from mlflow_project.ledger import State
 from mlflow_project.telemetry.catalogue import FLIP_OPEN
-from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.meters import Meters
 
 
-def tell_open_flips(state: State) -> None:
-    """Seconds since the intent of each name's open flip; 0 where none is open."""
+def measure_open_flips(state: State, meters: Meters) -> None:
+    """Record the seconds since the intent of each name's open flip; 0 where none is open."""
     for name, known in state.names.items():
         intent = known.intent
         seconds = (datetime.now(UTC) - datetime.fromisoformat(intent.time)).total_seconds() if intent else 0.0
-        METERS.record(FLIP_OPEN, seconds, name=name)
+        meters.record(FLIP_OPEN, seconds, name=name)

@@ -26,7 +26,7 @@ from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.follower.contents import Contents
 from mlflow_project.follower.sealed import Fetcher
-from mlflow_project.follower.vitals import tell_open_flips
+from mlflow_project.follower.vitals import measure_open_flips
 from mlflow_project.ledger import Ledger, NameState, Seal, State
 from mlflow_project.ledger.observe import Judgement, judge, record_observed
 from mlflow_project.seal.keys import load_trusted
@@ -99,7 +99,7 @@ class Watcher:
         self.folder.prepare()
         self._contact = read_contact(self.folder.contact_file)
         try:
-            self.current = load_verified(self.folder, self.fetcher.trusted)
+            self.current = load_verified(self.folder, self.fetcher.trusted, self.fetcher.meters)
             if self.current == self.folder.read_snapshot():
                 self.folder.vouch()
         except NotFound:
@@ -169,7 +169,8 @@ class Watcher:
             if before is None or before.serial != self._state.serial:
                 open_ = any(known.intent is not None for known in self._state.names.values())
                 self._hurry_until = time.monotonic() + HURRY_SECONDS if open_ else 0.0
-            tell_open_flips(self._state)
+            if self.fetcher.meters is not None:
+                measure_open_flips(self._state, self.fetcher.meters)
             odd = "; ".join(f"record {each.serial}, {each.type}: {each.why}" for each in self._state.strange)
         except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
             odd = str(error) or repr(error)

@@ -17,19 +17,20 @@ from mlflow_project.seal.seal import verify as verify_envelope
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.telemetry.catalogue import SEAL_CHECKS
-from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.meters import Meters
 
 logger = logging.getLogger(__name__)
 
 
-def verify(placed: Placed, trusted: Path) -> None:
-    """Check, and count the check. As `_check`."""
+def verify(placed: Placed, trusted: Path, meters: Meters | None = None) -> None:
+    """Check a release, and count the check where there are meters. Raises as `_check`."""
+    outcome = "broken"
     try:
         _check(placed, trusted)
-    except SealBroken:
-        METERS.record(SEAL_CHECKS, 1, release=placed.release.label, outcome="broken")
-        raise
-    METERS.record(SEAL_CHECKS, 1, release=placed.release.label, outcome="holds")
+        outcome = "holds"
+    finally:
+        if meters is not None:
+            meters.record(SEAL_CHECKS, 1, release=placed.release.label, outcome=outcome)
 
 
 def _check(placed: Placed, trusted: Path) -> None:
@@ -49,7 +50,7 @@ def _check(placed: Placed, trusted: Path) -> None:
         )
 
 
-def load_verified(folder: ServingFolder, trusted: Path) -> Snapshot:
+def load_verified(folder: ServingFolder, trusted: Path, meters: Meters | None = None) -> Snapshot:
     """The snapshot on disk, with every release in it verified.
 
     A release that does not hold is refused, and the release that the earlier snapshots had under its alias serves in
@@ -58,9 +59,9 @@ def load_verified(folder: ServingFolder, trusted: Path) -> Snapshot:
     Raises:
         NotFound: no snapshot was written yet. InvalidData: it is damaged, and so are those before it.
     """
-    earlier = [_holding(snapshot, trusted)[0] for snapshot in folder.read_earlier()]
+    earlier = [_holding(snapshot, trusted, meters)[0] for snapshot in folder.read_earlier()]
     try:
-        snapshot, refused = _holding(folder.read_snapshot(), trusted)
+        snapshot, refused = _holding(folder.read_snapshot(), trusted, meters)
     except (InvalidData, NotFound) as error:
         if not earlier:
             raise
@@ -71,9 +72,9 @@ def load_verified(folder: ServingFolder, trusted: Path) -> Snapshot:
     return replace(snapshot, refused=(*snapshot.refused, *refused))
 
 
-def _holding(snapshot: Snapshot, trusted: Path) -> tuple[Snapshot, list[RefusedRelease]]:
+def _holding(snapshot: Snapshot, trusted: Path, meters: Meters | None) -> tuple[Snapshot, list[RefusedRelease]]:
     """A snapshot without the live releases that do not hold, and these as refusals."""
-    broken = {placed: why for placed in snapshot.live if (why := _why_broken(placed, trusted)) is not None}
+    broken = {placed: why for placed in snapshot.live if (why := _why_broken(placed, trusted, meters)) is not None}
     refused = [
         RefusedRelease(
             placed.manifest.kind, placed.name, placed.alias, placed.version, placed.digest, why, "broken_seal"
@@ -83,9 +84,9 @@ def _holding(snapshot: Snapshot, trusted: Path) -> tuple[Snapshot, list[RefusedR
     return replace(snapshot, live=tuple(placed for placed in snapshot.live if placed not in broken)), refused
 
 
-def _why_broken(placed: Placed, trusted: Path) -> str | None:
+def _why_broken(placed: Placed, trusted: Path, meters: Meters | None) -> str | None:
     try:
-        verify(placed, trusted)
+        verify(placed, trusted, meters)
     except SealBroken as error:
         return str(error)
     return None

@@ -68,4 +68,4 @@ class Meters:
 
 
 METERS = Meters()
-"""This process's."""
+"""Those of a command or job, which sends them once at its end. A server and a follower make their own."""

@@ -59,13 +59,13 @@ class Sender:
             logger.warning("metrics arrive again" if heard else "metrics do not arrive; they are sent again later")
 
 
-def start(settings: TelemetrySettings, service: str, instance: str | None = None) -> Sender | None:
-    """Send this process's metrics from now on, if a collector is configured; else measure nothing. `service` is what
-    Prometheus calls `job`, `instance` this process (default: host and process id)."""
-    METERS.listening = settings.otlp_endpoint is not None
+def start(meters: Meters, settings: TelemetrySettings, service: str, instance: str | None = None) -> Sender | None:
+    """Send metrics from now on, if a collector is configured; else measure nothing. `service` is what Prometheus calls
+    `job`, `instance` this process (default: host and process id)."""
+    meters.listening = settings.otlp_endpoint is not None
     if settings.otlp_endpoint is None:
         return None
-    return Sender(METERS, exporter(settings.otlp_endpoint, service, instance), settings.telemetry_interval_ms / 1000)
+    return Sender(meters, exporter(settings.otlp_endpoint, service, instance), settings.telemetry_interval_ms / 1000)
 
 
 def send_once(service: str) -> None:

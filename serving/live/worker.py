@@ -30,6 +30,7 @@ from mlflow_project.snapshot.folder import ServingFolder, stamp
 from mlflow_project.snapshot.verify import load_verified, verify
 from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
+from mlflow_project.telemetry.meters import Meters
 from serving.live.shelf import Held, Identity, Live, Shelf, identity
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Worker:
         folder: ServingFolder,
         trusted: Path,
         providers: Providers,
+        meters: Meters | None = None,
         first_retry: float = FIRST_RETRY_SECONDS,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
@@ -74,6 +76,7 @@ class Worker:
         self._folder = folder
         self._trusted = trusted
         self._providers = providers
+        self._meters = meters
         self._first_retry = first_retry
         self._scratch = folder.scratch / self.name
         self._wanted = Snapshot()
@@ -152,7 +155,11 @@ class Worker:
             return
         self._seen = now
         try:
-            self._adopt(self._folder.read_snapshot() if self.loaded else load_verified(self._folder, self._trusted))
+            self._adopt(
+                self._folder.read_snapshot()
+                if self.loaded
+                else load_verified(self._folder, self._trusted, self._meters)
+            )
         except NotFound:
             return
         except InvalidData as error:
@@ -196,7 +203,7 @@ class Worker:
         self._settle()
 
     def _warmed(self, placed: Placed) -> answering.WarmRelease:
-        verify(placed, self._trusted)
+        verify(placed, self._trusted, self._meters)
         base = placed.manifest.knowledge_base
         return answering.warm(
             placed.release,

@@ -17,6 +17,7 @@ from mlflow_project.adapters.providers.health import FAILURES, MOST_RETRIES, PAU
 from mlflow_project.adapters.providers.protocol import count
 from mlflow_project.domain.release import ProviderChoice
 from mlflow_project.errors import InvalidData, ProviderError
+from mlflow_project.rules.masking import Masker
 from mlflow_project.rules.sentiment import sentiment_of
 from mlflow_project.settings import ProviderSettings
 
@@ -132,8 +133,15 @@ def test_any_text_has_a_sentiment_with_a_confidence(text: str) -> None:
 def test_a_complaint_is_masked_before_it_is_cut_so_that_no_half_of_a_number_is_left() -> None:
     card = "4111 1111 1111 1111"
     for before in range(LONGEST - len(card) - 8, LONGEST):
-        said = complaint(400, orjson.dumps({"error": {"message": "x" * before + f" {card} is no question"}}), "", ())
+        said = complaint(
+            400, orjson.dumps({"error": {"message": "x" * before + f" {card} is no question"}}), "", (), Masker()
+        )
         assert "4111" not in said
+
+
+def test_a_complaint_is_masked_with_the_sites_own_patterns() -> None:
+    body = orjson.dumps({"error": {"message": "ticket TCK-4711 is unknown"}})
+    assert complaint(400, body, "", (), Masker({"ticket": r"TCK-\d+"})) == "ticket [ticket] is unknown"
 
 
 def test_a_count_of_tokens_is_a_number_or_was_not_reported() -> None:

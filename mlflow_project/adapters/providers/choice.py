@@ -14,6 +14,7 @@ from mlflow_project.adapters.providers.lexicon import Lexicon
 from mlflow_project.adapters.providers.protocol import Provider
 from mlflow_project.domain.release import ProviderChoice
 from mlflow_project.errors import InvalidData
+from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import ProviderSettings
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ class Providers:
     Use it in one event loop, and close it there: `async with Providers(settings) as providers`.
     """
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, masker: Masker | None = None) -> None:
+        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone."""
         self._settings = settings
+        self._masker = masker or Masker()
         self._network: Network | None = None
         self._opening = Lock()
 
@@ -70,5 +73,5 @@ class Providers:
 
         with self._opening:
             if self._network is None:
-                self._network = Network()
+                self._network = Network(self._masker)
             return self._network

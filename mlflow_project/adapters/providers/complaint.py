@@ -20,17 +20,15 @@ _READ = 2_000
 _ECHO = 16
 """So many characters of a prompt in a row count as repeating it."""
 
-_MASKER = Masker()
 
-
-def complaint(status: int, body: bytes, secret: str, messages: Sequence[Message]) -> str:
+def complaint(status: int, body: bytes, secret: str, messages: Sequence[Message], masker: Masker) -> str:
     """The error message of a JSON body, cleaned; the status's phrase where there is none or it repeats the prompt."""
     text = " ".join(_message(body).split())[:_READ]
     if not text or _echoes(text, messages):
         return _phrase(status)
     if secret:
         text = text.replace(secret, "[key]")
-    return _MASKER.mask(text).text[:LONGEST]  # cut last: half of a number would not be known for one
+    return masker.mask(text).text[:LONGEST]  # cut last: half of a number would not be known for one
 
 
 def retry_after(value: str | None) -> float | None:

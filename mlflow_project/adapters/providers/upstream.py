@@ -24,6 +24,7 @@ from mlflow_project.adapters.providers.health import Health
 from mlflow_project.adapters.providers.patience import Patience, Tries
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import ConfigError, ProviderError
+from mlflow_project.rules.masking import Masker
 from mlflow_project.telemetry.tracing import Nothing, Step, span
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -37,10 +38,11 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class Network:
-    """What all providers of a process share: the connections, and how each address fares."""
+    """What all providers of a process share: the connections, how each address fares, and what masks their messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, masker: Masker) -> None:
         self.client = open_client()
+        self.masker = masker
         self._health: dict[str, Health] = {}
 
     def health(self, url: str) -> Health:
@@ -108,7 +110,7 @@ class Upstream:
     def refusal(self, code: object, body: bytes, messages: Sequence[Message], wait: str | None = None) -> ProviderError:
         """The error for a status that is no success. A code that is no status of an error counts as 502."""
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        said = complaint(status, body, self.secret, messages)
+        said = complaint(status, body, self.secret, messages, self.network.masker)
         return ProviderError(said, kind="http_error", status=status, retry_after=retry_after(wait))
 
     def _tries(self, url: str) -> Tries:
