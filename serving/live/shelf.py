@@ -1,7 +1,7 @@
-"""The releases that this worker holds, and which of them are live: what a request resolves its alias with.
+"""The releases that this worker has loaded, and which of them are live under which alias.
 
-`resolve` reads one mapping that is replaced as a whole by one assignment, so a request sees either all of a flip or
-nothing of it. A release that is no longer wanted is closed when the last request that began on it has ended.
+A flip replaces one mapping as a whole, by one assignment: a request sees either all of a flip or nothing of it. A
+release that is no longer wanted is closed when the last request that began on it has ended.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from mlflow_project.snapshot.content import Placed
 logger = logging.getLogger(__name__)
 
 Identity = tuple[str, int, str]
-"""Name, version and digest: the same release under two aliases is warmed once."""
+"""Name, version and digest. A release under two aliases is loaded once."""
 
 
 def identity(placed: Placed) -> Identity:
-    """What a warm release is kept under."""
+    """The key of a loaded release."""
     return placed.name, placed.version, placed.digest
 
 
 @dataclass
-class Held:
-    """A warm release and the number of requests that are using it."""
+class LoadedRelease:
+    """A release that is ready to answer, and the number of requests that use it. `retired`: close it after the last."""
 
     placed: Placed
     warm: WarmRelease
@@ -37,24 +37,24 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveRelease:
     """A release under its alias; `since` is when this worker began to serve it, UTC in ISO 8601."""
 
     placed: Placed
-    held: Held = field(repr=False)
+    held: LoadedRelease = field(repr=False)
     since: str
 
 
-class Using:
-    """A release that a request holds, as a context manager."""
+class UsedRelease:
+    """Keeps a release loaded until the block ends."""
 
     __slots__ = ("_let_go", "live")
 
-    def __init__(self, live: Live, let_go: Callable[[Held], None]) -> None:
+    def __init__(self, live: LiveRelease, let_go: Callable[[LoadedRelease], None]) -> None:
         self.live = live
         self._let_go = let_go
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveRelease:
         self.live.held.users += 1
         return self.live
 
@@ -67,11 +67,11 @@ class Shelf:
     """Only the worker's event loop touches it."""
 
     def __init__(self) -> None:
-        self.live: Mapping[tuple[str, str], Live] = {}
-        self.held: dict[Identity, Held] = {}
+        self.live: Mapping[tuple[str, str], LiveRelease] = {}
+        self.held: dict[Identity, LoadedRelease] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def resolve(self, name: str, alias: str) -> list[tuple[float, Live]]:
+    def resolve(self, name: str, alias: str) -> list[tuple[float, LiveRelease]]:
         """The releases that answer for this name and alias, with their weights; one of weight 1.0 today.
 
         Raises:
@@ -99,10 +99,10 @@ class Shelf:
             raise NotFound(f"{name}/{version} is live under no alias. `GET /releases` lists what is.")
         return "Production" if "Production" in found else min(found)
 
-    def using(self, name: str, alias: str) -> Using:
+    def using(self, name: str, alias: str) -> UsedRelease:
         """Resolve, and keep the release open until the request has ended, whatever flips meanwhile."""
         _, live = self.resolve(name, alias)[0]
-        return Using(live, self._close_if_done)
+        return UsedRelease(live, self._close_if_done)
 
     def retire(self, wanted: set[Identity]) -> None:
         """Let go of every release that is neither live nor wanted."""
@@ -119,7 +119,7 @@ class Shelf:
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _close_if_done(self, held: Held) -> None:
+    def _close_if_done(self, held: LoadedRelease) -> None:
         if held.retired and held.users == 0:
             task = asyncio.create_task(held.warm.aclose())
             self._closing.add(task)

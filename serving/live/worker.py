@@ -31,7 +31,7 @@ from mlflow_project.snapshot.verify import load_verified, verify
 from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
 from mlflow_project.telemetry.meters import Meters
-from serving.live.shelf import Held, Identity, Live, Shelf, identity
+from serving.live.shelf import Identity, LiveRelease, LoadedRelease, Shelf, identity
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class Worker:
         if task.cancelled():
             return
         if (error := task.exception()) is None:
-            self.shelf.held[key] = Held(placed, task.result())
+            self.shelf.held[key] = LoadedRelease(placed, task.result())
             self._failed.pop(key, None)
         else:
             logger.error("a release cannot be warmed", extra={"release": placed.release.label, "error": str(error)})
@@ -214,7 +214,7 @@ class Worker:
 
     def _settle(self) -> None:
         """Swap to what is wanted and warm; what is wanted and not warm leaves its alias as it was."""
-        live: dict[tuple[str, str], Live] = {}
+        live: dict[tuple[str, str], LiveRelease] = {}
         for placed in self._wanted.live:
             before = self.shelf.live.get(placed.key)
             held = self.shelf.held.get(identity(placed))
@@ -222,7 +222,7 @@ class Worker:
                 live[placed.key] = before
             elif held is not None:
                 checked = replace(held.placed, alias=placed.alias, since=placed.since)
-                live[placed.key] = Live(checked, held, _now())
+                live[placed.key] = LiveRelease(checked, held, _now())
         self.shelf.live = live
         self.shelf.retire({identity(placed) for placed in (*self._wanted.live, *self._wanted.warm)})
         self.refused = (*self._wanted.refused, *self._own_refusals())

@@ -21,7 +21,7 @@ from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import InvalidAnswer, Refused
 from mlflow_project.telemetry.tracing import span
 from serving.call import Call, Finished
-from serving.live.shelf import Live
+from serving.live.shelf import LiveRelease
 from serving.problems import BadRequest, TooLarge
 from serving.server import Server
 
@@ -41,7 +41,7 @@ class Question:
 
 Piece = str | ToolCallPiece | Answer
 """Part of an answer in pieces: text, a tool call, and the whole answer last."""
-Prepare = Callable[[Live], Question]
+Prepare = Callable[[LiveRelease], Question]
 """Makes the question for a release, whose template names the variables."""
 Check = Callable[[Answer], None]
 """Raises InvalidAnswer for an answer that the route cannot give."""
@@ -51,7 +51,7 @@ Check = Callable[[Answer], None]
 class _Asking:
     """A question under way. `answer` is set as soon as the provider gave one, even if it is refused afterwards."""
 
-    live: Live
+    live: LiveRelease
     variables: Mapping[str, str] = field(default_factory=dict)
     answer: Answer | None = None
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.call import TheCall
-from serving.live.shelf import Live
+from serving.live.shelf import LiveRelease
 from serving.routes.ask import Alias, Question, ask, check_texts, variables_for
 from serving.server import TheServer
 
@@ -33,7 +33,7 @@ class LLMQuery(BaseModel):
         yield "text_input", self.text_input
         yield "context", self.context or ""
 
-    def question(self, live: Live) -> Question:
+    def question(self, live: LiveRelease) -> Question:
         """The text as the variable that the release's template has for it."""
         return Question(variables_for(live.held.warm.template.variables, self.text_input, {}), self.context)
 

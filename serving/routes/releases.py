@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from mlflow_project.errors import Unavailable
 from mlflow_project.snapshot.contact import Contact
-from serving.live.shelf import Live
+from serving.live.shelf import LiveRelease
 from serving.problems import response
 from serving.server import TheServer
 
@@ -49,7 +49,7 @@ def _registry(contact: Contact | None) -> dict[str, Any]:
     return {"reachable": contact.fresh, "age_ms": round(contact.age_ms(), 1)}
 
 
-def _release(live: Live) -> dict[str, Any]:
+def _release(live: LiveRelease) -> dict[str, Any]:
     placed = live.placed
     return {
         "kind": placed.manifest.kind,

@@ -11,7 +11,7 @@ from mlflow_project.domain.release import Manifest
 from mlflow_project.errors import NotFound, Unavailable
 from mlflow_project.snapshot.content import Placed
 from serving.edge.places import Places
-from serving.live.shelf import Held, Live, Shelf
+from serving.live.shelf import LiveRelease, LoadedRelease, Shelf
 
 
 @dataclass
@@ -24,18 +24,18 @@ class Warm:
         self.closed = True
 
 
-def live(version: int, alias: str = "Production") -> Live:
+def live(version: int, alias: str = "Production") -> LiveRelease:
     placed = Placed(alias, version, f"sha256:{version}", Manifest("prompt", "qa"), {}, "")
-    return Live(placed, Held(placed, Warm()), "")  # type: ignore[arg-type]
+    return LiveRelease(placed, LoadedRelease(placed, Warm()), "")  # type: ignore[arg-type]
 
 
-def shelf_with(*releases: Live) -> Shelf:
+def shelf_with(*releases: LiveRelease) -> Shelf:
     shelf = Shelf()
     put(shelf, *releases)
     return shelf
 
 
-def put(shelf: Shelf, *releases: Live) -> None:
+def put(shelf: Shelf, *releases: LiveRelease) -> None:
     shelf.held |= {(each.placed.name, each.placed.version, each.placed.digest): each.held for each in releases}
     shelf.live = {each.placed.key: each for each in releases}
     shelf.retire(set())

@@ -20,7 +20,7 @@ from mlflow_project.errors import InvalidAnswer, InvalidData
 from mlflow_project.rules.caller_parameters import overrides_and_ignored
 from mlflow_project.rules.json_schema import Schema
 from serving.call import Call
-from serving.live.shelf import Live, Shelf
+from serving.live.shelf import LiveRelease, Shelf
 from serving.problems import BadRequest
 from serving.routes.ask import Question, check_texts, variables_for
 from serving.server import Server
@@ -63,7 +63,7 @@ class ModelRequest:
         check_texts(server, call, [*texts, *((f"variables.{name}", text) for name, text in self.variables.items())])
         return name_and_alias(server.worker.shelf, self.model, alias)
 
-    def question_for(self, call: Call, live: Live) -> Question:
+    def question_for(self, call: Call, live: LiveRelease) -> Question:
         """Return the question for this release, and note in the response's headers which parameters have no effect.
 
         Raises:
