@@ -52,13 +52,16 @@ class ToolResult(Message):
 
 def joined(pieces: Sequence[ToolCallPiece]) -> tuple[ToolCall, ...]:
     """The whole calls of a stream's pieces, in the order of their indexes."""
-    calls: dict[int, ToolCall] = {}
+    calls: dict[int, list[ToolCallPiece]] = {}
     for piece in pieces:
-        before = calls.get(piece.index, ToolCall("", "", ""))
-        calls[piece.index] = ToolCall(
-            before.id or piece.id, before.name or piece.name, before.arguments + piece.arguments
-        )
-    return tuple(calls[index] for index in sorted(calls))
+        calls.setdefault(piece.index, []).append(piece)
+    return tuple(_joined(calls[index]) for index in sorted(calls))
+
+
+def _joined(pieces: Sequence[ToolCallPiece]) -> ToolCall:
+    """The whole call of its pieces: the first id and name, and all arguments."""
+    ids, names = [piece.id for piece in pieces if piece.id], [piece.name for piece in pieces if piece.name]
+    return ToolCall(next(iter(ids), ""), next(iter(names), ""), "".join([piece.arguments for piece in pieces]))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from mlflow_project.adapters.providers.openai import _Reading as OpenAI
 from mlflow_project.adapters.providers.upstream import MOST_BYTES
 from mlflow_project.answering import WarmRelease
 from mlflow_project.domain.release import Message
+from mlflow_project.domain.tools import ToolCallPiece, joined
 from mlflow_project.errors import ProviderError
 from tests.answering.releases import release, settings_for
 
@@ -183,6 +184,13 @@ def test_json_of_any_other_form_is_a_providers_error(data: Any) -> None:
     for read in (lambda given: OpenAI().add(given, "message"), lambda given: Gemini().add(given)):
         with suppress(ProviderError):
             read(data if isinstance(data, dict) else {"choices": data, "candidates": data})
+
+
+def test_a_tool_call_in_very_many_pieces_is_joined_in_linear_time() -> None:
+    pieces = [ToolCallPiece(0, "a", "b", "x" * 20)] * 400_000
+    began = time.monotonic()
+    assert len(joined(pieces)[0].arguments) == 8_000_000
+    assert time.monotonic() - began < 5
 
 
 def test_a_complaint_is_compared_with_a_long_prompt_in_little_time() -> None:
