@@ -108,6 +108,8 @@ def set_up_logs(level: str | None = None, clean: Callable[[str], str] = str) -> 
     handler.setFormatter(Readable(clean) if sys.stderr.isatty() else JsonLines(clean))
     chosen = level or os.environ.get("SWITCHYARD_LOG_LEVEL", "WARNING")
     logging.basicConfig(level=chosen.upper(), handlers=[handler], force=True)
+    for client in ("httpx", "httpx2"):  # on INFO they log the address of every request, which may hold a key
+        logging.getLogger(client).setLevel(logging.WARNING)
 
 
 def say_all(events: Sequence[Event]) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import gzip
 import ipaddress
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mlflow_project.adapters.http_client import FAILURES, open_client
+from mlflow_project.logs import set_up_logs
 from stack.ports import free_port
 from tests.answering.conftest import Run
 from tests.conftest import ROOT
@@ -121,6 +123,20 @@ def test_a_redirect_is_not_followed_a_cookie_not_kept_and_netrc_not_read(
             assert b"authorization" not in heard
 
     run(go())
+
+
+def test_the_address_of_a_request_is_not_logged(run: Run[None], capfd: pytest.CaptureFixture[str]) -> None:
+    async def go() -> None:
+        set_up_logs("INFO")
+        async with Peer(PLAIN).running() as peer, open_client() as client:
+            await posted(client, f"{peer.url}?key=hidden")
+
+    try:
+        run(go())
+    finally:
+        logging.getLogger().handlers.clear()
+        logging.getLogger().setLevel(logging.WARNING)
+    assert "hidden" not in "".join(capfd.readouterr())
 
 
 def test_a_proxy_is_told_the_whole_address_and_its_own_password(
