@@ -23,7 +23,7 @@ def test_the_owner_of_the_key_is_who_asks_until_it_is_revoked(keys: KeyFile) -> 
     client = ClientSettings(api_key=SecretStr(token))
     assert (current_identity(client), by_key(current_identity(client))) == ("key:anna", True)
     keys.revoke(key.id)
-    with pytest.raises(Refused, match="no valid key"):
+    with pytest.raises(Refused, match="not a valid key"):
         current_identity(client)
 
 
