@@ -17,7 +17,7 @@ from typing import Any
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.fine_tuning import FORMS, SPLITS, ExampleFields
-from mlflow_project.settings import RegistrySettings, load
+from mlflow_project.settings import LogSettings, RegistrySettings, load
 from spark_jobs.fine_tuning import Export, export
 from spark_jobs.program import Arguments, run, share
 from spark_jobs.session import spark_session, translated
@@ -59,8 +59,9 @@ def request(options: argparse.Namespace) -> Export:
         options.document_field, options.id_field, options.question_field, options.answer_field, options.messages_field
     )
     shares = (train, options.validation, options.test)
+    own = load(LogSettings).mask_patterns if options.mask else {}
     return Export(
-        options.input_path, options.output_folder, options.provider, fields, shares, options.system, options.mask
+        options.input_path, options.output_folder, options.provider, fields, shares, options.system, options.mask, own
     )
 
 

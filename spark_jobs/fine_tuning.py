@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -56,6 +56,8 @@ class Export:
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
     system: str | None = None
     mask: bool = False
+    mask_patterns: Mapping[str, str] = field(default_factory=dict)
+    """A site's own kinds to mask, besides the built-in ones."""
 
 
 def export(spark: SparkSession, asked: Export) -> dict[str, Any]:
@@ -134,7 +136,9 @@ def _raws(rows: DataFrame) -> Counter[tuple[str, bytes]]:
 
 
 def _examine(raw: Iterator[list[Row]], asked: Export) -> Iterator[pa.RecordBatch]:
-    masker = Masker(longest=sys.maxsize) if asked.mask else None  # nobody waits, and no text may become a note
+    masker = (
+        Masker(asked.mask_patterns, longest=sys.maxsize) if asked.mask else None
+    )  # nobody waits, and no text may become a note
     for some in raw:
         rows = [(file, block, value, *_row(value, asked, masker)) for (file, block, _), value in some]
         names = [part.split()[0] for part in _EXAMINED.split(", ")]

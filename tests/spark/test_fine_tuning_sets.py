@@ -14,7 +14,7 @@ from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.errors import InvalidData
 from mlflow_project.settings import RegistrySettings, load
 from spark_jobs.export_fine_tuning import EXPERIMENT, log_dataset
-from spark_jobs.fine_tuning import Export, export
+from spark_jobs.fine_tuning import Export, _examine, export
 from tests.spark.conftest import write_lines
 
 
@@ -71,3 +71,12 @@ def test_the_same_rows_in_another_order_give_the_same_bytes(spark: SparkSession,
     (tmp_path / "second" / "thesis.doc").write_text("mine")
     with pytest.raises(InvalidData, match=r"thesis\.doc"):
         export(spark, Export(one, str(tmp_path / "second"), "gemini"))
+
+
+def test_a_sites_own_patterns_are_masked_too() -> None:
+    row = json.dumps({"id": "d", "question": "Who has ticket TCK-4711?", "answer": "Write to me@example.org."}).encode()
+    asked = Export("in", "out", mask=True, mask_patterns={"ticket": r"TCK-\d+"})
+    (batch,) = _examine(iter([[(("file", 0, None), row)]]), asked)  # type: ignore[list-item]
+    line = batch.to_pylist()[0]["line"]
+    assert "Who has ticket [ticket]?" in line
+    assert "Write to [email]." in line
