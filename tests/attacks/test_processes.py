@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mlflow_project.errors import ConfigError
 from stack.marks import MARK
 from stack.ports import free_port, is_free
 from stack.processes import down, up
@@ -102,6 +103,14 @@ def test_up_ends_and_names_orphans_and_starts_afresh(state: Path) -> None:
     up(state, ("minio",), say=said.append)
     assert re.search(r"left \d processes behind: .*minio", said[0])
     assert Supervisor(state).orphans() == []
+
+
+def test_a_port_that_another_stack_holds_is_named_with_the_command_that_frees_it(state: Path, tmp_path: Path) -> None:
+    """Somebody removed a clone while its stack ran, and starts another one: the message says how to end the first."""
+    with pytest.raises(ConfigError) as told:
+        up(tmp_path / "another", ("minio",), say=lambda _: None)
+    assert f"of the stack in {state}: `SWITCHYARD_STATE={state} make down` ends it" in str(told.value)
+    assert Supervisor(tmp_path / "another").marked() == []
 
 
 def test_a_stack_with_all_its_processes_has_no_orphan(stack: RunningStack) -> None:
