@@ -1,7 +1,7 @@
-"""Judgements on MLflow's traces, over REST, since importing MLflow's client takes seconds.
+"""People's judgements on MLflow's traces, over `MlflowApi`.
 
-In: a judgement of a traced answer. Out: an assessment `feedback` on the trace, and an expectation where the judgement
-corrects the answer. Telling it twice leaves one; a judgement that was changed overrides the one before it.
+In: feedback about a traced answer. Out: an assessment `feedback` on the trace, and an expectation where the feedback
+corrects the answer. Sending the same feedback twice leaves one assessment; changed feedback overrides the one before.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
-
+from mlflow_project.adapters.mlflow_api import MlflowApi
 from mlflow_project.domain.event import FeedbackEvent
-from mlflow_project.errors import InvalidData, NotFound, Unavailable
 from mlflow_project.settings import RegistrySettings
 
+_TRACES = "3.0/mlflow/traces"
 _EVENT, _FEEDBACK = "switchyard.event", "switchyard.feedback"
 
 
@@ -27,37 +26,23 @@ class Assessments:
     """All calls may raise `Unavailable`; `NotFound` means that MLflow has no such trace (yet)."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self.uri = settings.mlflow_uri.rstrip("/")
-        self._http = httpx.Client(base_url=self.uri, timeout=settings.registry_timeout)
+        self._api = MlflowApi(settings)
 
     def assess(self, event: FeedbackEvent) -> None:
-        """Tell the event's trace, unless it was told before."""
+        """Write the feedback to its trace, unless it stands there already."""
         if event.trace_id is None:
             return
         trace = trace_id_of(event.trace_id)
         known = self.of(trace)
         if not any(one.get("metadata", {}).get(_EVENT) == event.event_id for one in known):
             for body in _assessments(event, trace, known):
-                self._send("POST", f"/{trace}/assessments", {"assessment": body})
+                self._api.send("POST", f"{_TRACES}/{trace}/assessments", {"assessment": body})
 
     def of(self, trace: str) -> Sequence[Mapping[str, Any]]:
         """The assessments that a trace has."""
-        found = self._send("GET", f"/{trace}")["trace"]["trace_info"]
+        found = self._api.get(f"{_TRACES}/{trace}")["trace"]["trace_info"]
         assessments: Sequence[Mapping[str, Any]] = found.get("assessments", ())
         return assessments
-
-    def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        try:
-            answer = self._http.request(method, f"/api/3.0/mlflow/traces{path}", json=body)
-        except httpx.HTTPError as error:
-            raise Unavailable(f"MLflow at {self.uri} does not answer ({type(error).__name__}).") from error
-        if answer.is_success:
-            data: dict[str, Any] = answer.json()
-            return data
-        said = f"MLflow at {self.uri} answered {answer.status_code} to {method} {path}: {answer.text[:300]}"
-        if answer.status_code == 404:
-            raise NotFound(said)
-        raise InvalidData(said) if answer.status_code < 500 else Unavailable(said)
 
 
 def _assessments(event: FeedbackEvent, trace: str, known: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

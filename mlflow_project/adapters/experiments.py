@@ -1,7 +1,7 @@
-"""Evaluation runs in MLflow: create, fill, find, read. Over REST, since importing MLflow's client takes seconds.
+"""Evaluation runs in MLflow: create, fill, find, read, over `MlflowApi`.
 
-In: a run's name, parameters, metrics, tags, files. Out: run ids, and the files again. MLflow's errors become ours.
-Artifacts go through the server's own proxy, so that nobody but the server needs the object store's keys.
+In: a run's name, parameters, metrics, tags, files. Out: run ids, and the files again. Artifacts go through the server's
+own proxy, so that nobody but the server needs the object store's keys.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
-from mlflow_project.errors import ConfigError, InvalidData, NotFound, Unavailable
+from mlflow_project.adapters.mlflow_api import MlflowApi, MlflowRefused
+from mlflow_project.errors import ConfigError, NotFound
 from mlflow_project.settings import RegistrySettings
 
 _METRICS_AT_ONCE, _PARAMETERS_AT_ONCE, _VALUE_LENGTH, _TAG_LENGTH = 1000, 100, 6000, 8000
+_LEAST_TIMEOUT = 20.0  # seconds; a run's files may be large
 _PROXIED = "mlflow-artifacts:/"
 
 
@@ -38,22 +38,27 @@ class Experiments:
     """All calls may raise `Unavailable`; `NotFound` means that the run or file does not exist."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self.uri = settings.mlflow_uri.rstrip("/")
-        self._http = httpx.Client(base_url=self.uri, timeout=max(20.0, settings.registry_timeout))
+        self._api = MlflowApi(settings, least_timeout=_LEAST_TIMEOUT)
+        self.uri = self._api.uri
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, made if need be."""
         try:
-            found = self._call("GET", "experiments/get-by-name", params={"experiment_name": name})
-            return str(found["experiment"]["experiment_id"])
+            return self._known_experiment(name)
         except NotFound:
-            return str(self._call("POST", "experiments/create", json={"name": name})["experiment_id"])
+            pass
+        try:
+            return str(self._post("experiments/create", {"name": name})["experiment_id"])
+        except MlflowRefused as error:
+            if error.exists_already:  # somebody else made it just now
+                return self._known_experiment(name)
+            raise
 
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
         """A new run, marked as running."""
         rows = [{"key": key, "value": value[:_TAG_LENGTH]} for key, value in tags.items()]
         body = {"experiment_id": experiment, "run_name": name, "start_time": _now(), "tags": rows}
-        return _run(self._call("POST", "runs/create", json=body)["run"])
+        return _run(self._post("runs/create", body)["run"])
 
     def log(
         self,
@@ -75,7 +80,7 @@ class Experiments:
                 "metrics": values[:_METRICS_AT_ONCE],
                 "tags": labels[:_PARAMETERS_AT_ONCE],
             }
-            self._call("POST", "runs/log-batch", json=body)
+            self._post("runs/log-batch", body)
             params, labels = params[_PARAMETERS_AT_ONCE:], labels[_PARAMETERS_AT_ONCE:]
             values = values[_METRICS_AT_ONCE:]
 
@@ -93,23 +98,23 @@ class Experiments:
             "profile": json.dumps({"num_rows": rows}),
         }
         tags = [{"key": "mlflow.data.context", "value": context}]
-        self._call("POST", "runs/log-inputs", json={"run_id": run.id, "datasets": [{"dataset": dataset, "tags": tags}]})
+        self._post("runs/log-inputs", {"run_id": run.id, "datasets": [{"dataset": dataset, "tags": tags}]})
 
     def write(self, run: Run, path: str, data: bytes) -> None:
         """Keep a file with the run."""
-        self._send("PUT", self._artifact(run, path), content=data)
+        self._api.upload(self._artifact(run, path), data)
 
     def read(self, run: Run, path: str) -> bytes:
         """A file of the run."""
-        return self._send("GET", self._artifact(run, path)).content
+        return self._api.download(self._artifact(run, path))
 
     def finish(self, run: Run, *, status: str = "FINISHED") -> None:
         """Close the run: FINISHED, FAILED or KILLED."""
-        self._call("POST", "runs/update", json={"run_id": run.id, "status": status, "end_time": _now()})
+        self._post("runs/update", {"run_id": run.id, "status": status, "end_time": _now()})
 
     def get(self, run_id: str) -> Run:
         """One run by id."""
-        return _run(self._call("GET", "runs/get", params={"run_id": run_id})["run"])
+        return _run(self._api.get("2.0/mlflow/runs/get", {"run_id": run_id})["run"])
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
         """The finished runs that have all these tags, the newest first."""
@@ -120,7 +125,7 @@ class Experiments:
             "order_by": ["attributes.start_time DESC"],
             "max_results": 100,
         }
-        return [_run(item) for item in self._call("POST", "runs/search", json=body).get("runs", ())]
+        return [_run(item) for item in self._post("runs/search", body).get("runs", ())]
 
     def address(self, run: Run) -> str:
         """Where a person sees the run."""
@@ -137,34 +142,14 @@ class Experiments:
                 f"The MLflow server at {self.uri} keeps artifacts at {run.artifacts}, not behind its proxy: "
                 "start it with --serve-artifacts (`make up` does)."
             )
-        return f"/api/2.0/mlflow-artifacts/artifacts/{run.artifacts.removeprefix(_PROXIED).strip('/')}/{quote(path)}"
+        return f"2.0/mlflow-artifacts/artifacts/{run.artifacts.removeprefix(_PROXIED).strip('/')}/{quote(path)}"
 
-    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        answer = self._send(method, f"/api/2.0/mlflow/{path}", **request)
-        try:
-            data: dict[str, Any] = answer.json()
-            return data
-        except ValueError as error:
-            raise Unavailable(
-                f"The MLflow server at {self.uri} answered {path} with something else than JSON."
-            ) from error
+    def _known_experiment(self, name: str) -> str:
+        found = self._api.get("2.0/mlflow/experiments/get-by-name", {"experiment_name": name})
+        return str(found["experiment"]["experiment_id"])
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"MLflow at {self.uri} does not answer ({type(error).__name__}): is it up? `make status` tells, "
-                "`make up` starts it."
-            ) from error
-        if answer.is_success:
-            return answer
-        said = f"{answer.status_code}: {answer.text[:300]}"
-        if answer.status_code == 404:
-            raise NotFound(f"MLflow at {self.uri} knows no such thing ({path}): {said}")
-        if answer.status_code < 500:
-            raise InvalidData(f"MLflow at {self.uri} refuses {path} with {said}")
-        raise Unavailable(f"MLflow at {self.uri} failed on {path} with {said}")
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._api.send("POST", f"2.0/mlflow/{path}", body)
 
 
 def _run(data: Mapping[str, Any]) -> Run:

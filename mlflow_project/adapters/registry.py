@@ -1,8 +1,7 @@
-"""MLflow's registry of prompts and models over its REST API, by one pooled synchronous client.
+"""MLflow's registry of prompts and models: entries, versions and aliases, over `MlflowApi`.
 
-MLflow's own client is never used here: it makes five calls where one will do, caches for a minute, and blocks for
-minutes when the server is gone. In: names, versions, aliases. Out: frozen values. An outage is always `Unavailable`,
-and is never read as "there is no such alias".
+In: names, versions, aliases. Out: frozen values. An outage is always `Unavailable`, and is never read as "there is no
+such alias".
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
+from mlflow_project.adapters.mlflow_api import MlflowApi, MlflowRefused
 from mlflow_project.domain.release import Kind
-from mlflow_project.errors import InvalidData, NotFound, Unavailable
+from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.settings import RegistrySettings
 
 IS_PROMPT = "mlflow.prompt.is_prompt"
@@ -53,13 +51,12 @@ class Registry:
     """All calls may raise `Unavailable`; `InvalidData` when MLflow refuses what was asked."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self.uri = settings.mlflow_uri.rstrip("/")
-        self._http = httpx.Client(base_url=self.uri, timeout=settings.registry_timeout)
+        self._api = MlflowApi(settings)
+        self.uri = self._api.uri
 
     def ping(self) -> None:
         """Ask only whether the server answers. That costs MLflow a tenth of any other question."""
-        if self._request("GET", "/health").status_code != 200:
-            raise Unavailable(f"MLflow at {self.uri} is not well: its /health does not answer with 200.")
+        self._api.ping()
 
     def entry(self, name: str) -> RegistryEntry | None:
         """A name with its aliases; None when the registry answers that there is none."""
@@ -116,10 +113,12 @@ class Registry:
         """
         try:
             return _version(self._get("registered-models/alias", {"name": name, "alias": alias})["model_version"])
-        except _NoAlias:
-            return None
         except NotFound as error:
             raise NotFound(f"There is no prompt or model {name!r} in MLflow at {self.uri}.") from error
+        except MlflowRefused as error:
+            if error.code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower():
+                return None
+            raise
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version; the last writer wins."""
@@ -166,22 +165,20 @@ class Registry:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._api.close()
 
     def _create_prompt(self, name: str) -> None:
         try:
             self._send("POST", "registered-models/create", {"name": name, "tags": _pairs({IS_PROMPT: "true"})})
-        except _Exists:
-            return  # somebody else made it just now
+        except MlflowRefused as error:
+            if not error.exists_already:  # somebody else may have made it just now
+                raise
 
     def _get(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        try:
-            return self._call("GET", path, params=params)
-        except _Disconnected:
-            return self._call("GET", path, params=params)  # an idle connection that the server had closed
+        return self._api.get(f"2.0/mlflow/{path}", params)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._call(method, path, json=body)
+        return self._api.send(method, f"2.0/mlflow/{path}", body)
 
     def _search(self, what: str, query: str) -> Iterator[dict[str, Any]]:
         token = ""
@@ -191,62 +188,6 @@ class Registry:
             token = page.get("next_page_token", "")
             if not token:
                 return
-
-    def _call(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
-        response = self._request(method, f"/api/2.0/mlflow/{path}", **rest)
-        data = _json(response)
-        if response.status_code == 200 and data is not None:
-            return data
-        raise self._error(path, response.status_code, data or {})
-
-    def _request(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        try:
-            return self._http.request(method, path, **rest)
-        except httpx.RemoteProtocolError as error:
-            raise _Disconnected(f"MLflow at {self.uri} closed the connection in mid-answer.") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Unavailable(
-                f"MLflow at {self.uri} does not answer ({type(error).__name__}): is it up? `make status` tells, "
-                "`make up` starts it."
-            ) from error
-
-    def _error(self, path: str, status: int, data: Mapping[str, Any]) -> Exception:
-        code, message = str(data.get("error_code", "")), str(data.get("message", ""))
-        if code == "RESOURCE_DOES_NOT_EXIST":
-            return NotFound(f"MLflow at {self.uri}: {message}")
-        if code == "RESOURCE_ALREADY_EXISTS":
-            return _Exists(f"MLflow at {self.uri}: {message}")
-        if code == "INVALID_PARAMETER_VALUE" and path == "registered-models/alias" and "alias" in message.lower():
-            return _NoAlias(f"MLflow at {self.uri}: {message}")
-        if status in {401, 403}:
-            return InvalidData(
-                f"MLflow at {self.uri} refuses this caller ({status}): check its user and host settings."
-            )
-        if 400 <= status < 500 and code:
-            return InvalidData(f"MLflow at {self.uri} refuses {path}: {message or code}")
-        return Unavailable(
-            f"MLflow at {self.uri} failed on {path} with status {status}: {message or 'no reason given'}"
-        )
-
-
-class _NoAlias(InvalidData):
-    """Internal: the name is there, the alias is not."""
-
-
-class _Exists(InvalidData):
-    """Internal: the name is taken."""
-
-
-class _Disconnected(Unavailable):
-    """Internal: the connection ended before an answer."""
-
-
-def _json(response: httpx.Response) -> dict[str, Any] | None:
-    try:
-        data = response.json()
-    except ValueError:
-        return None
-    return data if isinstance(data, dict) else None
 
 
 def _tags(data: Mapping[str, Any]) -> dict[str, str]:

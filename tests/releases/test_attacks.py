@@ -11,6 +11,7 @@ import pytest
 
 from mlflow_project.adapters.evidence import scores_key
 from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.mlflow_api import MlflowApi
 from mlflow_project.adapters.releases import manifest_key, write_release
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.verdict import Scores, Verdict
@@ -170,8 +171,7 @@ def test_scores_edited_after_the_seal_are_found_in_mlflow_and_in_the_store(yard:
 
 
 def test_a_run_deleted_in_mlflow_takes_no_evidence_away(yard: Yard, scores: Scores) -> None:
-    experiments = Experiments(load(RegistrySettings))
-    experiments._call("POST", "runs/delete", json={"run_id": scores.run})
+    MlflowApi(load(RegistrySettings)).send("POST", "2.0/mlflow/runs/delete", {"run_id": scores.run})
     assert wrong(yard) == {}
 
 
