@@ -69,6 +69,10 @@ class PromotionConflict(Refused):
     """Somebody else moved the same name first, or the champion is not the one that the seal was made against."""
 
 
+class LedgerRewritten(Refused):
+    """The ledger does not contain a record that this host has seen: it was cut, rewritten or replaced."""
+
+
 class SealBroken(Refused):
     """A version without a valid seal, or one whose content no longer matches its seal."""
 

@@ -102,7 +102,7 @@ class SealSettings(_Settings):
 class PromotionSettings(_Settings):
     """How long a flip waits for receipts, in seconds."""
 
-    receipt_timeout: float = Field(default=10.0, gt=0)
+    receipt_timeout: float = Field(default=10.0, gt=0, le=400)
 
 
 class FollowerSettings(_Settings):

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("doctor", "status"):
         commands.add_parser(name).add_argument("--json", action="store_true")
     commands.add_parser("up", help="start the parts and wait until each is ready")
-    commands.add_parser("prepare", help="buckets and the gate's key, for a store that runs elsewhere")
+    commands.add_parser("prepare", help="buckets, users and the gate's key, for a store that runs elsewhere")
     commands.add_parser("down", help="stop everything of this stack")
     logs = commands.add_parser("logs", help="the end of the parts' logs")
     logs.add_argument("part", nargs="?")
@@ -99,11 +99,16 @@ def _up(_: argparse.Namespace) -> int:
 def _prepare(_: argparse.Namespace) -> int:
     from mlflow_project.seal.keys import ensure_key
     from mlflow_project.settings import SealSettings, StoreSettings, load
-    from stack.processes import make_buckets
+    from stack.processes import prepare_store
 
-    make_buckets(load(StoreSettings))
+    users = prepare_store(load(StoreSettings))
     ensure_key(load(SealSettings))
     say("The buckets and the gate's key are there.")
+    say(
+        "MinIO's users are there, each with the rights that it needs."
+        if users
+        else "No users were made: without SWITCHYARD_S3_ADMIN_ACCESS_KEY and _SECRET_KEY every program has all rights."
+    )
     return 0
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from mlflow_project.adapters.airflow import AirflowSettings
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import ConfigError, Unavailable
@@ -23,8 +25,10 @@ from mlflow_project.settings import MISSING, ProviderSettings, SealSettings, Sto
 from stack.addresses import StackSettings, read_environment, read_settings, write_environment
 from stack.airflow import processes as airflow
 from stack.airflow.home import AirflowPort
+from stack.credentials import check_commands_are_no_administrator, minio_credentials
 from stack.layout import jar_folder, minio_binary
 from stack.marks import end
+from stack.minio_users import User, make_users, user_of
 from stack.observe import processes as observe
 from stack.ports import check_free
 from stack.readiness import PARTS, addresses, wait_until_ready
@@ -116,7 +120,9 @@ def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str]) -> dict[
     if supervisor.processes():
         check_free(read_settings(state), parts)
         return read_environment(state)
+    credentials = minio_credentials(state)
     settings = read_settings(state)
+    check_commands_are_no_administrator(settings.s3_access_key.get_secret_value(), credentials)
     if not minio_binary().exists() or not jar_folder().exists():
         raise ConfigError(
             "MinIO and the jars are not here yet: `make demo` and `make test` set them up, `make setup` too."
@@ -127,7 +133,7 @@ def _prepare(state: Path, supervisor: Supervisor, parts: Sequence[str]) -> dict[
     write_spark_conf(state, store, jar_folder())
     ensure_key(load(SealSettings))
     write_private(_mark_file(state), _provider_mark())
-    supervisor.launch(_child_environment(environment, settings.mlflow_backend, store))
+    supervisor.launch({**_child_environment(environment, settings.mlflow_backend, store), **credentials})
     return environment
 
 
@@ -161,7 +167,7 @@ def _start(supervisor: Supervisor, environment: Mapping[str, str], parts: Sequen
     if "minio" in parts:
         supervisor.start("minio")
         _await(supervisor, "minio", environment, _silent)
-        make_buckets(StoreSettings(**_store_values(environment)))
+        set_up_minio(supervisor.state, StoreSettings(**_store_values(environment)))
     for part in parts:
         supervisor.start(part)
 
@@ -178,6 +184,37 @@ def _await(supervisor: Supervisor, part: str, environment: Mapping[str, str], sa
             "\n  ".join([f"{part} does not become ready. `make logs` shows more; the end of {log}:", *tail])
         )
     say(f"{part:9} ready  {addresses(environment)[part]}")
+
+
+def set_up_minio(state: Path, store: StoreSettings) -> None:
+    """By MinIO's administrator: the buckets, and the users that commands, follower and MLflow are."""
+    credentials = minio_credentials(state)
+    users = [user_of(role, credentials) for role in ("follower", "mlflow")]
+    _by_administrator(store, user_of("admin", credentials), users)
+
+
+def _by_administrator(store: StoreSettings, administrator: User, users: list[User]) -> None:
+    own = {"s3_access_key": SecretStr(administrator.access_key), "s3_secret_key": administrator.secret_key}
+    admin_store = store.model_copy(update=own)
+    make_buckets(admin_store)
+    commands = User("commands", store.s3_access_key.get_secret_value(), store.s3_secret_key)
+    make_users(admin_store, [commands, *users])
+
+
+def prepare_store(store: StoreSettings) -> bool:
+    """Buckets and users in a MinIO that runs elsewhere, by `SWITCHYARD_S3_<ROLE>_ACCESS_KEY` and `…_SECRET_KEY` in the
+    environment; False: no administrator is named there, so the buckets were made with the commands' credentials.
+    """
+    given = {
+        role for role in ("admin", "follower", "mlflow") if os.environ.get(f"SWITCHYARD_S3_{role.upper()}_ACCESS_KEY")
+    }
+    if "admin" not in given:
+        make_buckets(store)
+        return False
+    administrator, *users = (user_of(role, os.environ) for role in ("admin", "follower", "mlflow") if role in given)
+    check_commands_are_no_administrator(store.s3_access_key.get_secret_value(), os.environ)
+    _by_administrator(store, administrator, users)
+    return True
 
 
 def make_buckets(store: StoreSettings) -> None:

@@ -35,7 +35,10 @@ class Run:
 
 
 class Experiments:
-    """All calls may raise `Unavailable`; `NotFound` means that the run or file does not exist."""
+    """All calls may raise `Unavailable`; `NotFound` means that the run does not exist.
+
+    A file that a run does not have is `Unavailable`, since MLflow answers 500 for it.
+    """
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._api = MlflowApi(settings, least_timeout=_LEAST_TIMEOUT)

@@ -6,9 +6,12 @@ MinIO ignores those conditions silently.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlflow_project.errors import ConfigError, InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.settings import StoreSettings
 
-_LOCK_DAYS = 365
+LOCK_DAYS = 365
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404"}
 _CONDITION_FAILED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 
@@ -59,6 +62,14 @@ class ObjectStore:
             ),
         )
 
+        self._seconds_ahead = 0.0
+        self._client.meta.events.register("after-call.s3", self._note_clock)
+
+    @property
+    def seconds_ahead(self) -> float:
+        """How far the store's clock is ahead of this machine's, by the store's newest answer; 0.0 before the first."""
+        return self._seconds_ahead
+
     def get(self, bucket: str, key: str, version_id: str | None = None) -> bytes:
         """The object's bytes."""
         return self.get_with_etag(bucket, key, version_id)[0]
@@ -84,9 +95,45 @@ class ObjectStore:
         with self._translated(bucket, key):
             return str(self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)["ETag"])
 
-    def put_new(self, bucket: str, key: str, data: bytes, content_type: str = "application/octet-stream") -> bool:
-        """Write only if nothing has this key; False when something has. Of several racing writers one gets True."""
-        return self._conditional(bucket, key, data, content_type, IfNoneMatch="*") is not None
+    def put_new(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        content_type: str = "application/octet-stream",
+        keep_days: int | None = None,
+    ) -> bool:
+        """Write only if nothing has this key; False when something has. Of several racing writers one gets True.
+
+        Args:
+            keep_days: object lock in COMPLIANCE mode for so many days, whatever the bucket's own default is by now.
+        """
+        lock = {} if keep_days is None else _lock(datetime.now(UTC) + timedelta(days=keep_days))
+        return self._conditional(bucket, key, data, content_type, IfNoneMatch="*", **lock) is not None
+
+    def get_locked(self, bucket: str, key: str, version_id: str | None) -> tuple[bytes, datetime | None]:
+        """One version's bytes, and until when object lock in COMPLIANCE mode keeps it; None: it does not."""
+        with self._translated(bucket, key):
+            response = self._client.get_object(Bucket=bucket, Key=key, VersionId=version_id)
+            kept = response.get("ObjectLockMode") == "COMPLIANCE"
+            return response["Body"].read(), response.get("ObjectLockRetainUntilDate") if kept else None
+
+    def keep_until(self, bucket: str, key: str, version_id: str | None, until: datetime) -> None:
+        """Lengthen the time for which object lock keeps one version; it can never be shortened."""
+        with self._translated(bucket, key):
+            retention = {"Mode": "COMPLIANCE", "RetainUntilDate": until}
+            self._client.put_object_retention(Bucket=bucket, Key=key, VersionId=version_id, Retention=retention)
+
+    def kept_days(self, bucket: str) -> int:
+        """For how many days the bucket keeps what is written to it, by its default: at least a year.
+
+        A caller who may not read the default gets a year too.
+        """
+        try:
+            with self._translated(bucket, ""):
+                return max(LOCK_DAYS, self._default_days(bucket))
+        except (InvalidData, NotFound, Unavailable):
+            return LOCK_DAYS
 
     def replace(self, bucket: str, key: str, data: bytes, etag: str) -> str | None:
         """Write only if the object still has this etag. Returns the new etag; None when somebody else wrote first."""
@@ -158,7 +205,7 @@ class ObjectStore:
                 self._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
             elif not versioned and not locked and status == "Enabled":
                 self._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
-            if locked and not self._keeps_a_year(bucket):
+            if locked and self._default_days(bucket) < LOCK_DAYS:
                 self._lock(bucket)
         return created
 
@@ -181,16 +228,16 @@ class ObjectStore:
             return False
         return True
 
-    def _keeps_a_year(self, bucket: str) -> bool:
+    def _default_days(self, bucket: str) -> int:
+        """For how many days the bucket's default keeps an object in COMPLIANCE mode; 0 where there is no default."""
         if not self._can_be_locked(bucket):
-            return False
+            return 0
         found = self._client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
         rule = found.get("Rule", {}).get("DefaultRetention", {})
-        days = rule.get("Days", 0) + _LOCK_DAYS * rule.get("Years", 0)
-        return bool(rule.get("Mode") == "COMPLIANCE" and days >= _LOCK_DAYS)
+        return int(rule.get("Days", 0) + LOCK_DAYS * rule.get("Years", 0)) if rule.get("Mode") == "COMPLIANCE" else 0
 
     def _lock(self, bucket: str) -> None:
-        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": _LOCK_DAYS}}
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": LOCK_DAYS}}
         wanted = {"ObjectLockEnabled": "Enabled", "Rule": rule}
         try:
             if not self._can_be_locked(bucket):
@@ -204,7 +251,7 @@ class ObjectStore:
                 "lock, copy the records there in order, and name it in SWITCHYARD_LEDGER_BUCKET."
             ) from error
 
-    def _conditional(self, bucket: str, key: str, data: bytes, content_type: str, **condition: str) -> str | None:
+    def _conditional(self, bucket: str, key: str, data: bytes, content_type: str, **condition: Any) -> str | None:
         try:
             with self._translated(bucket, key):
                 response = self._client.put_object(
@@ -213,6 +260,13 @@ class ObjectStore:
                 return str(response["ETag"])
         except _ConditionFailed:
             return None
+
+    def _note_clock(self, parsed: Any, **_: Any) -> None:
+        """Every answer says what time it is at the store, to the second."""
+        date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if date is not None:
+            with suppress(TypeError, ValueError):
+                self._seconds_ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
     @contextmanager
     def _translated(self, bucket: str, key: str) -> Iterator[None]:
@@ -240,6 +294,10 @@ class ObjectStore:
                 f"The object store at {self.settings.s3_endpoint} does not answer ({type(error).__name__}): is it up? "
                 "`make status` tells, `make up` starts it."
             ) from error
+
+
+def _lock(until: datetime) -> dict[str, Any]:
+    return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
 
 
 class _ConditionFailed(WorkspaceError):

@@ -62,6 +62,13 @@ def whole_number(least: int) -> Callable[[str | int], int]:
     return parse
 
 
+def read_digest(text: str) -> str:
+    """A digest as the ledger writes it: `sha256:` and 64 hexadecimal digits."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        raise typer.BadParameter(f"{text!r} is not a digest: write sha256: and 64 hexadecimal digits in lower case.")
+    return text
+
+
 def amount(text: str | float) -> float:
     """A number that is 0 or more."""
     try:

@@ -62,7 +62,7 @@ def drift(
     watched += [documents] if documents is not None else []
     runs = [record.keep_run(experiments, one) if one.found else None for one in watched]
     version = record.keep_rows(store, watched)
-    record.tell_meters(watched)
+    record.record_metrics(watched)
     told = [{**record.plain(one), "run": run} for one, run in zip(watched, runs, strict=True)]
     data = {"name": name, "window": window, "drifted": any(one.status == "drift" for one in watched)}
     data |= {"delta_version": version, "announced": _announced(watched, asked=notify)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlflow_project.commands.arguments import Text, read_reference
+from mlflow_project.commands.arguments import Text, read_digest, read_reference, whole_number
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import Refused
@@ -28,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     ledger = typer.Typer(help="Check the ledger itself.", no_args_is_help=True)
     ledger.callback()(_ledger)
     ledger.command("verify")(verify_ledger)
+    ledger.command("extend")(extend_ledger)
     app.add_typer(ledger, name="ledger")
 
 
@@ -94,17 +95,44 @@ def verify(
 
 
 @reports_errors
-def verify_ledger(json: Json = False) -> None:
-    """Read every record of the ledger and report changed, missing or reordered ones."""
-    from mlflow_project.adapters.object_store import ObjectStore
-    from mlflow_project.ledger import audit
-    from mlflow_project.settings import StoreSettings, load
+def verify_ledger(
+    head: Annotated[
+        list[str] | None,
+        typer.Option(metavar="sha256:...", parser=read_digest, help="A record's digest that the ledger must contain."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Read every record of the ledger and report what was tampered with.
 
-    done = audit.verify(ObjectStore(load(StoreSettings)))
-    data = {"records": done.records, "ok": not done.findings, "findings": [each.to_dict() for each in done.findings]}
-    emit(data, json, lambda console: _show_audit(console, done))
+    Checks the chain, every version of every record, its object lock, the time that it says, and each seal's signature;
+    and that the ledger contains the newest record that this host has seen. Exit code 4 if anything is wrong.
+    """
+    from mlflow_project.promotion.parts import Parts
+    from mlflow_project.promotion.verify_ledger import verify_ledger as verify_all
+
+    done = verify_all(Parts.connect(), head or ())
+    emit(done.to_dict(), json, lambda console: _show_audit(console, done))
     if done.findings:
         raise typer.Exit(Refused.exit_code)
+
+
+@reports_errors
+def extend_ledger(
+    days: Annotated[
+        int, typer.Option(metavar="DAYS", parser=whole_number(1), help="How long from now object lock keeps records.")
+    ] = 365,
+    json: Json = False,
+) -> None:
+    """Have object lock keep every record of the ledger for longer. Needs the store's administrator."""
+    from mlflow_project.adapters.object_store import ObjectStore
+    from mlflow_project.ledger.audit import extend
+    from mlflow_project.settings import StoreSettings, load
+
+    records = extend(ObjectStore(load(StoreSettings)), days)
+    data = {"records": records, "days": days}
+    emit(
+        data, json, lambda console: console.print(f"Object lock keeps all {records} records for {days} days from now.")
+    )
 
 
 def _ledger() -> None:
@@ -153,7 +181,8 @@ def _show_findings(console: Console, findings: list[Finding]) -> None:
 
 def _show_audit(console: Console, audit: Audit) -> None:
     if not audit.findings:
-        console.print(f"All {audit.records} records are whole, unchanged and in order.")
+        console.print(f"All {audit.records} records are whole, unchanged, protected and in order.")
+        console.print(f"The newest is record {audit.head.serial}: {audit.head.digest}", soft_wrap=True)
         return
     rows = [(each.serial, each.problem, each.detail) for each in audit.findings]
     console.print(table(("record", "problem", "what"), rows, f"{audit.records} records, {len(rows)} problems"))

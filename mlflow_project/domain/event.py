@@ -1,7 +1,7 @@
-"""What live traffic leaves behind: an answer that was given, and what somebody thought of it.
+"""Events of live traffic: an answered request, and feedback about an answer.
 
-Texts in here are masked already; None where there is none, or where masking broke. Times are UTC in ISO 8601, so that
-they sort as text. `to_dict` gives one JSON-ready row, `kind` and `schema` included.
+Texts are masked already; they are None where there is no text or masking failed. Times are UTC in ISO 8601, so they
+sort as text. `to_dict` returns one JSON-ready row with `kind` and `schema`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ EVENT_SCHEMA = "switchyard.event/v1"
 class AnswerEvent:
     """One answered or failed request. Lengths are in characters, of the texts as they were before masking.
 
-    `groundedness` is the evaluation's own scorer, None where it has nothing to say. `key_id` is None where no key was
-    asked for; `error_type` is None where an answer came; `trace_id` is OpenTelemetry's, in hex.
+    `groundedness` is computed by the evaluation's scorer; None if that gave no score. `key_id` is None if the server
+    demands no key. `error_type` is None if the request was answered. `trace_id` is OpenTelemetry's, in hex.
     """
 
     kind: ClassVar[str] = "answer"
@@ -51,10 +51,10 @@ class AnswerEvent:
 
 @dataclass(frozen=True)
 class FeedbackEvent:
-    """One judgement of one answer. Those with the same `feedback_id` say the same thing anew: the newest counts.
+    """One judgement of one answer. Of several events with the same `feedback_id` the newest counts.
 
-    `source` is `caller`, `admin` or `review`; `author` the id of the key, or who reviewed; None where no key was asked
-    for. `score`: the higher, the better.
+    `source` is `caller`, `admin` or `review`. `author` is the id of the caller's key, or the reviewer; None if the
+    server demands no key. A higher `score` is better.
     """
 
     kind: ClassVar[str] = "feedback"

@@ -1,6 +1,6 @@
-"""What a worker and its host say about what they serve.
+"""What workers and hosts report about the releases that they serve.
 
-A `Receipt` is a worker's word that it now serves a release. A `Presence` is one host's record with a time to live: its
+A `Receipt` is a worker's report that it serves a release. A `Presence` is one host's record with a time to live: its
 workers and their receipts. `promote` and `rollback` wait until every live worker's receipt names the new release.
 Whoever may write to the coordination bucket can write a presence, so reading one checks every field against a bound.
 """

@@ -6,8 +6,10 @@ missing or reordered record shows. `nonce` lets a writer recognise its own recor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mlflow_project.errors import InvalidData
@@ -70,16 +72,56 @@ class LedgerRecord:
             record = cls(**{key: value for key, value in data.items() if key != "schema"})
         except TypeError as error:
             raise InvalidData(f"Ledger record {data.get('serial')!r} cannot be read: {error}.") from error
-        wrong = [key for key, kind in _KINDS.items() if not isinstance(getattr(record, key), kind)]
+        wrong = [key for key, is_right in _FIELDS.items() if not is_right(getattr(record, key))]
         if wrong:
             raise InvalidData(f"Ledger record {record.serial!r} cannot be read: wrong values in {', '.join(wrong)}.")
         return record
 
 
-_KINDS: Mapping[str, Any] = {
-    "serial": int,
-    **dict.fromkeys(("previous", "nonce", "time", "type", "kind", "name", "who", "why"), str),
-    **dict.fromkeys(("version", "from_version", "intent"), int | None),
-    **dict.fromkeys(("digest", "alias"), str | None),
-    "evidence": Mapping,
+def seconds_of(time: str) -> float:
+    """A record's time in seconds since the epoch.
+
+    Raises:
+        ValueError: not UTC in ISO 8601 with milliseconds, such as 2026-11-30T14:03:07.250Z.
+    """
+    if _TIME.fullmatch(time) is None:
+        raise ValueError(time)
+    return datetime.fromisoformat(time[:-1]).replace(tzinfo=UTC).timestamp()
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        seconds_of(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _is_count(value: Any) -> bool:
+    """Whether this is a whole number from 1; True and False are none."""
+    return type(value) is int and value >= 1
+
+
+def _is_count_or_none(value: Any) -> bool:
+    return value is None or _is_count(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "serial": _is_count,
+    "time": _is_time,
+    **dict.fromkeys(("previous", "nonce", "type", "kind", "name", "who", "why"), _is_text),
+    **dict.fromkeys(("version", "from_version", "intent"), _is_count_or_none),
+    **dict.fromkeys(("digest", "alias"), _is_text_or_none),
+    "evidence": lambda value: isinstance(value, Mapping),
 }

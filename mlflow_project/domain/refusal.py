@@ -1,5 +1,5 @@
-"""The kinds of reasons for which what an alias asks for is not served: labels, for metrics and programs; the sentence
-beside them is for people."""
+"""Why the server does not serve the version that an alias names: short labels for metrics and programs. The sentence
+beside a label is for people."""
 
 from __future__ import annotations
 

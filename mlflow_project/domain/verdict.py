@@ -1,6 +1,6 @@
-"""What the gate says: a verdict with its reasons. "Rejected" is a value, never an error.
+"""The gate's verdict with its reasons, and the scores that it is computed from. "Rejected" is a value, never an error.
 
-`Scores` is what the gate reads: per metric one number a case, or None where a case was not scored. Unscored is never 0.
+`Scores` has one number per metric and case, or None where the case was not scored. Unscored is never 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Outcome = Literal["accepted", "rejected", "inconclusive"]
 
 @dataclass(frozen=True)
 class Score:
-    """One scorer's word on one answer: `value` None means unscored, and `reason` says why."""
+    """One scorer's result for one answer. `value` None means unscored; `reason` says why."""
 
     value: float | None
     reason: str = ""

@@ -1,5 +1,5 @@
-"""Drift of live traffic: each release's window against the reference that was pinned to it.
+"""Drift of live traffic: compares each release's newest answers with its reference window.
 
-In: the table of live answers. Out: what was found, as an MLflow run with pictures, a Delta table, metrics and, where
-something drifted, an event for Airflow. The statistics are `rules.drift`'s.
+In: the table of live answers. Out: an MLflow run with pictures, rows of a Delta table, metrics and, if something
+drifted, an event for Airflow. `rules.drift` has the statistics.
 """

@@ -1,7 +1,7 @@
-"""The corpus under a prompt: the newest profile of its documents against that of the version which its release pins.
+"""Drift of a prompt's documents: compares their newest profile with the profile of the version that a release pins.
 
-In: the registry and the table `<chunks>_profiles`, which `profile_documents` keeps. Out: what each check found, from
-the one profile to the other.
+In: the registry and the table `<chunks>_profiles`, which `profile_documents` writes. Out: what each check found between
+the two profiles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlflow_project.rules.drift.profiles import compare
 
 
 def corpus_drift(registry: Registry, name: str, alias: str = "Production") -> Watched | None:
-    """What changed in the documents under the release of an alias; None where there is no such release."""
+    """Compare the documents of the release under an alias. Returns None if the alias names no release."""
     entry = registry.entry(name)
     version = entry.aliases.get(alias) if entry is not None else None
     if version is None:
@@ -28,15 +28,18 @@ def corpus_drift(registry: Registry, name: str, alias: str = "Production") -> Wa
 
 
 def documents_drift(release: Release) -> Watched | None:
-    """What changed in the documents since the release pinned them; None where there is nothing to compare: no knowledge
-    base, no profile of the pinned version, or none after it."""
+    """Compare a release's documents now with those that it pins.
+
+    Returns None if there is nothing to compare: the release has no knowledge base, the pinned version has no profile,
+    or no later version has one.
+    """
     base = release.manifest.knowledge_base
     profiles = _profiles(base) if base is not None else None
     return _watched(release, *profiles) if profiles is not None else None
 
 
 def _profiles(base: KnowledgeBase) -> tuple[Row, Row] | None:
-    """Of the documents' texts: the profile of the pinned version, and the newest one after it."""
+    """The profiles of the documents' texts: of the pinned version, and the newest later one."""
     try:
         table = open_table(f"{base.table}_profiles")
     except NotFound:

@@ -1,4 +1,4 @@
-"""Rows of live answers as the traffic that the checks measure."""
+"""Turns rows of live answers into `Traffic`, which the drift checks measure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBERS = {"answer length": "answer_chars", "keywords": "keywords", "groundedne
 
 
 def traffic_of(rows: Sequence[Row]) -> Traffic:
-    """The rows in their order; rows that failed count for shares alone, with an empty question."""
+    """Traffic with one entry per row, in order. A failed row has an empty question and counts for shares only."""
     questions = [row["question"] or "" for row in rows]
     return replace(
         Traffic.of(questions, embed(questions)),

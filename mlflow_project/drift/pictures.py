@@ -1,4 +1,4 @@
-"""Pictures of a window, as PNG bytes: its questions beside the reference's in a plane, and each check's score."""
+"""Draws a window as PNG: its questions beside the reference's questions in a plane, and the score of each check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BEFORE, _NOW, _ALARM = "#8a8a8a", "#2a7f62", "#b3413b"
 
 
 def projection(drawn: Drawn, release: str) -> bytes:
-    """The questions of both, in the plane of the reference's two main directions."""
+    """The questions of window and reference, in the plane of the reference's two main directions."""
     figure, axes = _figure(6.0)
     for points, colour, name in ((drawn.points_before, _BEFORE, "reference"), (drawn.points, _NOW, "window")):
         axes.scatter([x for x, _ in points], [y for _, y in points], s=6, alpha=0.5, color=colour, label=name)
@@ -23,7 +23,7 @@ def projection(drawn: Drawn, release: str) -> bytes:
 
 
 def scores(found: Sequence[Found], release: str) -> bytes:
-    """A bar a check; what reaches beyond 1 alarms."""
+    """One bar per check. A bar beyond 1 raises an alarm."""
     figure, axes = _figure(1.6 + 0.35 * len(found))
     rows = range(len(found))
     axes.barh(

@@ -1,4 +1,4 @@
-"""What a look at live traffic leaves: an MLflow run with pictures, rows of a Delta table, metrics, an Airflow event."""
+"""Records what a drift check found: an MLflow run with pictures, rows of a Delta table, metrics, an Airflow event."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plain(watched: Watched) -> dict[str, Any]:
 
 
 def keep_run(experiments: Experiments, watched: Watched) -> str:
-    """One run; returns where a person sees it."""
+    """Write one MLflow run. Returns the address of its page."""
     tags = {"switchyard.digest": watched.digest, "switchyard.drift": watched.status}
     run = experiments.start(experiments.experiment(f"drift-{watched.name}"), watched.release, tags)
     finished = "FAILED"
@@ -53,7 +53,7 @@ def keep_run(experiments: Experiments, watched: Watched) -> str:
 
 
 def keep_rows(store: ObjectStore, all_watched: Sequence[Watched]) -> int | None:
-    """A row a check, appended to `s3a://<curated>/drift`; returns the Delta version, None where there was none."""
+    """Append one row per check to `s3a://<curated>/drift`. Returns the Delta version, or None if there was no row."""
     rows = [
         {
             **{
@@ -70,8 +70,8 @@ def keep_rows(store: ObjectStore, all_watched: Sequence[Watched]) -> int | None:
     return append(store, f"s3a://{store.settings.curated_bucket}/drift", rows) if rows else None
 
 
-def tell_meters(all_watched: Sequence[Watched]) -> None:
-    """The gauges, by prompt: where several releases answered, the furthest of them."""
+def record_metrics(all_watched: Sequence[Watched]) -> None:
+    """Set the gauges of a prompt. Where several releases answered, the one that drifted most counts."""
     for watched in sorted((one for one in all_watched if one.found), key=lambda one: one.found[0].score):
         for one in watched.found:
             labels = {"name": watched.name, "kind": kind_of(one.check), "measure": one.check}

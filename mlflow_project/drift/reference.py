@@ -1,6 +1,6 @@
-"""The reference of a release: its first window of traffic, pinned once and never changed.
+"""The reference of a release: its first window of live answers, kept once and never changed.
 
-In: the table of live answers. Out: the pinned rows, `drift/<name>/<digest>.jsonl` in the artifacts bucket.
+In: the table of live answers. Out: the rows, in `drift/<name>/<digest>.jsonl` of the artifacts bucket.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlflow_project.rules.drift.windows import LEAST_REFERENCE
 
 
 def pinned(store: ObjectStore, name: str, digest: str) -> list[Row]:
-    """The pinned rows; none where nothing was pinned yet."""
+    """The reference's rows; empty before there is a reference."""
     try:
         data = store.get(store.settings.artifacts_bucket, _key(name, digest))
     except NotFound:
@@ -26,7 +26,10 @@ def pinned(store: ObjectStore, name: str, digest: str) -> list[Row]:
 def pin(
     store: ObjectStore, name: str, digest: str, window: timedelta, until: datetime, *, early: bool = False
 ) -> list[Row]:
-    """Pin the rows of the release's first window, once that is over (`early`: what there is); none while it is not."""
+    """Keep the rows of the release's first window as its reference.
+
+    Returns no rows while the window is not over (unless `early` is set), or has too few answers.
+    """
     rows = answers(store.settings, name, "", digest)
     end = datetime.fromisoformat(rows[0]["at"]) + window
     first = [row for row in rows if datetime.fromisoformat(row["at"]) < min(end, until)]

@@ -1,4 +1,4 @@
-"""One look at a prompt's live traffic: every release of the window, each against its own reference."""
+"""Checks a prompt's live traffic: every release that answered in a window, against that release's own reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = ("data", "output", "embeddings", "corpus")
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a window looks like beside its reference: topics' shares, and the questions in a plane."""
+    """A window beside its reference, for pictures: the topics' shares, and the questions as points in a plane."""
 
     topics: list[float]
     topics_before: list[float]
@@ -32,8 +32,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Watched:
-    """One release's window of answers, or the documents under it since they were pinned. `found` is empty, and `drawn`
-    None, while there is nothing to compare; documents are not drawn."""
+    """The result for one release: of its answers in a window, or of its documents since it pinned them.
+
+    While there is nothing to compare, `found` is empty and `drawn` is None. For documents, `drawn` is always None.
+    """
 
     name: str
     release: str
@@ -49,7 +51,7 @@ class Watched:
 
     @property
     def kinds(self) -> dict[str, bool]:
-        """For each kind that was looked at, whether one of its checks alarms."""
+        """Whether an alarm was raised, for each kind of drift that was checked."""
         return {kind: self._alarms(kind) for kind in KINDS if any(kind_of(one.check) == kind for one in self.found)}
 
     @property
@@ -57,24 +59,24 @@ class Watched:
         """A sentence for a person."""
         if self.status == "gathering":
             return (
-                f"{self.release}: its reference is being gathered, its first window with {LEAST_REFERENCE} answers; "
-                f"{self.rows} so far. `--pin` takes what there is."
+                f"{self.release}: no reference yet. It is the first window with {LEAST_REFERENCE} answers "
+                f"or more; there are {self.rows} so far. `--pin` takes these."
             )
         if self.status == "too few":
             return f"{self.release}: {self.rows} answers in this window are too few; {LEAST_WINDOW} are needed."
         alarms = [one for one in self.found if one.alarm]
         if not alarms:
             return f"{self.release}: quiet. {self.rows} {self.counted} against {self.reference}."
-        told = ", ".join(f"{one.check} ({one.score:.1f} times its threshold)" for one in alarms)
-        return f"{self.release} drifted: {told}. {self.rows} {self.counted} against {self.reference}."
+        checks = ", ".join(f"{one.check} ({one.score:.1f} times its threshold)" for one in alarms)
+        return f"{self.release} drifted: {checks}. {self.rows} {self.counted} against {self.reference}."
 
     def _alarms(self, kind: str) -> bool:
         return any(one.alarm for one in self.found if kind_of(one.check) == kind)
 
 
 def kind_of(check: str) -> str:
-    """What a check belongs to: `data` (the questions), `output` (the answers), `embeddings` (what both mean) or
-    `corpus` (the documents)."""
+    """The kind of a check: `data` (questions), `output` (answers), `embeddings` (the meaning of both) or `corpus`
+    (documents)."""
     if check.startswith("corpus"):
         return "corpus"
     if check.endswith(("meaning", "classifier")):
@@ -85,17 +87,18 @@ def kind_of(check: str) -> str:
 def watch(
     store: ObjectStore, name: str, window: timedelta, until: datetime, *, early: bool = False
 ) -> tuple[Watched, ...]:
-    """Judge every release that answered in the window that ends at `until`.
+    """Check every release that answered in the window that ends at `until`.
 
     Raises:
-        NotFound: nothing of this prompt was answered in the window.
+        NotFound: the prompt answered nothing in the window.
     """
     since = iso(until - window)
     rows = [row for row in answers(store.settings, name, since) if row["at"] <= iso(until)]
     if not rows:
         raise NotFound(
-            f"No answer of {name!r} since {since}: ask it something first, or take a longer --window. Is that its name "
-            "(`switchyard live` lists them), does the follower run, is SWITCHYARD_EVENT_SHARE above 0?"
+            f"{name!r} has given no answer since {since}. Ask it something, or take a longer --window. If it did "
+            "answer, check its name (`switchyard live` lists names), that the follower runs, and that "
+            "SWITCHYARD_EVENT_SHARE is above 0."
         )
     by_digest: dict[str, list[Row]] = {}
     for row in rows:
@@ -107,7 +110,7 @@ def watch(
 
 
 def _watched(store: ObjectStore, rows: Sequence[Row], window: timedelta, until: datetime, early: bool) -> Watched:
-    """One release; `rows` are its answers of the window."""
+    """The result for one release. `rows` are its answers in the window."""
     newest = rows[-1]
     name, digest = newest["name"], newest["digest"]
     reference = pinned(store, name, digest) or pin(store, name, digest, window, until, early=early)

@@ -39,6 +39,9 @@ from mlflow_project.settings import (
     state_folder,
 )
 
+LEDGER_HEAD_TAG = "switchyard.ledger_head"
+"""A run's tag: number and digest of the ledger's newest record when the evaluation began."""
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -124,7 +127,11 @@ class Workplace:
         known = None if again else known_scores(release, cases, bench)
         if known is not None:
             return Evaluated(release, known, reused=True)
-        return Evaluated(release, evaluate(release, cases, self._opening(release), bench), reused=False)
+        serial, head = self.ledger.head()
+        scores = evaluate(release, cases, self._opening(release), bench)
+        if scores.run is not None:
+            self.experiments.log(self.experiments.get(scores.run), tags={LEDGER_HEAD_TAG: f"{serial} {head}"})
+        return Evaluated(release, scores, reused=False)
 
     def pictured(self, scores: Sequence[Scores]) -> str:
         """The address of MLflow's page for a candidate's run, or for the comparison with the champion's run. With a
@@ -150,7 +157,7 @@ def workplace(alias: str = "Production") -> Workplace:
         Registry(registry_settings),
         Experiments(registry_settings),
         load(ProviderSettings),
-        Ledger(store, state_folder() / "cache" / "ledger"),
+        Ledger.of_this_host(store),
         alias,
         state_folder() / "evaluation",
     )

@@ -1,5 +1,5 @@
-"""What live traffic and people said: read from the tables that `collect_feedback` keeps, judged by people, made cases.
+"""Human review of live answers, and evaluation cases made from it.
 
-In: the tables of answers and feedback. Out: samples to judge, judgements as events, evaluation cases. Never writes a
-table: judgements go the way of all events.
+In: the tables of live answers and feedback, which the job `collect_feedback` writes. Out: samples for people to judge,
+their judgements as events, evaluation cases. Nothing here writes a table: judgements become events like all feedback.
 """

@@ -1,4 +1,4 @@
-"""The tables of live answers and feedback, for reading, and what of the events they do not hold yet."""
+"""Reads the tables of live answers and feedback, and lists the event objects that are not in them yet."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ Row = Mapping[str, Any]
 
 
 def live_table(settings: StoreSettings, kind: str) -> str:
-    """The address of `answers`, `feedback` or `objects`, which names the objects that the others hold whole."""
+    """The address of the table `answers`, `feedback` or `objects`. `objects` names the event objects that the other two
+    contain completely."""
     return f"s3a://{settings.curated_bucket}/live_{kind}"
 
 
 def uncollected(store: ObjectStore) -> list[str]:
-    """The objects of events that have not been collected."""
+    """The event objects that have not been collected into the tables."""
     shipped = {one.key.removeprefix(EVENTS) for one in store.list(store.settings.raw_bucket, EVENTS)}
     return sorted(shipped - {row["source_file"] for row in _rows(store.settings, "objects", "SELECT * FROM live")})
 
 
 def answers(settings: StoreSettings, name: str, since: str = "", digest: str | None = None) -> list[Row]:
-    """The answers of a prompt from a time on (UTC, ISO 8601), the oldest first; of one release where it is named."""
+    """The answers of a prompt since a time (UTC, ISO 8601), oldest first; with `digest`, of that release only."""
     of_release = "" if digest is None else f" AND digest = {_quoted(digest)}"
     condition = f"name = {_quoted(name)} AND at >= {_quoted(since)}{of_release}"
     return _rows(settings, "answers", f"SELECT * FROM live WHERE {condition} ORDER BY at, event_id")
 
 
 def feedback(settings: StoreSettings) -> list[Row]:
-    """The newest judgement of each answer by each judge."""
+    """For each answer the newest judgement by each judge."""
     rows = _rows(settings, "feedback", "SELECT * FROM live ORDER BY at, event_id")
     return list({row["feedback_id"]: row for row in rows}.values())
 
 
 def every_answer(settings: StoreSettings) -> list[Row]:
-    """All answers that have texts, the oldest first."""
+    """All answers whose texts were kept, oldest first."""
     return _rows(settings, "answers", "SELECT * FROM live WHERE question IS NOT NULL ORDER BY at, event_id")
 
 

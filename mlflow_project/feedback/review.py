@@ -1,8 +1,8 @@
-"""Answers for a person to judge, and the judgements read back.
+"""Writes samples of live answers for a person to judge, and reads the judgements back.
 
-In: answers, a strategy. Out: a file of JSON lines, an answer a line, with `judgement` (good or bad), `corrected_answer`
-and `comment` to fill in; filled in, it becomes feedback events, which go the way of all events. Reading a file twice
-leaves one judgement.
+In: answers and a strategy. Out: a file of JSON lines, one answer per line, with the fields `judgement` (good or bad),
+`corrected_answer` and `comment` to fill in. A filled-in file becomes feedback events, which are collected like all
+events. Reading the same file twice records its judgements once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SCORES = {"good": 1.0, "bad": 0.0}
 
 
 def sample(answers: Sequence[Row], judged: Sequence[Row], count: int, strategy: str, seed: int = 7) -> list[Row]:
-    """So many answers that no review has judged, by a strategy; the worst first where it has an order."""
+    """Up to `count` answers that no reviewer has judged, chosen by a strategy; the worst first, except for `random`."""
     done = {row["answer_event"] for row in judged if row["source"] == "review"}
     left = [row for row in answers if row["answer"] and row["event_id"] not in done]
     if strategy == "random":
@@ -48,8 +48,8 @@ def sample(answers: Sequence[Row], judged: Sequence[Row], count: int, strategy: 
 
 
 def disagreement(answers: Sequence[Row], judged: Sequence[Row]) -> Any:
-    """Of each answer, 0 to 1: how far a caller's score is from its groundedness, or, where that is more, how unlike it
-    is to another answer of the same question."""
+    """For each answer the larger of two distances, from 0 to 1: between a caller's score and the answer's groundedness,
+    and between the answer and the least similar answer to the same question."""
     said = {row["answer_event"]: min(1.0, max(0.0, row["score"])) for row in judged if row["score"] is not None}
     scores = np.zeros(len(answers))
     same: dict[str, list[int]] = defaultdict(list)
@@ -65,10 +65,10 @@ def disagreement(answers: Sequence[Row], judged: Sequence[Row]) -> Any:
 
 
 def write_sample(rows: Sequence[Row], path: Path) -> None:
-    """The file for a person.
+    """Write the file for a person to fill in.
 
     Raises:
-        InvalidData: there is a file already, perhaps with judgements in it, or none can be written there.
+        InvalidData: the file exists already, perhaps with judgements in it, or cannot be written.
     """
     lines = [
         json.dumps({**{key: row[key] for key in _SHOWN}, **dict.fromkeys(_FILLED)}, ensure_ascii=False) for row in rows
@@ -80,16 +80,16 @@ def write_sample(rows: Sequence[Row], path: Path) -> None:
     except OSError as error:
         if path.exists():
             raise InvalidData(
-                f"{path} is there already, perhaps with judgements in it: name another with --out."
+                f"{path} exists already and may contain judgements. Name another file with --out."
             ) from error
         raise InvalidData(f"{path} cannot be written: {error}") from error
 
 
 def read_judgements(path: Path, author: str, masker: Masker) -> tuple[FeedbackEvent, ...]:
-    """The judgements of a file; lines that nobody filled in are passed over.
+    """The judgements in a file. Lines that nobody filled in are skipped.
 
     Raises:
-        NotFound: there is no such file. InvalidData: with every line that is wrong.
+        NotFound: there is no such file. InvalidData: lines are wrong; the message lists all of them.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -115,21 +115,21 @@ def read_judgements(path: Path, author: str, masker: Masker) -> tuple[FeedbackEv
 
 
 def check_known(events: Sequence[FeedbackEvent], known: Collection[str]) -> None:
-    """Whether each judgement is of an answer that a table of live answers has; `known`: their ids.
+    """Check that each judgement is about an answer in the table of live answers. `known` are the ids of those answers.
 
     Raises:
-        InvalidData: of one it is not.
+        InvalidData: a judgement is about another answer.
     """
     unknown = [event.answer_event for event in events if event.answer_event not in known]
     if unknown:
         raise InvalidData(
-            f"{len(unknown)} judgement(s) are of answers that this stack has not collected, {unknown[0]!r} first: hand "
-            "in a file that `switchyard review` of this stack wrote, and leave its event_id as it is."
+            f"{len(unknown)} judgement(s) are about answers that this stack has not collected, for example "
+            f"{unknown[0]!r}. Use a file that `switchyard review` of this stack wrote, and leave its event_id as is."
         )
 
 
 def hand_in(store: ObjectStore, events: Sequence[FeedbackEvent]) -> bool:
-    """Put judgements where the followers ship theirs; False where these very ones are there already."""
+    """Write judgements to the events, as followers do. Returns False if exactly these were written before."""
     name = digest_of([event.event_id for event in events])[7:39]
     day = max(event.at for event in events)[:10]
     data = "".join(json.dumps(event.to_dict(), ensure_ascii=False) + "\n" for event in events).encode()
@@ -137,17 +137,17 @@ def hand_in(store: ObjectStore, events: Sequence[FeedbackEvent]) -> bool:
 
 
 def _row(line: str) -> Row:
-    """A line as it was written, filled in or not; ValueError says what is wrong with it."""
+    """The fields of a line, filled in or not. Raises ValueError with what is wrong."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError("it is no JSON: keep the lines as `switchyard review` wrote them") from error
+        raise ValueError("it is not JSON: keep the lines as `switchyard review` wrote them") from error
     if not isinstance(row, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     if missing := [key for key in _TEXTS if key not in row]:
         raise ValueError(f"{', '.join(missing)}: missing; keep every field that `switchyard review` wrote")
     if wrong := [key for key in _TEXTS if not isinstance(row[key], str | None)]:
-        raise ValueError(f"{', '.join(wrong)} is no text")
+        raise ValueError(f"{', '.join(wrong)} is not text")
     if empty := [key for key in _NEEDED if not row[key]]:
         raise ValueError(f"{', '.join(empty)}: empty; keep what `switchyard review` wrote")
     return row

@@ -94,7 +94,7 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder, meters: Meters) 
     store = _store()
     return Watcher(
         Registry(registry),
-        Ledger(store),
+        Ledger.of_this_host(store, cached=False),
         Fetcher(store, folder, load(SealSettings).trusted_keys, meters),
         folder,
         settings.poll_ms,

@@ -171,7 +171,9 @@ class Watcher:
                 self._hurry_until = time.monotonic() + HURRY_SECONDS if open_ else 0.0
             if self.fetcher.meters is not None:
                 measure_open_flips(self._state, self.fetcher.meters)
-            odd = "; ".join(f"record {each.serial}, {each.type}: {each.why}" for each in self._state.strange)
+            passed = [f"record {each.serial}, {each.type}: {each.why}" for each in self._state.strange]
+            passed += [f"record {serial} lies beyond the ledger's end" for serial in self._state.ahead[:10]]
+            odd = "; ".join(passed)
         except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
             odd = str(error) or repr(error)
         if odd and odd != self._said:

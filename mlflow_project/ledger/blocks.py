@@ -1,8 +1,8 @@
-"""A thousand records in one object, so that a machine without a cache of its own reads a long ledger within a second.
+"""Objects of a thousand records each, so that a machine without a cache reads a long ledger within a second.
 
-Blocks are a cache that all machines share: records 1 to 1,000, 1,001 to 2,000, …, one a line, in the artifacts bucket.
-Whoever first holds a whole block writes it. Nothing depends on them: what they hold is checked as a chain from the
-first record on, and their newest record against the ledger itself; `ledger verify` never reads them.
+All machines share this cache: records 1 to 1,000, 1,001 to 2,000, …, one per line, in the artifacts bucket.
+The first machine that has read a whole block writes it. Nothing depends on blocks: a reader checks their records as a
+chain from the first one on, and the newest one against the ledger itself. `ledger verify` does not read them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Blocks:
         self._prefix = f"ledger/{store.settings.ledger_bucket}/{size}/"
 
     def read(self, kept: Sequence[Link]) -> list[tuple[Link, bytes]]:
-        """The records that blocks hold after those that are kept, as far as they follow.
+        """The records in blocks that come after the `kept` ones, as far as they form a chain.
 
         Raises:
             Unavailable: the store does not answer.
@@ -47,7 +47,7 @@ class Blocks:
         return list(_followed(lines[len(kept) - whole * self._size :], kept[-1] if kept else None))
 
     def write(self, links: Sequence[Link], fresh: int) -> None:
-        """Write the blocks that the last `fresh` of all records have filled. One that cannot be written is left out."""
+        """Write the blocks that the newest `fresh` records have completed. Errors are logged and ignored."""
         for number in range((len(links) - fresh) // self._size, len(links) // self._size):
             lines = [_line(link) for link in links[number * self._size : (number + 1) * self._size]]
             if b"" in lines:
@@ -58,7 +58,7 @@ class Blocks:
                 logger.debug("ledger block not written", extra={"block": number + 1, "error": str(error)})
 
     def _key(self, number: int) -> str:
-        """Of the n-th block, counted from 1; they are listed in this order."""
+        """The key of block `number`, counted from 1. Keys sort in the order of the blocks."""
         return f"{self._prefix}{number:08d}.jsonl"
 
 
@@ -72,6 +72,6 @@ def _followed(lines: Sequence[bytes], before: Link | None) -> Iterator[tuple[Lin
 
 
 def _line(link: Link) -> bytes:
-    """A record's own bytes; none where they are not what we would write."""
+    """A record as one line; empty if its bytes in the ledger differ from its canonical form."""
     data = canonical(link.record.to_dict())
     return data + b"\n" if digest(data) == link.digest else b""

@@ -1,7 +1,7 @@
-"""Records that were read once, kept on disk: one line a record, the very bytes of the object.
+"""A cache of ledger records on disk: one line per record, exactly the bytes of the object.
 
-Nothing depends on it: what it holds is checked as a chain on reading, and its newest record against the store by the
-ledger. A cache that cannot be read or written is as good as none.
+Nothing depends on the cache: it is checked as a chain when it is read, and `Ledger` compares its newest record with the
+store. A cache that cannot be read or written is ignored.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 
 class Cache:
-    """The kept records of one ledger, named by where that ledger lies."""
+    """The cache of one ledger. Its file is named by the ledger's address."""
 
     def __init__(self, folder: Path, ledger: str) -> None:
         self._path = folder / f"{hashlib.sha256(ledger.encode()).hexdigest()[:16]}.jsonl"
         self._length = 0
 
     def read(self) -> list[Link]:
-        """The longest chain from the first record on; what does not fit is dropped from the file."""
+        """The longest chain from the first record on. Lines that do not belong to it are removed from the file."""
         links: list[Link] = []
         try:
             lines = self._path.read_bytes().splitlines(keepends=True)
@@ -47,8 +47,9 @@ class Cache:
         return links
 
     def add(self, fresh: Sequence[tuple[Link, bytes]]) -> None:
-        """Keep further records. They follow what is kept, or begin anew with the first. What is no record, and all
-        after it, is read from the store every time.
+        """Add records that follow the cached ones, or replace the cache by records that begin with number 1.
+
+        A stand-in for an object that is not a record, and every record after it, is not cached.
         """
         fresh = list(takewhile(lambda each: each[0].record.type != UNREADABLE, fresh))
         lines = [data + b"\n" for _, data in fresh]

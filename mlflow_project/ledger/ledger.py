@@ -2,8 +2,8 @@
 
 In: drafts. Out: records, each holding the digest of the one before. Records are immutable, so what was read once is
 kept in memory and, where a cache folder is given, on disk, and whole thousands are shared as blocks; each look asks
-the store only for what is newer. Every record is read in its oldest version, whatever was written or deleted over it
-since: object lock keeps that.
+the store only for what is newer. `versions` chooses the bytes of a record that has more than one version; `anchor`
+keeps the newest record that this host has seen, which every later chain must contain.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from pathlib import Path
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import GENESIS, LedgerRecord
-from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Unavailable
+from mlflow_project.errors import InvalidData, LedgerRewritten, NotFound, PromotionConflict, Unavailable
+from mlflow_project.ledger.anchor import Anchor, Head
 from mlflow_project.ledger.blocks import SIZE, Blocks
 from mlflow_project.ledger.cache import Cache
-from mlflow_project.ledger.chain import PREFIX, Draft, Link, key_of, link_over, placed, serial_of
+from mlflow_project.ledger.chain import UNREADABLE, Draft, Link, key_of, link_over, placed, utc_now
 from mlflow_project.ledger.state import State, replay
-from mlflow_project.rules.canonical import digest
+from mlflow_project.ledger.versions import Content, Records
 from mlflow_project.rules.masking import Masker
+from mlflow_project.settings import LogSettings, load, state_folder
 
 _READERS = 16
 _PATIENCE_SECONDS = 60.0
+_CLOCK_SECONDS = 60.0
+"""Where this machine's clock differs from the store's by more, records get the store's time."""
 _BEYOND = "the ledger cannot be read on; `switchyard ledger verify` tells all that is wrong."
 
 __all__ = ["Draft", "Ledger"]
@@ -36,19 +40,39 @@ class Ledger:
     """All calls may raise `Unavailable`, and `InvalidData` when the chain is broken beyond what can be read around."""
 
     def __init__(
-        self, store: ObjectStore, cache: Path | None = None, block: int = SIZE, masker: Masker | None = None
+        self,
+        store: ObjectStore,
+        cache: Path | None = None,
+        block: int = SIZE,
+        masker: Masker | None = None,
+        anchors: Path | None = None,
     ) -> None:
         """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone."""
         self._store, self._blocks = store, Blocks(store, block)
+        self._records = Records(store)
         self._bucket = store.settings.ledger_bucket
-        self._cache = Cache(cache, f"{store.settings.s3_endpoint}/{self._bucket}") if cache is not None else None
+        lies_at = ledger_address(store)
+        self._cache = Cache(cache, lies_at) if cache is not None else None
+        self._anchor = Anchor(anchors, lies_at) if anchors is not None else None
         self._links: list[Link] = []
+        self._ahead: list[int] = []
         self._state: State | None = None
         self._masker = masker or Masker()
         self._loaded = False
+        self._keep_days: int | None = None
+
+    @classmethod
+    def of_this_host(cls, store: ObjectStore, *, cached: bool = True) -> Ledger:
+        """The ledger with this host's anchor, the site's patterns to mask and, for commands, the cache on disk."""
+        cache = state_folder() / "cache" / "ledger" if cached else None
+        return cls(store, cache, masker=Masker(load(LogSettings).mask_patterns), anchors=anchor_folder())
 
     def head(self) -> tuple[int, str]:
-        """Serial and digest of the newest record; 0 and zeros for an empty ledger."""
+        """Serial and digest of the newest record; 0 and zeros for an empty ledger.
+
+        Raises:
+            LedgerRewritten: the chain lacks a record that this host has seen.
+        """
         self._catch_up()
         return (self._links[-1].record.serial, self._links[-1].digest) if self._links else (0, GENESIS)
 
@@ -63,6 +87,7 @@ class Ledger:
         if self._state is None or self._state.serial != serial:
             self._state = replay(link.record for link in self._links)
             self._state.head = head
+        self._state.ahead = tuple(self._ahead)
         return self._state
 
     def has_news(self) -> bool:
@@ -95,19 +120,25 @@ class Ledger:
             raise PromotionConflict(
                 f"The ledger has moved: record {serial} is not the next, {len(self._links) + 1} is."
             )
+        ahead = self._store.seconds_ahead
+        now = utc_now(ahead if abs(ahead) > _CLOCK_SECONDS else 0.0)
         draft = replace(draft, why=self._masker.mask(draft.why).text)
-        link, data = placed(draft, self._links[-1] if self._links else None)
+        link, data = placed(draft, self._links[-1] if self._links else None, now)
         if not self._written(serial, data, link.record.nonce):
             raise PromotionConflict(f"Somebody else has written record {serial} of the ledger first.")
         self._keep([(link, data)])
+        if self._anchor is not None:
+            self._anchor.advance(self._newest())
         return link.record
 
     def _written(self, serial: int, data: bytes, nonce: str) -> bool:
         """Put the record; a lost answer is settled by reading back, since a repeated PUT is refused by its own
         success.
         """
+        if self._keep_days is None:
+            self._keep_days = self._store.kept_days(self._bucket)
         try:
-            if self._store.put_new(self._bucket, key_of(serial), data, "application/json"):
+            if self._store.put_new(self._bucket, key_of(serial), data, "application/json", self._keep_days):
                 return True
         except Unavailable:
             if self._holds(serial, nonce):
@@ -117,31 +148,50 @@ class Ledger:
 
     def _holds(self, serial: int, nonce: str) -> bool:
         try:
-            return nonce.encode() in self._read(serial)
+            return nonce.encode() in self._records.read(serial)
         except InvalidData:
             return False  # nothing is there
 
     def _catch_up(self) -> None:
+        seen = self._anchor.read() if self._anchor is not None else None
         self._load()
-        oldest = self._oldest_versions(key_of(len(self._links)))
-        if not oldest:
-            return
-        wanted = range(len(self._links) + 1, max(oldest) + 1)
-        for serial in wanted:
-            if serial not in oldest:  # written while the list was made; or gone
-                oldest[serial] = self._oldest_version(serial)
-        with ThreadPoolExecutor(min(_READERS, len(wanted))) as pool:
-            found = pool.map(lambda serial: self._read(serial, oldest[serial]), wanted)
-            self._keep(_chained(found, self._links[-1] if self._links else None))
+        known = self._links[-1].record.serial if self._links else 0
+        self._records.seen = seen
+        listed = self._records.list_after(known)
+        if listed.fresh:
+            with ThreadPoolExecutor(min(_READERS, len(listed.fresh))) as pool:
+                found = pool.map(self._records.read_one, listed.fresh)
+                self._keep(_chained(found, self._links[-1] if self._links else None))
+        self._ahead = listed.ahead
+        self._check_contains(seen)
 
-    def _oldest_versions(self, after: str) -> dict[int, str | None]:
-        """Serial and oldest version of every record after a key; a key's oldest version is listed last."""
-        listed = self._store.versions(self._bucket, PREFIX, after)
-        return {
-            serial: item.version_id
-            for item in listed
-            if not item.deleted and (serial := serial_of(item.key)) is not None
-        }
+    def _check_contains(self, seen: Head | None) -> None:
+        """Refuse a chain without what this host had seen before it read the chain."""
+        if self._anchor is None:
+            return
+        if seen is not None and (now := self._differs_from(seen)) is not None:
+            raise LedgerRewritten(
+                f"The ledger in {self._bucket} is not the one that this host knows: record {seen.serial} was "
+                f"{seen.digest}, and now {now}. It was cut, rewritten or replaced, so nothing is decided on it. "
+                f"`switchyard ledger verify` says more. If you put another ledger there on purpose, remove "
+                f"{self._anchor.path}."
+            )
+        if self._links and (seen is None or seen.serial < len(self._links)):
+            self._anchor.advance(self._newest())
+
+    def _differs_from(self, seen: Head) -> str | None:
+        if len(self._links) < seen.serial:
+            return f"the ledger ends with record {len(self._links)}"
+        if (found := self._links[seen.serial - 1].digest) != seen.digest:
+            return f"it is {found}"
+        lost = [serial for serial in self._passed_over() if serial <= seen.serial and serial not in seen.passed_over]
+        return f"record {lost[0]} before it no longer follows its predecessor" if lost else None
+
+    def _newest(self) -> Head:
+        return Head(len(self._links), self._links[-1].digest, self._passed_over())
+
+    def _passed_over(self) -> tuple[int, ...]:
+        return tuple(link.record.serial for link in self._links if link.record.type == UNREADABLE)
 
     def _load(self) -> None:
         """Once: take what the disk has kept, and what blocks hold beyond it, if the newest record of each is still
@@ -158,7 +208,7 @@ class Ledger:
 
     def _still_there(self, link: Link) -> bool:
         try:
-            return digest(self._read(link.record.serial)) == link.digest
+            return self._records.holds(link.record.serial, link.digest)
         except (NotFound, InvalidData):
             return False
 
@@ -171,24 +221,23 @@ class Ledger:
         if self._cache is not None:
             self._cache.add(fresh)
 
-    def _read(self, serial: int, version_id: str | None = None) -> bytes:
-        """A record's oldest version, which is looked up unless it is given."""
-        return self._store.get(self._bucket, key_of(serial), version_id or self._oldest_version(serial))
 
-    def _oldest_version(self, serial: int) -> str | None:
-        listed = self._store.versions(self._bucket, key_of(serial))
-        versions = [item.version_id for item in listed if not item.deleted]
-        if not versions:
-            raise InvalidData(f"Ledger record {serial} is missing: {_BEYOND}")
-        return versions[-1]
+def anchor_folder() -> Path:
+    """Where this host keeps the newest heads that it has seen."""
+    return state_folder() / "ledger"
 
 
-def _chained(found: Iterable[bytes], before: Link | None) -> list[tuple[Link, bytes]]:
+def ledger_address(store: ObjectStore) -> str:
+    """Where a ledger lies: the name of its cache and of its anchor."""
+    return f"{store.settings.s3_endpoint}/{store.settings.ledger_bucket}"
+
+
+def _chained(found: Iterable[Content], before: Link | None) -> list[tuple[Link, bytes]]:
     fresh: list[tuple[Link, bytes]] = []
     try:
-        for data in found:
-            before = link_over(data, before)
-            fresh.append((before, data))
+        for content in found:
+            before = link_over(content.data, before, content.written, content.certain)
+            fresh.append((before, content.data))
     except InvalidData as error:
         raise InvalidData(f"{error} So {_BEYOND}") from error
     return fresh

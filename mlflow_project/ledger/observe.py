@@ -1,9 +1,8 @@
-"""An alias as MLflow has it, held against the record: what is to be served, what is refused, what is to be recorded.
+"""Compares an alias in MLflow with the ledger: which release to serve, what to refuse, what to record.
 
-`judge` is pure. Whoever calls it must read the ledger before the alias: then a flip that happens in between shows as
-a newer record, and `record_observed`, which appends only as the next record, loses and records nothing. A protected
-name follows the ledger; any other follows the last write of its alias, as long as that version is sealed and
-unchanged.
+`judge` is pure. Read the ledger before the alias: a flip in between then shows as a newer record, and
+`record_observed`, which appends only as the next record, records nothing. A protected name follows the ledger. Any
+other name follows the last write to its alias, if that version is sealed and unchanged.
 """
 
 from __future__ import annotations
@@ -24,9 +23,14 @@ PREVIOUS = "Previous"
 
 @dataclass(frozen=True)
 class Judgement:
-    """`serve`: the sealed release that belongs under the alias, None: nothing does. `refused`: why what the alias
-    asks for is not followed, or, where it is live already, why the alarm sounds; `cause` its kind. `record`: what has
-    to be recorded, once."""
+    """The decision about one alias.
+
+    Attributes:
+        serve: the sealed release to serve under the alias; None: nothing.
+        refused: why the alias is not followed, or what is wrong with the release that is live; None: nothing is.
+        record: the type of the record to append, once; None: nothing is to be recorded.
+        cause: the kind of the refusal.
+    """
 
     serve: Seal | None
     refused: str | None = None
@@ -38,8 +42,8 @@ def judge(state: NameState, alias: str, pointed: int | None, content: str | None
     """Decide about one alias.
 
     Args:
-        pointed: the version that the alias names now; None: the alias is gone.
-        content: the digest of that version's present content; None: it cannot be read (deleted, or malformed).
+        pointed: the version that the alias names in MLflow; None: the alias is gone.
+        content: the digest of that version's content in MLflow; None: it was deleted, or cannot be read.
     """
     live = state.live.get(alias)
     stay = state.seal_of(live)
@@ -58,7 +62,7 @@ def judge(state: NameState, alias: str, pointed: int | None, content: str | None
 
 
 def _moved(state: NameState, alias: str, pointed: int, content: str | None, stay: Seal | None) -> Judgement:
-    """The alias is not where the record has it: a flip under way, or somebody's hand."""
+    """Decide about an alias that differs from the ledger: a flip is under way, or somebody has moved it by hand."""
     seal = state.seals.get(pointed)
     label = f"{state.name}/{pointed}"
     if seal is None:
@@ -71,8 +75,8 @@ def _moved(state: NameState, alias: str, pointed: int, content: str | None, stay
     if state.intent is not None and state.intent.alias == alias:
         return Judgement(seal if state.intent.version == pointed else stay)
     if (intent := state.stalled.get((alias, pointed))) is not None:
-        why = f"{label} was to become live by a flip that was undone (record {intent}), whose promoter wrote late."
-        why = f"{why} `switchyard reconcile {state.name}` puts {alias} back, or promote it anew."
+        why = f"{label} was to become live by a flip that was undone (record {intent}); its promoter wrote late."
+        why = f"{why} `switchyard reconcile {state.name}` puts {alias} back; or promote the version again."
         return _refuse(alias, stay, "undone_flip", why)
     if state.protected and alias in SERVED_ALIASES:
         why = f"{state.name} is protected and follows the ledger: {alias} was moved to {label} by hand."
@@ -90,10 +94,14 @@ def record_observed(
     judgement: Judgement,
     who: str,
 ) -> LedgerRecord | None:
-    """Append what a judgement wants recorded, as the record after `serial`, the newest that it was made on.
+    """Append the record that a judgement asks for, as the record after `serial`.
 
-    Returns None when nothing is to be recorded, it was recorded already, or the ledger has moved: judge again then.
-    However many see the same, one record is made. For a followed move of Production, `Previous` is set too.
+    Returns None if nothing is to be recorded, the same is recorded already, or the ledger has a newer record: judge
+    again then. Of several hosts that see the same, one records it. When a move of Production is followed, `Previous` is
+    set too.
+
+    Args:
+        serial: the newest record of the state that the judgement was made on.
     """
     if judgement.record is None or _known(state, alias, pointed, judgement):
         return None

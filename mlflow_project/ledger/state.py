@@ -123,13 +123,15 @@ class NameState:
 @dataclass
 class State:
     """All names after record `serial`, whose digest is `head`. `strange` are the records that say nothing to this
-    version of Switchyard: of a type that it does not know, or no records at all."""
+    version of Switchyard: of a type that it does not know, no records at all, or with an impossible time. `ahead` are
+    the serials of objects that lie beyond the end of the ledger."""
 
     serial: int = 0
     head: str = GENESIS
     time: str = ""
     names: dict[str, NameState] = field(default_factory=dict)
     strange: list[LedgerRecord] = field(default_factory=list)
+    ahead: tuple[int, ...] = ()
 
     def of(self, name: str, kind: str = "prompt") -> NameState:
         """A name's state; an empty one where the ledger does not know the name."""

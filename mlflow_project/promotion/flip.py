@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mlflow_project.domain.record import LedgerRecord
@@ -21,7 +22,7 @@ from mlflow_project.ledger import Draft, NameState, Standing, State
 from mlflow_project.ledger.observe import PREVIOUS
 from mlflow_project.ledger.state import PRODUCTION, STALLED
 from mlflow_project.promotion.hosts import presences, read_hosts
-from mlflow_project.promotion.intent import answer, is_dead, is_open, is_under_way, writer_evidence
+from mlflow_project.promotion.intent import answer, expires_at, is_dead, is_open, is_under_way, writer_evidence
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers
 from mlflow_project.telemetry.catalogue import FLIP_DURATION
@@ -134,10 +135,14 @@ def settle(parts: Parts, state: NameState, who: str) -> LedgerRecord | None:
     if is_under_way(intent):
         raise PromotionConflict(
             f"{intent.who} is moving {intent.alias} of {intent.name} to {intent.version} since {intent.time} "
-            f"(record {intent.serial}). If that process is gone, wait until {intent.evidence.get('expires')} and run "
-            "`switchyard repair`."
+            f"(record {intent.serial}). If that process is gone, wait until {_clock(expires_at(intent))} and "
+            "run `switchyard repair`."
         )
     return _end(parts, intent, who, None if is_dead(intent) else STALLED)
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _intend(parts: Parts, state: State, move: Move, decide: Decide) -> LedgerRecord:

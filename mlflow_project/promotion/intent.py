@@ -7,6 +7,7 @@ open. A promoter that stalled finds its intent answered, and moves nothing more.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,12 +15,12 @@ from typing import Any
 
 import psutil
 
-from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.record import LedgerRecord, seconds_of
 from mlflow_project.errors import PromotionConflict
 from mlflow_project.ledger import Draft, Ledger, State
-from mlflow_project.ledger.chain import utc_now
 
 _MARGIN_SECONDS = 10.0
+MOST_SECONDS = 900.0
 
 
 def writer_evidence(seconds: float) -> dict[str, Any]:
@@ -33,13 +34,25 @@ def writer_evidence(seconds: float) -> dict[str, Any]:
 
 
 def is_under_way(intent: LedgerRecord) -> bool:
-    """Whether the intent's writer may still be at work: in time, and, if on this host, alive."""
-    writer, expires = intent.evidence.get("writer"), str(intent.evidence.get("expires", ""))
-    if utc_now() > expires or not isinstance(writer, Mapping):
+    """Whether the intent's writer may still be at work: in time, and, if on this host, alive.
+
+    An intent stays open for at most `MOST_SECONDS`, whatever it says itself.
+    """
+    writer = intent.evidence.get("writer")
+    if not isinstance(writer, Mapping) or time.time() > expires_at(intent):
         return False
     if writer.get("host") != socket.gethostname():
         return True
     return _lives(writer)
+
+
+def expires_at(intent: LedgerRecord) -> float:
+    """When others may take the intent's writer for lost, in seconds since the epoch."""
+    written = seconds_of(intent.time)
+    try:
+        return min(seconds_of(str(intent.evidence.get("expires"))), written + MOST_SECONDS)
+    except (ValueError, OverflowError):
+        return written
 
 
 def is_dead(intent: LedgerRecord) -> bool:

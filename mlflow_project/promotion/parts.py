@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.ledger import Ledger
-from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
-    LogSettings,
     PromotionSettings,
     RegistrySettings,
     SealSettings,
     ServerSettings,
     StoreSettings,
     load,
-    state_folder,
 )
 from mlflow_project.snapshot.folder import ServingFolder
 
@@ -40,7 +37,7 @@ class Parts:
         return cls(
             registry=Registry(load(RegistrySettings)),
             store=store,
-            ledger=Ledger(store, state_folder() / "cache" / "ledger", masker=Masker(load(LogSettings).mask_patterns)),
+            ledger=Ledger.of_this_host(store),
             seal=load(SealSettings),
             receipt_timeout=load(PromotionSettings).receipt_timeout,
             serving=ServingFolder(load(ServerSettings).serving_folder),

@@ -1,5 +1,5 @@
-"""The seal: what the gate puts on a release that passed, and how anyone checks it.
+"""Seals: the gate signs a release that passed, and anyone can verify the signature.
 
-`keys` keeps signing and trusted keys, `statement` says what a seal states, `seal` signs and verifies. The verifying
-side needs neither registry nor object store, so that servers can use it.
+`keys` holds signing and trusted keys, `statement` the signed content, `seal` signs and verifies. Verifying needs
+neither registry nor object store, so servers can do it.
 """

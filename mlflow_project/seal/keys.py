@@ -1,10 +1,10 @@
 """The gate's signing key and the public keys that are trusted, as PEM files.
 
-`gate.pem` is the private key, readable by its owner alone, and stays with the gate. `trusted/<key id>.pem` are the
-public keys that servers and checks trust; several are valid at once. To rotate: move `gate.pem` away; the next seal
-makes a new one, and the old public key stays trusted. To retire a key, write the time (UTC, ISO 8601) to
-`trusted/<key id>.retired`: seals that the ledger recorded before stay valid, later ones are refused. To disown a key,
-remove its file.
+`gate.pem` is the private key. Only its owner can read it, and it stays with the gate. `trusted/<key id>.pem` are the
+public keys that servers and checks trust; several are valid at once. To rotate, move `gate.pem` away: the next seal
+makes a new key, and the old public key stays trusted. To retire a key, write the time (UTC, ISO 8601) to
+`trusted/<key id>.retired`: seals that the ledger recorded earlier stay valid, later ones are refused. To distrust a key
+altogether, remove its file.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from mlflow_project.settings import SealSettings
 
 @dataclass(frozen=True)
 class TrustedKeys:
-    """Public keys by key id, and since when a retired one is retired."""
+    """Public keys by key id, and for retired keys the time of retirement."""
 
     keys: Mapping[str, Ed25519PublicKey]
     retired: Mapping[str, datetime]
 
     def valid_at(self, recorded: str | None) -> dict[str, Ed25519PublicKey]:
-        """The keys whose seals count when the ledger recorded them at this time; None: retirement does not matter.
+        """The keys that were not retired when the ledger recorded a seal; for None, all keys.
 
         Raises:
-            SealBroken: that is no time, and a key was retired.
+            SealBroken: `recorded` cannot be read as a time, and a key was retired.
         """
         if recorded is None or not self.retired:
             return dict(self.keys)
@@ -53,7 +53,7 @@ class TrustedKeys:
 
 
 def ensure_key(settings: SealSettings) -> str:
-    """Make the signing key unless there is one, and have its public half trusted; the key id."""
+    """Make the signing key if there is none, and trust its public key. Returns the key id."""
     from securesystemslib.signer import CryptoSigner
 
     path = settings.signing_key
@@ -82,7 +82,7 @@ def _load_private(path: Path) -> Ed25519PrivateKey:
     """The private key in a file.
 
     Raises:
-        ConfigError: it is missing, unreadable, or no Ed25519 key.
+        ConfigError: it is missing, unreadable, or not an Ed25519 key.
     """
     try:
         key = load_pem_private_key(path.read_bytes(), None)
@@ -92,15 +92,15 @@ def _load_private(path: Path) -> Ed25519PrivateKey:
             "SWITCHYARD_SIGNING_KEY says where another lies."
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"The gate's signing key {path} is no Ed25519 key.")
+        raise ConfigError(f"The gate's signing key {path} is not an Ed25519 key.")
     return key
 
 
 def load_trusted(folder: Path) -> TrustedKeys:
-    """The keys in a folder.
+    """The trusted keys in a folder.
 
     Raises:
-        SealBroken: there is none, or one of them is no public key, or its note of retirement no time.
+        SealBroken: the folder has no key, a file is not a public key, or a `.retired` file does not hold a time.
     """
     keys, retired = {}, {}
     for path in sorted(folder.glob("*.pem")):
@@ -110,7 +110,7 @@ def load_trusted(folder: Path) -> TrustedKeys:
             retired[path.stem] = _moment(note.read_text().strip(), f"What {note} says")
     if not keys:
         raise SealBroken(
-            f"No trusted key lies in {folder}, so no seal can be checked: put the gate's public key there."
+            f"There is no trusted key in {folder}, so no seal can be checked. Put the gate's public key there."
         )
     return TrustedKeys(keys, retired)
 
@@ -120,7 +120,7 @@ def _moment(text: str, what: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise SealBroken(f"{what}, {text!r}, is no time: write it like 2026-11-23T14:03:07Z.") from error
+        raise SealBroken(f"{what}, {text!r}, is not a time. Use ISO 8601, for example 2026-11-30T14:03:07Z.") from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
@@ -130,12 +130,12 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SealBroken(f"The trusted key {path} cannot be read: {error}.") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise SealBroken(f"The trusted key {path} is no Ed25519 key.")
+        raise SealBroken(f"The trusted key {path} is not an Ed25519 key.")
     return key
 
 
 def _write_once(path: Path, data: bytes, mode: int) -> None:
-    """Create the file whole or not at all; another process's file stays."""
+    """Create the file completely or not at all. A file that another process has written first stays."""
     own = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,8 +1,8 @@
 """Sign a statement, and verify an envelope (DSSE v1, Ed25519).
 
-`verify` is all that a server needs: an envelope and trusted keys in, the statement out. It says nothing about the
-content served: compare `Statement.digest` with the digest of that. Signing goes through securesystemslib; verifying
-stands on the cryptography library alone, because securesystemslib imports boto3, which a server's worker must not.
+A server needs only `verify`: it takes an envelope and trusted keys, and returns the statement. It does not check the
+content that is served: compare `Statement.digest` with that content's digest. Signing uses securesystemslib. Verifying
+uses only the cryptography library, because securesystemslib imports boto3, which a server's worker must not load.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ def sign(statement: Mapping[str, Any], key: Any) -> dict[str, Any]:
 
 
 def verify(envelope: Mapping[str, Any], trusted: TrustedKeys, recorded: str | None = None) -> Statement:
-    """What a seal states, once its signature is found good.
+    """Check an envelope's signature and return its statement.
 
-    `recorded` is when the ledger recorded the seal: a key that was retired before does not count.
+    Args:
+        recorded: when the ledger recorded the seal. A key that was retired before that time does not count.
 
     Raises:
-        SealBroken: no valid key signed this, or it is no seal.
+        SealBroken: no valid key has signed the envelope, or it is not a seal.
     """
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)
@@ -43,12 +44,12 @@ def verify(envelope: Mapping[str, Any], trusted: TrustedKeys, recorded: str | No
         signatures = {item["keyid"]: base64.b64decode(item["sig"], validate=True) for item in envelope["signatures"]}
         signed = _pre_authentication_encoding(kind, payload)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SealBroken(f"This seal is no DSSE envelope: {error!r}.") from error
+        raise SealBroken(f"This seal is not a DSSE envelope: {error!r}.") from error
     if not _signed_by_one_of(trusted.valid_at(recorded), signatures, signed):
         signers = ", ".join(key_id[:12] for key_id in signatures) or "nobody"
         raise SealBroken(
-            f"No trusted key verifies this seal (signed by {signers}): it was changed, or its key is not trusted or "
-            "was retired."
+            f"No trusted key verifies this seal (signed by {signers}). It was changed, or its key is not trusted "
+            "or was retired."
         )
     if kind != PAYLOAD_TYPE:
         raise SealBroken(f"A seal's payload is {PAYLOAD_TYPE}; this one says {kind!r}.")

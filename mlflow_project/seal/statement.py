@@ -1,6 +1,6 @@
-"""What a seal states: an in-toto Statement v1 that binds a release's digest to its name, version, verdict and evidence.
+"""The signed content of a seal: an in-toto Statement v1 that binds a release's digest to name, version and evidence.
 
-In: a release and what the gate decided on. Out: JSON-ready data, and the same read back as a `Statement`. Pure.
+In: a release and the gate's evidence. Out: JSON-ready data, and the same read back as a `Statement`. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 @dataclass(frozen=True)
 class Statement:
-    """A verified seal's content. `champion` is (version, digest) of what the release was compared with, or None."""
+    """The content of a verified seal. `champion` is version and digest of what the release was compared with."""
 
     kind: str
     name: str
@@ -45,8 +45,12 @@ def statement_for(
     scores: Mapping[str, str | None] | None = None,
     protected: bool = False,
 ) -> dict[str, Any]:
-    """The statement to be signed. `runs`: MLflow run ids of `candidate` and `champion`; `scores`: the digests
-    of their scores; `cases`: `digest` and `count`.
+    """The statement to sign.
+
+    Args:
+        runs: MLflow run ids of `candidate` and `champion`.
+        scores: digests of their scores, under the same names.
+        cases: `digest` and `count` of the cases.
     """
     return {
         "_type": STATEMENT_TYPE,

@@ -55,13 +55,20 @@ def test_what_mlflow_does_not_know_is_not_found(settings: RegistrySettings) -> N
     assert experiments.read(run, "kept.json") == b"{}"
     for ask in (
         lambda: experiments.get("0" * 32),
-        lambda: experiments.read(run, "nothing.json"),
         lambda: Registry(settings).version("nobody-knows-me", 1),
         lambda: Registry(settings).by_alias("nobody-knows-me", "Production"),
         lambda: Assessments(settings).of("tr-" + "0" * 32),
     ):
         with pytest.raises(NotFound):
             ask()
+
+
+def test_a_file_that_a_run_does_not_have_is_an_error_of_mlflow_s(settings: RegistrySettings) -> None:
+    """MLflow answers 500 where its store answers 404, so nothing tells the two apart."""
+    experiments = Experiments(settings)
+    run = experiments.start(experiments.experiment(f"api-{uuid4().hex[:8]}"), "a run", {})
+    with pytest.raises(Unavailable, match="Not Found"):
+        experiments.read(run, "nothing.json")
 
 
 def test_what_mlflow_refuses_keeps_its_code(settings: RegistrySettings) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.record import LedgerRecord, seconds_of
 from mlflow_project.errors import InvalidData
-from mlflow_project.ledger.chain import Draft, Link, link_over, placed, read_link
+from mlflow_project.ledger.chain import UNREADABLE, Draft, Link, link_over, placed, read_link
 from mlflow_project.ledger.observe import judge
 from mlflow_project.ledger.state import NameState, replay
 from mlflow_project.rules.canonical import canonical, digest
@@ -23,7 +23,8 @@ class Story:
     def add(self, kind: Any, version: int | None = None, **rest: Any) -> LedgerRecord:
         serial = next(self._serial)
         fields = {"digest": f"sha256:{version}", "alias": "Production", **rest}
-        record = LedgerRecord(serial, "", "", f"t{serial:03d}", kind, "prompt", "qa", "anna", version=version, **fields)
+        time = f"2026-11-30T12:{serial:02d}:00.000Z"
+        record = LedgerRecord(serial, "", "", time, kind, "prompt", "qa", "anna", version=version, **fields)
         self.records.append(record)
         return record
 
@@ -276,8 +277,8 @@ def test_a_changed_missing_or_reordered_record_does_not_fit() -> None:
 
 def test_times_never_run_backwards_along_the_chain() -> None:
     link, _ = chain(1)[0]
-    ahead = Link(LedgerRecord(**{**vars(link.record), "time": "2999-01-01T00:00:00.000Z"}), link.digest)
-    assert placed(Draft("approval", "prompt", "qa", "anna"), ahead)[0].record.time == "2999-01-01T00:00:00.000Z"
+    earlier = placed(Draft("approval", "prompt", "qa", "anna"), link, "2000-01-01T00:00:00.000Z")[0]
+    assert earlier.record.time == link.record.time
 
 
 FIRST, FIRST_BYTES = placed(Draft("approval", "prompt", "qa", "anna", version=1), None)
@@ -309,10 +310,38 @@ def test_a_record_of_a_type_from_another_time_changes_nothing() -> None:
     assert (state.serial, [record.type for record in state.strange]) == (2, ["canary"])
 
 
-@pytest.mark.parametrize("odd", [{"previous": "sha256:0"}, {"serial": 3}, {"time": "2000-01-01T00:00:00.000Z"}])
-def test_a_record_that_does_not_follow_or_is_dated_back_stops_the_reading(odd: dict[str, Any]) -> None:
+@pytest.mark.parametrize("odd", [{"previous": "sha256:0"}, {"serial": 3}])
+def test_a_record_that_does_not_follow_stops_the_reading(odd: dict[str, Any]) -> None:
     with pytest.raises(InvalidData):
         link_over(canonical(FIELDS | odd), FIRST)
+
+
+WRITTEN = seconds_of(FIRST.record.time)
+
+
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T00:00:00.000Z", "2999-01-01T00:00:00.000Z", "2000-01-01T00:00:00.000Z", "~", "9999-99-99", ""]
+)
+def test_a_record_with_an_impossible_time_is_passed_over_and_its_time_counts_for_nobody(time: str) -> None:
+    odd = link_over(canonical(FIELDS | {"time": time}), FIRST, WRITTEN)
+    state = replay([FIRST.record, odd.record])
+    assert (odd.record.type, odd.record.time) == (UNREADABLE, FIRST.record.time)
+    assert ([record.serial for record in state.strange], state.time) == ([2], FIRST.record.time)
+    after, data = placed(Draft("approval", "prompt", "qa", "bert", version=1), odd)
+    assert after.record.time < "2900"
+    assert link_over(data, odd, WRITTEN) == after
+
+
+def test_a_clock_that_is_a_little_ahead_of_the_stores_is_no_forgery() -> None:
+    assert link_over(FIRST_BYTES, None, WRITTEN - 240) == FIRST
+    assert link_over(FIRST_BYTES, None, WRITTEN - 360).record.type == UNREADABLE
+
+
+@pytest.mark.parametrize("field", ["serial", "version", "from_version", "intent"])
+@pytest.mark.parametrize("value", [0, -1, True, 1.0, "1"])
+def test_a_number_in_a_record_is_a_whole_number_from_one(field: str, value: Any) -> None:
+    with pytest.raises(InvalidData, match="record"):
+        LedgerRecord.from_dict(FIELDS | {field: value})
 
 
 @pytest.mark.parametrize(("writer", "followed"), [("stalled", False), (None, True)])

@@ -45,7 +45,7 @@ def test_who_disagrees_is_a_caller_with_groundedness_or_an_answer_with_another()
 def test_judgements_are_read_back_masked_the_same_twice_and_empty_lines_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "review.jsonl"
     write_sample(rows(1.0, 0.5), path)
-    with pytest.raises(InvalidData, match="is there already"):
+    with pytest.raises(InvalidData, match="exists already"):
         write_sample(rows(1.0), path)
     assert read_judgements(path, "user:me", Masker()) == ()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -64,11 +64,11 @@ def test_a_wrong_line_is_told_with_its_number_and_a_missing_file_too(tmp_path: P
         read_judgements(path, "user:me", Masker())
     path.write_text('{"event_id": "e1"}\n[1]\nnot json')
     with pytest.raises(
-        InvalidData, match=r"3 mistake\(s\):\n.*line 1: .*comment: missing.*\n.*line 2: .*no JSON object"
+        InvalidData, match=r"3 mistake\(s\):\n.*line 1: .*comment: missing.*\n.*line 2: .*not a JSON object"
     ):
         read_judgements(path, "user:me", Masker())
     path.write_text('event_id,judgement\n"abc,goo')
-    with pytest.raises(InvalidData, match=r"line 1: it is no JSON.*\n.*line 2: it is no JSON"):
+    with pytest.raises(InvalidData, match=r"line 1: it is not JSON.*\n.*line 2: it is not JSON"):
         read_judgements(path, "user:me", Masker())
     path.write_bytes(b"\xff\x00")
     for unreadable in (path, tmp_path):
@@ -88,7 +88,9 @@ def test_an_answer_is_judged_once_a_file_and_only_one_that_is_known(tmp_path: Pa
     events = read_judgements(path, "user:me", Masker())
     assert [event.answer_event for event in events] == ["e0", "e1"]
     check_known(events, {"e0", "e1"})
-    with pytest.raises(InvalidData, match=r"1 judgement\(s\) are of answers that this stack has not collected, 'e1'"):
+    with pytest.raises(
+        InvalidData, match=r"1 judgement\(s\) are about answers that this stack has not collected, for example 'e1'"
+    ):
         check_known(events, {"e0"})
     for wrong, match in (
         (one | {"judgement": "bad"}, "same answer as line 1"),

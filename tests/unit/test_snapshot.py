@@ -163,5 +163,5 @@ def test_a_follower_takes_over_only_what_it_can_verify(folder: ServingFolder, ke
 
 
 def test_a_follower_without_a_trusted_key_leaves_the_disk_alone(folder: ServingFolder, tmp_path: Path) -> None:
-    with pytest.raises(SealBroken, match="No trusted key"):
+    with pytest.raises(SealBroken, match="no trusted key"):
         watcher(folder, tmp_path / "nowhere").start()
