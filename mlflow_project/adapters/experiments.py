@@ -134,6 +134,10 @@ class Experiments:
         """Where a person sees the run."""
         return f"{self.uri}/#/experiments/{run.experiment}/runs/{run.id}"
 
+    def case_by_case(self, run: Run) -> str:
+        """The address of MLflow's page that shows the evaluation tables of the run's experiment side by side."""
+        return f"{self.uri}/#/experiments/{run.experiment}/runs?compareRunsMode=ARTIFACT"
+
     def comparison(self, runs: Sequence[Run]) -> str:
         """Where a person sees runs side by side."""
         ids, experiments = json.dumps([run.id for run in runs]), json.dumps(sorted({run.experiment for run in runs}))

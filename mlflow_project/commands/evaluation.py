@@ -107,8 +107,14 @@ def evaluate(
         if traces and not plain and not item.reused:
             trace_sample(item.release, asked, item.scores, traces, bench)
     steps.report()
-    data = {"cases": {"digest": done[0].scores.cases_digest, "count": len(asked)}, "comparison": address}
-    emit(data | {"releases": [_plain(item) for item in done]}, json, lambda console: _show(console, done, address))
+    tables = place.case_by_case(done[0].scores)
+    data = {
+        "cases": {"digest": done[0].scores.cases_digest, "count": len(asked)},
+        "comparison": address,
+        "case_by_case": tables,
+        "releases": [_plain(item) for item in done],
+    }
+    emit(data, json, lambda console: _show(console, done, address, tables))
 
 
 def gate(
@@ -221,7 +227,7 @@ def _plain(item: Evaluated) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, done: Sequence[Evaluated], address: str) -> None:
+def _show(console: Console, done: Sequence[Evaluated], address: str, tables: str) -> None:
     from mlflow_project.evaluation.record import means
     from mlflow_project.rules.gate.reasons import number
 
@@ -236,6 +242,7 @@ def _show(console: Console, done: Sequence[Evaluated], address: str) -> None:
         for metric, count in item.scores.errors.items():
             console.print(f"{item.release.label}: the scorer {metric} failed on {count} case(s).", style="red")
     console.print(f"In MLflow: {address}", soft_wrap=True)
+    console.print(f"Case by case (choose `answer` under Compare): {tables}", soft_wrap=True)
 
 
 def _explain(console: Console, judged: Judged, label: str, serial: int | None, known: Seal | None) -> None:

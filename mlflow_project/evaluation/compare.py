@@ -82,7 +82,8 @@ def keep_verdict(judged: Judged, experiments: Experiments) -> None:
     run = experiments.get(judged.candidate.run or "")
     experiments.write(run, "verdict.json", json.dumps(judged.verdict.to_dict(), indent=2, ensure_ascii=False).encode())
     pictures = run.tags.get(_PICTURES_TAG, "").split()
-    text = note(judged.candidate, judged.champion, judged.comparison, pictures, judged.verdict)
+    pages = _pages(experiments, run, judged.comparison)
+    text = note(judged.candidate, judged.champion, pages, pictures, judged.verdict)
     experiments.log(run, tags={"switchyard.verdict": judged.verdict.outcome, NOTE_TAG: text})
 
 
@@ -97,6 +98,10 @@ def picture(candidate: Scores, champion: Scores, experiments: Experiments) -> st
     for name, data in pictures.items():
         experiments.write(ours, name, data)
     comparison = experiments.comparison([ours, theirs])
-    text = note(candidate, champion, comparison, list(pictures))
+    text = note(candidate, champion, _pages(experiments, ours, comparison), list(pictures))
     experiments.log(ours, tags={_PICTURES_TAG: " ".join(pictures), NOTE_TAG: text})
     return comparison
+
+
+def _pages(experiments: Experiments, run: Run, comparison: str) -> dict[str, str]:
+    return {"Metrics and parameters of both runs": comparison, "Case by case": experiments.case_by_case(run)}

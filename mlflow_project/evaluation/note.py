@@ -5,7 +5,7 @@ In: scores of candidate and champion, the verdict once there is one. Out: Markdo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.evaluation.record import means
@@ -15,12 +15,16 @@ NOTE_TAG = "mlflow.note.content"
 
 
 def note(
-    candidate: Scores, champion: Scores | None, comparison: str, pictures: Sequence[str], verdict: Verdict | None = None
+    candidate: Scores,
+    champion: Scores | None,
+    pages: Mapping[str, str],
+    pictures: Sequence[str],
+    verdict: Verdict | None = None,
 ) -> str:
     """Markdown that MLflow shows as the run's description.
 
     Args:
-        comparison: the address at which MLflow compares the two runs.
+        pages: addresses of further pages, by what they show.
         pictures: names of picture files of the candidate's run.
     """
     against = f" against {champion.label}" if champion else ", no champion"
@@ -30,8 +34,7 @@ def note(
         parts.append("\n".join(f"- {reason}" for reason in verdict.reasons))
     parts += [f"![{name}](get-artifact?path={name}&run_uuid={candidate.run})" for name in pictures]
     parts.append(_table(candidate, champion))
-    if champion:
-        parts.append(f"[Compare the two runs]({comparison})")
+    parts.append(" · ".join(f"[{title}]({address})" for title, address in pages.items()))
     return "\n\n".join(parts)
 
 

@@ -24,9 +24,6 @@ from mlflow_project.rules.scorers import FAILED
 
 SCORES_SCHEMA = "switchyard.scores/v1"
 SCORES_FILE = "scores.json"
-OVERVIEW = ("correct", "groundedness", "latency_ms")
-"""Metrics to look at first. They are logged once more as `Overview/correct`, …, because MLflow sorts metrics by name:
-its comparison opens on the first one, and its run page shows the group `Overview` first."""
 DIGEST_TAG, CASES_TAG, SCORERS_TAG = "switchyard.digest", "switchyard.cases", "switchyard.scorers"
 COMPLETE_TAG, VERSION_TAG, SCORES_TAG = "switchyard.complete", "switchyard.version", "switchyard.scores"
 
@@ -67,8 +64,7 @@ def keep(experiments: Experiments, store: ObjectStore, run: Run, release: Releas
     kept = keep_scores(store, run.id, data)
     experiments.write(run, SCORES_FILE, data)
     tags = {COMPLETE_TAG: "yes" if complete else "no", SCORES_TAG: kept}
-    overview = {f"Overview/{name}": value for name, value in means(scores).items() if name in OVERVIEW}
-    experiments.log(run, parameters=parameters, metrics=overview, tags=tags)
+    experiments.log(run, parameters=parameters, tags=tags)
     return replace(scores, file=kept)
 
 

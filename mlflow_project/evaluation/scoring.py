@@ -36,11 +36,14 @@ def score_functions(
     schema: Mapping[str, Any] | None = None,
     similarity: Similarity | None = None,
 ) -> dict[str, ScoreFunction]:
-    """The scorers as functions of an outcome, with `failed` among them. `schema` is the release's response schema."""
-    functions: dict[str, ScoreFunction] = {FAILED: _failed}
-    for name, scorer in scorers.items():
-        functions[name] = partial(_score, name, scorer, schema, similarity)
-    return functions
+    """The scorers as functions of an outcome, and `failed` after them. `schema` is the release's response schema.
+
+    MLflow's pages show metrics in this order, and its comparison of two runs opens on the first one.
+    """
+    functions: dict[str, ScoreFunction] = {
+        name: partial(_score, name, scorer, schema, similarity) for name, scorer in scorers.items()
+    }
+    return functions | {FAILED: _failed}
 
 
 def scored(columns: Mapping[str, Sequence[Score | None]]) -> Scored:

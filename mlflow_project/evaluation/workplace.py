@@ -140,6 +140,10 @@ class Workplace:
             return picture(scores[0], scores[1], self.experiments)
         return self.experiments.address(self.experiments.get(scores[0].run or ""))
 
+    def case_by_case(self, scores: Scores) -> str:
+        """The address of MLflow's page that shows this run's cases beside those of other versions."""
+        return self.experiments.case_by_case(self.experiments.get(scores.run or ""))
+
     def _opening(self, release: Release) -> Opened:
         return opening(release, self.store, self.folder / "indexes", self.providers)
 

@@ -22,6 +22,7 @@ _ALL: tuple[Scorer, ...] = (
     latency_ms, tokens, cost_usd,
 )  # fmt: skip
 
+# The first one is what MLflow's comparison of two runs opens on.
 SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in _ALL}
 
 FAILED = "failed"
