@@ -76,8 +76,15 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "a question for an index",
         "caller",
         "mlflow_project.adapters.retrieval.index.Index.search",
-        "64 different words, no query language; slow indexes are searched in threads",
+        "64 different words, no query language; slow indexes, and long questions, are searched in threads",
         "tests/unit/test_retrieval.py",
+    ),
+    UntrustedInput(
+        "texts to embed",
+        "caller",
+        "mlflow_project.adapters.retrieval.embeddings.embed",
+        "2,048 texts, in a thread, 20,000 characters at a time",
+        "tests/attacks/test_callers.py::test_no_embedding_of_a_callers_holds_others_up",
     ),
     UntrustedInput(
         "texts that are masked",

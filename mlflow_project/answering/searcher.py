@@ -16,6 +16,8 @@ from mlflow_project.domain.release import Retrieval
 
 QUICK_SECONDS = 0.0015
 """Processor time of a search up to which it runs in the event loop."""
+LONG_QUESTION = 2_000
+"""Characters. Longer questions are searched in a thread, however quick the index is."""
 _THREADS = 2
 """More would take the processor from the event loop."""
 _SHARE_OF_NEWEST = 0.125
@@ -40,7 +42,7 @@ class Searcher:
 
     async def search(self, question: str) -> list[Context]:
         """Return the best chunks for a question, best first."""
-        if self.is_quick:
+        if self.is_quick and len(question) <= LONG_QUESTION:
             return self._timed(question)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._timed, question)
 

@@ -23,7 +23,10 @@ from tests.serving.conftest import Host
 from tests.serving.snapshots import Snapshots
 
 SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 4.0})
-ROUTES = ("/llm-query/", "/prompts/quote/invocations", "/v1/chat/completions", "/feedback", "/webhooks/mlflow")
+ROUTES = (
+    *("/llm-query/", "/prompts/quote/invocations", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"),
+    *("/feedback", "/webhooks/mlflow"),
+)
 MOST = 1_000_000
 """Just within the size of a body."""
 
@@ -115,6 +118,18 @@ def test_no_long_text_of_a_callers_holds_others_up(
     answers: list[httpx.Response] = []
     url = f"/prompts/{name}/invocations"
     assert stall_of(host, lambda: answers.append(host.http.post(url, json=body, timeout=60))) < MOST_STALL_SECONDS
+    assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize(("text", "count"), [("why does it work " * 11_000, 5), ("why " * 600, 64), ("a", 2_048)])
+def test_no_embedding_of_a_callers_holds_others_up(host: Host, text: str, count: int) -> None:
+    body = {"model": "wordllama-256", "input": [text] * count}
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        answers.append(host.http.post("/v1/embeddings", json=body, timeout=60))
+
+    assert stall_of(host, ask) < MOST_STALL_SECONDS
     assert {answer.status_code for answer in answers} == {200}
 
 

@@ -7,7 +7,8 @@ import base64
 from typing import Any, Literal
 
 import numpy as np
-from fastapi import APIRouter
+import orjson
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlflow_project.adapters.retrieval.embeddings import DIMENSIONS, count_tokens, embed
@@ -53,16 +54,18 @@ class EmbeddingsRequest(BaseModel):
 
 
 @router.post("/embeddings", summary="Embed texts")
-async def embeddings(body: EmbeddingsRequest, call: TheCall, server: TheServer) -> dict[str, Any]:
+async def embeddings(body: EmbeddingsRequest, call: TheCall, server: TheServer) -> Response:
     """Rows of length 1, in the order of the texts."""
     if body.model != MODEL:
         raise NotFound(f"There is no embedding model {body.model!r} here. There is {MODEL!r}.")
     texts = body.texts()
     check_texts(server, call, ((f"input[{place}]", text) for place, text in enumerate(texts)))
     vectors, tokens = await asyncio.to_thread(_embedded, texts, body.dimensions or DIMENSIONS)
-    rows = [_base64(row) if body.encoding_format == "base64" else row.tolist() for row in vectors]
+    rows = [_base64(row) if body.encoding_format == "base64" else row for row in vectors]
     data = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)]
-    return {"object": "list", "data": data, "model": MODEL, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    answer = {"object": "list", "data": data, "model": MODEL, "usage": usage}
+    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
 def _embedded(texts: list[str], dimensions: int) -> tuple[Any, int]:
