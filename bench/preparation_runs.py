@@ -22,6 +22,7 @@ import psutil
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 from pyspark.sql import DataFrame, SparkSession
 
+from bench.public_way import prepare_publicly
 from mlflow_project.rules.chunking.chunks import Chunk
 from mlflow_project.rules.chunking.records import Document, Fields
 from mlflow_project.rules.chunking.splitter import Splitter
@@ -29,13 +30,14 @@ from spark_jobs import changes
 from spark_jobs.cutting import Cutter
 from spark_jobs.examination import Examiner, fingerprints
 from spark_jobs.folders import folder
+from spark_jobs.plan import Limits
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.raw import read_raw
 from spark_jobs.session import spark_session
 from spark_jobs.staging import Stager, stage
 from spark_jobs.table_files import Written
-from spark_jobs.tables import CHUNKS, writer
-from spark_jobs.transactions import Transaction
+from spark_jobs.table_log import TableLog
+from spark_jobs.tables import CHUNKS, CHUNKS_KEY, writer
 from stack.layout import ROOT, jar_folder
 
 COPIED = "id string, title string, text string"
@@ -89,25 +91,28 @@ class Runs:
     def preparation(self, source: Path, output: Path | None = None) -> tuple[float, Counts]:
         """The whole job: examined, counted, chunks, documents and quarantine written."""
         started = time.perf_counter()
-        counts = prepare(self.spark, Request(str(source), str(output or self._place())))
+        counts = prepare(self.spark, Request(str(source), str(output or self._place()), limits=Limits(1, 1)))
         return time.perf_counter() - started, counts
+
+    def public(self, source: Path, output: Path | None = None) -> float:
+        """The whole job with Spark's public interfaces alone."""
+        return _timed(lambda: prepare_publicly(self.spark, source, output or self._place()))
 
     def hashing(self, source: Path, prepared: Path) -> float:
         """Read and hash all, know all, write nothing."""
         table = self.spark.read.format("delta").load(f"{prepared}_documents").select("document_hash")
         known = [str(row[0]) for row in table.collect()]
         nowhere = folder(self.spark, str(self._place()))
-        seen = changes.light(
+        seen = changes.row_summaries(
             self._staged(source, Stager(EXAMINER, Cutter(Splitter()), nowhere, None, "none", NOW), known)
         )
         return _timed(lambda: seen.write.format("noop").mode("overwrite").save())
 
     def _chunked(self, source: Path, place: Path, cutter: Cutter) -> None:
-        table = Transaction(self.spark, str(place))
+        table = TableLog(self.spark, folder(self.spark, str(place)), CHUNKS, CHUNKS_KEY)
         staged = self._staged(source, Stager(EXAMINER, cutter, folder(self.spark, str(place)), None, "bench", NOW))
         files = staged.where("written IS NOT NULL").select("written.*").collect()
-        table.create(CHUNKS, "source_document_id")
-        table.commit("source_document_id", [Written(*row) for row in files], {})
+        table.commit([Written(*row) for row in files], {})
 
     def _staged(self, source: Path, stager: Stager, known: list[str] | None = None) -> DataFrame:
         shared = self.spark.sparkContext.broadcast(fingerprints(known or []))

@@ -1,6 +1,6 @@
 """Text preparation and retrieval measured, each beside what it is held against, in one run.
 
-    python -m bench.text_preparation [--megabytes 700] [--part speed|change|retrieval] [--xquad FOLDER]
+    python -m bench.text_preparation [--megabytes 700] [--part speed|change|public|retrieval] [--xquad FOLDER]
 
 In: the texts of this machine (`bench.corpus`), and XQuAD where it lies beside the repository. Out: a table, and
 `bench/results/text_preparation.json`; a part leaves the rows of other parts as they were. Data lies below the state
@@ -34,7 +34,7 @@ from mlflow_project.settings import state_folder
 
 SHARES = (0.01, 0.05, 0.2)
 MOST_WORKER_BYTES = 0.5e9
-PARTS = ("speed", "change", "retrieval")
+PARTS = ("speed", "change", "public", "retrieval")
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
     measured: dict[str, Callable[[], list[Measure]]] = {
         "speed": lambda: _with_spark(folder, texts, given.megabytes, speed),
         "change": lambda: _with_spark(folder, texts, given.megabytes, change),
+        "public": lambda: _with_spark(folder, texts, given.megabytes, public),
         "retrieval": lambda: retrieval.measures(xquad, texts, given.chunks),
     }
     rows = [row for part in PARTS if given.part in (None, part) for row in measured[part]()]
@@ -142,6 +143,23 @@ def change(runs: Runs, folder: Path, files: list[Path]) -> Iterator[Measure]:
         "<= 1.5",
         ratio <= 1.5,
     )
+
+
+def public(runs: Runs, folder: Path, files: list[Path]) -> Iterator[Measure]:
+    """What the same preparation costs with Spark's public interfaces alone: a first run, then 1 % changed."""
+    corpus, ours, theirs = folder / "corpus", folder / "ours", folder / "theirs"
+    small = link(files[:1], folder / "small")
+    for warm_up in (runs.copy, runs.preparation, runs.public):
+        warm_up(small)
+    size, copied = _megabytes(corpus), runs.copy(corpus)
+    for name, seconds in (
+        ("ours", runs.preparation(corpus, ours)[0]),
+        ("public interfaces alone", runs.public(corpus, theirs)),
+    ):
+        yield _against(f"preparation, {name}", size / seconds, "MB/s", "copy by Spark", size / copied, 0.5)
+    changed = _changed(files, folder, SHARES[0])
+    took, public_way = runs.preparation(changed, ours)[0], runs.public(changed, theirs)
+    yield Measure("1% changed, ours", took, "s", f"public interfaces alone, {public_way:.3g} s", took / public_way)
 
 
 def _changed(files: list[Path], folder: Path, share: float) -> Path:

@@ -11,9 +11,14 @@ exactly that Delta version (`index`). The event of the asset `knowledge_base` ca
 **It can be repeated.** An unchanged corpus commits no Delta version and gets no second index: `index` is then skipped,
 no event is sent, and the run is a success.
 
+**The input is the whole corpus.** Documents that it does not hold are deleted. A run that would delete or reject more
+than `max_deleted` and `max_rejected` allow is refused and changes nothing; start it by hand with larger shares if that
+is what you want.
+
 **When it fails.**
-- `chunk`: read the end of its log. Exit code 4: too many rejected rows (look at the table `…_quarantine`), or somebody
-  else writes the table (it is tried again). Exit code 2: the input does not exist. 3: the object store is down.
+- `chunk`: read the end of its log. Exit code 4: the plan crosses a limit (the log says which, why, and shows a rejected
+  row), or somebody else writes the table (it is tried again). Exit code 2: the input does not exist. 3: the object
+  store is down. A wrong corpus went through all the same: `switchyard restore TABLE` lists the versions to go back to.
 - `index`: tried again by itself; by hand `switchyard index TABLE`.
 
 Nothing is served from a half-made knowledge base: a prompt version pins a finished one.
@@ -32,14 +37,14 @@ from switchyard_commands import KNOWLEDGE_BASE, QUESTION_DRIFT, RAW_DOCUMENTS, R
 
 
 def say_lineage(context: Any) -> None:
-    """For OpenLineage: what this run's parameters name, which no operator can know beforehand."""
+    """Tell OpenLineage which tables this run reads and writes: its parameters name them."""
     context["task"].inlets.append(File(url=context["params"]["input"].replace("s3a://", "s3://")))
     context["task"].outlets.append(File(url=context["params"]["output"].replace("s3a://", "s3://")))
 
 
 @task(outlets=[KNOWLEDGE_BASE], execution_timeout=timedelta(hours=1))
 def index(params: dict[str, Any], outlet_events: Any) -> dict[str, Any]:
-    """An index of exactly the Delta version that the table has now."""
+    """Build an index of exactly the Delta version that the table has now."""
     vectors = ("--vectors",) if params["vectors"] else ()
     made: dict[str, Any] = switchyard("index", params["output"], *vectors)
     if not made.get("built", True):
@@ -51,7 +56,7 @@ def index(params: dict[str, Any], outlet_events: Any) -> dict[str, Any]:
 DAILY = CronTriggerTimetable(
     "0 2 * * *",
     timezone="UTC",
-    run_immediately=timedelta(0),  # else the run of the day is made up for when Airflow first starts soon after it
+    run_immediately=timedelta(0),  # otherwise Airflow catches up on today's run when it first starts after 02:00
 )
 
 
@@ -66,6 +71,12 @@ DAILY = CronTriggerTimetable(
     params={
         "input": Param("s3a://raw-data-bucket/articles/raw_docs.json", type="string", title="Raw documents"),
         "output": Param("s3a://curated-data-bucket/llm_prepared_docs", type="string", title="Chunk table"),
+        "max_deleted": Param(
+            0.1, type="number", minimum=0, maximum=1, description="The share of documents that a run may delete."
+        ),
+        "max_rejected": Param(
+            0.2, type="number", minimum=0, maximum=1, description="The share of rows that a run may reject."
+        ),
         "vectors": Param(True, type="boolean", description="Index vectors beside words, for hybrid search."),
     },
     tags=["switchyard"],
@@ -74,7 +85,12 @@ def prepare_knowledge() -> None:
     chunk = SparkSubmitOperator(
         task_id="chunk",
         application=str(ROOT / "spark_jobs" / "llm_data_prep.py"),
-        application_args=["{{ params.input }}", "{{ params.output }}"],
+        application_args=[
+            "{{ params.input }}",
+            "{{ params.output }}",
+            "--max-deleted={{ params.max_deleted }}",
+            "--max-rejected={{ params.max_rejected }}",
+        ],
         conf={"spark.ui.showConsoleProgress": "false"},
         pre_execute=say_lineage,
         execution_timeout=timedelta(hours=4),

@@ -1,8 +1,8 @@
-"""A search index of exactly one Delta version of a chunk table, published once to the object store.
+"""Builds the search index of exactly one Delta version of a chunk table and publishes it once to the object store.
 
     spark-submit spark_jobs/build_index.py <chunk_table> [--version N] [--vectors]
 
-In: the chunk table. Out: an immutable index named by its digest. Where the table version has such an index already,
+In: the chunk table. Out: an immutable index named by its digest. If the table version has such an index already,
 nothing is built. Vectors are computed in Spark, only for chunks that have none, and kept in `<chunk_table>_vectors`.
 Spark starts only where vectors are missing, so plain `python` runs this job as well.
 """
@@ -33,40 +33,40 @@ from spark_jobs.tables import Tables
 
 USAGE = "build_index.py <chunk_table> [--version N] [--vectors]"
 FILTERS = "metadata/1"
-"""What `filters_of` makes of metadata: raise it when that changes."""
+"""The version of `filters_of`. Raise it when the function's results change."""
 MOST_CHARACTERS = 200
-"""Longer values are texts, and nothing to filter on."""
+"""Longer values are texts; nobody filters on them."""
 
 
 def specification(with_vectors: bool) -> dict[str, Any]:
-    """What an index is made with: indexes of equal specifications answer alike."""
+    """How an index is made. Indexes of the same table version and specification give the same answers."""
     return {"words": ANALYSIS, "vectors": embeddings.MODEL if with_vectors else None, "filters": FILTERS}
 
 
 def build(store: ObjectStore, table: str, version: int | None, with_vectors: bool) -> dict[str, Any]:
-    """Build and publish, unless it was done before.
+    """Build and publish an index, unless there is one already.
 
     Raises:
-        NotFound: no such table, or no such version of it.
+        NotFound: there is no such table, or no such version of it.
     """
     at = Tables(tables.address(table))
     number = open_table(at.chunks, version).version()
     asked = specification(with_vectors)
-    said = {"table": at.chunks, "delta_version": number, "vectors": with_vectors}
+    result = {"table": at.chunks, "delta_version": number, "vectors": with_vectors}
     found = index_store.find(store, at.chunks, number, asked)
     if found:
-        return {**said, "index": found, "built": False, **index_store.manifest_of(store, found)["counts"]}
+        return {**result, "index": found, "built": False, **index_store.manifest_of(store, found)["counts"]}
     if with_vectors:
         complete_vectors(at, number)
     with tempfile.TemporaryDirectory(prefix="index-") as scratch:
         counts = _build(Path(scratch), at, number, with_vectors)
         manifest = {"table": at.chunks, "delta_version": number, "specification": asked, "counts": counts}
         name = index_store.publish(store, Path(scratch), manifest)
-    return {**said, "index": name, "built": True, **counts}
+    return {**result, "index": name, "built": True, **counts}
 
 
 def complete_vectors(at: Tables, version: int) -> None:
-    """Have Spark compute the vectors of the chunks that have none; without any such chunk no Spark is started."""
+    """Compute the vectors of chunks that have none. Starts Spark only if there are such chunks."""
     if vectors.are_complete(at, version):
         return
     spark = spark_session("build_index")
@@ -101,13 +101,13 @@ def _chunk_rows(at: Tables, version: int, with_vectors: bool) -> Iterator[dict[s
     before = None
     for batch in batches(f'{query} ORDER BY chunks.source_document_id, chunks."index", chunks.chunk_id', opened):
         for row in batch.to_pylist():
-            if row["chunk_id"] != before:  # a vector may be kept twice, where two builders met without a lease
+            if row["chunk_id"] != before:  # a vector may be stored twice if two builders ran at once on a local disk
                 yield row
             before = row["chunk_id"]
 
 
 def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A chunk as the index keeps it."""
+    """A chunk in the form of the index."""
     return {
         "chunk_id": row["chunk_id"],
         "document_id": row["source_document_id"],
@@ -120,13 +120,13 @@ def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def filters_of(metadata: Mapping[str, Any], language: str | None) -> dict[str, str | list[str]]:
-    """What a search may filter on: metadata that is text, a number, true or false, lists of these, and the language.
+    """The values that a search may filter on: texts, numbers, true, false, lists of these, and the language.
 
-    Numbers and truth are spelt as in JSON; the table's own language goes before a field of that name.
+    Numbers and booleans are spelt as in JSON. The table's own language wins over a metadata field of that name.
     """
-    told = {**metadata, "language": language} if language else metadata
+    every = {**metadata, "language": language} if language else metadata
     found: dict[str, str | list[str]] = {}
-    for key, value in told.items():
+    for key, value in every.items():
         if isinstance(value, list):
             found[key] = [text for each in value if (text := _filter_value(each))]
         elif text := _filter_value(value):
@@ -146,7 +146,7 @@ def _filter_value(value: Any) -> str:
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line; anything wrong ends with the usage line and exit code 2."""
+    """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
     parser = Arguments(USAGE, __doc__ or "")
     parser.add_argument("chunk_table")
     parser.add_argument("--version", type=int, help="the Delta version (default: the newest)")
@@ -155,7 +155,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Build; what was built as JSON-ready data."""
+    """Build; the result as JSON-ready data."""
     started = time.monotonic()
     made = build(ObjectStore(load(StoreSettings)), options.chunk_table, options.version, options.vectors)
     return {**made, "seconds": round(time.monotonic() - started, 3)}

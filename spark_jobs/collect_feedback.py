@@ -2,10 +2,11 @@
 
     spark-submit spark_jobs/collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]
 
-In: JSON lines that followers shipped, `s3a://raw-data-bucket/events/day=…/*.jsonl`. Out: `<output>_answers` and
-`<output>_feedback`, appended to, `source_file` says which object a row came from; `<output>_objects` names every object
-that both hold whole. Only the days of objects that it does not name are read, however late one comes. It is written
-last, and what a table has rows of is not put into it again: a run that was cut short is made up for by the next.
+In: JSON lines that followers uploaded, `s3a://raw-data-bucket/events/day=…/*.jsonl`. Out: new rows in
+`<output>_answers` and `<output>_feedback`; their `source_file` names the object that a row came from.
+`<output>_objects` lists the objects that both tables hold completely. Only days with objects that are not in this list
+are read. The list is written last, and rows of an object that a table holds already are not added again, so the next
+run completes one that was cut short.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from pyspark.sql.types import BooleanType, DoubleType, LongType, StringType, Str
 
 from mlflow_project.domain.event import EVENT_SCHEMA, AnswerEvent, FeedbackEvent
 from mlflow_project.errors import InvalidData
-from spark_jobs import delta_log, hadoop_files, tables
+from spark_jobs import hadoop_files, tables
 from spark_jobs.lease import one_writer
 from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_session, translated
+from spark_jobs.table_log import newest_version
 
 USAGE = "collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]"
 EVENTS = "s3a://raw-data-bucket/events"
@@ -35,15 +37,15 @@ _TYPES = {"str": StringType(), "float": DoubleType(), "int": LongType(), "bool":
 
 
 def columns(kind: type[AnswerEvent] | type[FeedbackEvent]) -> StructType:
-    """The columns of a kind of event, as its dataclass has them."""
+    """The columns of a kind of event: the fields of its dataclass."""
     return StructType([StructField(one.name, _TYPES[str(one.type).removesuffix(" | None")]) for one in fields(kind)])
 
 
 def collect(spark: SparkSession, events: str, output: str, since: str | None = None) -> dict[str, Any]:
-    """Append what is new to both tables; the counts.
+    """Append new events to both tables. Returns how many rows each one got.
 
     Raises:
-        InvalidData: an object holds a line that is no event. Refused: somebody else writes one of the tables.
+        InvalidData: an object holds a line that is no event. Refused: another writer holds one of the tables.
     """
     root = tables.address(output)
     new = _new_objects(spark, events, f"{root}_objects", since)
@@ -52,7 +54,7 @@ def collect(spark: SparkSession, events: str, output: str, since: str | None = N
     for kind, name in ((AnswerEvent, "answers"), (FeedbackEvent, "feedback")):
         table = f"{root}_{name}"
         done[name] = 0 if lines is None else _append(spark, lines, kind, table)
-        done[f"{name}_version"] = delta_log.newest(spark, table)
+        done[f"{name}_version"] = newest_version(spark, table)
     if new:
         with one_writer(f"{root}_objects") as still_ours:
             still_ours()
@@ -61,9 +63,9 @@ def collect(spark: SparkSession, events: str, output: str, since: str | None = N
 
 
 def _new_objects(spark: SparkSession, events: str, table: str, since: str | None) -> list[str]:
-    """The objects, as `day=…/….jsonl`, that the table does not name, shipped from a day on."""
+    """The objects, as `day=…/….jsonl`, from the day `since` on, that the list does not hold."""
     known: set[str] = set()
-    if delta_log.newest(spark, table) is not None:
+    if newest_version(spark, table) is not None:
         known = {row.source_file for row in tables.read(spark, table).select("source_file").collect()}
     days = [name for name in hadoop_files.names(spark, events) if name >= f"day={since or ''}"]
     found = (f"{day}/{name}" for day in days for name in hadoop_files.names(spark, f"{events}/{day}"))
@@ -71,7 +73,7 @@ def _new_objects(spark: SparkSession, events: str, table: str, since: str | None
 
 
 def _lines(spark: SparkSession, events: str, objects: Sequence[str]) -> DataFrame | None:
-    """Every line of these objects, each with its object; None where there are none."""
+    """Every line of these objects, with the name of its object; None where there are no objects."""
     if not objects:
         return None
     days = sorted({one.split("/")[0] for one in objects})
@@ -86,7 +88,7 @@ def _named(spark: SparkSession, objects: Sequence[str]) -> DataFrame:
 
 def _append(spark: SparkSession, lines: DataFrame, kind: type[AnswerEvent] | type[FeedbackEvent], table: str) -> int:
     with one_writer(table) as still_ours:
-        there = delta_log.newest(spark, table) is not None
+        there = newest_version(spark, table) is not None
         if there:
             known = tables.read(spark, table).select("source_file").distinct()
             lines = lines.join(f.broadcast(known), "source_file", "left_anti")
@@ -122,16 +124,16 @@ def _check(rows: DataFrame) -> None:
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line; anything wrong ends with the usage line and exit code 2."""
+    """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
     parser = Arguments(USAGE, __doc__ or "")
     parser.add_argument("events", nargs="?", default=EVENTS)
     parser.add_argument("output", nargs="?", default=OUTPUT)
-    parser.add_argument("--since", metavar="YYYY-MM-DD", help="look at objects shipped from this day on")
+    parser.add_argument("--since", metavar="YYYY-MM-DD", help="read only objects uploaded from this day on")
     return parser.parse_args(argv)
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Collect; the counts as JSON-ready data."""
+    """Collect; the result as JSON-ready data."""
     spark = spark_session("collect_feedback")
     try:
         with translated(f"Collecting {options.events}"):

@@ -1,8 +1,7 @@
-"""Documents -> rows of the document table and of the chunk table, as Arrow tables. Runs on executors, on the documents
-that are new or changed only.
+"""Turns documents into rows of the document table and of the chunk table, as Arrow tables. Runs on executors.
 
-Chunks come some thousands at a time, so that a large document takes no more memory than small ones do. What all chunks
-of a document share (its id, title, hash) is a dictionary, written as one.
+Chunks come in tables of some thousand rows, so a large document takes no more memory than many small ones. Values that
+all chunks of a document share (its id, title, hash) are Arrow dictionaries.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import pyarrow as pa
 from mlflow_project.rules.chunking.chunks import Chunk, chunks_of
 from mlflow_project.rules.chunking.records import Document, metadata_of_chunks
 from mlflow_project.rules.chunking.splitter import Splitter
+from spark_jobs.tables import DOCUMENTS, TIMESTAMP
 
 _MOST_ROWS = 4096
-_MOMENT = pa.timestamp("us", "UTC")
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,22 @@ class Cutter:
     splitter: Splitter
 
     def chunks(self, document: Document) -> list[Chunk]:
-        """The chunks of a document; those of a conversation, whose turns are blocks, say which turns they hold."""
+        """The chunks of a document. A chunk of a conversation says in its metadata which turns it holds."""
         found = chunks_of(document.document_id, document.text, self.splitter, document.blocks)
         if not document.blocks:
             return found
-        told = metadata_of_chunks(document.metadata, [(chunk.start, chunk.end) for chunk in found])
-        return [chunk._replace(metadata=own) for chunk, own in zip(found, told, strict=True)]
+        metadata = metadata_of_chunks(document.metadata, [(chunk.start, chunk.end) for chunk in found])
+        return [chunk._replace(metadata=own) for chunk, own in zip(found, metadata, strict=True)]
 
 
-def document_rows(documents: Sequence[Document], splitter: str, moment: datetime) -> pa.Table:
+def document_rows(documents: Sequence[Document], splitter: str, started_at: datetime) -> pa.Table:
     """Rows of `tables.DOCUMENTS`."""
-    ids, titles, texts, languages, metadata, hashes, _ = zip(*documents, strict=True)
-    own = {"document_id": ids, "title": titles, "text": texts, "language": languages, "metadata": metadata}
-    columns = {name: pa.array(values, pa.string()) for name, values in {**own, "document_hash": hashes}.items()}
-    return pa.table({**columns, **_of_the_run(len(documents), splitter, moment)})
+    own = [name for name in DOCUMENTS.names if name in Document._fields]
+    columns = {name: pa.array([getattr(each, name) for each in documents], pa.string()) for name in own}
+    return pa.table({**columns, **_same_in_each_row(len(documents), splitter, started_at)})
 
 
-def chunk_rows(documents: Sequence[Document], cutter: Cutter, moment: datetime) -> Iterator[pa.Table]:
+def chunk_rows(documents: Sequence[Document], cutter: Cutter, started_at: datetime) -> Iterator[pa.Table]:
     """Rows of `tables.CHUNKS`, in the order of the documents."""
     waiting: list[tuple[Document, list[Chunk]]] = []
     count = 0
@@ -55,24 +53,23 @@ def chunk_rows(documents: Sequence[Document], cutter: Cutter, moment: datetime) 
             waiting.append((document, chunks[begin : begin + _MOST_ROWS]))
             count += len(waiting[-1][1])
             if count >= _MOST_ROWS:
-                yield _table(waiting, cutter, moment)
+                yield _table(waiting, cutter, started_at)
                 waiting, count = [], 0
     if waiting:
-        yield _table(waiting, cutter, moment)
+        yield _table(waiting, cutter, started_at)
 
 
-def _table(cut: list[tuple[Document, list[Chunk]]], cutter: Cutter, moment: datetime) -> pa.Table:
+def _table(cut: list[tuple[Document, list[Chunk]]], cutter: Cutter, started_at: datetime) -> pa.Table:
     every = [chunk for _, chunks in cut for chunk in chunks]
-    ids, numbers, starts, ends, paths, texts, told = zip(*every, strict=True)
-    owners = pa.array([place for place, (_, chunks) in enumerate(cut) for _ in chunks], pa.int32())
+    ids, numbers, starts, ends, paths, texts, own_metadata = zip(*every, strict=True)
+    owners = pa.array([owner for owner, (_, chunks) in enumerate(cut) for _ in chunks], pa.int32())
 
     def shared(name: str) -> pa.Array:
         values = pa.array([getattr(document, name) for document, _ in cut], pa.string())
         if values.null_count:
-            return values.take(owners).dictionary_encode()  # Parquet takes no null that stands in a dictionary
+            return values.take(owners).dictionary_encode()  # Parquet accepts no null as an entry of a dictionary
         return pa.DictionaryArray.from_arrays(owners, values)
 
-    metadata = shared("metadata") if not any(told) else _own_metadata(cut)
     return pa.table(
         {
             "chunk_id": pa.array(ids, pa.string()),
@@ -85,19 +82,19 @@ def _table(cut: list[tuple[Document, list[Chunk]]], cutter: Cutter, moment: date
             "heading_path": pa.array(paths, pa.string()),
             "language": shared("language"),
             "document_hash": shared("document_hash"),
-            "metadata": metadata,
-            **_of_the_run(len(every), cutter.splitter.name, moment),
+            "metadata": _metadata(cut) if any(own_metadata) else shared("metadata"),
+            **_same_in_each_row(len(every), cutter.splitter.name, started_at),
         }
     )
 
 
-def _own_metadata(cut: list[tuple[Document, list[Chunk]]]) -> pa.Array:
+def _metadata(cut: list[tuple[Document, list[Chunk]]]) -> pa.Array:
     own = [
         document.metadata if chunk.metadata is None else chunk.metadata for document, chunks in cut for chunk in chunks
     ]
     return pa.array(own, pa.string()).dictionary_encode()
 
 
-def _of_the_run(rows: int, splitter: str, moment: datetime) -> dict[str, Any]:
+def _same_in_each_row(rows: int, splitter: str, started_at: datetime) -> dict[str, Any]:
     named = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([splitter]))
-    return {"splitter": named, "processed_at": pa.repeat(pa.scalar(moment, _MOMENT), rows)}
+    return {"splitter": named, "processed_at": pa.repeat(pa.scalar(started_at, TIMESTAMP), rows)}

@@ -1,6 +1,6 @@
-"""Rows that repeat others: word for word, or nearly. DataFrames in, DataFrames out.
+"""Finds rows whose text repeats another row's, exactly or nearly. DataFrames in, DataFrames out.
 
-Of rows that repeat each other the one with the smallest key stays, whatever the order of the input.
+Of rows that repeat each other the one with the smallest key is kept, whatever the order of the input.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from pyspark.sql import functions as f
 from mlflow_project.rules.quality.minhash import BANDS, ROWS
 
 NEAR = 0.8
-"""From this similarity on a row nearly repeats another: the threshold of K. Lee et al., "Deduplicating training data
-makes language models better" (2022)."""
+"""The similarity from which on a row counts as nearly repeated: the threshold of K. Lee et al., "Deduplicating training
+data makes language models better" (2022)."""
 
 
 def exact(rows: DataFrame, key: str, content: str) -> DataFrame:
-    """The keys of rows whose `content` is that of a row with a smaller key."""
+    """The keys of rows with the same `content` as a row with a smaller key."""
     firsts = rows.groupBy(content).agg(f.min(key).alias("first"), f.count("*").alias("rows")).where("rows > 1")
     return rows.join(firsts, content).where(f.col(key) != f.col("first")).select(key)
 
 
 def near(rows: DataFrame, key: str, signature: str = "signature") -> DataFrame:
-    """The keys of rows that share a band with a row of a smaller key, and whose signature is like that row's."""
+    """The keys of rows whose signature is similar to that of a row with a smaller key. Only rows that share a band of
+    their signatures are compared."""
     signed = rows.where(f.col(signature).isNotNull()).select(key, signature)
     slices = [f.xxhash64(f.lit(band), f.slice(signature, band * ROWS + 1, ROWS)) for band in range(BANDS)]
     banded = signed.select(key, f.explode(f.array(*slices)).alias("band"))

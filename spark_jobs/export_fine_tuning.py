@@ -27,11 +27,16 @@ EXPERIMENT = "fine-tuning"
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line; anything wrong ends with the usage line and exit code 2."""
+    """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
     parser = Arguments(USAGE, __doc__ or "")
     parser.add_argument("input_path")
     parser.add_argument("output_folder")
-    parser.add_argument("--provider", choices=tuple(FORMS), default="openai", help="whose form (default openai)")
+    parser.add_argument(
+        "--provider",
+        choices=tuple(FORMS),
+        default="openai",
+        help="the provider whose format is written (default openai)",
+    )
     parser.add_argument("--system", metavar="TEXT", help="a system turn for conversations that have none")
     parser.add_argument("--mask", action="store_true", help="replace personal data and secrets by their kind")
     parser.add_argument("--validation", type=share, default=0.1, metavar="SHARE", help="share (default 0.1)")
@@ -66,7 +71,7 @@ def request(options: argparse.Namespace) -> Export:
 
 
 def log_dataset(experiments: Experiments, manifest: dict[str, Any]) -> str:
-    """The set as a dataset of a finished MLflow run; returns the run's id. The same set is logged once.
+    """Log the set as a dataset of a finished MLflow run. Returns the run's id. The same set is logged once.
 
     Raises:
         Unavailable: MLflow does not answer.
@@ -81,15 +86,15 @@ def log_dataset(experiments: Experiments, manifest: dict[str, Any]) -> str:
     counts = {f"{name}_examples": float(manifest["splits"][name]["examples"]) for name in SPLITS}
     experiments.log(run, parameters=parameters, metrics=counts)
     for name in SPLITS:
-        told = manifest["splits"][name]
+        split = manifest["splits"][name]
         source = f"{manifest['output']}/{name}.jsonl"
-        experiments.log_dataset(run, digest=told["sha256"], source=source, rows=told["examples"], context=name)
+        experiments.log_dataset(run, digest=split["sha256"], source=source, rows=split["examples"], context=name)
     experiments.finish(run)
     return run.id
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Export; what was exported as JSON-ready data."""
+    """Export; the result as JSON-ready data."""
     started = time.monotonic()
     asked = request(options)
     spark = spark_session("export_fine_tuning")
@@ -99,9 +104,9 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
     finally:
         spark.stop()
     logged = None if options.no_mlflow else log_dataset(Experiments(load(RegistrySettings)), manifest)
-    told = {"read": manifest["read"], **{name: manifest["splits"][name]["examples"] for name in SPLITS}}
-    said = {**told, "rejected": manifest["rejected"], "masked_items": manifest["masked_items"]}
-    return {**said, "digest": manifest["digest"], "run": logged, "seconds": round(time.monotonic() - started, 3)}
+    counts = {"read": manifest["read"], **{name: manifest["splits"][name]["examples"] for name in SPLITS}}
+    result = {**counts, "rejected": manifest["rejected"], "masked_items": manifest["masked_items"]}
+    return {**result, "digest": manifest["digest"], "run": logged, "seconds": round(time.monotonic() - started, 3)}
 
 
 def main(argv: list[str]) -> int:

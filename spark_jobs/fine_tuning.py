@@ -1,7 +1,8 @@
-"""A fine-tuning set from raw rows: examined in one pass, repeated examples taken out, written in one order.
+"""Makes a fine-tuning set from raw rows: examines them in one pass, removes repeated examples, writes them in a fixed
+order.
 
-In: an `Export`. Out: files, and their manifest. Every row read is an example of one file, or a line of
-`rejected.jsonl`; of examples that say the same the one of the smallest document id stays.
+In: an `Export`. Out: files, and their manifest. Every row is an example in one file or a line of `rejected.jsonl`. Of
+examples that say the same, the one with the smallest document id is kept.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ _EXAMINED = (
     "file string, block long, raw binary, reason string, sentence string, document string, key string, split string, "
     "line string, masked string"
 )
-_REPEATED = "Another row says the same; one of them was taken."
+_REPEATED = "Another row has the same turns; one of them was taken."
 
 
 @dataclass(frozen=True)
 class Export:
-    """What to export, and how. `shares` are those of train, validation and test."""
+    """What to export, and how. `shares` are the shares of train, validation and test."""
 
     source: str
     output: str
@@ -61,15 +62,15 @@ class Export:
 
 
 def export(spark: SparkSession, asked: Export) -> dict[str, Any]:
-    """Do it; returns the manifest, which is written last.
+    """Export a fine-tuning set. Returns the manifest, which is written last.
 
     Raises:
-        InvalidData, NotFound: input or output are not as they must be; found before any work.
+        InvalidData, NotFound: input or output are not usable; found before any work.
     """
     output = tables.address(asked.output)
     raw = read_raw(spark, asked.source, id_field=asked.fields.id)
     if raw.form == "files":
-        raise InvalidData(f"{asked.source} holds whole texts: rows with questions and answers, or turns, are wanted.")
+        raise InvalidData(f"{asked.source} holds whole texts. Give rows with questions and answers, or with turns.")
     _refuse_strangers(spark, output)
     examined = raw.through(partial(_examine, asked=asked), _EXAMINED).persist(StorageLevel.DISK_ONLY)
     try:
@@ -82,7 +83,7 @@ def _written(spark: SparkSession, asked: Export, output: str, examined: DataFram
     fit = examined.where("reason IS NULL")
     taken = fit.groupBy("key").agg(f.min(f.struct("document", "file", "block", "raw", "split", "line")).alias("one"))
     chosen = taken.select("key", "one.*").orderBy("split", "key").persist(StorageLevel.MEMORY_AND_DISK)
-    hadoop_files.remove(spark, f"{output}/manifest.json")  # whoever finds a manifest finds the files that it tells of
+    hadoop_files.remove(spark, f"{output}/manifest.json")  # where there is a manifest, its files are complete
     try:
         splits = {name: _write_split(spark, f"{output}/{name}.jsonl", chosen, name) for name in SPLITS}
         rejected = _write_rejected(spark, f"{output}/rejected.jsonl", examined, chosen)
@@ -117,7 +118,7 @@ def _write_split(spark: SparkSession, path: str, chosen: DataFrame, name: str) -
 
 
 def _write_rejected(spark: SparkSession, path: str, examined: DataFrame, chosen: DataFrame) -> dict[str, int]:
-    """What was left out, in order, with its reason; returns how many rows by reason."""
+    """Write the rows that were left out, in order, with their reasons. Returns the number of rows by reason."""
     unfit = examined.where("reason IS NOT NULL").select("file", "reason", "sentence", "raw").collect()
     fit = _raws(examined.where("reason IS NULL"))
     fit.subtract(_raws(chosen))
@@ -140,7 +141,7 @@ def _examine(raw: Iterator[list[Row]], asked: Export) -> Iterator[pa.RecordBatch
         Masker(asked.mask_patterns, longest=sys.maxsize) if asked.mask else None
     )  # nobody waits, and no text may become a note
     for some in raw:
-        rows = [(file, block, value, *_row(value, asked, masker)) for (file, block, _), value in some]
+        rows = [(file, block, value or b"", *_row(value or b"", asked, masker)) for (file, block, _), value in some]
         names = [part.split()[0] for part in _EXAMINED.split(", ")]
         kinds = {"block": pa.int64(), "raw": pa.binary()}
         columns = zip(*rows, strict=True) if rows else [()] * len(names)
@@ -178,4 +179,6 @@ def _refuse_strangers(spark: SparkSession, output: str) -> None:
     ours = {*(f"{name}.jsonl" for name in (*SPLITS, "rejected")), "manifest.json"}
     strangers = sorted(name for name in hadoop_files.names(spark, output) if name not in ours and name[0] not in "._")
     if strangers:
-        raise InvalidData(f"{output} holds {strangers[0]!r}, which no export wrote: name an empty or new folder.")
+        raise InvalidData(
+            f"{output} holds {strangers[0]!r}, which is not a file of an export: name an empty or new folder."
+        )

@@ -1,8 +1,7 @@
-"""A folder as Spark's Python workers reach it. In: an address that Hadoop knows. Out: a `Folder`, which travels to the
-workers.
+"""Folders as Spark's Python workers and delta-rs reach them. In: an address that Hadoop knows. Out: a `Folder`.
 
-Arrow reads and writes local disks and S3. From whatever else Hadoop knows Spark reads, and the driver writes what the
-workers hand it.
+Arrow and delta-rs reach local disks and S3. Everything else that Hadoop knows (HDFS, for example) is read by Spark, and
+the driver writes the files that workers hand over as bytes.
 """
 
 from __future__ import annotations
@@ -16,34 +15,52 @@ from pyspark.sql import SparkSession
 
 from spark_jobs import hadoop_files
 
-Way = Literal["local", "s3", "driver"]
+_DELTA_RS_OPTIONS = {
+    "access_key": "AWS_ACCESS_KEY_ID",
+    "secret_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+    "region": "AWS_REGION",
+}
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Its address, the way to it, and for S3 the folder as `bucket/key` and what a client needs."""
+    """A folder, and who reaches it: Arrow on the local disk or in S3, or Hadoop alone.
+
+    `path` is Arrow's path (`bucket/key` in S3); `options` are what an S3 client needs.
+    """
 
     address: str
-    way: Way = "driver"
+    access: Literal["local", "s3", "hadoop"] = "hadoop"
     path: str = ""
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def files(self) -> fs.FileSystem:
-        """Arrow's file system; the workers' own ways alone."""
-        return fs.S3FileSystem(**self.options) if self.way == "s3" else fs.LocalFileSystem()
+        """Arrow's file system. Not for folders that Hadoop alone reaches."""
+        return fs.S3FileSystem(**self.options) if self.access == "s3" else fs.LocalFileSystem()
 
     def open(self, name: str) -> Any:
-        """A stream into a file of this folder."""
+        """Open a file of this folder for writing."""
         files = self.files()
-        if self.way == "local":
+        if self.access == "local":
             files.create_dir(self.path, recursive=True)
         return files.open_output_stream(f"{self.path}/{name}")
 
+    def for_delta_rs(self) -> tuple[str, dict[str, str]]:
+        """The address and the storage options by which delta-rs reaches this folder."""
+        if self.access == "local":
+            return self.path, {}
+        options = {theirs: self.options[ours] for ours, theirs in _DELTA_RS_OPTIONS.items() if ours in self.options}
+        if "endpoint_override" in self.options:
+            options["AWS_ENDPOINT_URL"] = f"{self.options['scheme']}://{self.options['endpoint_override']}"
+            options["AWS_ALLOW_HTTP"] = str(self.options["scheme"] == "http").lower()
+        return f"s3://{self.path}", {**options, "aws_conditional_put": "etag"}
+
 
 def folder(spark: SparkSession, address: str) -> Folder:
-    """How workers reach an address. S3 is asked once whether Arrow gets in by what Hadoop was told about it."""
-    files, place = hadoop_files.at(spark, address)
-    parts = urlsplit(str(files.makeQualified(place).toUri()))
+    """Find out how workers reach an address. For S3, asks once whether Arrow gets in with Hadoop's settings."""
+    files, path = hadoop_files.at(spark, address)
+    parts = urlsplit(str(files.makeQualified(path).toUri()))
     if parts.scheme == "file":
         return Folder(address, "local", unquote(parts.path))
     if parts.scheme in ("s3a", "s3"):
@@ -57,7 +74,7 @@ def folder(spark: SparkSession, address: str) -> Folder:
 
 
 def _s3(conf: Any) -> dict[str, Any]:
-    """Hadoop's settings of S3 as Arrow's; those that nobody set are left to Arrow's own chain."""
+    """Hadoop's S3 settings as Arrow's. What is not set is left to Arrow's own chain of credentials."""
     endpoint = conf.getTrimmed("fs.s3a.endpoint", "")
     secure = conf.getBoolean("fs.s3a.connection.ssl.enabled", True) and not endpoint.startswith("http://")
     found = {

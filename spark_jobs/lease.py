@@ -1,5 +1,5 @@
-"""One writer a table, for jobs: a lease where the table lies in the object store; a local file system has Delta's own
-atomic rename, and needs none."""
+"""One writer per table: jobs hold a lease on a table in the object store while they write it. Tables on a local disk
+need none, because there a commit is an atomic rename."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mlflow_project.settings import StoreSettings, load
 
 @contextmanager
 def one_writer(table: str) -> Iterator[Callable[[], None]]:
-    """Hold a table; yields what to call before each commit.
+    """Hold the lease on a table. Yields a function to call before each commit, which raises if the lease was lost.
 
     Raises:
-        Refused: somebody else is writing it.
+        Refused: another writer holds the lease.
     """
     if not table.startswith("s3"):
         yield lambda: None

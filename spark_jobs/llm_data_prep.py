@@ -2,21 +2,24 @@
 
     spark-submit spark_jobs/llm_data_prep.py <input_raw_text_path> <output_delta_path>
 
-In: JSON lines (plain, gzip; conversations too), folders of .txt, .md or .html, Parquet, a Delta table. Out: the chunk
-table at exactly the output path, `<output>_documents` and `<output>_quarantine` beside it. Run again, it touches only
-what changed.
+The input is the whole corpus: JSON lines (plain, gzip; conversations too), a folder of .txt, .md or .html, Parquet, or
+a Delta table. Documents that it does not hold are deleted from the tables, unless --append says that it holds only what
+is new. The chunk table is at exactly the output path, `<output>_documents` and `<output>_quarantine` are beside it. A
+second run touches only what changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from typing import Any
 
 from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
-from spark_jobs.preparation import Request, prepare
+from spark_jobs.plan import Limits
+from spark_jobs.preparation import Request, plan, prepare
 from spark_jobs.program import Arguments, run, share
 from spark_jobs.session import spark_session, translated
 
@@ -24,45 +27,99 @@ USAGE = "llm_data_prep.py <input_raw_text_path> <output_delta_path>"
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line; anything wrong ends with the usage line and exit code 2."""
+    """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
     parser = Arguments(USAGE, __doc__ or "")
     parser.add_argument("input_raw_text_path")
     parser.add_argument("output_delta_path")
     parser.add_argument(
-        "--form", choices=("lines", "files", "parquet", "delta"), help="what the input is; else found out"
+        "--form", choices=("lines", "files", "parquet", "delta"), help="what the input is (default: found out)"
     )
     for name in ("id", "text", "title", "language", "messages"):
         parser.add_argument(f"--{name}-field", default=name, metavar="NAME", help=f"the field that holds the {name}")
-    parser.add_argument("--size", type=int, default=700, help="the most that a chunk holds (default 700)")
-    parser.add_argument("--overlap", type=int, default=100, help="what neighbours share at most (default 100)")
+    parser.add_argument("--size", type=int, default=700, help="the longest chunk (default 700)")
+    parser.add_argument("--overlap", type=int, default=100, help="the longest overlap of neighbours (default 100)")
     parser.add_argument("--unit", choices=("characters", "tokens"), default="characters")
-    parser.add_argument("--max-rejected", type=share, metavar="SHARE", help="refuse (exit 4) above this, 0 to 1")
+    _add_plan(parser)
     _add_quality(parser)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    options.command = _command(argv)
+    return options
+
+
+def _add_plan(parser: Arguments) -> None:
+    changes = parser.add_argument_group("plan (a run that crosses a limit ends with exit code 4 and changes nothing)")
+    changes.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    changes.add_argument("--append", action="store_true", help="keep documents that the input does not hold")
+    limits = Limits()
+    changes.add_argument(
+        "--max-deleted",
+        type=share,
+        default=limits.deleted,
+        metavar="SHARE",
+        help="the largest share of the table's documents that may be deleted, 0 to 1 (default %(default)s)",
+    )
+    changes.add_argument(
+        "--max-rejected",
+        type=share,
+        default=limits.rejected,
+        metavar="SHARE",
+        help="the largest share of the rows that may be rejected, 0 to 1 (default %(default)s)",
+    )
 
 
 def _add_quality(parser: Arguments) -> None:
-    quality = parser.add_argument_group("quality (off by default; what is dropped goes to quarantine, with its reason)")
+    quality = parser.add_argument_group("quality (off by default; dropped rows go to quarantine with their reason)")
     quality.add_argument("--filters", action="store_true", help="published filters for running text (Gopher, C4)")
     quality.add_argument("--detect-language", action="store_true", help="name the language where a row does not")
     quality.add_argument("--languages", default="", metavar="CODES", help="keep only these: en,de (und: unknown)")
     quality.add_argument("--duplicates", choices=("keep", "exact", "near"), default="keep", help="which to drop")
 
 
-def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Prepare; the counts as JSON-ready data."""
-    fields = Fields(
-        options.id_field, options.text_field, options.title_field, options.language_field, options.messages_field
-    )
-    splitter = Splitter(options.size, options.overlap, options.unit)
+def _command(argv: list[str]) -> str:
+    """The command as the caller typed it, without limits: for messages that tell how to go on."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("--max-deleted", "--max-rejected"):
+            _ = value or next(words, "")
+        elif word != "--json":
+            kept.append(word)
+    return shlex.join(["switchyard", "prepare", *kept])
+
+
+def request(options: argparse.Namespace) -> Request:
+    """The options as a request.
+
+    Raises:
+        InvalidData: size, overlap and unit do not fit together.
+    """
     codes = tuple(code.strip().lower() for code in options.languages.split(",") if code.strip())
-    quality = Quality(options.filters, options.detect_language, codes, options.duplicates)
-    places = options.input_raw_text_path, options.output_delta_path
-    request = Request(*places, options.form, fields, splitter, options.max_rejected, quality)
+    return Request(
+        options.input_raw_text_path,
+        options.output_delta_path,
+        options.form,
+        Fields(
+            options.id_field, options.text_field, options.title_field, options.language_field, options.messages_field
+        ),
+        Splitter(options.size, options.overlap, options.unit),
+        Limits(options.max_deleted, options.max_rejected),
+        Quality(options.filters, options.detect_language, codes, options.duplicates),
+        options.append,
+        options.command,
+    )
+
+
+def job(options: argparse.Namespace) -> dict[str, Any]:
+    """Prepare, or plan; the result as JSON-ready data."""
+    asked = request(options)
     spark = spark_session("llm_data_prep")
     try:
-        with translated(f"Preparing {request.source}"):
-            return prepare(spark, request).to_dict()
+        with translated(f"Preparing {asked.source}"):
+            if options.dry_run:
+                found = plan(spark, asked)
+                return {"dry_run": True, **found.to_dict(), "refused": found.objection(asked.limits) or None}
+            return prepare(spark, asked).to_dict()
     finally:
         spark.stop()
 

@@ -1,5 +1,5 @@
-"""The code that executors of a cluster need, as one zip: `python -m spark_jobs.package jobs.zip`, then
-`spark-submit --py-files jobs.zip …`. Out: a zip of the two packages, equal bytes for equal code."""
+"""Packs the code that executors of a cluster need into one zip: `python -m spark_jobs.package jobs.zip`, then
+`spark-submit --py-files jobs.zip …`. Equal code gives equal bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Files of lines, cut into pieces that Spark's Python workers read themselves: Spark's reader would carry each line
-from Java to Python, which takes longer than to parse and to hash it.
+"""Files of lines, cut into pieces that Spark's Python workers read themselves. Spark's reader would carry each line
+from Java to Python, which takes longer than to parse and hash it.
 
-In: plain files, as Hadoop lists them, on a file system that Arrow reaches. Out: a plan, and on executors its lines. A
-piece holds the lines that begin in it, so each line is read once, wherever the cuts fall.
+In: plain files, as Hadoop lists them, on a file system that Arrow reaches. Out: a plan for the tasks, and on executors
+their lines. A piece holds the lines that begin in it, so each line is read once, wherever the cuts fall.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_ROWS = 1024
 
 
 class File(NamedTuple):
-    """A file: its address as tables name it, the path by which Arrow opens it, and its bytes."""
+    """A file: its address as tables name it, the path by which Arrow opens it, and its size in bytes."""
 
     address: str
     path: str
@@ -30,7 +30,7 @@ class File(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Some of a file's bytes."""
+    """The bytes of a file from `start` to before `end`. An empty file is one empty piece."""
 
     file: File
     start: int
@@ -38,17 +38,20 @@ class Piece(NamedTuple):
 
 
 def planned(files: Sequence[File], most: int, opening: int, cores: int) -> list[list[Piece]]:
-    """What each task reads, large tasks first: at most so many bytes, neighbours together, where opening a file counts
-    like so many bytes; smaller pieces where there are more cores than those would occupy. Spark's own rule."""
+    """Plan what each task reads, large tasks first, by Spark's own rule.
+
+    A task reads at most `most` bytes, of neighbouring files together; opening a file counts like `opening` bytes.
+    Pieces are smaller where otherwise some cores would have nothing to do.
+    """
     whole = sum(file.size + opening for file in files)
     most = max(1, min(most, max(opening, whole // max(1, cores))))
     tasks: list[list[Piece]] = []
     room = 0
     for file in files:
-        for start in range(0, file.size, most):
+        for start in range(0, max(1, file.size), most):
             piece = Piece(file, start, min(start + most, file.size))
             size = piece.end - piece.start
-            if size > room:
+            if size > room or not tasks:
                 tasks.append([])
                 room = most
             tasks[-1].append(piece)
@@ -58,7 +61,7 @@ def planned(files: Sequence[File], most: int, opening: int, cores: int) -> list[
 
 @dataclass(frozen=True)
 class PieceReader:
-    """Reads, on an executor, what the plan says for each number that comes."""
+    """Reads the pieces of a task on an executor. The batches that Spark sends hold numbers of tasks."""
 
     folder: Folder
     plan: Sequence[Sequence[Piece]]
@@ -73,6 +76,9 @@ class PieceReader:
 
 def _rows(files: Any, piece: Piece) -> Iterator[list[Row]]:
     address, start, line = piece.file.address, piece.start, 0
+    if not piece.file.size:
+        yield [((address, start, 0), None)]
+        return
     try:
         with files.open_input_file(piece.file.path) as file:
             for values in lines(file, piece.start, piece.end):
@@ -85,10 +91,10 @@ def _rows(files: Any, piece: Piece) -> Iterator[list[Row]]:
 
 
 def lines(file: Any, start: int, end: int) -> Iterator[list[bytes]]:
-    """The lines that begin from `start` to before `end`, some at a time, without their newlines.
+    """The lines that begin from `start` to before `end`, in batches, without their newlines.
 
     Raises:
-        OSError: the file ends before it should.
+        OSError: the file is shorter than it was when the plan was made.
     """
     at, stop = _line_start(file, start), _line_start(file, end)
     begun: list[bytes] = []
@@ -107,7 +113,7 @@ def lines(file: Any, start: int, end: int) -> Iterator[list[bytes]]:
 
 
 def _line_start(file: Any, place: int) -> int:
-    """The first place from here on at which a line begins; the end of the file, where none does."""
+    """The first position from `place` on at which a line begins; the end of the file where none does."""
     at = place - 1
     while at >= 0 and (block := file.read_at(_LOOK, at)):
         newline = block.find(b"\n")

@@ -1,7 +1,8 @@
-"""Text preparation, from raw rows to the three tables and the closing counts. `llm_data_prep.py` is its command line.
+"""Text preparation: from raw rows to the tables of documents, chunks and quarantine. `llm_data_prep.py` is its command
+line.
 
-In: a `Request`. Out: `Counts`. Nothing is committed before the whole input was examined, so that too many rejected rows
-leave the live tables as they were.
+In: a `Request`. Out: `Counts`. The whole input is examined before anything is committed; then the plan is compared with
+the limits, and a plan that crosses them leaves the tables as they were.
 """
 
 from __future__ import annotations
@@ -9,211 +10,251 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
-from mlflow_project.errors import Refused
-from mlflow_project.rules.chunking.records import Fields, Reason
+from mlflow_project.errors import InvalidData, Refused
+from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
 from mlflow_project.telemetry.meters import METERS
-from spark_jobs import changes, delta_log, tables
+from spark_jobs import changes, tables
 from spark_jobs.cutting import Cutter
-from spark_jobs.examination import NUMBERED, Examiner, number
+from spark_jobs.examination import Examiner
 from spark_jobs.lease import one_writer
 from spark_jobs.places import check_output
+from spark_jobs.plan import Limits, Plan
 from spark_jobs.raw import Form, Raw, read_raw
+from spark_jobs.rows import LOCATION, RAW_ROW, raw_rows
 from spark_jobs.staging import Stager, stage
 from spark_jobs.table_files import Written
-from spark_jobs.tables import Tables
+from spark_jobs.table_log import newest_version
+from spark_jobs.table_state import TableState, read_state
+from spark_jobs.table_update import Change, MayCommit, TableUpdate, replace_quarantine
+from spark_jobs.tables import Tables, spark_schema
 from spark_jobs.tally import Tally, all_differ
-from spark_jobs.upkeep import Change, MayCommit, Standing, Upkeep, keep_quarantine, standing
-
-_LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID, *changes.DROPPED)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to prepare, and how. `max_rejected` is a share of the rows read; None: any number may be rejected."""
+    """What to prepare, and how.
+
+    `append`: the input holds only what is new, so documents that it leaves out stay. `command`: what the caller typed,
+    for messages that tell how to go on.
+    """
 
     source: str
     output: str
     form: Form | None = None
     fields: Fields = field(default_factory=Fields)
     splitter: Splitter = field(default_factory=Splitter)
-    max_rejected: float | None = None
+    limits: Limits = field(default_factory=Limits)
     quality: Quality = field(default_factory=Quality)
+    append: bool = False
+    command: str = ""
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What a run did. `read` is `documents` and all `quarantined` together; `documents` is new, changed, unchanged."""
+class Counts(Plan):
+    """What a run did. `chunks` and `delta_version` are those of the chunk table after it."""
 
-    read: int
-    documents: int
-    chunks: int
-    quarantined: dict[str, int]
-    new: int
-    unchanged: int
-    changed: int
-    deleted: int
+    chunks: int = 0
     delta_version: int = -1
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: what a run tells. What is new are the documents that are neither unchanged nor changed."""
-        return {name: value for name, value in asdict(self).items() if name != "new"}
+        """The result as JSON-ready data."""
+        result = {"read": self.read, "documents": self.documents, "chunks": self.chunks, **super().to_dict()}
+        return {**result, "delta_version": self.delta_version, "seconds": self.seconds}
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """The pass over the input and what followed from it. `documents` is the document plan, None where all is plain."""
+
+    raw: Raw
+    update: TableUpdate
+    before: TableState
+    staged: DataFrame
+    rows: DataFrame
+    written: list[Written]
+    tally: Tally
+    documents: DataFrame | None
+    plan: Plan
 
 
 def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambda: None) -> Counts:
-    """Do it. `may_commit` is asked before every commit, besides the lease, and raises to stop.
+    """Prepare a text corpus. `may_commit` is called before every commit, besides the lease, and raises to stop.
 
     Raises:
-        InvalidData, NotFound: input, output or splitter are not as they must be; found before any work.
-        Refused: too many rows were rejected, or another writer holds the table.
+        InvalidData, NotFound: input, output or options are not usable; found before any work.
+        Refused: the plan crosses a limit, or another writer holds the table.
     """
     started = time.monotonic()
     at = Tables(tables.address(request.output))
     with one_writer(at.chunks) as still_ours:
-        raw = read_raw(spark, request.source, request.form, request.fields.id)
-        check_output(spark, at)
-        upkeep = Upkeep(spark, at)
-        before = standing(spark, at, upkeep.folders[at.documents], request.splitter.name)
-        say(f"Reading {request.source} ({raw.form}); {len(before.known):,} documents are prepared already.")
-        counts = _prepared(spark, request, raw, upkeep, before, _both(may_commit, still_ours))
-        done = {
-            "delta_version": delta_log.newest(spark, at.chunks),
-            "seconds": round(time.monotonic() - started, 3),
-        }
-    return Counts(**{**counts, **done})
+
+        def allowed() -> None:
+            may_commit()
+            still_ours()
+
+        with _passed(spark, request, at, dry_run=False) as done:
+            _measure(request.output, done.plan)
+            try:
+                command = request.command or f"switchyard prepare {request.source} {request.output}"
+                done.plan.check(request.limits, command, lambda: _first_rejection(done))
+            except Refused:
+                done.update.discard(done.written)
+                raise
+            chunks = _write(spark, request, at, done, allowed)
+            version = done.update.chunks.version
+    seconds = round(time.monotonic() - started, 3)
+    return Counts(**vars(done.plan), chunks=chunks, delta_version=-1 if version is None else version, seconds=seconds)
 
 
-def _prepared(
-    spark: SparkSession, request: Request, raw: Raw, upkeep: Upkeep, before: Standing, may_commit: MayCommit
-) -> dict[str, Any]:
-    stager = _stager(request, raw, upkeep)
+def plan(spark: SparkSession, request: Request) -> Plan:
+    """Plan a preparation: read the input and the tables, write nothing, hold no lease.
+
+    Raises:
+        InvalidData, NotFound: input, output or options are not usable.
+    """
+    with _passed(spark, request, Tables(tables.address(request.output)), dry_run=True) as done:
+        return done.plan
+
+
+@contextmanager
+def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool) -> Iterator[_Pass]:
+    """Do the pass and plan from it. Its rows are kept until the block ends."""
+    if request.append and request.quality.duplicates != "keep":
+        raise InvalidData("Duplicates are looked for in a whole corpus: leave out --append, or --duplicates.")
+    raw = read_raw(spark, request.source, request.form, request.fields.id)
+    check_output(spark, at, try_to_write=not dry_run)
+    update = TableUpdate(spark, at)
+    before = read_state(spark, at, update.chunks, update.documents, request.splitter.name)
+    say(f"Reading {request.source} ({raw.form}); the table holds {len(before.known):,} documents.")
     known = spark.sparkContext.broadcast(before.known)
-    staged = stage(raw, stager, known).persist(StorageLevel.MEMORY_AND_DISK)
-    seen = changes.light(staged.coalesce(spark.sparkContext.defaultParallelism))  # light rows need no task a file
-    book = None
+    staged = stage(raw, _stager(request, raw, update, dry_run), known).persist(StorageLevel.MEMORY_AND_DISK)
+    rows = changes.row_summaries(staged.coalesce(spark.sparkContext.defaultParallelism))  # far fewer tasks than files
+    documents = None
     try:
-        written, tally, ids = upkeep.told(staged)
-        found = _plainly(before, tally, ids) if request.quality.duplicates == "keep" else None
-        if found is None:
-            book = _book(seen, before, request.quality).persist(StorageLevel.MEMORY_AND_DISK)
-            found = changes.count(book)
-        counts = _counts(tally, found)
-        say(f"{counts['read']:,} rows read: {counts['documents']:,} documents, {_rejected(counts):,} in quarantine.")
-        _measure(request.output, counts)
-        try:
-            _guard(counts, request.max_rejected)
-        except Refused:
-            upkeep.discard(written)
-            raise
-        several = any(each in counts["quarantined"] for each in _LATE)
-        late = changes.late_rejections(seen, book) if book is not None and several else None
-        if book is not None or tally.rows != before.rows:
-            numbered = raw.through(number, NUMBERED)
-            rejected = changes.quarantine(staged, seen, late, numbered) if counts["quarantined"] else None
-            keep_quarantine(spark, Tables(tables.address(request.output)).quarantine, rejected, may_commit)
-        if before.fits and not (counts["new"] or counts["changed"] or counts["deleted"]):
-            say("Nothing changed: chunks and documents were not touched.")
-            upkeep.discard(written)
-            return {**counts, "chunks": upkeep.count() if before.chunks is None else before.chunks}
-        say("Writing {new:,} new and {changed:,} changed documents, taking away {deleted:,}.".format_map(counts))
-        chunks = upkeep.apply(_change(counts, written, seen, book, late), tally.rows, may_commit)
-        return {**counts, "chunks": chunks}
+        written, tally, ids = update.collect(staged)
+        counts = _counts_of_a_plain_run(before, tally, ids) if request.quality.duplicates == "keep" else None
+        if counts is None:
+            documents = _document_plan(rows, before, request).persist(StorageLevel.MEMORY_AND_DISK)
+            _refuse_torn(documents, before, request)
+            counts = changes.count(documents)
+        found = _plan(tally, counts)
+        say(f"Plan: {found}.")
+        yield _Pass(raw, update, before, staged, rows, written, tally, documents, found)
     finally:
-        for kept in (book, staged):
+        for kept in (documents, staged):
             if kept is not None:
                 kept.unpersist()
 
 
-def _stager(request: Request, raw: Raw, upkeep: Upkeep) -> Stager:
+def _stager(request: Request, raw: Raw, update: TableUpdate, dry_run: bool) -> Stager:
     examiner = Examiner(request.fields, raw.form == "files", raw.base, request.quality)
-    chunks, documents = upkeep.folders[upkeep.chunks.address], upkeep.folders[upkeep.documents.address]
-    return Stager(examiner, Cutter(request.splitter), chunks, documents, upkeep.run, datetime.now(UTC))
+    chunks, documents = (None, None) if dry_run else (update.chunks.folder, update.documents.folder)
+    return Stager(examiner, Cutter(request.splitter), chunks, documents, update.run, datetime.now(UTC))
 
 
-def _plainly(before: Standing, tally: Tally, ids: list[bytes]) -> dict[str, int] | None:
-    """What the pass alone tells of the documents; None: all rows must be looked at together."""
+def _counts_of_a_plain_run(before: TableState, tally: Tally, ids: list[bytes]) -> dict[str, int] | None:
+    """The counts where the tally alone gives them; None where all rows must be compared with each other."""
     if before.fits and tally.is_exactly(before.known):
         return {"unchanged": tally.accepted}
     return {"new": tally.accepted} if before.held is None and all_differ(ids) else None
 
 
-def _book(seen: DataFrame, before: Standing, quality: Quality) -> DataFrame:
-    entries = changes.book(seen, before.held)
-    if quality.duplicates == "keep":
-        return entries
-    return changes.without_duplicates(entries, seen, quality.duplicates == "near")
+def _document_plan(rows: DataFrame, before: TableState, request: Request) -> DataFrame:
+    found = changes.document_plan(rows, before.held)
+    if request.quality.duplicates != "keep":
+        found = changes.without_duplicates(found, rows, request.quality.duplicates == "near")
+    return changes.keeping_the_rest(found) if request.append else found
 
 
-def _both(one: MayCommit, other: MayCommit) -> MayCommit:
-    def asked() -> None:
-        one()
-        other()
-
-    return asked
-
-
-def _change(
-    counts: dict[str, Any],
-    written: list[Written],
-    seen: DataFrame,
-    book: DataFrame | None,
-    late: DataFrame | None,
-) -> Change:
-    strays: dict[str, list[str]] = {}
-    if late is not None and written:
-        for part, document_id in changes.strays(seen, late).collect():
-            strays.setdefault(part, []).append(document_id)
-    replaces = book is not None and (counts["changed"] or counts["deleted"])
-    return Change(written, changes.outdated(book) if replaces else None, strays)
-
-
-def _counts(tally: Tally, documents: dict[str, int]) -> dict[str, Any]:
-    """All but the chunks."""
-    found = Counter(documents)
-    late = {each.value: found[each.value] for each in _LATE if found[each.value]}
-    return {
-        "read": tally.read,
-        "documents": found["new"] + found["changed"] + found["unchanged"],
-        "quarantined": dict(sorted({**tally.rejected, **late}.items())),
-        **{name: found[name] for name in ("new", "unchanged", "changed", "deleted")},
-    }
-
-
-def _measure(output: str, counts: dict[str, Any]) -> None:
-    """Tell how many records came to what, once the job ends."""
-    table = output.rstrip("/").rsplit("/", 1)[-1]
-    rejected = sum(counts["quarantined"].values())
-    METERS.record(QUARANTINE_SHARE, rejected / max(1, counts["read"]), table=table)
-    for outcome in ("new", "changed", "unchanged", "deleted"):
-        METERS.record(PREPARED, counts[outcome], table=table, outcome=outcome)
-    METERS.record(PREPARED, rejected, table=table, outcome="quarantined")
-
-
-def _guard(counts: dict[str, Any], most: float | None) -> None:
-    rejected, read = _rejected(counts), counts["read"]
-    if most is not None and read and rejected / read > most:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in counts["quarantined"].items())
+def _refuse_torn(documents: DataFrame, before: TableState, request: Request) -> None:
+    """Documents that a run left half written can only be mended from an input that holds them."""
+    torn = 0 if before.torn is None or not request.append else changes.not_taken(documents, before.torn).count()
+    if torn:
         raise Refused(
-            f"{rejected:,} of {read:,} rows are rejected ({rejected / read:.1%}; at most {most:.1%} may be): {reasons}"
-            ". The tables are as they were."
+            f"A run that was cut short left {torn:,} documents of {request.output} half written, and this input does "
+            "not hold them: run that preparation again first, or put the tables back with `switchyard restore`."
         )
 
 
-def _rejected(counts: dict[str, Any]) -> int:
-    return sum(counts["quarantined"].values())
+def _plan(tally: Tally, counts: dict[str, int]) -> Plan:
+    found = Counter(counts)
+    late = {each.value: found[each.value] for each in changes.DECIDED_LATE if found[each.value]}
+    quarantined = dict(sorted({**tally.rejected, **late}.items()))
+    return Plan(tally.read, quarantined, found["new"], found["unchanged"], found["changed"], found["deleted"])
+
+
+def _write(spark: SparkSession, request: Request, at: Tables, done: _Pass, may_commit: MayCommit) -> int:
+    """Bring the tables up to date; returns the number of chunks."""
+    late = None
+    if done.documents is not None and any(each in done.plan.quarantined for each in changes.DECIDED_LATE):
+        late = changes.late_rejections(done.rows, done.documents)
+    # An appended input shares the quarantine with others, so its name alone does not say what the quarantine holds.
+    rows = f"append {done.tally.rows}" if request.append else done.tally.rows
+    if done.documents is not None or rows != done.before.rows:
+        replace_quarantine(spark, at.quarantine, _rejected_rows(spark, request, at, done, late), may_commit)
+    if done.before.fits and not done.plan.changes_documents:
+        say("No document changed: the tables of chunks and documents were not touched.")
+        done.update.discard(done.written)
+        return done.update.count() if done.before.chunks is None else done.before.chunks
+    return done.update.apply(_change(done, late), rows, may_commit)
+
+
+def _rejected_rows(
+    spark: SparkSession, request: Request, at: Tables, done: _Pass, late: DataFrame | None
+) -> DataFrame | None:
+    """The rows of the quarantine after this run; None for none."""
+    rejected = None
+    if done.plan.quarantined:
+        every = done.raw.through(raw_rows, spark_schema(RAW_ROW))
+        rejected = changes.quarantine(done.staged, done.rows, late, every)
+    if not request.append or newest_version(spark, at.quarantine) is None:
+        return rejected
+    read = done.rows.select("file").distinct()
+    kept = tables.read(spark, at.quarantine).drop("processed_at").join(read, "file", "left_anti")
+    return kept if rejected is None else kept.unionByName(rejected)
+
+
+def _change(done: _Pass, late: DataFrame | None) -> Change:
+    rejected: dict[str, list[str]] = {}
+    if late is not None and done.written:
+        for part, document_id in changes.written_but_rejected(done.rows, late).collect():
+            rejected.setdefault(part, []).append(document_id)
+    replaces = done.documents is not None and (done.plan.changed or done.plan.deleted)
+    return Change(done.written, changes.outdated(done.documents) if replaces else None, rejected)
+
+
+def _first_rejection(done: _Pass) -> str:
+    """A sentence about the first rejected row, for a refusal; empty where there is none."""
+    first = done.staged.where("reason IS NOT NULL").orderBy(*LOCATION).select(*LOCATION, "sentence").first()
+    if first is None:
+        return ""
+    line = f", line {first['line'] + 1}" if first["block"] == 0 and done.raw.form == "lines" else ""
+    return f"The first one, in {first['file']}{line}: {first['sentence']}"
+
+
+def _measure(output: str, found: Plan) -> None:
+    """Record how many rows became what; sent when the job ends."""
+    table = output.rstrip("/").rsplit("/", 1)[-1]
+    METERS.record(QUARANTINE_SHARE, found.rejected / max(1, found.read), table=table)
+    for outcome in ("new", "changed", "unchanged", "deleted"):
+        METERS.record(PREPARED, getattr(found, outcome), table=table, outcome=outcome)
+    METERS.record(PREPARED, found.rejected, table=table, outcome="quarantined")
 
 
 def say(message: str) -> None:
-    """Progress, on stderr."""
+    """Report progress on stderr."""
     sys.stderr.write(message + "\n")
     sys.stderr.flush()

@@ -1,10 +1,10 @@
-"""A profile of a knowledge base at one version: a row a column, kept in `<chunk_table>_profiles`.
+"""Profiles a knowledge base at one version: one row per column, kept in `<chunk_table>_profiles`.
 
     spark-submit spark_jobs/profile_documents.py <chunk_table> [--version N] [--columns NAMES]
 
 In: the chunk table and its document table. Out: rows of `tables.PROFILES` for `title` and `text` of the documents and
-`text_content` of the chunks; what they say stands in `spark_jobs.profiles`. A version that was profiled is not profiled
-again, and nothing is committed for it.
+`text_content` of the chunks; `spark_jobs.profiles` explains them. A version that was profiled is not profiled again,
+and nothing is committed for it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from mlflow_project.errors import InvalidData, NotFound
-from spark_jobs import delta_log, tables, upkeep
+from spark_jobs import tables
 from spark_jobs.lease import one_writer
 from spark_jobs.profiles import SPECIFICATION, profile, topics_of
 from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_session, translated
+from spark_jobs.table_log import newest_version
+from spark_jobs.table_state import documents_version
 from spark_jobs.tables import Tables
 
 USAGE = "profile_documents.py <chunk_table> [--version N] [--columns NAMES]"
@@ -34,17 +36,17 @@ COLUMNS = ("title", "text", "text_content")
 def profile_documents(
     spark: SparkSession, table: str, version: int | None = None, names: Sequence[str] = COLUMNS
 ) -> dict[str, Any]:
-    """Profile every column named that has no profile yet.
+    """Profile each named column that has no profile yet.
 
     Raises:
-        InvalidData: a column that is not profiled. NotFound: no such table, or no run left it at this version.
-        Refused: somebody else is writing the profiles.
+        InvalidData: a name is none of `COLUMNS`. NotFound: there is no such table, or no run left it at this version.
+        Refused: another writer holds the table of profiles.
     """
     unknown = sorted(set(names) - set(COLUMNS))
     if unknown:
         raise InvalidData(f"There is no profile of {', '.join(unknown)}: the columns are {', '.join(COLUMNS)}.")
     at = Tables(tables.address(table))
-    newest = delta_log.newest(spark, at.chunks)
+    newest = newest_version(spark, at.chunks)
     if newest is None:
         raise NotFound(f"There is no Delta table at {at.chunks}.")
     corpus = newest if version is None else version
@@ -61,13 +63,13 @@ def profile_documents(
             may_commit()
             _keep(spark, at, {**said, "profiled_at": datetime.now(UTC), **found})
             made.append(name)
-    told = {"table": at.chunks, "corpus_version": corpus, "columns": list(columns), "profiled": made}
-    return {**told, "profiles": at.profiles, "delta_version": delta_log.newest(spark, at.profiles)}
+    result = {"table": at.chunks, "corpus_version": corpus, "columns": list(columns), "profiled": made}
+    return {**result, "profiles": at.profiles, "delta_version": newest_version(spark, at.profiles)}
 
 
 def _columns(spark: SparkSession, at: Tables, corpus: int) -> dict[str, DataFrame]:
-    """`key, text, language` of each column that is profiled."""
-    documents = tables.read(spark, at.documents, upkeep.documents_version(spark, at, corpus))
+    """`key, text, language` of each column."""
+    documents = tables.read(spark, at.documents, documents_version(spark, at, corpus))
     chunks = tables.read(spark, at.chunks, corpus)
     return {
         "title": documents.selectExpr("document_id AS key", "title AS text", "language"),
@@ -77,38 +79,40 @@ def _columns(spark: SparkSession, at: Tables, corpus: int) -> dict[str, DataFram
 
 
 def _kept(spark: SparkSession, at: Tables) -> DataFrame | None:
-    if delta_log.newest(spark, at.profiles) is None:
+    if newest_version(spark, at.profiles) is None:
         return None
     return tables.read(spark, at.profiles).where(f.col("specification") == SPECIFICATION)
 
 
 def _keep(spark: SparkSession, at: Tables, row: dict[str, Any]) -> None:
     values = tuple(row[name] for name in tables.PROFILES.names)
-    tables.writer(spark.createDataFrame([values], tables.PROFILES)).mode("append").save(at.profiles)
+    tables.writer(spark.createDataFrame([values], tables.spark_schema(tables.PROFILES))).mode("append").save(
+        at.profiles
+    )
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line; anything wrong ends with the usage line and exit code 2."""
+    """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
     parser = Arguments(USAGE, __doc__ or "")
     parser.add_argument("chunk_table")
     parser.add_argument("--version", type=int, help="the Delta version of the chunk table (default: the newest)")
     parser.add_argument(
-        "--columns", default=",".join(COLUMNS), metavar="NAMES", help="some of these alone (default %(default)s)"
+        "--columns", default=",".join(COLUMNS), metavar="NAMES", help="profile only these (default %(default)s)"
     )
     return parser.parse_args(argv)
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Profile; what was profiled as JSON-ready data."""
+    """Profile; the result as JSON-ready data."""
     started = time.monotonic()
     spark = spark_session("profile_documents")
     try:
         with translated(f"Profiling {options.chunk_table}"):
             names = [name.strip() for name in options.columns.split(",") if name.strip()]
-            told = profile_documents(spark, options.chunk_table, options.version, names)
+            result = profile_documents(spark, options.chunk_table, options.version, names)
     finally:
         spark.stop()
-    return {**told, "seconds": round(time.monotonic() - started, 3)}
+    return {**result, "seconds": round(time.monotonic() - started, 3)}
 
 
 def main(argv: list[str]) -> int:

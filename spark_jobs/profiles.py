@@ -1,13 +1,13 @@
-"""What one column of texts is like, as one row of `tables.PROFILES`: what drift is measured from.
+"""Profiles one column of texts as one row of `tables.PROFILES`. Drift is measured between profiles.
 
 In: rows of `key, text, language`. Out: a mapping with
 - `rows`, and how many of them are `blank` (null or white space);
 - `length_quantiles`: exact quantiles of the length in characters at `QUANTILES` (0, 0.05 … 1);
 - `words`, `vocabulary` (distinct words, lower case), `top_terms` (the most frequent 500 with their counts);
-- `vocabulary_growth`: rows, words and vocabulary after each tenth of the rows, taken in the order of a hash of the key
-  (H. S. Heaps, "Information retrieval", 1978: a corpus that repeats itself grows slower);
-- `languages` with rows each, `und` where none is known: the row's own, else `rules.quality.languages`;
-- `exact_duplicates`, `near_duplicates`: rows that repeat one with a smaller key, near ones without the exact ones;
+- `vocabulary_growth`: rows, words and vocabulary after each tenth of the rows, in the order of a hash of the key
+  (H. S. Heaps, "Information retrieval", 1978: the vocabulary of a corpus that repeats itself grows more slowly);
+- `languages` with the number of rows each, `und` where none is known: the row's own, else `rules.quality.languages`;
+- `exact_duplicates`, `near_duplicates`: rows that repeat a row with a smaller key; near ones exclude exact ones;
 - `topics`: share, words and centre of each (`spark_jobs.topics`).
 The same rows give the same profile, in any order and partitioning.
 """
@@ -35,12 +35,12 @@ TOP_TERMS = 500
 _PARTS = 10
 _ALONE = "\\p{IsHan}\\p{IsHiragana}\\p{IsKatakana}\\p{IsThai}\\p{IsLao}\\p{IsKhmer}\\p{IsMyanmar}"
 _WORD = f"[{_ALONE}]|[\\p{{L}}\\p{{M}}\\p{{N}}&&[^{_ALONE}]]+"
-"""Words as the search index knows them, without its stemming: scripts without spaces give a word a character."""
+"""Words as in the search index, but not stemmed. In scripts without spaces every character is a word."""
 _MEASURED = "key string, language string, signature array<int>, topic int"
 
 
 def profile(rows: DataFrame, topics: Topics | None = None) -> dict[str, Any]:
-    """The profile of `key, text, language`; `topics` are those of the first profile, None where this is the first."""
+    """Profile rows of `key, text, language`. `topics` are those of the first profile; None: this is the first."""
     kept = rows.where("text IS NOT NULL AND trim(text) <> ''").persist(StorageLevel.MEMORY_AND_DISK)
     try:
         topics = topics or find_topics(_sample(kept))
@@ -118,7 +118,7 @@ def _topics(measured: DataFrame, topics: Topics) -> list[tuple[int, float, list[
 
 
 def topics_of(profiled: Row | Mapping[str, Any]) -> Topics:
-    """The topics that a profile was made with."""
+    """The topics that a profile was computed with."""
     kept = profiled["topics"]
     centres = np.array([each["centre"] for each in kept], dtype=np.float32)
     return Topics(centres, tuple(tuple(each["terms"]) for each in kept))

@@ -1,4 +1,4 @@
-"""How every job speaks: usage and errors as one sentence on stderr with the right exit code, the result on stdout.
+"""Runs a job as a program: its result goes to stdout, everything else to stderr, an error as one sentence.
 
 Exit codes: 0 done; 1 internal error; 2 wrong usage or input; 3 a service cannot be reached; 4 refused by a rule.
 """
@@ -18,7 +18,7 @@ from mlflow_project.telemetry.sending import send_once
 
 
 class Arguments(argparse.ArgumentParser):
-    """A parser whose usage is exactly the line that the job promises, and whose mistakes end with exit code 2."""
+    """A parser that prints the given usage line and one message for a mistake, and ends with exit code 2."""
 
     def __init__(self, usage: str, description: str) -> None:
         super().__init__(usage=usage, description=description, allow_abbrev=False)
@@ -30,17 +30,17 @@ class Arguments(argparse.ArgumentParser):
 
 
 def share(text: str) -> float:
-    """The type of an option that is a share.
+    """Read an option that is a share.
 
     Raises:
-        ArgumentTypeError: it is no number from 0 to 1.
+        ArgumentTypeError: the text is not a number from 0 to 1.
     """
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share: a number from 0 to 1 is wanted")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
 
 
@@ -69,7 +69,7 @@ def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argpars
 
 
 def _closing(title: str, result: Mapping[str, Any]) -> str:
-    """A table of two columns; what is itself a mapping is told line by line."""
+    """The result as lines of name and value; a value that is a mapping becomes indented lines."""
     rows: list[tuple[str, Any]] = []
     for key, value in result.items():
         if isinstance(value, Mapping):

@@ -1,12 +1,14 @@
-"""Raw input of any kind as rows of bytes, each with its place. Nothing is parsed here, so nothing can be lost here.
+"""Reads raw input of any kind as rows of bytes, each with its source location. Nothing is parsed here.
 
-Inputs: JSON lines (plain or gzip; conversations too), folders of .txt, .md and .html, Parquet, a Delta table; local,
-s3a or any Hadoop path. Plain lines on file systems that Arrow reaches are read by the Python workers themselves, all
-else by Spark.
+Inputs: JSON lines (plain or gzip; conversations too), folders of .txt, .md and .html, Parquet, a Delta table; on a
+local disk, in S3 or on any file system that Hadoop knows. Spark's Python workers read plain lines themselves where
+Arrow reaches the file system; Spark reads everything else. A file without any line is one row whose bytes are None.
 """
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
@@ -21,7 +23,8 @@ from pyspark.sql.types import StructType
 from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import pieces
 from spark_jobs.folders import folder
-from spark_jobs.rows import Reader, Step, counted
+from spark_jobs.rows import Reader, Step, read_from_spark
+from spark_jobs.tables import spark_schema
 
 Form = Literal["lines", "files", "parquet", "delta"]
 
@@ -37,12 +40,15 @@ _FORMS: dict[str, Form] = {
     ".htm": "files",
     ".parquet": "parquet",
 }
-_ENOUGH = 10_000
+_MOST_LISTED = 10_000
+"""Where there are more files than that, the driver leaves the listing to Spark."""
+_SMALL_PACKED = 4096
+"""A packed file above this size holds at least one line."""
+_SPARK_ROW = pa.schema({"value": pa.binary(), "file": pa.string(), "block": pa.int64()})
 
 
 class Raw(NamedTuple):
-    """The input, in which form it was found, and the folder that file names are told from. `read` makes rows of what
-    `data` brings to an executor."""
+    """The input. `read` turns what `data` brings to an executor into raw rows; ids of files begin below `base`."""
 
     data: DataFrame
     read: Reader
@@ -50,7 +56,7 @@ class Raw(NamedTuple):
     base: str
 
     def through(self, step: Step, columns: StructType | str) -> DataFrame:
-        """What a step makes of all rows."""
+        """Apply a step to all raw rows, on executors."""
         return self.data.mapInArrow(partial(_through, read=self.read, step=step), columns)
 
 
@@ -58,7 +64,7 @@ def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field:
     """Find out what lies at a path, and how to read it.
 
     Raises:
-        NotFound: nothing is there. InvalidData: it holds nothing that is known, or several kinds of things.
+        NotFound: there is nothing. InvalidData: there is no file of a known kind, or there are several kinds.
     """
     place = _hadoop_path(spark, path)
     files = place.getFileSystem(spark._jsc.hadoopConfiguration())
@@ -75,8 +81,8 @@ def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field:
     if form == "lines":
         return _lines(spark, path, base, found)
     if form == "files":
-        return Raw(_files(spark, path), counted, form, base)
-    return Raw(_as_json(spark.read.format(form).load(path), id_field), counted, form, base)
+        return Raw(_files(spark, path), read_from_spark, form, base)
+    return Raw(_as_json(spark.read.format(form).load(path), id_field), read_from_spark, form, base)
 
 
 def _through(batches: Iterator[pa.RecordBatch], read: Reader, step: Step) -> Iterator[pa.RecordBatch]:
@@ -85,10 +91,11 @@ def _through(batches: Iterator[pa.RecordBatch], read: Reader, step: Step) -> Ite
 
 def _lines(spark: SparkSession, path: str, base: str, found: list[Any]) -> Raw:
     where = folder(spark, base)
-    if where.way == "driver" or len(found) == _ENOUGH or _any_packed(spark, found):
+    if where.access == "hadoop" or len(found) == _MOST_LISTED or _any_packed(spark, found):
         text = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").text(path)
-        return Raw(_placed(text.withColumn("value", f.col("value").cast("binary"))), counted, "lines", base)
-    plan = _planned(spark, where.way == "s3", found)
+        rows = _located(text.withColumn("value", f.col("value").cast("binary")))
+        return Raw(rows.unionByName(_empty_files(spark, path)), read_from_spark, "lines", base)
+    plan = _planned(spark, where.access == "s3", found)
     return Raw(spark.range(0, len(plan), 1, max(1, len(plan))), pieces.PieceReader(where, plan), "lines", base)
 
 
@@ -105,7 +112,7 @@ def _planned(spark: SparkSession, in_bucket: bool, found: list[Any]) -> list[lis
 
 
 def _any_packed(spark: SparkSession, found: list[Any]) -> bool:
-    """Whether Hadoop would unpack any of them, by its name."""
+    """Whether Hadoop would unpack any of these files, by its name."""
     codecs = spark._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(spark._jsc.hadoopConfiguration())
     endings = {PurePosixPath(_name(each)).suffix for each in found}
     return any(codecs.getCodec(_hadoop_path(spark, f"/lines{ending}")) is not None for ending in endings)
@@ -119,27 +126,56 @@ def _files(spark: SparkSession, path: str) -> DataFrame:
 
 
 def _as_json(table: DataFrame, id_field: str) -> DataFrame:
-    """Typed rows as JSON; a numeric key is text here, since the table's type leaves no doubt about it."""
+    """Typed rows as JSON. A numeric id becomes text here, since its type is the same in every row."""
     columns = [
         f.col(f"`{field.name}`").cast("string").alias(field.name)
         if field.name == id_field and field.dataType.typeName() in ("long", "integer", "short")
         else f.col(f"`{field.name}`")
         for field in table.schema.fields
     ]
-    return _placed(table.withColumn("value", f.to_json(f.struct(*columns)).cast("binary")))
+    return _located(table.withColumn("value", f.to_json(f.struct(*columns)).cast("binary")))
 
 
-def _placed(table: DataFrame) -> DataFrame:
-    place = f.col("_metadata.file_path").alias("file"), f.col("_metadata.file_block_start").alias("block")
-    return table.select("value", *place)
+def _located(table: DataFrame) -> DataFrame:
+    return table.select(
+        "value", f.col("_metadata.file_path").alias("file"), f.col("_metadata.file_block_start").alias("block")
+    )
+
+
+def _empty_files(spark: SparkSession, path: str) -> DataFrame:
+    """A row without bytes for each file that holds no line. Spark's reader of lines passes over such files."""
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+    small = files.where(f"length = 0 OR (length <= {_SMALL_PACKED} AND path LIKE '%.gz')")
+    located = small.select(
+        f.col("content").alias("value"),
+        f.col("_metadata.file_path").alias("file"),
+        f.lit(0).cast("long").alias("block"),
+    )
+    return located.mapInArrow(_without_lines, spark_schema(_SPARK_ROW))
+
+
+def _without_lines(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        empty = [not _unpacked(value.as_py()) for value in batch.column("value")]
+        some = batch.filter(pa.array(empty, pa.bool_()))
+        columns = [pa.nulls(some.num_rows, pa.binary()), some.column("file"), some.column("block")]
+        yield pa.RecordBatch.from_arrays(columns, schema=_SPARK_ROW)
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What a packed file holds; of a broken one what is there, since Spark's reader names it."""
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return content
 
 
 def _form(path: str, names: list[str]) -> Form:
     packed = next((name for name in names if _is_packed_text(name)), None)
     if packed:
         raise InvalidData(
-            f"{packed} (in {path}) is packed: JSON lines alone are read from gzip. Unpack it; where it holds JSON "
-            "lines after all, `--form lines` says so."
+            f"{packed} (in {path}) is packed: JSON lines alone are read from gzip. Unpack it. If it does hold JSON "
+            "lines, give `--form lines`."
         )
     found = {_FORMS.get(PurePosixPath(name).suffix.lower()) for name in names}
     known = {form for form in found if form}
@@ -149,24 +185,25 @@ def _form(path: str, names: list[str]) -> Form:
         return "lines"
     what = "several kinds of files" if known else "no file of a known kind"
     raise InvalidData(
-        f"{path} holds {what}: one of {', '.join(_FORMS)} is wanted, or a Delta table; `--form` says which to read."
+        f"{path} holds {what}. Give a folder with one of {', '.join(_FORMS)}, or a Delta table, or say with `--form` "
+        "how to read all of its files."
     )
 
 
 def _is_packed_text(name: str) -> bool:
-    """Whether it is `page.md.gz` or the like, whose lines are no JSON."""
+    """Whether a file is `page.md.gz` or the like, whose lines are not JSON."""
     path = PurePosixPath(name.lower())
     return path.suffix == ".gz" and _FORMS.get(PurePosixPath(path.stem).suffix, "lines") != "lines"
 
 
 def _found(files: Any, root: Any) -> list[Any]:
-    """Hadoop's statuses of the files, of so many at most; of hidden ones as Spark counts them, none."""
+    """Hadoop's statuses of the files, at most `_MOST_LISTED`, without the files that Spark takes for hidden."""
     if not root.isDirectory():
         return [root]
     below = len(str(root.getPath()).rstrip("/")) + 1  # a bucket's own path ends with the slash
     found: list[Any] = []
     listed = files.listFiles(root.getPath(), True)
-    while listed.hasNext() and len(found) < _ENOUGH:
+    while listed.hasNext() and len(found) < _MOST_LISTED:
         status = listed.next()
         if not any(_is_hidden(part) for part in str(status.getPath())[below:].split("/")):
             found.append(status)

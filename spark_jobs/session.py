@@ -1,6 +1,6 @@
-"""The Spark session of a job, and what a job says when Spark, Delta or the store fail.
+"""The Spark session of a job, and the messages for failures of Spark, Delta or the store.
 
-Settings given on the command line or in spark-defaults win over ours: only what nobody set is set here.
+Settings of the command line and of spark-defaults win: only what nobody set is set here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from mlflow_project.errors import ConfigError, InvalidData, NotFound, Refused, Unavailable, WorkspaceError
 
-logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)  # it prints stack traces; we say a sentence
+logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)  # it prints stack traces
 
 _DEFAULTS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -26,7 +26,7 @@ _DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "512",  # half the memory of the default, the same speed
     "spark.sql.execution.arrow.maxBytesPerBatch": "4194304",
-    "spark.sql.inMemoryColumnarStorage.compressed": "false",  # texts hold no runs to look for
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",  # texts hardly compress, and trying takes time
     "spark.sql.files.maxPartitionBytes": "32m",  # small tasks write small files: a small change touches few of them
     "spark.sql.ansi.enabled": "true",
     "spark.databricks.delta.snapshotPartitions": "2",
@@ -34,12 +34,12 @@ _DEFAULTS = {
 
 
 def spark_session(name: str) -> SparkSession:
-    """The session that spark-submit made ready, or a local one.
+    """The session that spark-submit prepared, or a local one.
 
     Raises:
         ConfigError: Spark has no Delta Lake.
     """
-    SparkContext._ensure_initialized()  # only a running JVM knows what spark-submit and spark-defaults were told
+    SparkContext._ensure_initialized()  # only a running JVM knows the settings of spark-submit and spark-defaults
     given = SparkConf()
     ours = {**_DEFAULTS, "spark.app.name": name, "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower()}
     builder = SparkSession.builder
@@ -60,21 +60,21 @@ def spark_session(name: str) -> SparkSession:
     return spark
 
 
-_TOLD_TWICE = ("org.apache.spark.executor.Executor", "org.apache.spark.scheduler.TaskSetManager")
-"""Loggers that print the stack trace of a failed task, which reaches the driver as an exception too."""
+_LOGGERS_WITH_TRACES = ("org.apache.spark.executor.Executor", "org.apache.spark.scheduler.TaskSetManager")
+"""Loggers that print the stack trace of a failed task. The driver gets the same error as an exception."""
 
 
 def _without_traces(spark: SparkSession) -> None:
     log4j = spark._jvm.org.apache.logging.log4j
-    for name in _TOLD_TWICE:
+    for name in _LOGGERS_WITH_TRACES:
         log4j.core.config.Configurator.setLevel(name, log4j.Level.OFF)
 
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Spark's errors as ours: one sentence, the right exit code, the cause kept for the log.
+    """Turn Spark's errors into ours: one sentence that begins with `doing`, and the right exit code.
 
-    What our own code raised in a Python worker stays a defect, unless a file or the store failed it.
+    An error that our own code raised in a Python worker stays an internal error, unless a file or the store caused it.
     """
     try:
         yield
@@ -98,13 +98,13 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
             "NETWORK_CONNECTION",
         ),
         Unavailable,
-        "the store does not answer: is it up? `make status` tells, `make up` starts it",
+        "the store does not answer. `make status` says whether it is up, `make up` starts it",
     ),
     (("NoSuchBucket", "bucket does not exist"), NotFound, "the bucket does not exist"),
     (
         ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Status Code: 403", "Permission denied"),
         InvalidData,
-        "access is refused: check the credentials and who owns the place",
+        "access is refused: check the credentials and the owner of the path",
     ),
     (
         ("ConcurrentAppend", "ConcurrentWrite", "ConcurrentDelete", "ConcurrentTransaction", "DELTA_CONCURRENT"),
@@ -115,7 +115,7 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
     (
         ("OutOfMemoryError", "worker exited unexpectedly", "ExecutorLostFailure"),
         Unavailable,
-        "Spark lost a worker, most likely for want of memory; give `--driver-memory` or `--executor-memory`",
+        "Spark lost a worker, most likely because memory ran out; give `--driver-memory` or `--executor-memory`",
     ),
 )
 
@@ -141,7 +141,7 @@ def _ours(doing: str, said: str, root: str) -> WorkspaceError:
 
 
 def _root(error: PySparkException | Py4JError) -> str:
-    """What the innermost of Java's errors says; the outer ones only say that a call failed."""
+    """The message of the innermost Java error; the outer ones only say that a call failed."""
     inner = getattr(error, "java_exception", None)
     if inner is None:
         return str(error)

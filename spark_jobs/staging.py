@@ -1,16 +1,17 @@
-"""The one pass over raw rows: each becomes a document, a known document, or a rejection; new documents are cut, and
-they and their chunks are written to files that no commit names yet.
+"""The one pass over raw rows: each becomes a known document, a new one, or a rejection; new documents are cut, and they
+and their chunks are written to files that no commit names yet.
 
-Runs on executors. In: raw rows, some at a time. Out: batches of `STAGED`: a light row for each raw row, a row for each
-file that was written (`written`), and one with the counts of the task (`tally`, as JSON: a map would cost each row)
-and, where nothing is known yet, its documents' ids in short (`ids`); all other columns are None there.
+Runs on executors. In: raw rows, in batches. Out: batches of `STAGED`: one summary for each raw row, one row with
+`written` for each file, and at the end of a task one row with its `tally` (as JSON, since Spark's maps are slow) and,
+where no document is known yet, the `ids` of its documents in short.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -21,76 +22,80 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import Broadcast, TaskContext
 from pyspark.sql import DataFrame
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from mlflow_project.rules.chunking.records import Document
 from spark_jobs.cutting import Cutter, chunk_rows, document_rows
-from spark_jobs.examination import EXAMINED, Examiner, examined, new_among
+from spark_jobs.examination import Examiner, new_among, row_summaries
 from spark_jobs.folders import Folder
 from spark_jobs.raw import Raw
-from spark_jobs.rows import Row
-from spark_jobs.table_files import WRITTEN, TableFile
+from spark_jobs.rows import ROW_SUMMARY, WRITTEN_FILE, Row
+from spark_jobs.table_files import TableFile
+from spark_jobs.tables import CHUNKS_KEY, DOCUMENTS_KEY, spark_schema
 from spark_jobs.tally import Tally, short_ids, tally
 
-_TOLD = [("written", pa.struct(list(WRITTEN))), ("tally", pa.string()), ("ids", pa.binary())]
-_SCHEMA = pa.schema([*EXAMINED, ("part", pa.string()), *_TOLD])
-STAGED = from_arrow_schema(_SCHEMA)
+_REPORT = [("written", pa.struct(list(WRITTEN_FILE))), ("tally", pa.string()), ("ids", pa.binary())]
+_SCHEMA = pa.schema([*ROW_SUMMARY, ("part", pa.string()), *_REPORT])
+STAGED = spark_schema(_SCHEMA)
 MOST_FILE_BYTES = 64 << 20
-"""A file is closed above this: input that cannot be split, gzip for one, still makes files of a good size."""
+"""A task begins a new file above this size, since input that cannot be split (gzip) may be large."""
 
 
 @dataclass(frozen=True)
 class Stager:
-    """What the pass must know: how to examine and to cut, where files go, the run's name, and its moment.
-
-    `documents`: None where chunks alone are wanted.
-    """
+    """How rows are examined and cut, and where files go. A folder that is None gets no files."""
 
     examiner: Examiner
     cutter: Cutter
-    chunks: Folder
+    chunks: Folder | None
     documents: Folder | None
     run: str
-    moment: datetime
+    started_at: datetime
 
 
 def stage(raw: Raw, stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> DataFrame:
-    """Examine all rows and write the documents whose hash is not in `known`."""
+    """Examine all rows, and write the documents whose fingerprints are not in `known`."""
     return raw.through(partial(_stage, stager=stager, known=known), STAGED)
 
 
 def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> Iterator[pa.RecordBatch]:
-    _spare_the_collector()
     parts, counts, ids = _Parts(stager), Tally(), bytearray()
-    for some in rows:
-        found = [stager.examiner.find(place, value) for place, value in some]
-        documents = [each for _, _, each in found if isinstance(each, Document)]
-        new = new_among([each.document_hash for each in documents], known.value)
-        if not len(known.value):
-            ids += short_ids(each.document_id for each in documents)
-        fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
-        parts.write([each for each in documents if each.document_hash in fresh])
-        columns = examined(found, fresh, stager.examiner)
-        counts += tally(pa.RecordBatch.from_arrays(columns, schema=EXAMINED))
-        names = pa.array([parts.name if is_new else None for is_new in columns[-1].to_pylist()], pa.string())
-        nothing = [pa.nulls(len(found), kind) for _, kind in _TOLD]
-        yield pa.RecordBatch.from_arrays([*columns, names, *nothing], schema=_SCHEMA)
-        yield from parts.full()
-    yield from parts.close()
-    yield _told([{"tally": json.dumps(asdict(counts)), "ids": bytes(ids)}])
+    with _cycle_collector_paused():
+        for some in rows:
+            examined = [stager.examiner.examine(row) for row in some]
+            documents = [found for _, _, found in examined if isinstance(found, Document)]
+            new = new_among([each.document_hash for each in documents], known.value)
+            if not len(known.value):
+                ids += short_ids(each.document_id for each in documents)
+            fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
+            parts.write([each for each in documents if each.document_hash in fresh])
+            summaries = row_summaries(examined, fresh, stager.examiner.quality)
+            counts += tally(summaries)
+            names = pa.array([parts.name if is_fresh else None for is_fresh in summaries["fresh"].to_pylist()])
+            empty = [pa.nulls(len(examined), kind) for _, kind in _REPORT]
+            columns = [*summaries.columns, names.cast(pa.string()), *empty]
+            yield pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+            yield from parts.next_if_full()
+        yield from parts.close()
+        yield _report([{"tally": json.dumps(asdict(counts)), "ids": bytes(ids)}])
 
 
-def _spare_the_collector() -> None:
-    """Nothing here makes cycles, and looking for them among all chunks takes a fifth of the time; what is loaded stays,
-    and Spark looks through all of it after each task."""
+@contextmanager
+def _cycle_collector_paused() -> Iterator[None]:
+    """Pause Python's search for reference cycles until the task ends: the pass makes none, and the search through all
+    chunks takes a fifth of its time. Loaded modules are taken out of the search for good, because Spark runs one after
+    each task."""
     gc.disable()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Parts:
-    """The files of one task, one after another: of a document table and of a chunk table, under one name.
+    """The files of one task, one after another; a file of chunks and its file of documents have the same name.
 
-    Names follow from run and task, so that a task that is done again writes the same files again.
+    Names follow from run and task, so a task that is repeated writes the same files again.
     """
 
     def __init__(self, stager: Stager) -> None:
@@ -100,38 +105,41 @@ class _Parts:
         self._number = -1
         self._begin()
 
-    def write(self, documents: list[Document]) -> None:
-        """Cut and write documents; one that stands in this file already is not written twice."""
+    def write(self, documents: Sequence[Document]) -> None:
+        """Cut and write documents; one that is in this file already is not written twice."""
         own = list({each.document_hash: each for each in documents if each.document_hash not in self._held}.values())
         self._held.update(each.document_hash for each in own)
         if not own:
             return
         if self._documents:
-            self._documents.write(document_rows(own, self._stager.cutter.splitter.name, self._stager.moment))
-        for rows in chunk_rows(own, self._stager.cutter, self._stager.moment):
-            self._chunks.write(rows)
+            self._documents.write(document_rows(own, self._stager.cutter.splitter.name, self._stager.started_at))
+        if self._chunks:
+            for rows in chunk_rows(own, self._stager.cutter, self._stager.started_at):
+                self._chunks.write(rows)
 
-    def full(self) -> Iterator[pa.RecordBatch]:
-        """Go on with new files if these are large enough."""
-        if max(self._chunks.size, self._documents.size if self._documents else 0) > MOST_FILE_BYTES:
+    def next_if_full(self) -> Iterator[pa.RecordBatch]:
+        """Begin new files if these are large enough; yields the reports of the finished ones."""
+        if any(file.size > MOST_FILE_BYTES for file in self._files()):
             yield from self.close()
             self._begin()
 
     def close(self) -> Iterator[pa.RecordBatch]:
-        """Finish the files; yields the rows that tell of them."""
-        closed = [file.close() for file in (self._chunks, self._documents) if file]
-        written = [each for each in closed if each]
+        """Finish the files; yields their reports."""
+        written = [closed for file in self._files() if (closed := file.close())]
         if written:
-            yield _told([{"written": each._asdict()} for each in written])
+            yield _report([{"written": each._asdict()} for each in written])
+
+    def _files(self) -> list[TableFile]:
+        return [file for file in (self._chunks, self._documents) if file]
 
     def _begin(self) -> None:
         self._number += 1
         self.name = f"part-{self._task:05d}-{self._number}-{self._stager.run}.zstd.parquet"
         self._held: set[str] = set()
-        self._chunks = TableFile(self._stager.chunks, self.name, "source_document_id")
-        own = self._stager.documents
-        self._documents = TableFile(own, self.name, "document_id") if own else None
+        chunks, documents = self._stager.chunks, self._stager.documents
+        self._chunks = TableFile(chunks, self.name, CHUNKS_KEY) if chunks else None
+        self._documents = TableFile(documents, self.name, DOCUMENTS_KEY) if documents else None
 
 
-def _told(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+def _report(rows: list[dict[str, Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=_SCHEMA)

@@ -1,7 +1,7 @@
 """Parquet files of a table, written by Spark's Python workers: Arrow needs a fifth of the time of Spark's own writer.
 
-In: Arrow tables. Out: `Written`, what a commit must know of a file. A file counts for nothing until a commit names it,
-so that a worker or a driver may die at any moment.
+In: Arrow tables. Out: `Written`, what a commit must know of a file. Readers see a file only after a commit named it, so
+a worker or the driver may die at any moment.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from spark_jobs.folders import Folder
+from spark_jobs.tables import IDS, TEXTS
 
 ROW_GROUP_BYTES = 8 << 20
-_REPEATING = ("source_document_id", "title", "heading_path", "language", "document_hash", "splitter", "metadata")
-_IDS = ("chunk_id", "source_document_id", "document_id")
 
 
 class Written(NamedTuple):
-    """A file: its name in the folder, size in bytes, rows, the smallest and the largest document id; the file in whose
-    place it comes, if any. `content` where the driver must put the file there."""
+    """A file of a table: its name in the folder, its bytes and rows, the smallest and the largest document id.
+
+    `content` holds the file's bytes where the driver must write it. The fields are the columns of `rows.WRITTEN_FILE`.
+    """
 
     folder: str
     name: str
@@ -30,26 +31,11 @@ class Written(NamedTuple):
     rows: int
     low: str
     high: str
-    replaces: str | None
     content: bytes | None
 
 
-WRITTEN = pa.schema(
-    [
-        ("folder", pa.string()),
-        ("name", pa.string()),
-        ("size", pa.int64()),
-        ("rows", pa.int64()),
-        ("low", pa.string()),
-        ("high", pa.string()),
-        ("replaces", pa.string()),
-        ("content", pa.binary()),
-    ]
-)
-
-
 class TableFile:
-    """One file in the making. `key` is the column of document ids."""
+    """One file that is being written. `key` is the column of document ids."""
 
     def __init__(self, folder: Folder, name: str, key: str) -> None:
         self.folder, self.name, self.key = folder, name, key
@@ -66,22 +52,22 @@ class TableFile:
         return int(self._sink.tell()) if self._sink else 0
 
     def write(self, rows: pa.Table) -> None:
-        """Add rows; they reach the file a row group at a time."""
+        """Add rows; they reach the file one row group at a time."""
         self._waiting.append(rows)
         self._waiting_bytes += rows.nbytes
         if self._waiting_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
-    def close(self, replaces: str | None = None) -> Written | None:
-        """Finish the file; None where no row came."""
+    def close(self) -> Written | None:
+        """Finish the file. Returns None, and leaves no file, where no row was written."""
         self._flush()
         if self._writer is None:
             return None
         self._writer.close()
-        size, in_memory = self.size, self.folder.way == "driver"
+        size, in_memory = self.size, self.folder.access == "hadoop"
         content = self._sink.getvalue() if in_memory else None
         self._sink.close()
-        return Written(self.folder.address, self.name, size, self.rows, self._low, self._high, replaces, content)
+        return Written(self.folder.address, self.name, size, self.rows, self._low, self._high, content)
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -90,7 +76,7 @@ class TableFile:
         self._waiting, self._waiting_bytes = [], 0
         self._count(rows)
         if self._writer is None:
-            self._sink = io.BytesIO() if self.folder.way == "driver" else self.folder.open(self.name)
+            self._sink = io.BytesIO() if self.folder.access == "hadoop" else self.folder.open(self.name)
             self._writer = _writer(self._sink, rows.schema)
         self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
 
@@ -107,12 +93,14 @@ def _plain(ids: pa.Array) -> pa.Array:
 
 
 def _writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
-    """Texts get no dictionary and no statistics: none comes twice, and nobody looks for one by its first letters."""
+    """Dictionaries for what repeats, statistics for ids alone: nobody searches a text by its first letters."""
+    unique = TEXTS | {"chunk_id", "document_id"}
+    texts = [each.name for each in schema if pa.types.is_string(each.type) or pa.types.is_dictionary(each.type)]
     return pq.ParquetWriter(
         sink,
         schema,
         compression="zstd",
-        use_dictionary=[name for name in schema.names if name in _REPEATING],
-        write_statistics=[name for name in schema.names if name in _IDS],
+        use_dictionary=[name for name in texts if name not in unique],
+        write_statistics=[name for name in schema.names if name in IDS],
         store_schema=False,
     )

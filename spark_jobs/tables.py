@@ -1,115 +1,95 @@
-"""The tables of a knowledge base: their columns, where they lie, and how they are made.
+"""The tables of a knowledge base: their columns, their addresses, and how Spark reads and writes them.
 
-`<output>` holds the chunks; `_documents` (also the manifest of what was prepared), `_quarantine`, `_vectors` and
-`_profiles` are its siblings. Plain Delta that other readers know too: no deletion vectors, no clustering, no type
-widening.
+`<output>` holds the chunks. `<output>_documents`, `_quarantine`, `_vectors` and `_profiles` lie beside it. This module
+is the only place that spells columns and their types; executors import it too, so it needs no more than PySpark and
+Arrow. All tables are plain Delta without deletion vectors, clustering or type widening, so that readers other than
+Spark can read them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
-from pyspark.sql.types import (
-    ArrayType,
-    BinaryType,
-    DataType,
-    DoubleType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
+
+TIMESTAMP = pa.timestamp("us", "UTC")
+_TEXT, _INTEGER, _LONG, _REAL, _BYTES = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.binary()
+
+
+def _list_of(**fields: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.struct(list(fields.items())))
+
+
+CHUNKS = pa.schema(
+    {
+        "chunk_id": _TEXT,
+        "source_document_id": _TEXT,
+        "text_content": _TEXT,
+        "processed_at": TIMESTAMP,
+        "start": _INTEGER,
+        "end": _INTEGER,
+        "index": _INTEGER,
+        "title": _TEXT,
+        "heading_path": _TEXT,
+        "language": _TEXT,
+        "document_hash": _TEXT,
+        "splitter": _TEXT,
+        "metadata": _TEXT,
+    }
 )
-from pyspark.sql.types import TimestampType as Moment
-
-_TEXT, _INTEGER, _LONG, _REAL = StringType(), IntegerType(), LongType(), DoubleType()
-
-
-def _list_of(**fields: DataType) -> ArrayType:
-    return ArrayType(StructType([StructField(name, kind) for name, kind in fields.items()]))
-
-
-CHUNKS = StructType(
-    [
-        StructField("chunk_id", _TEXT),
-        StructField("source_document_id", _TEXT),
-        StructField("text_content", _TEXT),
-        StructField("processed_at", Moment()),
-        StructField("start", _INTEGER),
-        StructField("end", _INTEGER),
-        StructField("index", _INTEGER),
-        StructField("title", _TEXT),
-        StructField("heading_path", _TEXT),
-        StructField("language", _TEXT),
-        StructField("document_hash", _TEXT),
-        StructField("splitter", _TEXT),
-        StructField("metadata", _TEXT),
-    ]
+CHUNKS_KEY = "source_document_id"
+DOCUMENTS = pa.schema(
+    {
+        "document_id": _TEXT,
+        "title": _TEXT,
+        "text": _TEXT,
+        "language": _TEXT,
+        "metadata": _TEXT,
+        "document_hash": _TEXT,
+        "splitter": _TEXT,
+        "processed_at": TIMESTAMP,
+    }
 )
-DOCUMENTS = StructType(
-    [
-        StructField("document_id", _TEXT),
-        StructField("title", _TEXT),
-        StructField("text", _TEXT),
-        StructField("language", _TEXT),
-        StructField("metadata", _TEXT),
-        StructField("document_hash", _TEXT),
-        StructField("splitter", _TEXT),
-        StructField("processed_at", Moment()),
-    ]
+DOCUMENTS_KEY = "document_id"
+QUARANTINE = pa.schema(
+    {"file": _TEXT, "line": _LONG, "reason": _TEXT, "sentence": _TEXT, "raw": _BYTES, "processed_at": TIMESTAMP}
 )
-QUARANTINE = StructType(
-    [
-        StructField("file", _TEXT),
-        StructField("line", _LONG),
-        StructField("reason", _TEXT),
-        StructField("sentence", _TEXT),
-        StructField("raw", BinaryType()),
-        StructField("processed_at", Moment()),
-    ]
+"""`raw` holds the bytes of the row as they were read."""
+VECTORS = pa.schema({"chunk_id": _TEXT, "model": _TEXT, "vector": _BYTES})
+"""`vector` holds little-endian 32-bit floats."""
+PROFILES = pa.schema(
+    {
+        "corpus_version": _LONG,
+        "column": _TEXT,
+        "specification": _TEXT,
+        "profiled_at": TIMESTAMP,
+        "rows": _LONG,
+        "blank": _LONG,
+        "length_quantiles": pa.list_(_REAL),
+        "words": _LONG,
+        "vocabulary": _LONG,
+        "vocabulary_growth": _list_of(rows=_LONG, words=_LONG, vocabulary=_LONG),
+        "top_terms": _list_of(term=_TEXT, count=_LONG),
+        "languages": _list_of(language=_TEXT, rows=_LONG),
+        "exact_duplicates": _LONG,
+        "near_duplicates": _LONG,
+        "topics": _list_of(topic=_INTEGER, share=_REAL, terms=pa.list_(_TEXT), centre=pa.list_(pa.float32())),
+    }
 )
-"""`raw`: the bytes of the row as they were read."""
-VECTORS = StructType(
-    [
-        StructField("chunk_id", _TEXT),
-        StructField("model", _TEXT),
-        StructField("vector", BinaryType()),
-    ]
-)
-"""`vector`: little-endian 32-bit floats."""
-PROFILES = StructType(
-    [
-        StructField("corpus_version", _LONG),
-        StructField("column", _TEXT),
-        StructField("specification", _TEXT),
-        StructField("profiled_at", Moment()),
-        StructField("rows", _LONG),
-        StructField("blank", _LONG),
-        StructField("length_quantiles", ArrayType(_REAL)),
-        StructField("words", _LONG),
-        StructField("vocabulary", _LONG),
-        StructField("vocabulary_growth", _list_of(rows=_LONG, words=_LONG, vocabulary=_LONG)),
-        StructField("top_terms", _list_of(term=_TEXT, count=_LONG)),
-        StructField("languages", _list_of(language=_TEXT, rows=_LONG)),
-        StructField("exact_duplicates", _LONG),
-        StructField("near_duplicates", _LONG),
-        StructField(
-            "topics", _list_of(topic=_INTEGER, share=_REAL, terms=ArrayType(_TEXT), centre=ArrayType(FloatType()))
-        ),
-    ]
-)
-"""A row a column and corpus version (the chunk table's Delta version). The columns: `spark_jobs.profiles`."""
+"""One row per column and corpus version (the Delta version of the chunk table). `spark_jobs.profiles` explains them."""
 
-
-_IDS = ("chunk_id", "source_document_id", "document_id")
-_TEXTS = ("text", "text_content")
+IDS = frozenset({"chunk_id", CHUNKS_KEY, DOCUMENTS_KEY})
+"""Columns that readers search by: only these have statistics."""
+TEXTS = frozenset({"text", "text_content"})
+"""Long columns in which no value comes twice: a dictionary would cost time and save nothing."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The addresses of one knowledge base's tables."""
+    """The addresses of the tables of one knowledge base."""
 
     chunks: str
 
@@ -130,27 +110,31 @@ class Tables:
         return self.chunks + "_profiles"
 
 
+def spark_schema(columns: pa.Schema) -> StructType:
+    """The columns as Spark's type."""
+    return from_arrow_schema(columns)
+
+
 def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:
-    """A table, at a version where one is named."""
+    """Read a table, at its newest version unless one is named."""
     reader = spark.read.format("delta")
     return (reader if version is None else reader.option("versionAsOf", version)).load(path)
 
 
-def empty(spark: SparkSession, columns: StructType) -> DataFrame:
-    """No rows of a table's columns."""
-    return spark.createDataFrame([], columns)
+def empty(spark: SparkSession, columns: pa.Schema) -> DataFrame:
+    """A table's columns without rows."""
+    return spark.createDataFrame([], spark_schema(columns))
 
 
 def writer(rows: DataFrame) -> DataFrameWriter:
-    """Writes Delta that every other reader knows too. Statistics are kept of ids alone and texts get no dictionary:
-    nobody looks for a text by its first letters, none comes twice, and both cost a quarter of the time of writing."""
+    """A writer of plain Delta. Statistics and dictionaries of long texts would take a quarter of the writing time."""
     plain = rows.write.format("delta").option("delta.enableDeletionVectors", "false")
-    ids = [name for name in _IDS if name in rows.columns]
-    for name in _TEXTS:
+    for name in TEXTS:
         plain = plain.option(f"parquet.enable.dictionary#{name}", "false")
+    ids = [name for name in rows.columns if name in IDS]
     return plain.option("delta.dataSkippingStatsColumns", ",".join(ids)) if ids else plain
 
 
 def address(path: str) -> str:
-    """One spelling for a table: `s3a://`, no slash at the end."""
+    """One spelling per table: `s3a://` instead of `s3://`, no slash at the end."""
     return ("s3a://" + path[5:] if path.startswith("s3://") else path).rstrip("/")

@@ -1,4 +1,4 @@
-"""Topics of a corpus: fixed centres among the vectors of its texts, so that shares compare from version to version.
+"""Topics of a corpus: fixed centres among the vectors of its texts, so that shares of later versions can be compared.
 
 The centres are found once, by k-means over a sample of the first version that is profiled, and kept with its profile.
 Each text belongs to the centre that is nearest to its vector (cosine). Two equal runs find equal topics.

@@ -1,6 +1,6 @@
-"""The vectors of chunks: computed by Spark once a chunk and model, kept in `<chunk_table>_vectors`.
+"""The vectors of chunks: Spark computes them once per chunk and model and keeps them in `<chunk_table>_vectors`.
 
-A chunk's id depends on its text, so a vector never goes stale; an unchanged chunk of a new table version has one.
+A chunk's id depends on its text, so a vector never goes stale, and unchanged chunks keep theirs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pyspark.sql import functions as f
 from mlflow_project.adapters.delta_tables import batches, open_table
 from mlflow_project.adapters.retrieval import embeddings
 from mlflow_project.errors import NotFound
-from spark_jobs import delta_log, tables
+from spark_jobs import tables
 from spark_jobs.lease import one_writer
+from spark_jobs.table_log import newest_version
 from spark_jobs.tables import Tables
 
 
 def are_complete(at: Tables, version: int) -> bool:
-    """Whether every chunk of a table version has its vector; asked without Spark.
+    """Whether every chunk of a table version has its vector. Needs no Spark.
 
     Raises:
         NotFound: there is no such table.
@@ -36,15 +37,15 @@ def are_complete(at: Tables, version: int) -> bool:
 
 
 def complete(spark: SparkSession, at: Tables, chunks: DataFrame) -> DataFrame:
-    """`chunk_id, vector` of every chunk; the missing ones are computed and kept first."""
+    """`chunk_id, vector` of every chunk. Computes and stores the missing ones first."""
     with one_writer(at.vectors) as may_commit:
         missing = chunks.select("chunk_id", "text_content")
-        if delta_log.newest(spark, at.vectors) is not None:
+        if newest_version(spark, at.vectors) is not None:
             missing = missing.join(_kept(spark, at), "chunk_id", "left_anti")
             if missing.isEmpty():
                 return _kept(spark, at)
         may_commit()
-        computed = missing.mapInArrow(_embedded, "chunk_id string, model string, vector binary")
+        computed = missing.mapInArrow(_embedded, tables.spark_schema(tables.VECTORS))
         tables.writer(computed).mode("append").save(at.vectors)
     return _kept(spark, at)
 

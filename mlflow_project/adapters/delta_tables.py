@@ -36,7 +36,7 @@ def open_table(address: str, version: int | None = None, options: Mapping[str, s
     except TableNotFoundError as error:
         raise NotFound(f"There is no Delta table at {address}.") from error
     except (DeltaError, OSError) as error:
-        raise _translated(address, error) from error
+        raise translated(f"{address} cannot be read", error) from error
 
 
 def ask(query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -62,7 +62,7 @@ def read(query: str, tables: Mapping[str, DeltaTable]) -> pa.Table:
     try:
         return found.read_all()
     except (pa.ArrowException, OSError) as error:  # some mistakes show only in the rows: a division by zero
-        raise _translated("The query", error) from error
+        raise translated("The query cannot be read", error) from error
 
 
 def batches(query: str, tables: Mapping[str, DeltaTable]) -> pa.RecordBatchReader:
@@ -77,7 +77,7 @@ def batches(query: str, tables: Mapping[str, DeltaTable]) -> pa.RecordBatchReade
             builder.register(name, opened)
         return pa.RecordBatchReader.from_stream(builder.execute(query))
     except Exception as error:  # DataFusion's errors have no class of their own
-        raise _translated("The query", error) from error
+        raise translated("The query cannot be read", error) from error
 
 
 def storage_options() -> dict[str, str]:
@@ -93,10 +93,15 @@ def storage_options() -> dict[str, str]:
     }
 
 
+def has_plain_address(address: str) -> bool:
+    """Whether delta-rs reads this address as it is written. It decodes `%20` and takes a backslash for a slash, even in
+    paths, and so would open another table."""
+    return not _READ_AS_ANOTHER.search(address)
+
+
 def _for_delta_rs(address: str) -> str:
-    """A URL is quoted: of `s3://bucket/docs#2` delta-rs reads `docs`. What it decodes twice, or takes for a slash, even
-    in a path, names another table to it."""
-    if _READ_AS_ANOTHER.search(address):
+    """The address as delta-rs wants it. A URL is quoted: of `s3://bucket/docs#2` delta-rs would read `docs`."""
+    if not has_plain_address(address):
         raise InvalidData(f"{address} is for Spark alone: delta-rs reads `%20`, and a backslash, as another address.")
     scheme, mark, place = address.partition("://")
     return f"{scheme}://{quote(place)}" if mark else address
@@ -106,8 +111,9 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _translated(what: str, error: Exception) -> WorkspaceError:
+def translated(failure: str, error: Exception) -> WorkspaceError:
+    """An error of delta-rs as one of ours. `failure` begins the message, such as "The query cannot be read"."""
     said = str(error)
     if "error sending request" in said or "Connection refused" in said:
-        return Unavailable(f"{what}: the object store does not answer: is it up? `make status` tells.")
-    return InvalidData(f"{what} cannot be read: {' '.join(said.split())[:400] or type(error).__name__}")
+        return Unavailable(f"{failure}: the object store does not answer. `make status` says whether it is up.")
+    return InvalidData(f"{failure}: {' '.join(said.split())[:400] or type(error).__name__}")

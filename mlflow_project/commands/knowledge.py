@@ -1,8 +1,8 @@
-"""`prepare`, `index` and `sql`: run the Spark jobs, and query the tables that they write.
+"""`prepare`, `index`, `restore` and `sql`: run the text jobs, and query the tables that they write.
 
 Each job runs in its own process, with Spark's configuration from `<state>/spark/conf`; its exit code is passed on.
-`prepare` starts by `spark-submit`. `index` starts by Python, and starts Spark only if vectors are missing. `sql` reads
-Delta tables with delta-rs, which needs no Spark.
+`prepare` starts by `spark-submit`. `index` starts by Python, and starts Spark only if vectors are missing. `restore` and
+`sql` use delta-rs, which needs no Spark.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(context_settings=More)(prepare)
     app.command()(index)
+    app.command()(restore)
     app.command()(sql)
 
 
@@ -38,13 +39,26 @@ def prepare(
     output: Annotated[
         Text, typer.Argument(metavar="OUT", parser=str, help="The chunk table to write, as in s3a://bucket/table.")
     ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Keep documents that the input does not hold.")] = False,
+    max_deleted: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Refuse to delete a larger share of the documents. Default: 0.1."),
+    ] = None,
+    max_rejected: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Refuse to reject a larger share of the rows. Default: 0.2.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Cut documents into chunks, in a Delta table.
 
-    Other options are passed on to the Spark job, for example `--size`, `--overlap` and `--max-rejected`.
+    The input is the whole corpus: documents that it does not hold are deleted from the table. Other options are passed
+    on to the Spark job, for example `--size`, `--overlap`, `--id-field` and `--duplicates`.
     """
-    run_job("spark-submit", "llm_data_prep.py", [source, output, *more.args], as_json)
+    limits = {"--max-deleted": max_deleted, "--max-rejected": max_rejected}
+    options = [f"{name}={share}" for name, share in limits.items() if share is not None]
+    flags = [name for name, given in (("--dry-run", dry_run), ("--append", append)) if given]
+    run_job("spark-submit", "llm_data_prep.py", [source, output, *more.args, *flags, *options], as_json)
 
 
 @reports_errors
@@ -62,6 +76,23 @@ def index(
     """
     chosen = [] if version is None else ["--version", str(version)]
     run_job("python", "build_index.py", [chunk_table, *chosen, *(["--vectors"] if vectors else [])], as_json)
+
+
+@reports_errors
+def restore(
+    chunk_table: Annotated[Text, typer.Argument(metavar="TABLE", parser=str, help="A chunk table.")],
+    version: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=whole_number(0), help="The Delta version to go back to. Default: list them."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Put a chunk table back to an earlier version.
+
+    The tables of documents and quarantine go back with it. Prints which releases pin which version of the table.
+    """
+    chosen = [] if version is None else ["--version", str(version)]
+    run_job("python", "restore_tables.py", [chunk_table, *chosen], as_json)
 
 
 @reports_errors

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs.plan import Limits
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.session import spark_session
+
+NO_LIMITS = Limits(1.0, 1.0)
+"""For tests whose small tables change in large parts."""
 
 SMALL_DATA = {
     "spark.sql.shuffle.partitions": "1",
@@ -52,10 +56,10 @@ def write_lines(path: Path, rows: Sequence[Any]) -> str:
 
 @pytest.fixture
 def prepared(spark: SparkSession, tmp_path: Path) -> Callable[..., Counts]:
-    """Prepare rows into `<tmp>/chunks`."""
+    """Prepare rows into `<tmp>/chunks`, however much of it they delete or reject."""
 
     def run(rows: Sequence[Any], **options: Any) -> Counts:
         source = write_lines(tmp_path / "raw.jsonl", rows)
-        return prepare(spark, Request(source, str(tmp_path / "chunks"), **options))
+        return prepare(spark, Request(source, str(tmp_path / "chunks"), **{"limits": NO_LIMITS, **options}))
 
     return run

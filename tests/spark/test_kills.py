@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.preparation import Request, prepare
-from tests.spark.conftest import document, write_lines
+from tests.spark.conftest import NO_LIMITS, document, write_lines
 from tests.spark.test_preparation import CONTENT, copied_tables, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,11 @@ def kill_in_the_middle(source: str, output: Path, seconds: float, log: Path) -> 
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
     with log.open("wb") as said:
         running = subprocess.Popen(
-            [*program, source, str(output)], env=environment, stdout=said, stderr=said, start_new_session=True
+            [*program, source, str(output), "--max-deleted=1", "--max-rejected=1"],
+            env=environment,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
         )
     while b"Reading " not in log.read_bytes():
         assert running.poll() is None, f"It ended with {running.returncode} before it read: {log.read_text()}"
@@ -47,14 +51,14 @@ def killed_and_run_again(spark: SparkSession, tmp_path: Path, kills: int) -> Non
     changed = [document(number, "Changed. " * 90) for number in range(10)]
     rows = [*changed, *(document(number) for number in range(15, 60)), b"broken"]
     second = write_lines(tmp_path / "second.jsonl", rows)
-    prepare(spark, Request(first, str(tmp_path / "chunks")))
+    prepare(spark, Request(first, str(tmp_path / "chunks"), limits=NO_LIMITS))
     copied_tables(tmp_path, "undisturbed")
-    whole = prepare(spark, Request(second, str(tmp_path / "undisturbed"))).seconds
+    whole = prepare(spark, Request(second, str(tmp_path / "undisturbed"), limits=NO_LIMITS)).seconds
     chance = random.Random(7)
     for number in range(kills):
         log = tmp_path / f"run-{number}.log"
         kill_in_the_middle(second, tmp_path / "chunks", _COLD * whole * chance.random(), log)
-    prepare(spark, Request(second, str(tmp_path / "chunks")))
+    prepare(spark, Request(second, str(tmp_path / "chunks"), limits=NO_LIMITS))
     compared = {"": CONTENT, "_documents": "document_id, text, document_hash", "_quarantine": "line, raw"}
     for suffix, columns in compared.items():
         found, wanted = (rows_of(tmp_path / f"{name}{suffix}", columns) for name in ("chunks", "undisturbed"))

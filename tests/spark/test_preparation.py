@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from mlflow_project.adapters.delta_tables import ask, batches, open_table
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
-from spark_jobs import asking
-from spark_jobs.folders import folder
+from spark_jobs import tables
+from spark_jobs.folders import Folder, folder
+from spark_jobs.plan import Limits
 from spark_jobs.preparation import Counts, Request, prepare
 from spark_jobs.session import translated
+from spark_jobs.table_log import TableLog
+from spark_jobs.tables import DOCUMENTS, DOCUMENTS_KEY
 from tests.conftest import ROOT
-from tests.spark.conftest import document, write_lines
+from tests.spark.conftest import NO_LIMITS, document, write_lines
 from tests.unit.test_chunking_records import MALFORMED
 
 Prepared = Callable[..., Counts]
@@ -51,7 +55,7 @@ def test_ten_thousand_malformed_rows_are_all_accounted_for(spark: SparkSession, 
     source = write_lines(tmp_path / "raw.jsonl", rows)
     spark.conf.set("spark.sql.files.maxPartitionBytes", "200k")
     try:
-        counts = prepare(spark, Request(source, str(tmp_path / "chunks")))
+        counts = prepare(spark, Request(source, str(tmp_path / "chunks"), limits=NO_LIMITS))
     finally:
         spark.conf.unset("spark.sql.files.maxPartitionBytes")
     assert counts.read == 10_000 == counts.documents + sum(counts.quarantined.values())
@@ -141,7 +145,7 @@ def test_the_quarantine_of_another_writer_is_not_taken_for_this_ones(
                 quarantine
             )
 
-    prepare(spark, Request(source, str(tmp_path / "chunks")), may_commit)
+    prepare(spark, Request(source, str(tmp_path / "chunks"), limits=NO_LIMITS), may_commit)
     assert rows_of(Path(quarantine)) == []
     assert prepared([document(1), b"broken"]).unchanged == 1
     assert [row["line"] for row in rows_of(Path(quarantine))] == [2]
@@ -156,25 +160,22 @@ def test_an_unchanged_corpus_is_counted_also_where_the_last_commit_notes_less_th
     said = commit.read_text().splitlines(keepends=True)
     info = json.loads(said[0])
     info["commitInfo"]["userMetadata"] = json.dumps({"chunks_version": before[0]})
-    commit.with_name(f".{commit.name}.crc").unlink()  # Hadoop's sums of the file as it was
     commit.write_text("".join([json.dumps(info, separators=(",", ":")), "\n", *said[1:]]))
     again = prepared([document(1)])
     assert (again.unchanged, again.chunks, versions(tmp_path)) == (1, counts.chunks, before)
 
 
-def test_a_document_that_another_writer_marked_as_deleted_comes_back_and_is_known_from_then_on(
-    spark: SparkSession, prepared: Prepared, tmp_path: Path
+@pytest.mark.parametrize("feature", ["deletionVectors", "vacuumProtocolCheck"])
+def test_a_table_with_features_that_the_job_does_not_write_is_refused_before_any_work(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path, feature: str
 ) -> None:
-    rows = [document(number) for number in range(4)]
-    prepared(rows)
+    prepared([document(1)])
     documents = f"delta.`{tmp_path}/chunks_documents`"
-    spark.sql(f"ALTER TABLE {documents} SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)")
-    spark.sql(f"DELETE FROM {documents} WHERE document_id = 'd1'")
-    again = prepared(rows)
-    assert (again.unchanged, again.changed) == (3, 1)
+    spark.sql(f"ALTER TABLE {documents} SET TBLPROPERTIES ('delta.feature.{feature}' = 'supported')")
     before = versions(tmp_path)
-    assert (prepared(rows).unchanged, versions(tmp_path)) == (4, before)
-    assert [row["document_id"] for row in rows_of(tmp_path / "chunks_documents")] == ["d0", "d1", "d2", "d3"]
+    with pytest.raises(InvalidData, match=rf"chunks_documents uses Delta features .*{feature}.* DROP FEATURE"):
+        prepared([document(2)])
+    assert versions(tmp_path) == before
 
 
 def test_only_what_changed_is_touched(prepared: Prepared, tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_tables_of_a_former_version_are_brought_up_to_date(
     before = {row["chunk_id"]: row["processed_at"] for row in rows_of(tmp_path / "chunks")}
     counts = prepared([document(0, "Changed. " * 90), *(document(number) for number in range(2, 9))])
     assert (counts.unchanged, counts.new, counts.changed, counts.deleted) == (6, 1, 1, 1)
-    prepare(spark, Request(str(tmp_path / "raw.jsonl"), str(tmp_path / "fresh")))
+    prepare(spark, Request(str(tmp_path / "raw.jsonl"), str(tmp_path / "fresh"), limits=NO_LIMITS))
     assert rows_of(tmp_path / "chunks", CONTENT) == rows_of(tmp_path / "fresh", CONTENT)
     text = "document_id, title, text, document_hash, splitter"
     assert rows_of(tmp_path / "chunks_documents", text) == rows_of(tmp_path / "fresh_documents", text)
@@ -220,15 +221,27 @@ def test_tables_of_a_former_version_are_brought_up_to_date(
     assert all(before[row["chunk_id"]] == row["processed_at"] for row in untouched)
 
 
-def test_delta_knows_files_and_bytes_of_a_table_from_commit_to_commit(prepared: Prepared, tmp_path: Path) -> None:
-    prepared([document(number) for number in range(6)])
-    prepared([document(0, "Changed. " * 90), *(document(number) for number in range(1, 5))])
-    for suffix in ("", "_documents"):
-        table = DeltaTable(f"{tmp_path}/chunks{suffix}")
-        sums = json.loads(Path(f"{tmp_path}/chunks{suffix}/_delta_log/{table.version():020d}.crc").read_bytes())
-        sizes = pa.table(table.get_add_actions()).column("size_bytes").to_pylist()
-        assert (sums["numFiles"], sums["tableSizeBytes"]) == (len(sizes), sum(sizes))
-        assert [each["operation"] for each in table.history()] == ["WRITE", "WRITE"]
+def test_spark_and_delta_rs_see_the_same_files_after_each_commit(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    for rows in ([document(n) for n in range(6)], [document(0, "Changed. " * 90), *(document(n) for n in range(1, 5))]):
+        prepared(rows)
+        for suffix in ("", "_documents"):
+            sizes = pa.table(DeltaTable(f"{tmp_path}/chunks{suffix}").get_add_actions())["size_bytes"].to_pylist()
+            detail = spark.sql(f"DESCRIBE DETAIL delta.`{tmp_path}/chunks{suffix}`").first()
+            assert (detail["numFiles"], detail["sizeInBytes"]) == (len(sizes), sum(sizes))
+
+
+def test_twelve_commits_leave_a_checkpoint_and_a_table_that_spark_reads(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    prepared([document(1)])
+    log = TableLog(spark, folder(spark, f"{tmp_path}/chunks_documents"), DOCUMENTS, DOCUMENTS_KEY)
+    for number in range(12):
+        log.commit([], {}, json.dumps({"chunks": number}))
+    assert (tmp_path / "chunks_documents" / "_delta_log" / "_last_checkpoint").exists()
+    assert (log.note(), log.version) == ({"chunks": 11}, 12)
+    assert [row["document_id"] for row in tables.read(spark, f"{tmp_path}/chunks_documents").collect()] == ["d1"]
 
 
 class Stopped(Exception):
@@ -244,7 +257,7 @@ def run_until_commit(number: int, spark: SparkSession, source: str, output: Path
             raise Stopped
 
     with pytest.raises(Stopped):
-        prepare(spark, Request(source, str(output)), may_commit)
+        prepare(spark, Request(source, str(output), limits=NO_LIMITS), may_commit)
 
 
 def copied_tables(tmp_path: Path, name: str) -> Path:
@@ -262,12 +275,12 @@ def test_a_run_that_stops_before_any_commit_is_finished_by_the_next_or_taken_bac
     prepared(old)
     before = rows_of(tmp_path / "chunks", CONTENT)
     undisturbed = copied_tables(tmp_path, "undisturbed")
-    prepare(spark, Request(new, str(undisturbed)))
+    prepare(spark, Request(new, str(undisturbed), limits=NO_LIMITS))
     wanted = rows_of(undisturbed, CONTENT)
     stopped = copied_tables(tmp_path, "stopped")
     for commit in (0, 1, 1):  # each run goes on from where the one before was stopped: quarantine stands after one
         run_until_commit(commit, spark, new, stopped)
-    prepare(spark, Request(new, str(stopped)))
+    prepare(spark, Request(new, str(stopped), limits=NO_LIMITS))
     assert rows_of(stopped, CONTENT) == wanted
     run_until_commit(2, spark, new, tmp_path / "chunks")
     assert rows_of(tmp_path / "chunks", CONTENT) == wanted
@@ -286,7 +299,7 @@ def test_a_place_that_hadoop_alone_can_reach_holds_the_same_tables(
         [document(0, "Changed. " * 90), *(document(n) for n in range(1, 5)), document(1)],
     ):
         prepared(rows)
-        prepare(spark, Request(str(tmp_path / "raw.jsonl"), "viewfs:///mount/chunks"))
+        prepare(spark, Request(str(tmp_path / "raw.jsonl"), "viewfs:///mount/chunks", limits=NO_LIMITS))
         assert rows_of(tmp_path / "mounted" / "chunks", CONTENT) == rows_of(tmp_path / "chunks", CONTENT)
 
 
@@ -299,7 +312,7 @@ def test_tables_in_the_object_store_are_those_of_the_local_disk_also_where_docum
         [document(0, "Changed. " * 90), *(document(n) for n in range(1, 5)), document(1)],
     ):
         local = prepared(rows)
-        stored = prepare(spark, Request(str(tmp_path / "raw.jsonl"), place))
+        stored = prepare(spark, Request(str(tmp_path / "raw.jsonl"), place, limits=NO_LIMITS))
         assert (stored.quarantined, stored.chunks) == (local.quarantined, local.chunks)
         found = [
             row
@@ -309,34 +322,51 @@ def test_tables_in_the_object_store_are_those_of_the_local_disk_also_where_docum
         assert found == rows_of(tmp_path / "chunks", CONTENT)
 
 
-def test_tables_are_asked_of_delta_rs_at_the_store_that_spark_was_told_of(
+def test_delta_rs_asks_the_store_that_spark_was_told_of(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = f"s3a://curated-data-bucket/{uuid.uuid4().hex} of another"
-    spark.range(3).write.format("delta").save(place)
+    spark.range(3).write.format("delta").option("delta.enableDeletionVectors", "false").save(place)
     monkeypatch.setenv("SWITCHYARD_S3_ENDPOINT", "http://127.0.0.1:9")
-    told = asking.ask(folder(spark, place), "SELECT count(*) FROM here")
-    assert told is not None
-    assert told[0][0].as_py() == 3
+    answer = TableLog(spark, folder(spark, place), DOCUMENTS, DOCUMENTS_KEY).ask("SELECT count(*) FROM here")
+    assert answer is not None
+    assert answer[0][0].as_py() == 3
 
 
-def test_a_table_that_delta_rs_cannot_read_is_left_to_spark(
+def test_of_two_writers_that_saw_the_same_table_the_second_is_refused_and_changes_nothing(
     spark: SparkSession, prepared: Prepared, tmp_path: Path
 ) -> None:
-    rows = [document(number) for number in range(3)]
-    prepared(rows)
-    for name in ("chunks", "chunks_documents"):
-        feature = "'delta.feature.vacuumProtocolCheck' = 'supported'"
-        spark.sql(f"ALTER TABLE delta.`{tmp_path}/{name}` SET TBLPROPERTIES ({feature})")
-        assert asking.ask(folder(spark, str(tmp_path / name)), "SELECT count(*) FROM here") is None
-    assert (prepared(rows).unchanged, prepared(rows[:2]).deleted) == (3, 1)
+    prepared([document(1)])
+    where = folder(spark, f"{tmp_path}/chunks_documents")
+    first, second = (TableLog(spark, where, DOCUMENTS, DOCUMENTS_KEY) for _ in range(2))
+    first.commit([], {}, "{}")
+    with pytest.raises(Refused, match=r"Somebody else wrote to .*chunks_documents at the same moment"):
+        second.commit([], {}, "{}")
+    assert TableLog(spark, where, DOCUMENTS, DOCUMENTS_KEY).version == first.version == 1
+
+
+def test_of_two_writers_that_saw_no_table_the_second_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    for where in (folder(spark, f"{tmp_path}/new"), Folder(f"file:{tmp_path}/copied")):
+        first, second = (TableLog(spark, where, DOCUMENTS, DOCUMENTS_KEY) for _ in range(2))
+        first.commit([], {})
+        with pytest.raises(Refused, match="Somebody else wrote to"):
+            second.commit([], {})
+
+
+@pytest.mark.parametrize("name", ["50%25", "a%20b", "docs#2", "ä ö"])
+def test_a_table_may_have_any_name(spark: SparkSession, prepared: Prepared, tmp_path: Path, name: str) -> None:
+    for rows in ([document(1), document(2)], [document(1, "Changed. " * 90), document(3)]):
+        prepared(rows)
+        prepare(spark, Request(f"{tmp_path}/raw.jsonl", f"{tmp_path}/{name}", limits=NO_LIMITS))
+    found = spark.read.format("delta").load(f"{tmp_path}/{name}").orderBy("chunk_id").select("chunk_id").collect()
+    assert [row[0] for row in found] == [row["chunk_id"] for row in rows_of(tmp_path / "chunks", "chunk_id")]
 
 
 def test_too_many_rejected_rows_leave_the_live_tables_untouched(prepared: Prepared, tmp_path: Path) -> None:
     prepared([document(1), document(2)])
     before = versions(tmp_path)
     with pytest.raises(Refused, match=r"66\.7%"):
-        prepared([document(3), b"broken", b"broken too"], max_rejected=0.5)
+        prepared([document(3), b"broken", b"broken too"], limits=Limits(rejected=0.5))
     assert versions(tmp_path) == before
 
 
@@ -348,14 +378,14 @@ def test_another_splitter_on_a_table_is_refused(prepared: Prepared) -> None:
 
 def test_missing_input_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no input at"):
-        prepare(spark, Request(str(tmp_path / "nothing"), str(tmp_path / "chunks")))
+        prepare(spark, Request(str(tmp_path / "nothing"), str(tmp_path / "chunks"), limits=NO_LIMITS))
 
 
 def test_pages_in_gzip_are_named_and_not_taken_for_broken_json(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "a.md.gz").write_bytes(gzip.compress(b"# Alpha"))
     with pytest.raises(InvalidData, match=r"a\.md\.gz .* is packed"):
-        prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks")))
+        prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks"), limits=NO_LIMITS))
 
 
 def test_a_packed_file_that_is_cut_off_is_named(spark: SparkSession, tmp_path: Path) -> None:
@@ -364,18 +394,24 @@ def test_a_packed_file_that_is_cut_off_is_named(spark: SparkSession, tmp_path: P
     (tmp_path / "raw" / "whole.jsonl.gz").write_bytes(packed)
     (tmp_path / "raw" / "cut off.jsonl.gz").write_bytes(packed[:-20])
     with pytest.raises(InvalidData, match=r"off\.jsonl\.gz cannot be read: EOFException"), translated("Preparing"):
-        prepare(spark, Request(str(tmp_path / "raw"), str(tmp_path / "chunks")))
+        prepare(spark, Request(str(tmp_path / "raw"), str(tmp_path / "chunks"), limits=NO_LIMITS))
 
 
-def test_an_empty_file_is_an_empty_table_and_an_empty_folder_is_a_mistake(spark: SparkSession, tmp_path: Path) -> None:
+def test_an_empty_file_is_a_row_of_the_quarantine_and_an_empty_folder_is_a_mistake(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     (tmp_path / "raw.jsonl").write_bytes(b"")
-    counts = prepare(spark, Request(str(tmp_path / "raw.jsonl"), str(tmp_path / "chunks")))
-    assert (counts.read, counts.documents, counts.chunks, counts.quarantined) == (0, 0, 0, {})
-    told = ["read", "documents", "chunks", "quarantined", "unchanged", "changed", "deleted", "delta_version", "seconds"]
-    assert list(counts.to_dict()) == told
+    request = Request(str(tmp_path / "raw.jsonl"), str(tmp_path / "chunks"))
+    with pytest.raises(Refused, match=r"1 of 1 rows are rejected .* empty_file 1\. The first one, in \S+raw.jsonl"):
+        prepare(spark, request)
+    counts = prepare(spark, replace(request, limits=NO_LIMITS))
+    assert (counts.read, counts.documents, counts.chunks, counts.quarantined) == (1, 0, 0, {"empty_file": 1})
+    assert [row["line"] for row in rows_of(tmp_path / "chunks_quarantine")] == [1]
+    told = ["read", "documents", "chunks", "quarantined", "new", "unchanged", "changed", "deleted"]
+    assert list(counts.to_dict()) == [*told, "delta_version", "seconds"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidData, match="no file of a known kind"):
-        prepare(spark, Request(str(tmp_path / "empty"), str(tmp_path / "chunks")))
+        prepare(spark, Request(str(tmp_path / "empty"), str(tmp_path / "chunks"), limits=NO_LIMITS))
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(spark: SparkSession, tmp_path: Path) -> None:
@@ -392,7 +428,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(spark: Spar
     }
     for output, sentence in refusals.items():
         with pytest.raises(InvalidData, match=sentence):
-            prepare(spark, Request(source, output))
+            prepare(spark, Request(source, output, limits=NO_LIMITS))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "raw.jsonl", "strangers"]
 
 
@@ -438,7 +474,7 @@ def test_all_kinds_of_input_give_the_same_documents(spark: SparkSession, tmp_pat
     table.write.format("delta").save(str(tmp_path / "delta"))
     found = []
     for name in ("raw.jsonl", "raw.jsonl.gz", "parquet", "delta"):
-        prepare(spark, Request(str(tmp_path / name), str(tmp_path / f"out-{name}")))
+        prepare(spark, Request(str(tmp_path / name), str(tmp_path / f"out-{name}"), limits=NO_LIMITS))
         found.append(rows_of(tmp_path / f"out-{name}", CONTENT))
     assert found[0]
     assert all(each == found[0] for each in found)
@@ -448,12 +484,12 @@ def test_a_folder_of_pages_and_a_conversation_become_documents(spark: SparkSessi
     (tmp_path / "pages" / "sub").mkdir(parents=True)
     (tmp_path / "pages" / "a.md").write_text("# Alpha\n\nText.")
     (tmp_path / "pages" / "sub" / "b.html").write_text("<title>Beta</title><p>Text of beta</p>")
-    prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks")))
+    prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks"), limits=NO_LIMITS))
     ids = {row["document_id"]: row["title"] for row in rows_of(tmp_path / "chunks_documents")}
     assert ids == {"a.md": "Alpha", "sub/b.html": "Beta"}
     turns = [{"role": "user", "content": "Why? " * 100}, {"role": "assistant", "content": "Because. " * 60}]
     talk = write_lines(tmp_path / "talk.jsonl", [{"id": "t", "messages": turns}])
-    prepare(spark, Request(talk, str(tmp_path / "talk")))
+    prepare(spark, Request(talk, str(tmp_path / "talk"), limits=NO_LIMITS))
     chunks = rows_of(tmp_path / "talk")
     roles = sorted(json.loads(row["metadata"])["roles"] for row in chunks)
     assert roles == [["assistant"], ["user"]]

@@ -13,17 +13,20 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import InvalidData
 from mlflow_project.settings import StoreSettings, load
 from spark_jobs import hadoop_files, raw
-from spark_jobs.examination import NUMBERED, number
 from spark_jobs.pieces import PieceReader
 from spark_jobs.raw import Raw, read_raw
-from spark_jobs.rows import counted
+from spark_jobs.rows import RAW_ROW, raw_rows, read_from_spark
 from spark_jobs.session import translated
+from spark_jobs.tables import spark_schema
 
 
-def rows_of(found: Raw) -> list[tuple[str, bytes]]:
+def rows_of(found: Raw) -> list[tuple[str, bytes | None]]:
     """File and bytes of each row, in their order."""
-    rows = found.through(number, NUMBERED).collect()
-    return [(row.file, bytes(row.raw)) for row in sorted(rows, key=lambda row: (row.file, row.block, row.line))]
+    rows = found.through(raw_rows, spark_schema(RAW_ROW)).collect()
+    return [
+        (row.file, None if row.raw is None else bytes(row.raw))
+        for row in sorted(rows, key=lambda row: (row.file, row.block, row.line))
+    ]
 
 
 def test_workers_read_the_rows_that_spark_reads(
@@ -43,11 +46,11 @@ def test_workers_read_the_rows_that_spark_reads(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     ours = read_raw(spark, str(folder))
-    monkeypatch.setattr(raw, "_ENOUGH", 5)
+    monkeypatch.setattr(raw, "_MOST_LISTED", 5)
     sparks = read_raw(spark, str(folder))
-    assert (type(ours.read), sparks.read) == (PieceReader, counted)
+    assert (type(ours.read), sparks.read) == (PieceReader, read_from_spark)
     assert rows_of(ours) == rows_of(sparks)
-    assert len(rows_of(ours)) == 4 + 4 + 1 + 1 + 1_000 + 1
+    assert len(rows_of(ours)) == 4 + 4 + 1 + 1 + 1_000 + 1 + 1
 
 
 def test_workers_read_the_object_store(spark: SparkSession) -> None:
@@ -70,7 +73,7 @@ def test_spark_unpacks_what_is_packed(spark: SparkSession, tmp_path: Path) -> No
     (tmp_path / "a.jsonl").write_bytes(b"1\n2\n")
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b"3\n"))
     found = read_raw(spark, str(tmp_path))
-    assert found.read is counted
+    assert found.read is read_from_spark
     assert [value for _, value in rows_of(found)] == [b"1", b"2", b"3"]
 
 

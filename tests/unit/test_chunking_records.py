@@ -117,3 +117,28 @@ def test_a_markdown_file_is_named_by_its_path_and_titled_by_its_heading() -> Non
     found = read_file("# Über\n\nText".encode(), "s3a://bucket/docs/x.md", "s3a://bucket/docs")
     assert isinstance(found, Document)
     assert (found.document_id, found.title) == ("x.md", "Über")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", Reason.EMPTY_FILE),
+        (b"%PDF-1.7\n1 0 obj\n%%EOF\n", Reason.NOT_TEXT),
+        (b"PK\x03\x04 a zip that happens to be valid UTF-8", Reason.NOT_TEXT),
+        (b"{\\rtf1 A text.}", Reason.NOT_TEXT),
+        ("Text in UTF-16.".encode("utf-16"), Reason.NOT_TEXT),
+        (bytes(range(1, 32)) * 4, Reason.NOT_TEXT),
+        (b"caf\xe9", Reason.NOT_UTF8),
+        (b"a\0b", Reason.NUL_CHARACTER),
+        (b" \n\t", Reason.EMPTY_TEXT),
+    ],
+)
+def test_a_file_that_holds_no_text_is_rejected_with_its_reason(data: bytes, reason: Reason) -> None:
+    for ending in ("txt", "md") if b"\0" in data else ("txt", "md", "html"):  # in a page, browsers replace NUL
+        found = read_file(data, f"file:/base/f.{ending}", "file:/base")
+        assert isinstance(found, Rejected)
+        assert found.reason in (reason, Reason.EMPTY_TEXT if ending == "html" else reason)
+
+
+def test_a_text_may_hold_a_few_control_characters() -> None:
+    assert isinstance(read_file(b"A page.\f" * 30 + b"\x1b[1mbold\x1b[0m \x07", "file:/b/f.txt", "file:/b"), Document)

@@ -68,7 +68,14 @@ def test_small_files_share_a_task_and_large_ones_are_cut() -> None:
     files = [File(f"file:/{name}", f"/{name}", size) for name, size in (("a", 100), ("b", 10), ("c", 10), ("d", 0))]
     plan = planned(files, 40, 5, 1)
     told = [[(piece.file.path, piece.start, piece.end) for piece in task] for task in plan]
-    assert told == [[("/a", 0, 40)], [("/a", 40, 80)], [("/a", 80, 100), ("/b", 0, 10)], [("/c", 0, 10)]]
+    assert told == [[("/a", 0, 40)], [("/a", 40, 80)], [("/a", 80, 100), ("/b", 0, 10)], [("/c", 0, 10), ("/d", 0, 0)]]
+
+
+def test_an_empty_file_is_one_row_without_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "empty.jsonl"
+    path.write_bytes(b"")
+    plan = planned([File("file:/empty.jsonl", str(path), 0)], 1000, 5, 4)
+    assert list(PieceReader(Folder("", "local"), plan)(numbers(0))) == [[(("file:/empty.jsonl", 0, 0), None)]]
 
 
 def test_a_small_input_is_spread_over_the_cores() -> None:

@@ -23,7 +23,7 @@ def written(folder: Folder, documents: list[Document]) -> Written | None:
     file = TableFile(folder, "part-0.parquet", "source_document_id")
     for rows in chunk_rows(documents, Cutter(Splitter()), MOMENT):
         file.write(rows)
-    return file.close("part-old.parquet")
+    return file.close()
 
 
 def test_a_file_tells_its_size_its_rows_and_its_first_and_last_document(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_file_tells_its_size_its_rows_and_its_first_and_last_document(tmp_path
     assert told is not None
     place = tmp_path / "table" / "part-0.parquet"
     rows = pq.read_table(place)
-    assert (told.folder, told.name, told.replaces) == ("file:/t", "part-0.parquet", "part-old.parquet")
+    assert (told.folder, told.name) == ("file:/t", "part-0.parquet")
     assert (told.size, told.rows, told.content) == (place.stat().st_size, rows.num_rows, None)
     assert (told.low, told.high) == ("d0", "d3")
     assert set(rows["processed_at"].to_pylist()) == {MOMENT}

@@ -1,4 +1,4 @@
-"""Whether a run found exactly what is prepared already is told by number and sum of the documents' fingerprints."""
+"""The tally of a pass says whether the input is exactly what is prepared already."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_project.rules.chunking.records import Fields, document
-from spark_jobs.examination import EXAMINED, Examiner, examined, fingerprints
+from mlflow_project.rules.quality.selection import Quality
+from spark_jobs.examination import Examiner, fingerprints, row_summaries
 from spark_jobs.rows import Row
 from spark_jobs.tally import Tally, all_differ, short_ids, tally
 from stack.layout import ROOT
@@ -22,8 +22,7 @@ LINES = [b'{"id": "d%d", "text": "Text of %d."}' % (n, n) for n in range(6)]
 
 
 def counted(rows: Sequence[Row], fresh: Sequence[str] = ()) -> Tally:
-    found = [EXAMINER.find(place, value) for place, value in rows]
-    return tally(pa.RecordBatch.from_arrays(examined(found, set(fresh), EXAMINER), schema=EXAMINED))
+    return tally(row_summaries([EXAMINER.examine(row) for row in rows], set(fresh), Quality()))
 
 
 def placed(lines: Sequence[bytes]) -> list[Row]:

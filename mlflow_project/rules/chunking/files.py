@@ -1,6 +1,8 @@
-"""A whole file as a document: .txt and .md as they are, .html as the text that a reader sees, headings as Markdown.
+"""Reads a whole file as a document: .txt and .md as they are, .html as the text that a reader sees, with its headings
+as Markdown.
 
-In: bytes, the file's address, the folder it was found from. Out: a document whose id is the path below that folder.
+In: the file's bytes, its address, and the folder that was read. Out: a document whose id is the path below that folder,
+or a rejection.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from mlflow_project.rules.chunking.records import (
+    EMPTY_FILE,
     MOST_BYTES,
     Document,
     Reason,
@@ -19,17 +22,50 @@ from mlflow_project.rules.chunking.records import (
     document,
 )
 
+_FORMATS = {
+    b"%PDF-": "a PDF",
+    b"PK\x03\x04": "a zip archive (perhaps a .docx, .xlsx or .epub)",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\xd0\xcf\x11\xe0": "an old Office document",
+    b"{\\rtf": "rich text (RTF)",
+    b"%!PS": "PostScript",
+    b"\x1f\x8b": "packed with gzip",
+    b"BZh": "packed with bzip2",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x89PNG": "a picture (PNG)",
+    b"GIF8": "a picture (GIF)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3": "a database (SQLite)",
+    b"\x7fELF": "a program",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+"""How files begin that are no UTF-8 text, though some of them could be read as such."""
+_CONTROL = bytes({*range(0x01, 0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20)})
+"""Control characters that texts hardly hold. NUL has a reason of its own; form feed and escape occur in real texts."""
+_MOST_CONTROL = 0.01
+"""The share of control characters above which a file is taken for something else than text."""
 _FIRST_HEADING = re.compile(r"^ {0,3}# +(\S.*)$", re.MULTILINE)
 
 
 def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
     """Read one file."""
+    if not data:
+        return EMPTY_FILE
     if len(data) > MOST_BYTES:
         return Rejected(Reason.TOO_LONG, f"The file has {len(data):,} bytes; at most {MOST_BYTES:,} are read.")
+    for beginning, what in _FORMATS.items():
+        if data.startswith(beginning):
+            return Rejected(Reason.NOT_TEXT, f"The file is {what}, not text: convert it to UTF-8 text first.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:
         return Rejected(Reason.NOT_UTF8, f"The file is not UTF-8: byte {wrong.start} is {data[wrong.start]:#04x}.")
+    control = len(data) - len(data.translate(None, _CONTROL))
+    if control > _MOST_CONTROL * len(data):
+        return Rejected(Reason.NOT_TEXT, f"The file is not text: {control:,} of {len(data):,} bytes are control codes.")
     path = _below(address, base)
     title = ""
     if PurePosixPath(path).suffix.lower() in (".html", ".htm"):

@@ -23,6 +23,8 @@ MOST_BYTES = 64 * 1024 * 1024
 class Reason(StrEnum):
     """Why a row is in quarantine."""
 
+    EMPTY_FILE = "empty_file"
+    NOT_TEXT = "not_text"
     BLANK_LINE = "blank_line"
     TOO_LONG = "too_long"
     NOT_UTF8 = "not_utf8"
@@ -55,6 +57,24 @@ class Reason(StrEnum):
     FEW_LETTERS = "few_letters"
     FEW_STOP_WORDS = "few_stop_words"
 
+
+DROPPED_ON_REQUEST = frozenset(
+    {
+        Reason.LANGUAGE_NOT_WANTED,
+        Reason.EXACT_DUPLICATE,
+        Reason.NEAR_DUPLICATE,
+        Reason.FILLER_TEXT,
+        Reason.MOSTLY_BULLETS,
+        Reason.MOSTLY_CUT_OFF,
+        Reason.REPEATED_LINES,
+        Reason.WORD_COUNT,
+        Reason.WORD_LENGTH,
+        Reason.MANY_SYMBOLS,
+        Reason.FEW_LETTERS,
+        Reason.FEW_STOP_WORDS,
+    }
+)
+"""Reasons that only a quality option gives. The caller asked for these drops, so no limit counts them."""
 
 SENTENCES: dict[str, str] = {
     Reason.REPEATED_DOCUMENT.value: "The same document, word for word, stands earlier in the input and was taken.",
@@ -93,6 +113,9 @@ class Rejected(NamedTuple):
 
     reason: Reason
     sentence: str
+
+
+EMPTY_FILE = Rejected(Reason.EMPTY_FILE, "The file is empty.")
 
 
 def read_line(line: bytes, fields: Fields) -> Document | Rejected:

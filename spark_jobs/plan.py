@@ -1,0 +1,138 @@
+"""The plan of a preparation: what it would change, and whether that is more than the caller allows.
+
+In: counts of rows and documents, known before anything is committed. Out: a `Plan`; `Refused` when it crosses a limit.
+A wrong input file looks like a corpus that lost all its documents: the limits keep such a mistake out of the tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow_project.errors import Refused
+from mlflow_project.rules.chunking.records import DROPPED_ON_REQUEST
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a preparation may do without being asked twice.
+
+    `deleted` is a share of the documents in the table; `rejected` is a share of the rows read.
+    """
+
+    deleted: float = 0.1
+    rejected: float = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a preparation does to the tables. `quarantined` counts rows by reason.
+
+    `read` is `documents` and all `quarantined` rows together; `documents` is `new`, `changed` and `unchanged` together.
+    """
+
+    read: int
+    quarantined: dict[str, int] = field(default_factory=dict)
+    new: int = 0
+    unchanged: int = 0
+    changed: int = 0
+    deleted: int = 0
+
+    @property
+    def documents(self) -> int:
+        """Documents that the input holds."""
+        return self.new + self.changed + self.unchanged
+
+    @property
+    def held(self) -> int:
+        """Documents that the table holds before the run."""
+        return self.unchanged + self.changed + self.deleted
+
+    @property
+    def rejected(self) -> int:
+        """Rows that go to quarantine."""
+        return sum(self.quarantined.values())
+
+    @property
+    def changes_documents(self) -> bool:
+        """Whether any document is new, changed or deleted."""
+        return bool(self.new or self.changed or self.deleted)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.new:,} new, {self.changed:,} changed, {self.deleted:,} deleted and {self.unchanged:,} unchanged "
+            f"documents; {self.rejected:,} of {self.read:,} rows rejected"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as JSON-ready data."""
+        return {
+            "read": self.read,
+            "documents": self.documents,
+            "quarantined": self.quarantined,
+            "new": self.new,
+            "unchanged": self.unchanged,
+            "changed": self.changed,
+            "deleted": self.deleted,
+        }
+
+    def objection(self, limits: Limits) -> str:
+        """What speaks against this plan, in sentences; empty where it stays within the limits."""
+        wrong = []
+        if self._deletes_too_many(limits):
+            wrong.append(_sentence(self.deleted, self.held, limits.deleted, "documents in the table would be deleted"))
+        if self._rejects_too_many(limits):
+            wrong.append(_sentence(self._unwanted, self.read, limits.rejected, "rows are rejected"))
+            wrong.append(self._reasons())
+        return " ".join(wrong)
+
+    def check(self, limits: Limits, command: str, example: Callable[[], str] = str) -> None:
+        """Stop a preparation that deletes or rejects more than the limits allow.
+
+        `command` is what the caller typed; the message repeats it with the options that allow this plan. `example`
+        makes a sentence about one rejected row.
+
+        Raises:
+            Refused: a limit is crossed.
+        """
+        why = self.objection(limits)
+        if not why:
+            return
+        if self._deletes_too_many(limits):
+            command += f" --max-deleted {_enough(self.deleted, self.held)}"
+        if self._rejects_too_many(limits):
+            command += f" --max-rejected {_enough(self._unwanted, self.read)}"
+            why = f"{why} {example()}".rstrip()
+        raise Refused(
+            f"{why} The tables are as they were. Is this the right input, and the whole corpus? `--dry-run` shows the "
+            f"plan, and `--append` keeps documents that the input does not hold. To go on: {command}"
+        )
+
+    @property
+    def _unwanted(self) -> int:
+        return sum(n for reason, n in self.quarantined.items() if reason not in DROPPED_ON_REQUEST)
+
+    def _deletes_too_many(self, limits: Limits) -> bool:
+        return _above(self.deleted, self.held, limits.deleted)
+
+    def _rejects_too_many(self, limits: Limits) -> bool:
+        return _above(self._unwanted, self.read, limits.rejected)
+
+    def _reasons(self) -> str:
+        most = sorted(self.quarantined.items(), key=lambda each: (-each[1], each[0]))
+        return "Reasons: " + ", ".join(f"{reason} {n:,}" for reason, n in most) + "."
+
+
+def _above(part: int, whole: int, limit: float) -> bool:
+    return part > limit * whole + 1e-9
+
+
+def _sentence(part: int, whole: int, limit: float, what: str) -> str:
+    return f"{part:,} of {whole:,} {what} ({part / whole:.1%}; at most {limit:.1%} may be)."
+
+
+def _enough(part: int, whole: int) -> str:
+    """The smallest limit, to three decimals, that allows this share."""
+    return f"{math.ceil(part / whole * 1000 - 1e-9) / 1000:g}"

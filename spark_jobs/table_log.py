@@ -1,0 +1,176 @@
+"""The log of one Delta table: its version, the notes of its commits, and commits of files that executors wrote.
+
+In: a `Folder` and the files to add and remove. Out: Delta versions. Commits go through delta-rs, whose
+`DeltaTable.create_write_transaction` is made for files that another program wrote: all of a commit becomes visible at
+once, by an atomic rename on a local disk and by a conditional PUT in S3. A place that delta-rs does not reach has its
+log copied to a local folder; the commit is made there and its file is then put into the table.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+from pyspark.sql import SparkSession
+
+from mlflow_project.adapters import delta_tables
+from mlflow_project.errors import InvalidData, NotFound, Refused, WorkspaceError
+from spark_jobs import hadoop_files
+from spark_jobs.folders import Folder
+from spark_jobs.table_files import Written
+
+_PLAIN_FEATURES = frozenset({"appendOnly", "invariants"})
+_CONFIGURATION = {"delta.enableDeletionVectors": "false", "delta.checkpointInterval": "10"}
+
+
+class TableLog:
+    """The log of a table as it was when this object was made.
+
+    A commit that another writer makes after that moment makes `commit` fail, so no change is built on rows that this
+    run never saw. `key` is the column of document ids.
+
+    Raises:
+        InvalidData: the table uses Delta features that these jobs do not write. Unavailable: the store does not answer.
+    """
+
+    def __init__(self, spark: SparkSession, folder: Folder, columns: pa.Schema, key: str) -> None:
+        self.folder, self.columns, self.key = folder, columns, key
+        reached = folder.access != "hadoop" and delta_tables.has_plain_address(folder.path)
+        self._copy = None if reached else _LogCopy(spark, folder.address)
+        self._uri, self._options = folder.for_delta_rs() if self._copy is None else (self._copy.path, {})
+        self._table = self._open()
+
+    @property
+    def version(self) -> int | None:
+        """The Delta version; None where there is no table."""
+        return None if self._table is None else int(self._table.version())
+
+    def note(self) -> dict[str, Any]:
+        """What the writer of the newest commit noted with it; empty where that was nothing of ours."""
+        return next((note for _, note in self.notes(1)), {})
+
+    def notes(self, limit: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Versions and notes of the newest commits, the newest first."""
+        history = [] if self._table is None else self._table.history(limit)
+        newest = self.version or 0
+        return ((newest - back, _object(commit.get("userMetadata"))) for back, commit in enumerate(history))
+
+    def ask(self, query: str) -> pa.Table | None:
+        """Ask delta-rs a small question about the table `here`; None where Spark must be asked instead."""
+        if self._table is None or self._copy is not None:
+            return None
+        with suppress(WorkspaceError):
+            return delta_tables.read(query, {"here": self._table})
+        return None
+
+    def commit(self, added: Sequence[Written], removed: Mapping[str, int], note: str = "") -> None:
+        """Add files to the table and remove others (by name, with their bytes) in one commit; creates the table.
+
+        Raises:
+            Refused: another writer committed since this log was opened; the table is as that writer left it.
+            Unavailable: the store does not answer.
+        """
+        schema, adds = Schema.from_arrow(self.columns), [self._add(file) for file in added]
+        properties = CommitProperties({"userMetadata": note} if note else None, max_commit_retries=0)
+        hooks = PostCommitHookProperties(self._copy is None, None if self._copy is None else False)
+        version = 0 if self.version is None else self.version + 1
+        try:
+            if self._table is None:
+                create_table_with_add_actions(
+                    self._uri,
+                    schema,
+                    adds,
+                    configuration={**_CONFIGURATION, "delta.dataSkippingStatsColumns": self.key},
+                    storage_options=self._options or None,
+                    commit_properties=properties,
+                    post_commithook_properties=hooks,
+                )
+            else:
+                removes = [RemoveAction(name, True, _now(), size, {}) for name, size in removed.items()]
+                self._table.create_write_transaction(
+                    [*adds, *removes],
+                    "append",
+                    schema,
+                    commit_properties=properties,
+                    post_commithook_properties=hooks,
+                )
+            if self._copy is not None and not self._copy.publish(version):
+                raise self._taken()
+        except (DeltaError, OSError) as error:
+            if isinstance(error, CommitFailedError) or "already exists" in str(error):
+                raise self._taken() from error
+            raise delta_tables.translated(f"Writing to {self.folder.address} failed", error) from error
+        self._table = self._open()
+
+    def _open(self) -> DeltaTable | None:
+        try:
+            table = delta_tables.open_table(self._uri, None, self._options)
+        except NotFound:
+            return None
+        protocol = table.protocol()
+        features = {*(protocol.reader_features or ()), *(protocol.writer_features or ())} - _PLAIN_FEATURES
+        if features or protocol.min_reader_version == 2 or 2 < protocol.min_writer_version < 7:
+            named = ", ".join(sorted(features)) or f"writer version {protocol.min_writer_version}"
+            raise InvalidData(
+                f"{self.folder.address} uses Delta features that this job does not write ({named}): remove them with "
+                "`ALTER TABLE … DROP FEATURE`, or name another output path."
+            )
+        return table
+
+    def _add(self, file: Written) -> AddAction:
+        bounds = {"minValues": {self.key: file.low}, "maxValues": {self.key: file.high}, "nullCount": {self.key: 0}}
+        statistics = json.dumps({"numRecords": file.rows, **bounds})
+        return AddAction(file.name, file.size, {}, _now(), True, statistics)
+
+    def _taken(self) -> Refused:
+        return Refused(f"Somebody else wrote to {self.folder.address} at the same moment; run the same command again.")
+
+
+class _LogCopy:
+    """A local copy of the log of a table that delta-rs does not reach."""
+
+    def __init__(self, spark: SparkSession, address: str) -> None:
+        self._spark, self._log = spark, f"{address}/_delta_log"
+        self._folder = tempfile.TemporaryDirectory(prefix="delta-log-")
+        self.path = self._folder.name
+        for name in hadoop_files.names(spark, self._log):
+            if name.endswith((".json", ".parquet")) or name == "_last_checkpoint":
+                self._file(name).write_bytes(hadoop_files.read(spark, f"{self._log}/{name}"))
+
+    def publish(self, version: int) -> bool:
+        """Put the commit of this version into the table; returns False where another writer was first."""
+        name = f"{version:020d}.json"
+        return hadoop_files.write_new(self._spark, f"{self._log}/{name}", self._file(name).read_bytes())
+
+    def _file(self, name: str) -> Path:
+        folder = Path(self.path) / "_delta_log"
+        folder.mkdir(exist_ok=True)
+        return folder / name
+
+
+def newest_version(spark: SparkSession, table: str) -> int | None:
+    """The newest version of a table on any Hadoop file system; None where there is no table. Lists names only."""
+    names = hadoop_files.names(spark, f"{table}/_delta_log")
+    versions = [int(name[:20]) for name in names if name[:20].isdigit() and name[20:] == ".json"]
+    return max(versions, default=None)
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

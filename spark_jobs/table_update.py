@@ -1,0 +1,142 @@
+"""Brings the tables of a knowledge base to what the input says, in steps that can be killed anywhere and run again.
+
+All files are there before anything is committed; each table then changes in one commit. Order: quarantine, chunks,
+documents. The document table is the manifest of what was prepared, so it comes last; `table_state.Note` is noted with
+its commit.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as f
+
+from spark_jobs import hadoop_files, sweeping, tables
+from spark_jobs.folders import folder
+from spark_jobs.sweeping import Sweep
+from spark_jobs.table_files import Written
+from spark_jobs.table_log import TableLog, newest_version
+from spark_jobs.table_state import Note
+from spark_jobs.tables import CHUNKS, CHUNKS_KEY, DOCUMENTS, DOCUMENTS_KEY, Tables
+from spark_jobs.tally import Tally
+
+MayCommit = Callable[[], None]
+"""Called before every commit; raises to stop the run."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a run changes.
+
+    `written`: files of the pass. `outdated`: ids whose rows leave the tables, None for none. `rejected`: ids that leave
+    the files of the pass, by the name of the file.
+    """
+
+    written: Sequence[Written]
+    outdated: DataFrame | None
+    rejected: Mapping[str, list[str]]
+
+
+class TableUpdate:
+    """The update of both tables. Make it before the input is read: it fails if another writer commits from then on."""
+
+    def __init__(self, spark: SparkSession, at: Tables) -> None:
+        self._spark = spark
+        self._at = at
+        self.run = uuid.uuid4().hex
+        self.chunks = TableLog(spark, folder(spark, at.chunks), CHUNKS, CHUNKS_KEY)
+        self.documents = TableLog(spark, folder(spark, at.documents), DOCUMENTS, DOCUMENTS_KEY)
+
+    def collect(self, staged: DataFrame) -> tuple[list[Written], Tally, list[bytes]]:
+        """Run the pass. Returns the files that executors wrote, the tally, and the ids of documents in short."""
+        written, counts, ids = [], Tally(), []
+        for file, some, some_ids in self._rows(staged.where("file IS NULL").select("written", "tally", "ids")):
+            if file is None:
+                counts += Tally(**json.loads(some))
+                ids.append(bytes(some_ids))
+            else:
+                written.append(self._put(Written(*file)))
+        return written, counts, ids
+
+    def apply(self, change: Change, rows: str, may_commit: MayCommit) -> int:
+        """Change both tables, chunks first; returns the number of chunks. The quarantine must be up to date."""
+        quarantine = newest_version(self._spark, self._at.quarantine)  # before another writer's version can be there
+        outdated = None if change.outdated is None else change.outdated.persist()
+        try:
+            chunks, documents = (self._prepared(log, change, outdated) for log in (self.chunks, self.documents))
+        finally:
+            if outdated is not None:
+                outdated.unpersist()
+        if self.chunks.version is None or any(chunks):
+            may_commit()
+            self.chunks.commit(*chunks)
+        number = self.count()
+        may_commit()
+        self.documents.commit(*documents, json.dumps(Note(self.chunks.version, number, quarantine, rows).to_dict()))
+        return number
+
+    def count(self) -> int:
+        """The number of chunks in the table now."""
+        answer = self.chunks.ask("SELECT count(*) FROM here")
+        return int(answer[0][0].as_py() if answer is not None else tables.read(self._spark, self._at.chunks).count())
+
+    def discard(self, written: Sequence[Written]) -> None:
+        """Remove files that no commit will name."""
+        for file in written:
+            hadoop_files.remove(self._spark, f"{file.folder}/{file.name}")
+
+    def _rows(self, rows: DataFrame) -> Iterator[Row]:
+        """The rows on the driver; one partition after another where they bring whole files with them."""
+        with_files = any(log.folder.access == "hadoop" for log in (self.chunks, self.documents))
+        return iter(rows.toLocalIterator() if with_files else rows.collect())
+
+    def _put(self, file: Written) -> Written:
+        """Write the file if only the driver can."""
+        if file.content is not None:
+            hadoop_files.write(self._spark, f"{file.folder}/{file.name}", file.content)
+        return file._replace(content=None)
+
+    def _prepared(
+        self, log: TableLog, change: Change, outdated: DataFrame | None
+    ) -> tuple[list[Written], dict[str, int]]:
+        """The files to add to a table and to remove from it. Files with rows that must go are rewritten first."""
+        address = log.folder.address
+        written = [file for file in change.written if file.folder == address]
+        names = {file.name for file in written}
+        swept = {name: pa.array(ids) for name, ids in change.rejected.items() if name in names}
+        kept = [file for file in written if file.name not in swept]
+        live: dict[str, int] = {}
+        if outdated is not None and log.version is not None:
+            live = sweeping.files_holding(tables.read(self._spark, address), log.key, outdated, address)
+        if not (live or swept):
+            return kept, live
+        everywhere = outdated.toArrow().column(0).combine_chunks() if outdated is not None and live else None
+        sweep = Sweep(log.folder, log.key, log.columns, self.run, {**swept, **dict.fromkeys(live, everywhere)})
+        again = [self._put(Written(*row)) for row in self._rows(sweeping.rewritten(self._spark, sweep))]
+        self.discard([file for file in written if file.name in swept])
+        return [*kept, *again], live
+
+
+def replace_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_commit: MayCommit) -> None:
+    """Make the quarantine hold exactly these rows (None: none). Commits nothing where it does already."""
+    held = None if newest_version(spark, path) is None else tables.read(spark, path)
+    if held is not None and (held.count() == 0 if rows is None else _checksum(held) == _checksum(rows)):
+        return
+    may_commit()
+    if held is None and rows is None:
+        TableLog(spark, folder(spark, path), tables.QUARANTINE, "file").commit([], {})
+        return
+    wanted = tables.empty(spark, tables.QUARANTINE) if rows is None else rows
+    stamped = wanted.withColumn("processed_at", f.current_timestamp()).coalesce(1)
+    tables.writer(stamped).mode("overwrite").save(path)
+
+
+def _checksum(rows: DataFrame) -> tuple[int, int]:
+    each = f.xxhash64("file", "line", "reason", "sentence", "raw")
+    count, total = rows.agg(f.count("*"), f.sum(each.cast("decimal(38,0)"))).first()
+    return int(count), int(total or 0)
