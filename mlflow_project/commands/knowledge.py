@@ -1,8 +1,8 @@
 """`prepare`, `index`, `restore` and `sql`: run the text jobs, and query the tables that they write.
 
 Each job runs in its own process, with Spark's configuration from `<state>/spark/conf`; its exit code is passed on.
-`prepare` starts by `spark-submit`. `index` starts by Python, and starts Spark only if vectors are missing. `restore` and
-`sql` use delta-rs, which needs no Spark.
+`prepare` starts by `spark-submit`. `index` starts by Python, and starts Spark only if vectors are missing. `restore`
+and `sql` use delta-rs, which needs no Spark.
 """
 
 from __future__ import annotations
