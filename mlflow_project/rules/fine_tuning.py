@@ -1,9 +1,8 @@
-"""Question/answer rows and conversations as examples for fine-tuning, in the chat form of OpenAI or of Gemini.
+"""Turns question/answer rows and conversations into examples for fine-tuning, in the chat format of OpenAI or Gemini.
 
-In: JSON lines. Out: examples, or rejections with a reason; lines that were checked against the provider's form.
-Forms: OpenAI, "Supervised fine-tuning" (`messages` of `role` and `content`); Google, "Supervised fine-tuning for
-Gemini" (`systemInstruction`, `contents` of `role` and `parts`, user and model in turn).
-Must not: read files, know Spark.
+In: JSON lines. Out: examples, or rejections with a reason; lines that were checked against the provider's format.
+Formats: OpenAI, "Supervised fine-tuning" (`messages` of `role` and `content`); Google, "Supervised fine-tuning for
+Gemini" (`systemInstruction`, `contents` of `role` and `parts`, user and model in turn). Pure.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Unfit(StrEnum):
 
 @dataclass(frozen=True)
 class ExampleFields:
-    """The names of the fields. Rows with the same `document` stay in one part of the split; without it `id` decides."""
+    """The names of the fields. Rows with the same `document` (or else `id`) are in the same part of the split."""
 
     document: str = "document_id"
     id: str = "id"
@@ -45,14 +44,14 @@ class ExampleFields:
 
 
 class Turn(NamedTuple):
-    """What one side said: `role` is system, user or assistant."""
+    """One message. `role` is system, user or assistant."""
 
     role: str
     content: str
 
 
 class Example(NamedTuple):
-    """A conversation that ends with the answer to be learnt, and the document that it was made from."""
+    """A conversation that ends with the answer to be learnt, and the id of the document that it comes from."""
 
     document: str
     turns: tuple[Turn, ...]
@@ -66,7 +65,7 @@ class Rejection(NamedTuple):
 
 
 def read_example(line: bytes, fields: ExampleFields, system: str | None = None) -> Example | Rejection:
-    """A row as an example; `system` opens every conversation that has no system turn of its own."""
+    """Read a row as an example. `system` is the first turn of conversations that have no system turn."""
     try:
         row = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
@@ -95,7 +94,7 @@ def _question_and_answer(row: Mapping[str, Any], fields: ExampleFields) -> tuple
 
 
 def _conversation(messages: Any) -> tuple[Turn, ...] | Rejection:
-    """What follows the last answer teaches nothing and is left out."""
+    """Read turns. Turns after the last answer are left out, since they teach nothing."""
     turns = []
     for number, message in enumerate(messages if type(messages) is list else (), start=1):
         role, content = (message.get("role"), message.get("content")) if type(message) is dict else (None, None)
@@ -110,29 +109,29 @@ def _conversation(messages: Any) -> tuple[Turn, ...] | Rejection:
 
 
 def split_of(document: str, shares: Sequence[float]) -> str:
-    """Where a document goes, by its hash alone: never by chance, nor by the rows around it."""
+    """The part that a document belongs to. It depends only on the hash of the id, not on chance or on other rows."""
     place = int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8, person=b"split/1").digest()) / 2**64
     reached = 0.0
     for name, share in zip(SPLITS, shares, strict=True):
         reached += share
         if place < reached:
             return name
-    return max(zip(shares, SPLITS, strict=True))[1]  # shares that add up to a hair less than 1
+    return max(zip(shares, SPLITS, strict=True))[1]  # rounding made the shares add up to slightly less than 1
 
 
 def key_of(example: Example) -> str:
-    """Equal for examples that say the same, whatever document they came from."""
+    """A key that is equal for examples with equal turns, whatever document they come from."""
     said = json.dumps(example.turns, ensure_ascii=True).encode()
     return hashlib.blake2b(said, digest_size=16).hexdigest()
 
 
 def openai_line(example: Example) -> dict[str, Any]:
-    """An example as a line of OpenAI's form."""
+    """An example as a line of OpenAI's format."""
     return {"messages": [{"role": turn.role, "content": turn.content} for turn in example.turns]}
 
 
 def gemini_line(example: Example) -> dict[str, Any]:
-    """An example as a line of Gemini's form; turns of one side that follow each other become one."""
+    """An example as a line of Gemini's format. Consecutive turns of the same role become one."""
     system = [turn.content for turn in example.turns if turn.role == "system"]
     contents: list[dict[str, Any]] = []
     for turn in example.turns:
@@ -185,7 +184,8 @@ _GEMINI = Draft202012Validator(
 
 
 def openai_mistakes(line: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a line of OpenAI's form: shape, a system turn anywhere but first, no answer at the end."""
+    """The mistakes in a line of OpenAI's format: its shape, a system turn that is not the first, no answer at the
+    end."""
     wrong = [error.message for error in _OPENAI.iter_errors(line)]
     if wrong:
         return wrong
@@ -195,18 +195,18 @@ def openai_mistakes(line: Mapping[str, Any]) -> list[str]:
 
 
 def gemini_mistakes(line: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a line of Gemini's form: shape, and whether user and model speak in turn."""
+    """The mistakes in a line of Gemini's format: its shape, and whether user and model take turns."""
     wrong = [error.message for error in _GEMINI.iter_errors(line)]
     if wrong:
         return wrong
     roles = [content["role"] for content in line["contents"]]
     in_turn = roles == ["user", "model"] * (len(roles) // 2)
-    return [] if in_turn else ["user and model do not speak in turn, the user first and the model last"]
+    return [] if in_turn else ["user and model do not take turns, beginning with the user and ending with the model"]
 
 
 @dataclass(frozen=True)
 class Form:
-    """A provider's form: how an example is written, and what is wrong with a line."""
+    """A provider's format: how to write an example, and how to find mistakes in a line."""
 
     write: Callable[[Example], dict[str, Any]]
     mistakes: Callable[[Mapping[str, Any]], list[str]]

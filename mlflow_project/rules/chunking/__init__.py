@@ -1,2 +1,3 @@
-"""Raw text to documents and chunks, as pure functions: `records` reads rows, `structure` finds headings, fences and
-tables, `splitter` cuts, `chunks` names what was cut. Spark executors need no more than this package and orjson."""
+"""From raw text to documents and chunks, as pure functions: `records` reads rows, `files` reads whole files,
+`structure` finds headings, fences and tables, `splitter` cuts, `chunks` gives ids. Spark executors need no more than
+this package and orjson (lxml for HTML)."""

@@ -1,7 +1,7 @@
-"""Spans become chunks: with an id that depends on nothing but document, splitter and text, and the headings above it.
+"""Turns the spans of a document into chunks, each with its id and the headings above it.
 
-`chunk_id` is BLAKE2b (128 bits) of document id, splitter name, chunk text and, where a document holds the same chunk
-more than once, its occurrence number: the same on every machine, in every order, on every partition.
+`chunk_id` is BLAKE2b (128 bits) of document id, splitter name, chunk text and, if a document holds the same chunk more
+than once, the number of the occurrence. So it is the same on every machine, in every order and partition.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlflow_project.rules.chunking.structure import Heading, Structure, structur
 
 class Chunk(NamedTuple):
     """A slice of a document: `document[start:end] == text`, in code points; `number` counts from 0.
-    `heading_path` begins with the outermost heading; `metadata` is None where it is the document's."""
+    `heading_path` begins with the outermost heading. `metadata` is None if the chunk has the document's metadata."""
 
     chunk_id: str
     number: int
@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
 
 
 def chunks_of(document_id: str, text: str, splitter: Splitter, blocks: Sequence[tuple[int, int]] = ()) -> list[Chunk]:
-    """All chunks of a document. `blocks` (the turns of a conversation) take the place of its Markdown structure."""
+    """Cut a document into chunks. `blocks` (the turns of a conversation) replace its Markdown structure."""
     structure = Structure(blocks=tuple(blocks)) if blocks else structure_of(text)
     base = hashlib.blake2b(f"{document_id}\0{splitter.name}\0".encode(), digest_size=16)
     paths = _paths(structure.headings)
@@ -56,7 +56,7 @@ def _identity(base: hashlib.blake2b, text: str, occurrence: int) -> str:
 
 
 def _paths(headings: Sequence[Heading]) -> list[str]:
-    """The path at each heading; the last entry (what index -1 finds) is the empty path before the first one."""
+    """The path at each heading, and at index -1 the empty path of text before the first heading."""
     open_headings: list[Heading] = []
     paths = []
     for heading in headings:

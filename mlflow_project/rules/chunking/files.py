@@ -69,9 +69,9 @@ def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
     path = _below(address, base)
     title = ""
     if PurePosixPath(path).suffix.lower() in (".html", ".htm"):
-        from mlflow_project.rules.chunking.html_page import seen  # needs lxml, which is there where pages are read
+        from mlflow_project.rules.chunking.html_page import visible_text  # needs lxml
 
-        text, title = seen(text.encode())
+        text, title = visible_text(text.encode())
     heading = _FIRST_HEADING.search(text)
     title = title or (heading[1].rstrip(" #\r") if heading else "") or PurePosixPath(path).stem
     wrong_part = checked_id(path, "path") or checked_text(text, "text")

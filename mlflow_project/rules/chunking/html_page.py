@@ -1,7 +1,7 @@
-"""What a reader sees of an HTML page: blocks as paragraphs, headings as Markdown headings, `<pre>` as a fence.
+"""The text that a reader sees of an HTML page: blocks as paragraphs, headings as Markdown headings, `<pre>` as a fence.
 
-In: bytes of UTF-8, whatever they hold: libxml2 reads broken pages as browsers do, in time that grows with their length.
-Out: text and title. Needs lxml, which executors need for pages alone.
+In: UTF-8 bytes. libxml2 reads broken pages as browsers do, in time linear in their length. Out: text and title. Needs
+lxml; executors need it for HTML only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SPACES = re.compile(r"  +")
 _BREAKS = re.compile(r" ?\n ?(?:\n ?)*")
 
 
-def seen(page: bytes) -> tuple[str, str]:
+def visible_text(page: bytes) -> tuple[str, str]:
     """Text and title of a page."""
     parser = etree.HTMLParser(target=_Reader(), encoding="utf-8", huge_tree=True)
     parser.feed(page)
@@ -33,7 +33,7 @@ def seen(page: bytes) -> tuple[str, str]:
 
 
 class _Reader:
-    """What lxml tells of a page, start by start and end by end: each start has its end, where the page has none too."""
+    """Receives lxml's events. Each start of an element has its end, even if the page lacks it."""
 
     def __init__(self) -> None:
         self._title: list[str] = []
@@ -51,11 +51,11 @@ class _Reader:
             self._end_of_prose()
             self._fences += 1
         elif tag == "br":
-            self._say("\n")
+            self._write("\n")
         elif tag in _CELLS:
-            self._say(" ")
+            self._write(" ")
         elif tag in _BLOCKS or tag in _HEADINGS:
-            self._say("\n\n" + _HEADINGS.get(tag, ""))
+            self._write("\n\n" + _HEADINGS.get(tag, ""))
 
     def end(self, tag: str) -> None:
         if tag in _UNSEEN:
@@ -67,30 +67,30 @@ class _Reader:
             if not self._fences:
                 self._end_of_fence()
         elif tag in _BLOCKS or tag in _HEADINGS:
-            self._say("\n\n")
+            self._write("\n\n")
 
     def data(self, text: str) -> None:
         if self._titles:
             self._title.append(text)
         elif not self._unseen:
-            self._say(text if self._fences else _SPACE.sub(" ", text))
+            self._write(text if self._fences else _SPACE.sub(" ", text))
 
     def close(self) -> tuple[str, str]:
         self._end_of_prose()
         title = _SPACE.sub(" ", "".join(self._title)).strip()
         return "\n\n".join(self._whole), title
 
-    def _say(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         (self._fence if self._fences else self._prose).append(text)
 
     def _end_of_prose(self) -> None:
-        """A line that was broken stays broken; more breaks are one paragraph's end."""
+        """Finish a run of prose. One line break stays one; several breaks end a paragraph."""
         prose = _BREAKS.sub(_one_or_two, _SPACES.sub(" ", "".join(self._prose))).strip()
         self._whole += [prose] if prose else []
         self._prose = []
 
     def _end_of_fence(self) -> None:
-        """Inside a fence spaces and lines mean something."""
+        """Finish a fence. Its spaces and line breaks are kept."""
         code = "".join(self._fence).strip("\n")
         self._whole += [f"```\n{code}\n```"] if code.strip() else []
         self._fence = []

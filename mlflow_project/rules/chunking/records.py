@@ -1,7 +1,7 @@
-"""One raw row -> a document, or a rejection with one of the enumerated reasons. Strict: nothing is guessed, converted
-or dropped in silence.
+"""Reads one JSON line as a document, or rejects it for one of the enumerated reasons. Strict: nothing is guessed,
+converted or dropped in silence.
 
-In: the bytes of a JSON line, or of a whole file, and the names of the fields. Out: `Document` or `Rejected`. Pure.
+In: the bytes of a line and the names of its fields. Out: `Document` or `Rejected`. Pure.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Reason(StrEnum):
     MESSAGES_NOT_VALID = "messages_not_valid"
     REPEATED_DOCUMENT = "repeated_document"
     CONFLICTING_ID = "conflicting_id"
-    # Only where a run asks for quality:
+    # Only if a run asks for quality:
     LANGUAGE_NOT_WANTED = "language_not_wanted"
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
@@ -77,17 +77,17 @@ DROPPED_ON_REQUEST = frozenset(
 """Reasons that only a quality option gives. The caller asked for these drops, so no limit counts them."""
 
 SENTENCES: dict[str, str] = {
-    Reason.REPEATED_DOCUMENT.value: "The same document, word for word, stands earlier in the input and was taken.",
+    Reason.REPEATED_DOCUMENT.value: "The same document, word for word, comes earlier in the input and was taken.",
     Reason.CONFLICTING_ID.value: "Another row has the same id and a different content, so neither was taken.",
     Reason.EXACT_DUPLICATE.value: "A document with a smaller id has the same text, and was kept.",
     Reason.NEAR_DUPLICATE.value: "A document with a smaller id has nearly the same text, and was kept.",
 }
-"""The sentences of the reasons that only all rows together can show."""
+"""The sentences of reasons that come from comparing rows with each other."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The names of the fields that hold a document; all others become metadata."""
+    """The names of the fields of a document. All other fields become metadata."""
 
     id: str = "id"
     text: str = "text"
@@ -109,7 +109,7 @@ class Document(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A row that is no document, with a reason for machines and a sentence for people."""
+    """Why a row is no document: a reason for programs and a sentence for people."""
 
     reason: Reason
     sentence: str
@@ -119,7 +119,7 @@ EMPTY_FILE = Rejected(Reason.EMPTY_FILE, "The file is empty.")
 
 
 def read_line(line: bytes, fields: Fields) -> Document | Rejected:
-    """A JSON line as a document."""
+    """Read a JSON line as a document."""
     line = line.removesuffix(b"\r").removeprefix(_BOM)
     if len(line) > MOST_BYTES:
         return Rejected(Reason.TOO_LONG, f"The row has {len(line):,} bytes; at most {MOST_BYTES:,} are read.")
@@ -128,7 +128,7 @@ def read_line(line: bytes, fields: Fields) -> Document | Rejected:
     except orjson.JSONDecodeError as error:
         return _why_not_json(line, error)
     if type(row) is not dict:
-        return Rejected(Reason.NOT_AN_OBJECT, f"The row is JSON, but {_kind(row)} and no object.")
+        return Rejected(Reason.NOT_AN_OBJECT, f"The row is JSON, but {_kind(row)} instead of an object.")
     return _read_object(row, fields)
 
 
@@ -140,7 +140,7 @@ def document(
     metadata: str = "{}",
     blocks: tuple[tuple[int, int], ...] = (),
 ) -> Document:
-    """A document with its hash: BLAKE2b (128 bits) over all that it says, each part led by its length."""
+    """Make a document with its hash: BLAKE2b (128 bits) over all its parts, each preceded by its length."""
     known = hashlib.blake2b(digest_size=16)
     for part in (document_id, title, language or "", metadata, text):
         data = part.encode()
@@ -150,11 +150,11 @@ def document(
 
 
 def checked_id(value: Any, name: str) -> Rejected | None:
-    """What is wrong with an id, if anything."""
+    """Why a value is no id; None if it is one."""
     if value is None:
         return Rejected(Reason.MISSING_ID, f"The row has no field {name!r}.")
     if type(value) is not str:
-        return Rejected(Reason.ID_NOT_TEXT, f"Field {name!r} is {_kind(value)}; an id is text.")
+        return Rejected(Reason.ID_NOT_TEXT, f"Field {name!r} is {_kind(value)}; an id must be text.")
     if not value.strip() or len(value) > 1024 or not value.isprintable():
         return Rejected(
             Reason.ID_NOT_USABLE, f"Field {name!r} is empty, longer than 1,024 characters or holds control characters."
@@ -163,11 +163,11 @@ def checked_id(value: Any, name: str) -> Rejected | None:
 
 
 def checked_text(value: Any, name: str) -> Rejected | None:
-    """What is wrong with a text, if anything."""
+    """Why a value is no text; None if it is one."""
     if value is None:
         return Rejected(Reason.MISSING_TEXT, f"The row has no field {name!r}.")
     if type(value) is not str:
-        return Rejected(Reason.TEXT_NOT_TEXT, f"Field {name!r} is {_kind(value)}; a text is wanted.")
+        return Rejected(Reason.TEXT_NOT_TEXT, f"Field {name!r} is {_kind(value)}; it must be text.")
     if "\0" in value:
         return Rejected(Reason.NUL_CHARACTER, f"Field {name!r} holds a NUL character.")
     if not value or value.isspace():
@@ -181,7 +181,7 @@ def _read_object(row: dict[str, Any], fields: Fields) -> Document | Rejected:
     if wrong:
         return wrong
     if title is not None and (type(title) is not str or "\0" in title):
-        return Rejected(Reason.TITLE_NOT_TEXT, f"Field {fields.title!r} is {_kind(title)}; a title is text.")
+        return Rejected(Reason.TITLE_NOT_TEXT, f"Field {fields.title!r} is {_kind(title)}; a title must be text.")
     if language is not None and type(language) is not str:
         row[fields.language], language = language, None
     blocks: tuple[tuple[int, int], ...] = ()
@@ -200,12 +200,12 @@ def _read_object(row: dict[str, Any], fields: Fields) -> Document | Rejected:
 
 
 def _conversation(messages: Any, name: str) -> tuple[str, tuple[tuple[int, int], ...], list[dict[str, Any]]] | Rejected:
-    """Turns as one text, `role: content` a paragraph, with the place and role of each."""
+    """The turns as one text, each a paragraph `role: content`, with the offsets and the role of each turn."""
     if type(messages) is not list or not messages:
-        return Rejected(Reason.MESSAGES_NOT_VALID, f"Field {name!r} is {_kind(messages)}; a list of turns is wanted.")
+        return Rejected(Reason.MESSAGES_NOT_VALID, f"Field {name!r} is {_kind(messages)}; it must be a list of turns.")
     parts: list[str] = []
     turns: list[dict[str, Any]] = []
-    place = 0
+    offset = 0
     for number, message in enumerate(messages, start=1):
         role = message.get("role") if type(message) is dict else None
         content = message.get("content") if type(message) is dict else None
@@ -213,24 +213,24 @@ def _conversation(messages: Any, name: str) -> tuple[str, tuple[tuple[int, int],
             return Rejected(Reason.MESSAGES_NOT_VALID, f"Turn {number} of {name!r} has no role or content as text.")
         part = f"{role}: {content.rstrip()}"
         extra = {key: value for key, value in message.items() if key not in ("role", "content")}
-        turns.append({"role": role, "start": place, "end": place + len(part), **({"fields": extra} if extra else {})})
+        turns.append({"role": role, "start": offset, "end": offset + len(part), **({"fields": extra} if extra else {})})
         parts.append(part)
-        place += len(part) + 2
+        offset += len(part) + 2
     return "\n\n".join(parts), tuple((turn["start"], turn["end"]) for turn in turns), turns
 
 
 def metadata_of_chunks(conversation: str, spans: Sequence[tuple[int, int]]) -> list[str]:
-    """The metadata of the chunks of a conversation, from its own: which turns each holds (from 1), and whose."""
+    """The metadata of each chunk of a conversation: the turns that the chunk holds, counted from 1, and their roles."""
     metadata = orjson.loads(conversation)
     turns = metadata["turns"]
     starts, ends = [turn["start"] for turn in turns], [turn["end"] for turn in turns]
-    told = []
+    found = []
     for start, end in spans:
         held = range(bisect_right(ends, start), bisect_left(starts, end))
         metadata["turns"] = [number + 1 for number in held]
         metadata["roles"] = list(dict.fromkeys(turns[number]["role"] for number in held))
-        told.append(orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode())
-    return told
+        found.append(orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode())
+    return found
 
 
 def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Rejected:
@@ -247,7 +247,7 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Rejected:
     if text.lstrip()[end:].strip():
         return Rejected(Reason.SEVERAL_DOCUMENTS, f"Something follows the first JSON value, at character {end}.")
     if "\\ud" in text.lower():
-        return Rejected(Reason.LONE_SURROGATE, "A string holds half of a surrogate pair, which is no character.")
+        return Rejected(Reason.LONE_SURROGATE, "A string holds half of a surrogate pair, which is not a character.")
     return Rejected(Reason.NOT_JSON, f"The row is not strict JSON: {error.msg.split(': line')[0]}.")
 
 

@@ -1,8 +1,8 @@
-"""Cuts a text into overlapping spans at the best places: headings, paragraphs, lines, sentences, words.
+"""Cuts a text into overlapping spans, if possible between sections, paragraphs, lines, sentences or words.
 
 In: a text, a `Splitter`, and blocks that should stay whole (fences, tables, the turns of a conversation). Out: spans
-(start, end) in code points. Promises: `end` grows from span to span; no span is longer than the size; none begins or
-ends with white space; between the spans nothing but white space is lost; equal input gives equal spans.
+(start, end) in code points. `end` grows from span to span. No span is longer than the size, and none begins or ends
+with white space. Only white space is between spans. Equal input gives equal spans.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from mlflow_project.rules.chunking.structure import PLAIN, Structure
 
 ALGORITHM = "switchyard/1"
 BYTES_PER_TOKEN = 4
-"""Tokens are estimated: one for every four bytes of UTF-8, the rule of thumb that providers publish."""
+"""Tokens are estimated as one per four bytes of UTF-8, the rule of thumb that providers publish."""
 
 _FULL_STOPS = "。！？｡．…।॥؟۔։።។။"
-_ENDS = rf"(?:(?<=[\n{_FULL_STOPS}])|(?=[ \n]))"  # a full stop of ASCII ends a sentence before white space only
+_ENDS = rf"(?:(?<=[\n{_FULL_STOPS}])|(?=[ \n]))"  # an ASCII full stop ends a sentence only before white space
 _LAST_SENTENCE = re.compile(rf"(?s:.*)[.!?{_FULL_STOPS}]{_ENDS}").match
 _STARTS = re.compile(rf"[\n.!?{_FULL_STOPS}]{_ENDS}\s*").search
-"""Finds the end of a line or sentence, with the white space up to what comes next."""
+"""Finds the end of a line or sentence, and the white space after it."""
 _INK = re.compile(r"\S").search
 _CONTINUATION = bytes(range(0x80, 0xC0))
-"""Bytes of UTF-8 that begin no character."""
+"""Bytes of UTF-8 that do not begin a character."""
 _CLOSING = "\"'”’」』）)】》»"
 
 Span = tuple[int, int]
@@ -36,7 +36,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Splitter:
-    """Size and overlap, in characters (code points) or estimated tokens. `name` stands in every row that it made."""
+    """Size and overlap, in characters (code points) or estimated tokens. Every row of a table names its splitter."""
 
     size: int = 700
     overlap: int = 100
@@ -45,8 +45,8 @@ class Splitter:
     def __post_init__(self) -> None:
         if self.size < 8 or not 0 <= self.overlap <= self.size // 2 or self.unit not in ("characters", "tokens"):
             raise InvalidData(
-                f"A chunk of {self.size} {self.unit} with an overlap of {self.overlap} cannot be made: the size must "
-                "be at least 8, the overlap at most half of it, the unit `characters` or `tokens`."
+                f"A chunk of {self.size} {self.unit} with an overlap of {self.overlap} cannot be made: the size "
+                "must be at least 8, the overlap at most half of it, the unit `characters` or `tokens`."
             )
 
     @property
@@ -55,7 +55,7 @@ class Splitter:
 
 
 def split(text: str, splitter: Splitter, structure: Structure = PLAIN) -> list[Span]:
-    """The spans of a text, in order. A text of white space alone has none."""
+    """The spans of a text, in order. A text of nothing but white space has none."""
     return _Cutter(text, splitter, structure).spans()
 
 
@@ -100,7 +100,7 @@ class _Cutter:
         return start + len(encoded[:budget].decode("utf-8", "surrogatepass"))
 
     def _cut(self, start: int, fresh: int, limit: int) -> int:
-        """Where a span ends that cannot hold all the rest: after `fresh`, at most at `limit`."""
+        """The end of a span that cannot hold the rest of the text: after `fresh`, at most at `limit`."""
         cut = self._separator(start, fresh, limit)
         return self._keep_together(start, fresh, limit, cut) if self.structured else cut
 
@@ -130,7 +130,7 @@ class _Cutter:
         return place
 
     def _whole_character(self, low: int, place: int) -> int:
-        """Not before a combining mark or a joiner, where that can be helped."""
+        """A position near `place` that is not before a combining mark or a joiner, if there is one."""
         for earlier in range(place, max(low, place - 16), -1):
             after, before = self.text[earlier], self.text[earlier - 1]
             if not unicodedata.combining(after) and after not in "\u200d\ufe0f" and before != "\u200d":
@@ -138,7 +138,7 @@ class _Cutter:
         return place
 
     def _keep_together(self, start: int, fresh: int, limit: int, cut: int) -> int:
-        """Move a cut out of a block that fits into one span, and away from below a heading."""
+        """Move a cut out of a block that fits into one span, and away from directly below a heading."""
         place = bisect_left(self.block_starts, cut) - 1
         if place >= 0 and self.blocks[place][1] > cut:
             block_start, block_end = self.blocks[place]
@@ -154,7 +154,7 @@ class _Cutter:
 
     @cached_property
     def above(self) -> list[int]:
-        """For each heading the first of those that stand right above it, one below the other; itself, if none does."""
+        """For each heading, the first of the headings directly above it, without text between them; or itself."""
         firsts: list[int] = []
         for number, heading in enumerate(self.headings):
             joined = number and not self._says_something(self.headings[number - 1].end, heading.start)
@@ -165,8 +165,8 @@ class _Cutter:
         return _INK(self.text, start, end) is not None
 
     def _overlapped(self, start: int, end: int, fresh: int) -> int:
-        """Where the next span starts: up to the overlap before what is fresh, at the start of a line, sentence or
-        word; at what is fresh itself where a heading or a block begins."""
+        """The start of the next span: at most the overlap before `fresh`, at the start of a line, sentence or word. It
+        is `fresh` itself where a heading or a block begins."""
         if not self.splitter.overlap or fresh >= self.length or (self.structured and self._begins_structure(fresh)):
             return fresh
         low = max(self._back(end), start + (end - start) // 2)
@@ -187,12 +187,12 @@ class _Cutter:
         return end - len(kept.decode("utf-8", "surrogatepass"))
 
     def _word(self, low: int, end: int) -> int:
-        """The first start of a word after `low`, else `low`."""
+        """The first start of a word after `low`; `low` itself if there is none."""
         space = self.text.find(" ", low, end)
         return self._skip_space(space + 1 if space >= 0 else self._whole_character(max(low - 16, 0), low))
 
     def _begins_structure(self, place: int) -> bool:
-        """Whether the line of `place` begins a heading or a block."""
+        """Whether a heading or a block begins in the line of `place`."""
         line = self.text.rfind("\n", 0, place) + 1
         for starts in (self.heading_starts, self.block_starts):
             at = bisect_left(starts, line)

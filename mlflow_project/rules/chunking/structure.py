@@ -1,7 +1,7 @@
-"""What must not be torn apart in a Markdown text: headings, fenced code, tables. Offsets are code points.
+"""Finds headings, fenced code and tables of a Markdown text, which should not be cut apart. Offsets are code points.
 
-In: any text; what is not Markdown simply has no structure. Linear in the length of the text.
-Grammar: CommonMark 0.31 (ATX headings, fenced code blocks) and GitHub's tables (delimiter row).
+In: any text; a text that is not Markdown has no structure. Out: a `Structure`, in time linear in the length of the
+text. Grammar: CommonMark 0.31 (ATX headings, fenced code blocks) and GitHub's tables (delimiter row).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _tables(text: str, fences: tuple[tuple[int, int], ...]) -> Iterator[tuple[in
 
 
 def _delimiters(text: str) -> Iterator[re.Match[str]]:
-    """The rows below table heads: of the lines that hold a bar, and no other line is looked at."""
+    """The delimiter rows below table heads. Looks only at lines that hold a bar."""
     bar = text.find("|")
     while bar >= 0:
         match = _DELIMITER.match(text, text.rfind("\n", 0, bar) + 1)
@@ -103,7 +103,7 @@ def _table_end(text: str, end: int) -> int:
 
 
 def _marked(text: str, mark: str, line: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """The lines that begin with a mark and match, in order. Few lines hold a mark at all, and no other is looked at."""
+    """The lines that begin with a mark and match, in order. Looks only at lines that hold the mark."""
     place = text.find(mark)
     while place >= 0:
         before = text.rfind("\n", max(place - _MOST_INDENT - 1, 0), place)
@@ -114,6 +114,6 @@ def _marked(text: str, mark: str, line: re.Pattern[str]) -> Iterator[re.Match[st
 
 
 def _inside(place: int, ranges: tuple[tuple[int, int], ...]) -> bool:
-    """Whether a place lies in one of these ranges, which are in order."""
+    """Whether an offset lies in one of these sorted ranges."""
     at = bisect_right(ranges, (place, sys.maxsize)) - 1
     return at >= 0 and place < ranges[at][1]

@@ -1,2 +1,3 @@
-"""What is worth keeping of a corpus, as pure functions: `languages` tells the language of a text, `minhash` finds texts
-that nearly repeat others, `heuristics` are the published filters for running text. Executors need numpy besides."""
+"""Judges which documents of a corpus to keep, as pure functions: `languages` finds the language of a text, `minhash`
+finds texts that nearly repeat others, `heuristics` holds published filters for running text. Executors need numpy as
+well."""

@@ -1,4 +1,4 @@
-"""Published filters for running text: what fails one is most likely no prose (menus, logs, lists of links, filler).
+"""Published filters for running text. A text that fails one is most likely no prose (menus, logs, link lists, filler).
 
 In: a text. Out: the first filter that it fails, with a sentence, or None. Sources: J. Rae et al., "Scaling language
 models: methods, analysis and insights from training Gopher" (2021), appendix A.1, tables A1 and "quality filtering";
@@ -24,9 +24,11 @@ _BULLETS = ("-", "*", "•", "‣", "–", "·")
 
 
 def flaw(text: str, language: str | None) -> Rejected | None:
-    """What speaks against a text. Filters that count words skip scripts that are written without spaces."""
+    """The first filter that a text fails, or None. Filters that count words skip languages written without spaces."""
     if "lorem ipsum" in text.lower():
-        return Rejected(Reason.FILLER_TEXT, "The text holds `lorem ipsum`, which fills pages that are not written yet.")
+        return Rejected(
+            Reason.FILLER_TEXT, "The text holds `lorem ipsum`, the filler of pages that are not written yet."
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = _flaw_of_lines(lines)
     if found is None and language not in ("ja", "zh", "th"):
@@ -51,16 +53,20 @@ def _flaw_of_lines(lines: list[str]) -> Rejected | None:
 def _flaw_of_words(text: str, language: str | None) -> Rejected | None:
     words = text.split()
     if not _LEAST_WORDS <= len(words) <= _MOST_WORDS:
-        return Rejected(Reason.WORD_COUNT, f"The text has {len(words):,} words; 50 to 100,000 are wanted.")
+        return Rejected(Reason.WORD_COUNT, f"The text has {len(words):,} words; it must have 50 to 100,000.")
     length = sum(map(len, words)) / len(words)
     if not _WORD_LENGTH[0] <= length <= _WORD_LENGTH[1]:
-        return Rejected(Reason.WORD_LENGTH, f"The mean length of a word is {length:.1f}; 3 to 10 is wanted.")
+        return Rejected(Reason.WORD_LENGTH, f"The mean length of a word is {length:.1f}; it must be 3 to 10.")
     symbols = len(_SYMBOL.findall(text)) / len(words)
     if symbols > _MOST_SYMBOLS:
-        return Rejected(Reason.MANY_SYMBOLS, f"There are {symbols:.2f} hash signs and ellipses a word; at most 0.1.")
+        return Rejected(
+            Reason.MANY_SYMBOLS, f"There are {symbols:.2f} hash signs and ellipses per word; at most 0.1 may be."
+        )
     lettered = sum(_LETTER.search(word) is not None for word in words) / len(words)
     if lettered < _LEAST_LETTERED:
         return Rejected(Reason.FEW_LETTERS, f"{lettered:.0%} of the words hold a letter; at least 80% must.")
     if language == "en" and len(_STOP_WORDS.intersection(text.lower().split())) < 2:
-        return Rejected(Reason.FEW_STOP_WORDS, "English text without two of: the, be, to, of, and, that, have, with.")
+        return Rejected(
+            Reason.FEW_STOP_WORDS, "The English text holds fewer than two of: the, be, to, of, and, that, have, with."
+        )
     return None

@@ -1,8 +1,8 @@
-"""The language of a text: by its script, and for Latin letters by its most frequent small words.
+"""Finds the language of a text by its script and, for Latin letters, by its most frequent small words.
 
-In: any text. Out: an ISO 639-1 code, or None where too little speaks for one. Looks at the first 4,000 characters.
-Source: the small-word technique of G. Grefenstette, "Comparing two language identification schemes" (JADT 1995). It
-wants about ten words or more; a list of names has no language here.
+In: any text. Out: an ISO 639-1 code, or None if the evidence is too weak. Reads the first 4,000 characters. Source: the
+small-word technique of G. Grefenstette, "Comparing two language identification schemes" (JADT 1995). It needs about ten
+words; a list of names has no language here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from collections import Counter
 
 UNKNOWN = "und"
-"""ISO 639-2's code for a language that is not known; for counting, since None has no name."""
+"""ISO 639-2's code for an unknown language, used as a name where languages are counted."""
 
 _LOOKED_AT = 4000
 _LEAST_WORDS = 2
 _LEAST_SHARE = 0.08
 
-# In this order: Japanese mixes kana with Han, so kana decide; what tells two languages of one script apart goes first.
+# The order matters: Japanese mixes kana with Han, so kana come first; letters of one language come before its script.
 _SCRIPTS: tuple[tuple[str, re.Pattern[str], int], ...] = tuple(
     (code, re.compile(f"[{letters}]"), share)
     for code, letters, share in (
@@ -38,7 +38,7 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str], int], ...] = tuple(
         ("hy", "\u0530-\u058f", 2),
     )
 )
-"""A script decides where at least one letter in so many is of it."""
+"""Language, letters, and n: the language is chosen if at least one letter in n is one of these."""
 
 _SMALL_WORDS = {
     "en": "the of and to in is that it for was on are as with his they at be this from have or by not but what all",
@@ -69,7 +69,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def language_of(text: str) -> str | None:
-    """The language that most speaks for."""
+    """The most likely language, or None."""
     text = text[:_LOOKED_AT]
     words = [word.lower() for word in _WORD.findall(text)]
     letters = sum(map(len, words))
@@ -81,7 +81,7 @@ def language_of(text: str) -> str | None:
 
 
 def _by_small_words(words: list[str]) -> str | None:
-    """Every small word votes for its languages; a tie, or too few votes, is no answer."""
+    """Each small word votes for its languages. A tie, or too few votes, gives None."""
     votes = Counter(code for word in words for code in _SAYS.get(word, ()))
     ranked = votes.most_common(2)
     if not ranked or ranked[0][1] < max(_LEAST_WORDS, _LEAST_SHARE * len(words)):

@@ -1,8 +1,8 @@
-"""Near duplicates by MinHash: how much the sets of five-word shingles of two texts overlap.
+"""Finds near duplicates by MinHash: it estimates how much the sets of five-word shingles of two texts overlap.
 
-In: a text. Out: its signature; the share of equal places in two signatures estimates the Jaccard similarity of the two
-texts with a standard error below 0.05. Deterministic: the same permutations in every run. Pairing is Spark's work:
-`spark_jobs.duplicates`.
+In: a text. Out: its signature. The share of equal positions in two signatures estimates the Jaccard similarity of the
+two texts, with a standard error below 0.05. Every run uses the same permutations. `spark_jobs.duplicates` compares
+signatures.
 Sources: A. Broder, "On the resemblance and containment of documents" (1997); banding as in Leskovec, Rajaraman, Ullman,
 "Mining of Massive Datasets", 3.4. 14 bands of 8 rows: a pair of similarity s shares a band with probability
 1 - (1 - s^8)^14, which is 0.92 at 0.8, 0.56 at 0.7 and 0.05 at 0.5.
@@ -27,7 +27,8 @@ _AT_ONCE = 4096
 
 
 def signature(text: str) -> NDArray[np.int32] | None:
-    """`BANDS * ROWS` minima over the shingles of a text; None for a text without words. Case and signs do not count."""
+    """The minima over the shingles of a text, `BANDS * ROWS` of them; None for a text without words. Case and
+    punctuation are ignored."""
     words = _WORD.findall(text.lower())
     if not words:
         return None

@@ -1,7 +1,7 @@
-"""Which documents are worth keeping: the options of a run, and the judgement on one document. All is off by default.
+"""Decides which documents to keep. All options are off by default.
 
-In: a document. Out: the document (with its language, where that was asked for), or a rejection. What only all documents
-together can show, duplicates, is decided by `spark_jobs.changes` from the marks that `marks_of` gives.
+In: a document. Out: the document (with its language, if that was asked for), or a rejection. Duplicates are found
+later, by `spark_jobs.changes`, from the marks of `marks_of`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from mlflow_project.rules.quality.minhash import signature
 
 @dataclass(frozen=True)
 class Quality:
-    """`filters`: published heuristics; `detect`: name the language where the row does not; `languages`: the codes to
-    keep (`und`: unknown), none for all; `duplicates`: which repetitions of a text to drop."""
+    """`filters`: apply published heuristics. `detect`: find the language if the row names none. `languages`: the codes
+    to keep (`und`: unknown); empty keeps all. `duplicates`: which repetitions of a text to drop."""
 
     filters: bool = False
     detect: bool = False
@@ -28,14 +28,14 @@ class Quality:
 
 
 def judge(found: Document, quality: Quality) -> Document | Rejected:
-    """The document as it is to be kept, or why it is not."""
+    """The document to keep, or the reason to drop it."""
     if not (quality.filters or quality.detect or quality.languages):
         return found
     language = found.language or language_of(found.text)
     if quality.languages and (language or UNKNOWN) not in quality.languages:
         return Rejected(
             Reason.LANGUAGE_NOT_WANTED,
-            f"The language is {language or 'not known'}; wanted: {', '.join(quality.languages)}.",
+            f"The language is {language or 'not known'}; only {', '.join(quality.languages)} are kept.",
         )
     wrong = flaw(found.text, language) if quality.filters else None
     if wrong is not None or language == found.language or not quality.detect:
@@ -44,7 +44,7 @@ def judge(found: Document, quality: Quality) -> Document | Rejected:
 
 
 def marks_of(text: str, quality: Quality) -> tuple[str | None, list[int] | None]:
-    """A digest of the text and its MinHash signature, as far as finding duplicates needs them."""
+    """A digest of the text and its MinHash signature, each only if the search for duplicates needs it."""
     if quality.duplicates == "keep":
         return None, None
     digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
