@@ -28,7 +28,7 @@ from mlflow_project.adapters.retrieval.analysis import ANALYSIS
 from mlflow_project.settings import StoreSettings, load
 from spark_jobs import tables, vectors
 from spark_jobs.program import Arguments, run
-from spark_jobs.session import spark_session, translated
+from spark_jobs.session import spark_job
 from spark_jobs.tables import Tables
 
 USAGE = "build_index.py <chunk_table> [--version N] [--vectors]"
@@ -69,12 +69,8 @@ def complete_vectors(at: Tables, version: int) -> None:
     """Compute the vectors of chunks that have none. Starts Spark only if there are such chunks."""
     if vectors.are_complete(at, version):
         return
-    spark = spark_session("build_index")
-    try:
-        with translated(f"Computing vectors of {at.chunks}"):
-            vectors.complete(spark, at, tables.read(spark, at.chunks, version))
-    finally:
-        spark.stop()
+    with spark_job("build_index", f"Computing vectors of {at.chunks}") as spark:
+        vectors.complete(spark, at, tables.read(spark, at.chunks, version))
 
 
 def _build(folder: Path, at: Tables, version: int, with_vectors: bool) -> dict[str, int]:

@@ -26,7 +26,7 @@ from mlflow_project.errors import InvalidData
 from spark_jobs import hadoop_files, tables
 from spark_jobs.lease import one_writer
 from spark_jobs.program import Arguments, run
-from spark_jobs.session import spark_session, translated
+from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
 
 USAGE = "collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]"
@@ -134,12 +134,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
     """Collect; the result as JSON-ready data."""
-    spark = spark_session("collect_feedback")
-    try:
-        with translated(f"Collecting {options.events}"):
-            return collect(spark, options.events, options.output, options.since)
-    finally:
-        spark.stop()
+    with spark_job("collect_feedback", f"Collecting {options.events}") as spark:
+        return collect(spark, options.events, options.output, options.since)
 
 
 def main(argv: list[str]) -> int:

@@ -20,7 +20,7 @@ from mlflow_project.rules.fine_tuning import FORMS, SPLITS, ExampleFields
 from mlflow_project.settings import LogSettings, RegistrySettings, load
 from spark_jobs.fine_tuning import Export, export
 from spark_jobs.program import Arguments, run, share
-from spark_jobs.session import spark_session, translated
+from spark_jobs.session import spark_job
 
 USAGE = "export_fine_tuning.py <input_path> <output_folder> [--provider openai|gemini]"
 EXPERIMENT = "fine-tuning"
@@ -97,12 +97,8 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
     """Export; the result as JSON-ready data."""
     started = time.monotonic()
     asked = request(options)
-    spark = spark_session("export_fine_tuning")
-    try:
-        with translated(f"Exporting {asked.source}"):
-            manifest = export(spark, asked)
-    finally:
-        spark.stop()
+    with spark_job("export_fine_tuning", f"Exporting {asked.source}") as spark:
+        manifest = export(spark, asked)
     logged = None if options.no_mlflow else log_dataset(Experiments(load(RegistrySettings)), manifest)
     counts = {"read": manifest["read"], **{name: manifest["splits"][name]["examples"] for name in SPLITS}}
     result = {**counts, "rejected": manifest["rejected"], "masked_items": manifest["masked_items"]}

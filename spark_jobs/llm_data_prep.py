@@ -21,7 +21,7 @@ from mlflow_project.rules.quality.selection import Quality
 from spark_jobs.plan import Limits
 from spark_jobs.preparation import Request, plan, prepare
 from spark_jobs.program import Arguments, run, share
-from spark_jobs.session import spark_session, translated
+from spark_jobs.session import spark_job
 
 USAGE = "llm_data_prep.py <input_raw_text_path> <output_delta_path>"
 
@@ -113,15 +113,11 @@ def request(options: argparse.Namespace) -> Request:
 def job(options: argparse.Namespace) -> dict[str, Any]:
     """Prepare, or plan; the result as JSON-ready data."""
     asked = request(options)
-    spark = spark_session("llm_data_prep")
-    try:
-        with translated(f"Preparing {asked.source}"):
-            if options.dry_run:
-                found = plan(spark, asked)
-                return {"dry_run": True, **found.to_dict(), "refused": found.objection(asked.limits) or None}
-            return prepare(spark, asked).to_dict()
-    finally:
-        spark.stop()
+    with spark_job("llm_data_prep", f"Preparing {asked.source}") as spark:
+        if options.dry_run:
+            found = plan(spark, asked)
+            return {"dry_run": True, **found.to_dict(), "refused": found.objection(asked.limits) or None}
+        return prepare(spark, asked).to_dict()
 
 
 def main(argv: list[str]) -> int:

@@ -24,7 +24,7 @@ from spark_jobs import tables
 from spark_jobs.lease import one_writer
 from spark_jobs.profiles import SPECIFICATION, profile, topics_of
 from spark_jobs.program import Arguments, run
-from spark_jobs.session import spark_session, translated
+from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
 from spark_jobs.table_state import documents_version
 from spark_jobs.tables import Tables
@@ -105,13 +105,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def job(options: argparse.Namespace) -> dict[str, Any]:
     """Profile; the result as JSON-ready data."""
     started = time.monotonic()
-    spark = spark_session("profile_documents")
-    try:
-        with translated(f"Profiling {options.chunk_table}"):
-            names = [name.strip() for name in options.columns.split(",") if name.strip()]
-            result = profile_documents(spark, options.chunk_table, options.version, names)
-    finally:
-        spark.stop()
+    names = [name.strip() for name in options.columns.split(",") if name.strip()]
+    with spark_job("profile_documents", f"Profiling {options.chunk_table}") as spark:
+        result = profile_documents(spark, options.chunk_table, options.version, names)
     return {**result, "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,7 +40,7 @@ def spark_session(name: str) -> SparkSession:
     """
     SparkContext._ensure_initialized()  # only a running JVM knows the settings of spark-submit and spark-defaults
     given = SparkConf()
-    ours = {**_DEFAULTS, "spark.app.name": name, "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower()}
+    ours = {**_DEFAULTS, "spark.app.name": name, "spark.ui.showConsoleProgress": "false"}
     builder = SparkSession.builder
     for key, value in ours.items():
         if not given.contains(key):
@@ -58,6 +57,17 @@ def spark_session(name: str) -> SparkSession:
             "`--packages io.delta:delta-spark_4.2_2.13:4.4.0`."
         ) from error
     return spark
+
+
+@contextmanager
+def spark_job(name: str, doing: str) -> Iterator[SparkSession]:
+    """A session that is stopped when the block ends. Spark's errors in the block become ours and begin with `doing`."""
+    spark = spark_session(name)
+    try:
+        with translated(doing):
+            yield spark
+    finally:
+        spark.stop()
 
 
 _LOGGERS_WITH_TRACES = ("org.apache.spark.executor.Executor", "org.apache.spark.scheduler.TaskSetManager")

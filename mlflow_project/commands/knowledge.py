@@ -7,11 +7,14 @@ and `sql` use delta-rs, which needs no Spark.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import threading
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -20,6 +23,14 @@ from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.errors import ConfigError
 
 More = {"allow_extra_args": True, "ignore_unknown_options": True}
+_START_UP_NOISE = (b"WARNING: Using incubator modules", b"WARNING: package sun.", b"Using Spark's default log4j")
+
+
+class Engine(StrEnum):
+    """Who runs a query."""
+
+    datafusion = "datafusion"
+    spark = "spark"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -98,12 +109,23 @@ def restore(
 @reports_errors
 def sql(
     query: Annotated[Text, typer.Argument(metavar="QUERY", parser=str, help="Tables are delta.`s3a://bucket/table`.")],
+    engine: Annotated[
+        Engine, typer.Option(help="Whose SQL: DataFusion's (no Spark starts) or Spark's.")
+    ] = Engine.datafusion,
     as_json: Json = False,
 ) -> None:
-    """Query Delta tables."""
-    from mlflow_project.adapters.delta_tables import ask
+    """Query Delta tables with DataFusion's SQL, or with Spark's.
 
-    columns, rows = ask(query)
+    The default reads the tables with delta-rs and DataFusion, which answer in a second. `--engine spark` takes as long
+    as Spark needs to start, and understands all of Spark SQL.
+    """
+    if engine is Engine.spark:
+        answer = json.loads(_output_of("spark-submit", "query_tables.py", [query]))
+        columns, rows = answer["columns"], [tuple(row) for row in answer["rows"]]
+    else:
+        from mlflow_project.adapters.delta_tables import ask
+
+        columns, rows = ask(query)
     data = [dict(zip(columns, row, strict=True)) for row in rows]
     emit(data, as_json, lambda console: console.print(table(columns, rows)))
 
@@ -114,16 +136,39 @@ def run_job(program: str, job: str, arguments: list[str], as_json: bool) -> None
     Raises:
         ConfigError: Spark is not installed here, or the job's file is not.
     """
+    _run(program, job, [*arguments, *(["--json"] if as_json else [])], stdout=None)
+
+
+def _output_of(program: str, job: str, arguments: list[str]) -> str:
+    """What a job prints on stdout; ends with its exit code if it fails."""
+    return _run(program, job, arguments, stdout=subprocess.PIPE)
+
+
+def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> str:
     runner = Path(sys.prefix) / "bin" / program
     script = Path(__file__).parents[2] / "spark_jobs" / job
     if not runner.exists() or not script.exists():
         raise ConfigError(
             f"{runner if script.exists() else script} does not exist. Install the `spark` extra (`make setup` does)."
         )
-    command = [str(runner), str(script), *arguments, *(["--json"] if as_json else [])]
-    code = subprocess.run(command, env=_environment(), check=False).returncode
+    command = [str(runner), str(script), *arguments]
+    with subprocess.Popen(command, env=_environment(), stdout=stdout, stderr=subprocess.PIPE) as process:
+        reader = threading.Thread(target=_pass_on, args=(process.stderr,))
+        reader.start()
+        printed = process.stdout.read().decode() if process.stdout else ""
+        code = process.wait()
+        reader.join()
     if code:
         raise typer.Exit(code if 0 < code < 128 else 1)
+    return printed
+
+
+def _pass_on(lines: IO[bytes]) -> None:
+    """Copy a job's messages to stderr, without what Java and Spark say whenever they start."""
+    for line in lines:
+        if not line.startswith(_START_UP_NOISE):
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
 
 
 def _environment() -> dict[str, str]:
