@@ -29,7 +29,7 @@ from spark_jobs import changes, tables
 from spark_jobs.cutting import Cutter
 from spark_jobs.examination import Examiner
 from spark_jobs.lease import one_writer
-from spark_jobs.places import check_output
+from spark_jobs.output_path import check_output
 from spark_jobs.plan import Limits, Plan
 from spark_jobs.raw import Form, Raw, read_raw
 from spark_jobs.rows import LOCATION, RAW_ROW, raw_rows

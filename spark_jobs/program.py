@@ -69,16 +69,28 @@ def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argpars
 
 
 def _closing(title: str, result: Mapping[str, Any]) -> str:
-    """The result as lines of name and value; a value that is a mapping becomes indented lines."""
+    """The result as lines of name and value. A mapping or a list becomes indented lines; None is left out."""
     rows: list[tuple[str, Any]] = []
     for key, value in result.items():
         if isinstance(value, Mapping):
             rows.append((key, sum(value.values()) if all(type(v) is int for v in value.values()) else ""))
             rows += [(f"  {inner}", number) for inner, number in value.items()]
-        else:
+        elif isinstance(value, list):
+            rows.append((key, len(value)))
+            rows += [("", ", ".join(f"{name} {_plain(each)}" for name, each in item.items())) for item in value]
+        elif value is not None:
             rows.append((key, value))
     width = max(len(key) for key, _ in rows)
-    lines = [
-        f"  {key:{width}}  {value:,}" if type(value) is int else f"  {key:{width}}  {value}" for key, value in rows
-    ]
-    return "\n".join([title, *lines]) + "\n"
+    return "\n".join([title, *(f"  {key:{width}}  {_plain(value)}".rstrip() for key, value in rows)]) + "\n"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    return (
+        {True: "yes", False: "no"}[value]
+        if isinstance(value, bool)
+        else f"{value:,}"
+        if type(value) is int
+        else str(value)
+    )

@@ -10,9 +10,9 @@ version: a release answers from its own index, so restoring changes no answer. N
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -22,12 +22,13 @@ from deltalake.exceptions import DeltaError
 
 from mlflow_project.adapters.delta_tables import open_table, translated
 from mlflow_project.adapters.registry import Registry
-from mlflow_project.errors import NotFound, Unavailable
-from mlflow_project.rules.content import KNOWLEDGE_BASE
+from mlflow_project.errors import InvalidData, NotFound, Unavailable
+from mlflow_project.rules.content import manifest_of
 from mlflow_project.settings import RegistrySettings, load
 from spark_jobs import tables
 from spark_jobs.lease import one_writer
 from spark_jobs.program import Arguments, run
+from spark_jobs.table_log import notes
 from spark_jobs.table_state import Note
 from spark_jobs.tables import Tables
 
@@ -37,7 +38,7 @@ USAGE = "restore_tables.py <chunk_table> [--version N]"
 class Preparation(NamedTuple):
     """A state that a run left: versions of the documents and, in `note`, of the chunks and the quarantine."""
 
-    at: str
+    prepared_at: str
     documents_version: int
     note: Note
 
@@ -50,11 +51,11 @@ def preparations(at: Tables) -> list[Preparation]:
     """
     documents = open_table(at.documents)
     found: dict[int, Preparation] = {}
-    for back, commit in enumerate(documents.history()):
-        note = Note.read(_object(commit.get("userMetadata")))
+    for (version, text), commit in zip(notes(documents), documents.history(), strict=True):
+        note = Note.parse(text)
         if note.chunks_version is not None and note.quarantine_version is not None:
-            when = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC).isoformat(timespec="seconds")
-            found.setdefault(note.chunks_version, Preparation(when, documents.version() - back, note))
+            prepared_at = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC).isoformat(timespec="seconds")
+            found.setdefault(note.chunks_version, Preparation(prepared_at, version, note))
     return list(found.values())
 
 
@@ -73,7 +74,7 @@ def restore(at: Tables, version: int, may_commit: Callable[[], None]) -> Note:
     chunks = _restore(at.chunks, version, may_commit)
     quarantine = _restore(at.quarantine, wanted.note.quarantine_version or 0, may_commit)
     note = replace(wanted.note, chunks_version=chunks, quarantine_version=quarantine)
-    _restore(at.documents, wanted.documents_version, may_commit, json.dumps(note.to_dict()))
+    _restore(at.documents, wanted.documents_version, may_commit, str(note))
     return note
 
 
@@ -81,12 +82,13 @@ def pins(registry: Registry, table: str) -> Iterator[dict[str, Any]]:
     """The registered versions that pin a version of this table, with the aliases that point at them."""
     for _, name in registry.names():
         entry = registry.entry(name)
-        for each in registry.versions(name):
-            pinned = _object(each.tags.get(KNOWLEDGE_BASE))
-            if entry is not None and pinned.get("table") == table:
-                aliases = sorted(alias for alias, number in entry.aliases.items() if number == each.version)
-                release = f"{name}/{each.version}"
-                yield {"release": release, "aliases": aliases, "delta_version": pinned.get("delta_version")}
+        for each in registry.versions(name) if entry else ():
+            with suppress(InvalidData):
+                base = manifest_of(each).knowledge_base
+                if entry and base and base.table == table:
+                    aliases = sorted(alias for alias, version in entry.aliases.items() if version == each.version)
+                    release = f"{name}/{each.version}"
+                    yield {"release": release, "aliases": aliases, "delta_version": base.delta_version}
 
 
 def _restore(address: str, version: int, may_commit: Callable[[], None], note: str | None = None) -> int:
@@ -106,14 +108,6 @@ def _restore(address: str, version: int, may_commit: Callable[[], None], note: s
     return int(open_table(address).version())
 
 
-def _object(text: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def arguments(argv: list[str]) -> argparse.Namespace:
     """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
     parser = Arguments(USAGE, __doc__ or "")
@@ -126,10 +120,9 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
     """Restore, or list; the result as JSON-ready data."""
     at = Tables(tables.address(options.chunk_table))
     if options.version is None:
-        return {
-            "table": at.chunks,
-            "versions": {str(each.note.chunks_version): _told(each) for each in preparations(at)},
-        }
+        names = ("version", "prepared_at", "chunks")
+        every = [(each.note.chunks_version, each.prepared_at, each.note.chunks) for each in preparations(at)]
+        return {"table": at.chunks, "versions": [dict(zip(names, each, strict=True)) for each in every]}
     with one_writer(at.chunks) as still_ours:
         note = restore(at, options.version, still_ours)
     return {
@@ -139,10 +132,6 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
         "chunks": note.chunks,
         "pins": _pins(at.chunks),
     }
-
-
-def _told(each: Preparation) -> dict[str, Any]:
-    return {"prepared_at": each.at, "chunks": each.note.chunks}
 
 
 def _pins(table: str) -> list[dict[str, Any]] | None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
@@ -54,15 +53,9 @@ class TableLog:
         """The Delta version; None where there is no table."""
         return None if self._table is None else int(self._table.version())
 
-    def note(self) -> dict[str, Any]:
-        """What the writer of the newest commit noted with it; empty where that was nothing of ours."""
-        return next((note for _, note in self.notes(1)), {})
-
-    def notes(self, limit: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Versions and notes of the newest commits, the newest first."""
-        history = [] if self._table is None else self._table.history(limit)
-        newest = self.version or 0
-        return ((newest - back, _object(commit.get("userMetadata"))) for back, commit in enumerate(history))
+    def notes(self, limit: int | None = None) -> Iterator[tuple[int, str | None]]:
+        """The versions of the newest commits and what their writers noted with them, the newest first."""
+        return notes(self._table, limit) if self._table is not None else iter(())
 
     def ask(self, query: str) -> pa.Table | None:
         """Ask delta-rs a small question about the table `here`; None where Spark must be asked instead."""
@@ -164,12 +157,10 @@ def newest_version(spark: SparkSession, table: str) -> int | None:
     return max(versions, default=None)
 
 
-def _object(text: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def notes(table: DeltaTable, limit: int | None = None) -> Iterator[tuple[int, str | None]]:
+    """The versions of a table's newest commits and what their writers noted with them, the newest first."""
+    for back, commit in enumerate(table.history(limit)):
+        yield int(table.version()) - back, commit.get("userMetadata")
 
 
 def _now() -> int:

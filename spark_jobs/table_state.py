@@ -6,8 +6,8 @@ the note does not fit, a run was cut short or somebody else wrote, and the chunk
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +36,16 @@ class Note:
     rows: str | None = None
 
     @classmethod
-    def read(cls, noted: dict[str, Any]) -> Note:
-        """The note of a commit; fields that it lacks are None."""
-        return cls(**{name: noted.get(name) for name in cls.__dataclass_fields__})
+    def parse(cls, text: str | None) -> Note:
+        """Read a note. Fields that it lacks are None, and so are all fields of a note that is not ours."""
+        try:
+            noted = json.loads(text or "{}")
+        except ValueError:
+            noted = None
+        return cls(**{name: noted.get(name) for name in cls.__dataclass_fields__}) if isinstance(noted, dict) else cls()
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def read_state(spark: SparkSession, at: Tables, chunks: TableLog, documents: Tab
             f"{at.chunks} was made with splitter {other!r}, and this run asks for {splitter!r}: chunks of "
             "two kinds do not mix. Use the same size, overlap and unit, or another output path."
         )
-    note = Note.read(documents.note())
+    note = next((Note.parse(text) for _, text in documents.notes(1)), Note())
     held = prepared.select("document_id")
     if note.chunks_version == chunks.version:
         is_current = note.quarantine_version == newest_version(spark, at.quarantine)
@@ -98,8 +102,8 @@ def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> i
         NotFound: no run ended with this version of the chunk table.
     """
     log = TableLog(spark, folder(spark, at.documents), tables.DOCUMENTS, tables.DOCUMENTS_KEY)
-    for version, note in log.notes():
-        if Note.read(note).chunks_version == chunks_version:
+    for version, text in log.notes():
+        if Note.parse(text).chunks_version == chunks_version:
             return version
     raise NotFound(
         f"No run left {at.chunks} at version {chunks_version}: name a version that a run of llm_data_prep.py "

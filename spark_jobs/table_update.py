@@ -16,9 +16,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 
-from spark_jobs import hadoop_files, sweeping, tables
+from spark_jobs import hadoop_files, rewriting, tables
 from spark_jobs.folders import folder
-from spark_jobs.sweeping import Sweep
+from spark_jobs.rewriting import Rewrite
 from spark_jobs.table_files import Written
 from spark_jobs.table_log import TableLog, newest_version
 from spark_jobs.table_state import Note
@@ -77,7 +77,7 @@ class TableUpdate:
             self.chunks.commit(*chunks)
         number = self.count()
         may_commit()
-        self.documents.commit(*documents, json.dumps(Note(self.chunks.version, number, quarantine, rows).to_dict()))
+        self.documents.commit(*documents, str(Note(self.chunks.version, number, quarantine, rows)))
         return number
 
     def count(self) -> int:
@@ -108,17 +108,17 @@ class TableUpdate:
         address = log.folder.address
         written = [file for file in change.written if file.folder == address]
         names = {file.name for file in written}
-        swept = {name: pa.array(ids) for name, ids in change.rejected.items() if name in names}
-        kept = [file for file in written if file.name not in swept]
+        spoilt = {name: pa.array(ids) for name, ids in change.rejected.items() if name in names}
+        kept = [file for file in written if file.name not in spoilt]
         live: dict[str, int] = {}
         if outdated is not None and log.version is not None:
-            live = sweeping.files_holding(tables.read(self._spark, address), log.key, outdated, address)
-        if not (live or swept):
+            live = rewriting.files_holding(tables.read(self._spark, address), log.key, outdated, address)
+        if not (live or spoilt):
             return kept, live
         everywhere = outdated.toArrow().column(0).combine_chunks() if outdated is not None and live else None
-        sweep = Sweep(log.folder, log.key, log.columns, self.run, {**swept, **dict.fromkeys(live, everywhere)})
-        again = [self._put(Written(*row)) for row in self._rows(sweeping.rewritten(self._spark, sweep))]
-        self.discard([file for file in written if file.name in swept])
+        rewrite = Rewrite(log.folder, log.key, log.columns, self.run, {**spoilt, **dict.fromkeys(live, everywhere)})
+        again = [self._put(Written(*row)) for row in self._rows(rewriting.rewritten(self._spark, rewrite))]
+        self.discard([file for file in written if file.name in spoilt])
         return [*kept, *again], live
 
 

@@ -6,12 +6,13 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
+from mlflow_project.adapters.registry import RegistryEntry, RegistryVersion
 from mlflow_project.errors import InvalidData, NotFound, Refused
+from mlflow_project.rules.content import KNOWLEDGE_BASE
 from mlflow_project.rules.quality.selection import Quality
 from spark_jobs import llm_data_prep, restore_tables
 from spark_jobs.plan import Limits
@@ -150,14 +151,13 @@ class Versions:
     def names(self) -> list[tuple[str, str]]:
         return [("prompt", "qa")]
 
-    def entry(self, name: str) -> Any:
-        return type("Entry", (), {"aliases": {"Production": 2}})
+    def entry(self, name: str) -> RegistryEntry:
+        return RegistryEntry("prompt", name, {"Production": 2})
 
-    def versions(self, name: str) -> list[Any]:
-        tags = [
-            {"switchyard.knowledge_base": json.dumps({"table": "t", "delta_version": n, "index": "i"})} for n in (3, 5)
-        ]
-        return [type("Version", (), {"version": n, "tags": each}) for n, each in enumerate([*tags, {}], 1)]
+    def versions(self, name: str) -> list[RegistryVersion]:
+        tags = [{KNOWLEDGE_BASE: json.dumps({"table": "t", "delta_version": n, "index": "i"})} for n in (3, 5)]
+        every = [*tags, {}, {KNOWLEDGE_BASE: "broken"}]
+        return [RegistryVersion("prompt", name, number, "Hi", each) for number, each in enumerate(every, 1)]
 
 
 def test_a_restore_names_the_releases_that_pin_a_version_of_the_table() -> None:

@@ -25,7 +25,7 @@ from spark_jobs.tables import spark_schema
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Rewrite:
     """Which documents leave which files: `ids` by the name of the file. `key` is the column of document ids."""
 
     folder: Folder
@@ -43,11 +43,11 @@ def files_holding(table: DataFrame, key: str, ids: DataFrame, folder: str) -> di
     return {_name_below(folder, unquote(str(path))): int(size) for path, size in sorted(found.collect())}
 
 
-def rewritten(spark: SparkSession, sweep: Sweep) -> DataFrame:
+def rewritten(spark: SparkSession, what: Rewrite) -> DataFrame:
     """Rewrite the files; rows of `WRITTEN_FILE`."""
-    paths = [f"{sweep.folder.address}/{name}" for name in sweep.ids]
+    paths = [f"{what.folder.address}/{name}" for name in what.ids]
     files = spark.read.format("binaryFile").load(paths).select("path", "content")
-    shared = spark.sparkContext.broadcast(sweep)
+    shared = spark.sparkContext.broadcast(what)
     return files.mapInArrow(partial(_rewrite, shared=shared), spark_schema(WRITTEN_FILE))
 
 
@@ -56,23 +56,23 @@ def _name_below(folder: str, path: str) -> str:
     return path.rsplit(f"/{folder.rsplit('/', 1)[-1]}/", 1)[-1]
 
 
-def _rewrite(batches: Iterator[pa.RecordBatch], shared: Broadcast[Sweep]) -> Iterator[pa.RecordBatch]:
-    sweep = shared.value
+def _rewrite(batches: Iterator[pa.RecordBatch], shared: Broadcast[Rewrite]) -> Iterator[pa.RecordBatch]:
+    what = shared.value
     for batch in batches:
         for path, content in zip(batch["path"].to_pylist(), batch["content"], strict=True):
-            written = _without(_name_below(sweep.folder.address, path), content.as_buffer(), sweep)
+            written = _without(_name_below(what.folder.address, path), content.as_buffer(), what)
             if written:
                 yield pa.RecordBatch.from_pylist([written._asdict()], schema=WRITTEN_FILE)
 
 
-def _without(name: str, content: pa.Buffer, sweep: Sweep) -> Written | None:
+def _without(name: str, content: pa.Buffer, what: Rewrite) -> Written | None:
     rows = pq.read_table(pa.BufferReader(content), coerce_int96_timestamp_unit="us")
-    gone = pc.is_in(rows.column(sweep.key), value_set=sweep.ids[name])
+    gone = pc.is_in(rows.column(what.key), value_set=what.ids[name])
     rows = rows.filter(pc.invert(gone))
-    types = {each.name: each.type for each in sweep.columns}
+    types = {each.name: each.type for each in what.columns}
     schema = pa.schema([(each.name, types.get(each.name, each.type)) for each in rows.schema])
     stem = name.rsplit("/", 1)[-1].split(".")[0]
-    file = TableFile(sweep.folder, f"{stem}-without-{sweep.run[:8]}.zstd.parquet", sweep.key)
+    file = TableFile(what.folder, f"{stem}-without-{what.run[:8]}.zstd.parquet", what.key)
     if rows.num_rows:
         file.write(rows.cast(schema))
     return file.close()
