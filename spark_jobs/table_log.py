@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from spark_jobs import hadoop_files
 from spark_jobs.folders import Folder
 from spark_jobs.table_files import Written
 
+_ATTEMPT = "switchyard.attempt"
 _PLAIN_FEATURES = frozenset({"appendOnly", "invariants"})
 _CONFIGURATION = {"delta.enableDeletionVectors": "false", "delta.checkpointInterval": "10"}
 
@@ -73,7 +75,9 @@ class TableLog:
             Unavailable: the store does not answer.
         """
         schema, adds = Schema.from_arrow(self.columns), [self._add(file) for file in added]
-        properties = CommitProperties({"userMetadata": note} if note else None, max_commit_retries=0)
+        attempt = uuid.uuid4().hex
+        noted = {_ATTEMPT: attempt, **({"userMetadata": note} if note else {})}
+        properties = CommitProperties(noted, max_commit_retries=0)
         hooks = PostCommitHookProperties(self._copy is None, None if self._copy is None else False)
         version = 0 if self.version is None else self.version + 1
         try:
@@ -99,9 +103,10 @@ class TableLog:
             if self._copy is not None and not self._copy.publish(version):
                 raise self._taken()
         except (DeltaError, OSError) as error:
-            if isinstance(error, CommitFailedError) or "already exists" in str(error):
-                raise self._taken() from error
-            raise delta_tables.translated(f"Writing to {self.folder.address} failed", error) from error
+            if not self._was_made(attempt):  # else the commit is there, and only the store's answer was lost
+                if isinstance(error, CommitFailedError) or "already exists" in str(error):
+                    raise self._taken() from error
+                raise delta_tables.translated(f"Writing to {self.folder.address} failed", error) from error
         self._table = self._open()
 
     def _open(self) -> DeltaTable | None:
@@ -118,6 +123,11 @@ class TableLog:
                 "`ALTER TABLE … DROP FEATURE`, or name another output path."
             )
         return table
+
+    def _was_made(self, attempt: str) -> bool:
+        """Whether the newest commit of the table is this one."""
+        table = self._open() if self._copy is None else None
+        return table is not None and table.history(1)[0].get(_ATTEMPT) == attempt
 
     def _add(self, file: Written) -> AddAction:
         bounds = {"minValues": {self.key: file.low}, "maxValues": {self.key: file.high}, "nullCount": {self.key: 0}}

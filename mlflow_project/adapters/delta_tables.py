@@ -17,6 +17,14 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.settings import StoreSettings, load
 
+_OUTAGE = (
+    "error sending request",
+    "Connection refused",
+    "client error",
+    "connection closed",
+    "timed out",
+    "status: 503",
+)
 _TABLE = re.compile(r"\bdelta\.`([^`]+)`", re.IGNORECASE)
 _READ_AS_ANOTHER = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
@@ -114,6 +122,6 @@ def _plain(value: Any) -> Any:
 def translated(failure: str, error: Exception) -> WorkspaceError:
     """An error of delta-rs as one of ours. `failure` begins the message, such as "The query cannot be read"."""
     said = str(error)
-    if "error sending request" in said or "Connection refused" in said:
+    if any(sign in said for sign in _OUTAGE):
         return Unavailable(f"{failure}: the object store does not answer. `make status` says whether it is up.")
     return InvalidData(f"{failure}: {' '.join(said.split())[:400] or type(error).__name__}")

@@ -43,6 +43,7 @@ class Lease:
         self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._valid_until = 0.0
         self._lost: str | None = None
+        self._outage: str | None = None
         self._stop = threading.Event()
         self._renewer = threading.Thread(target=self._keep, name=f"lease-{self._key}", daemon=True)
 
@@ -91,9 +92,13 @@ class Lease:
         """Confirm that the lease is still ours; call it right before a commit.
 
         Raises:
-            Refused: it expired, or somebody took it over.
+            Refused: it expired, or somebody took it over. Unavailable: it expired because the store did not answer.
         """
         if self._lost is None and time.monotonic() >= self._valid_until:
+            if self._outage is not None:
+                raise Unavailable(
+                    f"The lease on {self.what} ran out: {self._outage}. Nothing more is written. Run again."
+                )
             self._lost = "it was not renewed in time"
         if self._lost is not None:
             raise Refused(f"The lease on {self.what} was lost ({self._lost}): nothing more is written. Run again.")
@@ -110,12 +115,13 @@ class Lease:
             asked = time.monotonic()
             try:
                 renewed = self._store.replace(self._bucket, self._key, self._record(), self._etag)
-            except Unavailable:
+            except Unavailable as error:
+                self._outage = str(error).rstrip(".")
                 continue  # the next try may succeed; `check` refuses once the time is over
             if renewed is None:
                 self._lost = "somebody else took it"
                 return
-            self._etag, self._valid_until = renewed, asked + self.ttl
+            self._etag, self._valid_until, self._outage = renewed, asked + self.ttl, None
 
     def _record(self, expires: float | None = None) -> bytes:
         record: dict[str, Any] = {

@@ -96,6 +96,7 @@ def prepare_by_job(host: Host, observed: Observed, folder: Path) -> None:
     lines = [json.dumps({"id": str(number), "text": f"{TEXT} {number}"}) for number in range(2)]
     raw.write_text("\n".join([*lines, "no json"]), encoding="utf-8")
     job = [Path(sys.executable).parent / "spark-submit", ROOT / "spark_jobs" / "llm_data_prep.py", raw, folder / "out"]
+    job += ["--max-rejected", "0.5"]
     env = {**host.env, "OTEL_EXPORTER_OTLP_ENDPOINT": observed.collector}
     env |= {
         "PYSPARK_PYTHON": sys.executable,
