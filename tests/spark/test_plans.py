@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -10,9 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from mlflow_project.adapters.registry import RegistryEntry, RegistryVersion
-from mlflow_project.errors import InvalidData, NotFound, Refused
-from mlflow_project.rules.content import KNOWLEDGE_BASE
+from mlflow_project.errors import InvalidData, Refused
 from mlflow_project.rules.quality.selection import Quality
 from spark_jobs import llm_data_prep, restore_tables
 from spark_jobs.plan import Limits
@@ -124,48 +121,17 @@ def test_an_appended_input_is_refused_where_it_cannot_mend_what_a_cut_off_run_le
         prepared([document(1)], append=True, quality=Quality(duplicates="near"))
 
 
-def test_tables_go_back_to_what_a_preparation_left_and_the_next_run_goes_on_from_there(
-    prepared: Prepared, tmp_path: Path
-) -> None:
-    first: Counts = prepared([document(1), document(2), b"broken"])
+def test_the_next_run_goes_on_from_a_restored_table(prepared: Prepared, tmp_path: Path) -> None:
+    rows = [document(1), document(2), b"broken"]
+    first: Counts = prepared(rows)
     wanted = {suffix: rows_of(Path(f"{tmp_path}/chunks{suffix}")) for suffix in ("", "_documents", "_quarantine")}
     prepared([document(3)])
-    at = Tables(f"{tmp_path}/chunks")
-    assert [each.note.chunks for each in restore_tables.preparations(at)][-1] == first.chunks
-    with pytest.raises(NotFound, match=r"No preparation left .* at version 77\. These can be restored: 1, 0\."):
-        restore_tables.restore(at, 77, lambda: None)
-    note = restore_tables.restore(at, first.delta_version, lambda: None)
-    for suffix, rows in wanted.items():
-        assert rows_of(Path(f"{tmp_path}/chunks{suffix}")) == rows
-    assert note.chunks_version == versions(tmp_path)[0] == 2
+    restore_tables.restore(Tables(f"{tmp_path}/chunks"), first.delta_version, lambda: None)
+    for suffix, held in wanted.items():
+        assert rows_of(Path(f"{tmp_path}/chunks{suffix}")) == held
     before = versions(tmp_path)
-    assert prepared([document(1), document(2), b"broken"]).unchanged == 2
+    assert prepared(rows).unchanged == 2
     assert versions(tmp_path) == before
-    prepared([document(1), document(4)])
-    assert restore_tables.restore(at, 2, lambda: None).chunks == first.chunks
-
-
-class Versions:
-    """A registry of one prompt with two versions."""
-
-    def names(self) -> list[tuple[str, str]]:
-        return [("prompt", "qa")]
-
-    def entry(self, name: str) -> RegistryEntry:
-        return RegistryEntry("prompt", name, {"Production": 2})
-
-    def versions(self, name: str) -> list[RegistryVersion]:
-        tags = [{KNOWLEDGE_BASE: json.dumps({"table": "t", "delta_version": n, "index": "i"})} for n in (3, 5)]
-        every = [*tags, {}, {KNOWLEDGE_BASE: "broken"}]
-        return [RegistryVersion("prompt", name, number, "Hi", each) for number, each in enumerate(every, 1)]
-
-
-def test_a_restore_names_the_releases_that_pin_a_version_of_the_table() -> None:
-    assert list(restore_tables.pins(Versions(), "t")) == [  # type: ignore[arg-type]
-        {"release": "qa/1", "aliases": [], "delta_version": 3},
-        {"release": "qa/2", "aliases": ["Production"], "delta_version": 5},
-    ]
-    assert list(restore_tables.pins(Versions(), "another")) == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
