@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import typer
 
 MODULES = {
-    "knowledge": ("prepare", "sql", "index"),
+    "knowledge": ("prepare", "sql", "index", "restore"),
     "registration": ("new", "register"),
     "versions": ("list", "show"),
     "evaluation": ("evaluate", "gate"),
