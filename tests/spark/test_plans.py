@@ -109,7 +109,7 @@ def test_an_appended_input_is_refused_where_it_cannot_mend_what_a_cut_off_run_le
 ) -> None:
     prepared([document(1)])
     second = write_lines(tmp_path / "second.jsonl", [document(1), document(2)])
-    run_until_commit(2, spark, second, tmp_path / "chunks")  # chunks are committed, documents are not
+    run_until_commit(1, spark, second, tmp_path / "chunks")  # chunks are committed, documents are not
     third = write_lines(tmp_path / "third.jsonl", [document(3)])
     with pytest.raises(Refused, match=r"left 1 documents of .* half written"):
         prepare(spark, Request(third, f"{tmp_path}/chunks", append=True))
