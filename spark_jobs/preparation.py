@@ -77,7 +77,10 @@ class Counts(Plan):
 
 @dataclass(frozen=True)
 class _Pass:
-    """The pass over the input and what followed from it. `documents` is the document plan, None where all is plain."""
+    """The pass over the input and what followed from it.
+
+    `rows` are the summaries of the raw rows. `documents` is the document plan, None if the tally alone gave the counts.
+    """
 
     raw: Raw
     update: TableUpdate
@@ -108,6 +111,7 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
         with _passed(spark, request, at, dry_run=False) as done:
             _measure(request.output, done.plan)
             try:
+                _refuse_torn(done, request)
                 command = request.command or f"switchyard prepare {request.source} {request.output}"
                 done.plan.check(request.limits, command, lambda: _first_rejection(done))
             except Refused:
@@ -124,8 +128,10 @@ def plan(spark: SparkSession, request: Request) -> Plan:
 
     Raises:
         InvalidData, NotFound: input, output or options are not usable.
+        Refused: an input to append cannot mend what a run left half written.
     """
     with _passed(spark, request, Tables(tables.address(request.output)), dry_run=True) as done:
+        _refuse_torn(done, request)
         return done.plan
 
 
@@ -148,7 +154,6 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
         counts = _counts_of_a_plain_run(before, tally, ids) if request.quality.duplicates == "keep" else None
         if counts is None:
             documents = _document_plan(rows, before, request).persist(StorageLevel.MEMORY_AND_DISK)
-            _refuse_torn(documents, before, request)
             counts = changes.count(documents)
         found = _plan(tally, counts)
         say(f"Plan: {found}.")
@@ -179,9 +184,11 @@ def _document_plan(rows: DataFrame, before: TableState, request: Request) -> Dat
     return changes.keeping_the_rest(found) if request.append else found
 
 
-def _refuse_torn(documents: DataFrame, before: TableState, request: Request) -> None:
+def _refuse_torn(done: _Pass, request: Request) -> None:
     """Documents that a run left half written can only be mended from an input that holds them."""
-    torn = 0 if before.torn is None or not request.append else changes.not_taken(documents, before.torn).count()
+    if done.before.torn is None or done.documents is None or not request.append:
+        return
+    torn = changes.not_taken(done.documents, done.before.torn).count()
     if torn:
         raise Refused(
             f"A run that was cut short left {torn:,} documents of {request.output} half written, and this input does "
