@@ -94,7 +94,8 @@ def _lines(spark: SparkSession, path: str, base: str, found: list[Any]) -> Raw:
     if where.access == "hadoop" or len(found) == _MOST_LISTED or _any_packed(spark, found):
         text = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").text(path)
         rows = _located(text.withColumn("value", f.col("value").cast("binary")))
-        return Raw(rows.unionByName(_empty_files(spark, path)), read_from_spark, "lines", base)
+        rows = rows.unionByName(_packed_without_lines(spark, path))
+        return Raw(_with_rows_for(rows, _empty_files(spark, path)), read_from_spark, "lines", base)
     plan = _planned(spark, where.access == "s3", found)
     return Raw(spark.range(0, len(plan), 1, max(1, len(plan))), pieces.PieceReader(where, plan), "lines", base)
 
@@ -120,9 +121,9 @@ def _any_packed(spark: SparkSession, found: list[Any]) -> bool:
 
 def _files(spark: SparkSession, path: str) -> DataFrame:
     whole = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
-    return whole.select(
-        f.col("content").alias("value"), f.col("path").alias("file"), f.lit(0).cast("long").alias("block")
-    )
+    block = f.lit(0).cast("long").alias("block")
+    rows = whole.select(f.col("content").alias("value"), f.col("path").alias("file"), block)
+    return _with_rows_for(rows, [unquote(file) for file in _empty_files(spark, path)])
 
 
 def _as_json(table: DataFrame, id_field: str) -> DataFrame:
@@ -142,15 +143,27 @@ def _located(table: DataFrame) -> DataFrame:
     )
 
 
-def _empty_files(spark: SparkSession, path: str) -> DataFrame:
-    """A row without bytes for each file that holds no line. Spark's reader of lines passes over such files."""
+def _empty_files(spark: SparkSession, path: str) -> list[str]:
+    """The files without any byte, as Spark names them. Spark's readers pass over such files."""
     files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
-    small = files.where(f"length = 0 OR (length <= {_SMALL_PACKED} AND path LIKE '%.gz')")
-    located = small.select(
-        f.col("content").alias("value"),
-        f.col("_metadata.file_path").alias("file"),
-        f.lit(0).cast("long").alias("block"),
-    )
+    others = {row[0] for row in files.select("_metadata.file_path").collect()}
+    return sorted(set(files.inputFiles()) - others)
+
+
+def _with_rows_for(rows: DataFrame, empty: list[str]) -> DataFrame:
+    """The rows, and one row without bytes for each empty file."""
+    if not empty:
+        return rows
+    of_files = rows.sparkSession.createDataFrame([(None, file, 0) for file in empty], spark_schema(_SPARK_ROW))
+    return rows.unionByName(of_files)
+
+
+def _packed_without_lines(spark: SparkSession, path: str) -> DataFrame:
+    """A row without bytes for each packed file that holds nothing."""
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+    small = files.where(f"length <= {_SMALL_PACKED} AND path LIKE '%.gz'")
+    block = f.lit(0).cast("long").alias("block")
+    located = small.select(f.col("content").alias("value"), f.col("_metadata.file_path").alias("file"), block)
     return located.mapInArrow(_without_lines, spark_schema(_SPARK_ROW))
 
 

@@ -23,7 +23,13 @@ from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.errors import ConfigError
 
 More = {"allow_extra_args": True, "ignore_unknown_options": True}
-_START_UP_NOISE = (b"WARNING: Using incubator modules", b"WARNING: package sun.", b"Using Spark's default log4j")
+_START_UP_NOISE = (
+    b"WARNING: Using incubator modules",
+    b"Using Spark's default log4j profile",
+    b"Setting default log level to",
+    b"To adjust logging level",
+    b"WARN NativeCodeLoader",
+)
 
 
 class Engine(StrEnum):
@@ -166,7 +172,7 @@ def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> st
 def _pass_on(lines: IO[bytes]) -> None:
     """Copy a job's messages to stderr, without what Java and Spark say whenever they start."""
     for line in lines:
-        if not line.startswith(_START_UP_NOISE):
+        if not any(noise in line for noise in _START_UP_NOISE):
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
 
