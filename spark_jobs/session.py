@@ -40,8 +40,8 @@ def spark_session(name: str) -> SparkSession:
     """
     SparkContext._ensure_initialized()  # only a running JVM knows the settings of spark-submit and spark-defaults
     given = SparkConf()
-    ours = {**_DEFAULTS, "spark.app.name": name, "spark.ui.showConsoleProgress": "false"}
-    builder = SparkSession.builder
+    ours = {**_DEFAULTS, "spark.app.name": name}
+    builder = SparkSession.builder.config("spark.ui.showConsoleProgress", "false")  # else on, where Python starts Java
     for key, value in ours.items():
         if not given.contains(key):
             builder = builder.config(key, value)
