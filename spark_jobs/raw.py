@@ -103,7 +103,7 @@ def _lines(spark: SparkSession, path: str, base: str, found: list[Any]) -> Raw:
 def _planned(spark: SparkSession, in_bucket: bool, found: list[Any]) -> list[list[pieces.Piece]]:
     files = []
     for status in found:
-        address = str(status.getPath().toUri().toString()).replace("file:///", "file:/", 1)  # as Spark spells it
+        address = _in_short(str(status.getPath().toUri().toString()))
         parts = urlsplit(address)
         path = parts.netloc + unquote(parts.path) if in_bucket else unquote(parts.path)
         files.append(pieces.File(address, path, int(status.getLen())))
@@ -144,10 +144,15 @@ def _located(table: DataFrame) -> DataFrame:
 
 
 def _empty_files(spark: SparkSession, path: str) -> list[str]:
-    """The files without any byte, as Spark names them. Spark's readers pass over such files."""
+    """The files without any byte. Spark lists them, and its readers pass over them."""
     files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
-    others = {row[0] for row in files.select("_metadata.file_path").collect()}
-    return sorted(set(files.inputFiles()) - others)
+    others = {_in_short(row[0]) for row in files.select("_metadata.file_path").collect()}
+    return sorted({_in_short(file) for file in files.inputFiles()} - others)
+
+
+def _in_short(address: str) -> str:
+    """One of Spark's two spellings of a local file: `file:/a` instead of `file:///a`."""
+    return address.replace("file:///", "file:/", 1)
 
 
 def _with_rows_for(rows: DataFrame, empty: list[str]) -> DataFrame:
