@@ -131,7 +131,7 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
     UntrustedInput(
         "pages of HTML",
         "author",
-        "mlflow_project.rules.chunking.html_page.seen",
+        "mlflow_project.rules.chunking.html_page.visible_text",
         "64 MiB, in time that grows with their length; read in Spark's workers",
         "tests/attacks/test_documents.py::test_a_hostile_page_is_read_in_linear_time",
     ),
