@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mlflow_project.promotion.flip import Flip
     from mlflow_project.promotion.parts import Parts
-    from mlflow_project.promotion.standing import LiveRow
+    from mlflow_project.promotion.views import LiveRow
 
 
 def add_to(app: typer.Typer) -> None:
@@ -157,7 +157,7 @@ def reconcile(name: Name, json: Json = False) -> None:
 @reports_errors
 def live(json: Json = False) -> None:
     """Show what is live, since when, by whom, on how many workers."""
-    from mlflow_project.promotion.standing import live as live_rows
+    from mlflow_project.promotion.views import live as live_rows
 
     rows = live_rows(_parts()[0])
     emit([row.to_dict() for row in rows], json, lambda console: _show_live(console, rows))

@@ -43,7 +43,7 @@ def history(
 ) -> None:
     """List the ledger's records about a name, oldest first."""
     from mlflow_project.promotion.parts import Parts
-    from mlflow_project.promotion.standing import history as history_of
+    from mlflow_project.promotion.views import history as history_of
 
     records = history_of(Parts.connect(), named.name)
     if named.alias is not None:
@@ -62,9 +62,9 @@ def at(
 ) -> None:
     """Show what was live at a point in time, and on what evidence."""
     from mlflow_project.promotion.parts import Parts
-    from mlflow_project.promotion.standing import at as standing_at
+    from mlflow_project.promotion.views import at as live_at
 
-    rows = standing_at(Parts.connect(), time)
+    rows = live_at(Parts.connect(), time)
     emit(rows, json, lambda console: _show_then(console, rows))
 
 

@@ -5,6 +5,6 @@ records that were read once.
 """
 
 from mlflow_project.ledger.ledger import Draft, Ledger
-from mlflow_project.ledger.state import NameState, RolledBack, Seal, Standing, State, replay
+from mlflow_project.ledger.state import LiveVersion, NameState, RolledBack, Seal, State, replay
 
-__all__ = ["Draft", "Ledger", "NameState", "RolledBack", "Seal", "Standing", "State", "replay"]
+__all__ = ["Draft", "Ledger", "LiveVersion", "NameState", "RolledBack", "Seal", "State", "replay"]

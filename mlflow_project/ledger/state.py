@@ -1,8 +1,7 @@
-"""What the records say, replayed: per name what is live, what was before, what is sealed, which flip is under way.
-Pure.
+"""Replays records: for each name what is live, what was live before, what is sealed, which flip is under way. Pure.
 
-In: records in serial order. Out: a `State`. A flip that answers no open intent is void: its promoter stalled, somebody
-else has ended its intent, and what it wrote late counts for nothing.
+In: records in serial order. Out: a `State`. An outcome that answers no open intent is ignored: its promoter stalled,
+and somebody else has ended its intent meanwhile.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from mlflow_project.domain.record import GENESIS, LedgerRecord
 PRODUCTION = "Production"
 SERVED_ALIASES = (PRODUCTION, "Staging")
 STALLED = "stalled"
-"""What the evidence of an undone intent says of its writer, unless it is known to be dead."""
+"""The value of `writer` in the evidence of an undone intent, unless its writer is known to be dead."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A release that stands, or stood, under an alias. `how` is the type of the record that put it there."""
+class LiveVersion:
+    """A version that is live under an alias, or was. `how` is the type of the record that made it live."""
 
     version: int
     digest: str
@@ -47,7 +46,7 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Seal:
-    """A seal as the ledger recorded it. `recorded` is that time: the key must have been valid then."""
+    """A seal as the ledger holds it. The key must have been valid at `recorded`, the time of the record."""
 
     version: int
     digest: str
@@ -80,13 +79,13 @@ class NameState:
     all_seals: dict[tuple[int, str], Seal] = field(default_factory=dict)
     refusals: dict[int, LedgerRecord] = field(default_factory=dict)
     approvals: list[LedgerRecord] = field(default_factory=list)
-    live: dict[str, Standing] = field(default_factory=dict)
-    production: list[Standing] = field(default_factory=list)
+    live: dict[str, LiveVersion] = field(default_factory=dict)
+    production: list[LiveVersion] = field(default_factory=list)
     rolled_back: dict[int, RolledBack] = field(default_factory=dict)
     intent: LedgerRecord | None = None
     violations: dict[str, int | None] = field(default_factory=dict)
     stalled: dict[tuple[str, int], int] = field(default_factory=dict)
-    was: Standing | None = None
+    was: LiveVersion | None = None
 
     @property
     def protected(self) -> bool:
@@ -94,11 +93,11 @@ class NameState:
         newest = max(self.seals.values(), key=lambda seal: seal.serial, default=None)
         return newest is not None and newest.protected
 
-    def seal_of(self, standing: Standing | None) -> Seal | None:
-        """The seal of exactly what stands there, even where the version was sealed anew with other content."""
-        return None if standing is None else self.all_seals.get((standing.version, standing.digest))
+    def seal_of(self, live: LiveVersion | None) -> Seal | None:
+        """The seal of exactly this content, also if the version was sealed again with other content."""
+        return None if live is None else self.all_seals.get((live.version, live.digest))
 
-    def rollback_target(self) -> Standing | None:
+    def rollback_target(self) -> LiveVersion | None:
         """The last other version that was live in Production; None when there is nothing to go back to.
 
         A version that the gate has refused since, or that was rolled back for a reason, is passed over. A version that
@@ -122,9 +121,12 @@ class NameState:
 
 @dataclass
 class State:
-    """All names after record `serial`, whose digest is `head`. `strange` are the records that say nothing to this
-    version of Switchyard: of a type that it does not know, no records at all, or with an impossible time. `ahead` are
-    the serials of objects that lie beyond the end of the ledger."""
+    """All names after record `serial`, whose digest is `head`.
+
+    Attributes:
+        strange: records that are passed over: of an unknown type, not a record at all, or with an impossible time.
+        ahead: serials of objects that lie beyond the end of the ledger.
+    """
 
     serial: int = 0
     head: str = GENESIS
@@ -230,26 +232,26 @@ def _answers(name: NameState, record: LedgerRecord) -> bool:
 
 def _stand(name: NameState, record: LedgerRecord) -> None:
     alias = record.alias or ""
-    standing = Standing(
+    live = LiveVersion(
         _version(record), record.digest or "", record.time, record.who, record.why, record.type, record.serial
     )
     name.violations.pop(alias, None)
-    name.stalled.pop((alias, standing.version), None)
+    name.stalled.pop((alias, live.version), None)
     before = name.live.get(alias)
-    name.live[alias] = standing
+    name.live[alias] = live
     if alias != PRODUCTION:
         return
-    name.rolled_back = {at: each for at, each in name.rolled_back.items() if not _is_same(each, standing)}
-    name.was = before if before is not None and before.version != standing.version else name.was
-    if name.production and name.production[-1].version == standing.version:
-        name.production[-1] = standing
+    name.rolled_back = {at: each for at, each in name.rolled_back.items() if not _is_same(each, live)}
+    name.was = before if before is not None and before.version != live.version else name.was
+    if name.production and name.production[-1].version == live.version:
+        name.production[-1] = live
     else:
-        name.production.append(standing)
+        name.production.append(live)
 
 
-def _is_same(rolled_back: RolledBack, standing: Standing) -> bool:
+def _is_same(rolled_back: RolledBack, live: LiveVersion) -> bool:
     """Whether this version, or another one with the same content, is live now."""
-    return rolled_back.version == standing.version or rolled_back.digest == standing.digest
+    return rolled_back.version == live.version or rolled_back.digest == live.digest
 
 
 def _version(record: LedgerRecord) -> int:

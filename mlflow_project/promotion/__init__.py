@@ -1,5 +1,6 @@
-"""Flips: promote, rollback, and what puts things in order after a crash or a hand on an alias.
+"""Flips: promote and rollback, and the repair after a crash or after somebody moved an alias by hand.
 
-`flip` moves one alias with intent, receipts and outcome; `promote` and `rollback` decide whether it may; `repair` ends
-what a crash left open; `reconcile` puts aliases back; `audit` recomputes a release; `standing` says what is live.
+`promote` decides whether an alias may move; `flip` moves it, with an intent, receipts and an outcome in the ledger.
+`repair` ends flips that a crash left open, `reconcile` puts aliases back, `audit` checks a live release against its
+seal, `verify_ledger` checks the ledger, `views` shows what is live and what was.
 """

@@ -1,6 +1,6 @@
-"""A second person's word on one version, recorded; and what differs between two versions.
+"""Records a person's approval of a version, and compares two versions.
 
-An approval is for the content that the version has now: rewritten content needs another.
+An approval is for the content that the version has now. Rewritten content needs a new approval.
 """
 
 from __future__ import annotations

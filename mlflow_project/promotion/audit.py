@@ -16,7 +16,7 @@ from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import InvalidData, NotFound, Refused, SealBroken
 from mlflow_project.evaluation.record import SCORES_FILE
-from mlflow_project.ledger import NameState, Seal, Standing
+from mlflow_project.ledger import LiveVersion, NameState, Seal
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.sealed import check_same, checked_statement
 from mlflow_project.rules.canonical import digest
@@ -70,12 +70,12 @@ class _Audit:
         self._state = state
         self._alias = alias
         self._pointed = pointed
-        self._standing: Standing = state.live[alias]
+        self._live: LiveVersion = state.live[alias]
 
     def findings(self) -> Iterator[Finding]:
         """Check by check; those that need a seal only where there is one."""
         yield self._check("alias", self._alias_agrees)
-        seal = self._state.seal_of(self._standing)
+        seal = self._state.seal_of(self._live)
         if seal is None:
             yield self._finding("seal", False, "the ledger holds no seal for it")
             return
@@ -86,12 +86,10 @@ class _Audit:
         yield self._check("index", lambda: self._index_there(seal))
 
     def _alias_agrees(self) -> str:
-        if self._pointed != self._standing.version:
+        if self._pointed != self._live.version:
             now = f"at {self._pointed}" if self._pointed is not None else "nowhere"
-            raise Refused(
-                f"version {self._standing.version} is live according to the ledger, but the alias points {now}"
-            )
-        return f"points at {self._pointed}, as the record says (since {self._standing.since}, by {self._standing.who})"
+            raise Refused(f"version {self._live.version} is live according to the ledger, but the alias points {now}")
+        return f"points at {self._pointed}, as the record says (since {self._live.since}, by {self._live.who})"
 
     def _seal_holds(self, seal: Seal) -> str:
         statement = checked_statement(self._parts, self._state.name, seal)
@@ -145,4 +143,4 @@ class _Audit:
             return self._finding(check, False, str(error))
 
     def _finding(self, check: str, ok: bool, detail: str) -> Finding:
-        return Finding(self._state.name, self._alias, self._standing.version, check, ok, detail)
+        return Finding(self._state.name, self._alias, self._live.version, check, ok, detail)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import PromotionConflict, Refused, Unavailable, WorkspaceError
-from mlflow_project.ledger import Draft, NameState, Standing, State
+from mlflow_project.ledger import Draft, LiveVersion, NameState, State
 from mlflow_project.ledger.observe import PREVIOUS
 from mlflow_project.ledger.state import PRODUCTION, STALLED
 from mlflow_project.promotion.hosts import presences, read_hosts
@@ -37,7 +37,7 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Move:
-    """A flip that was decided on: all but its effects. `how` is the type of the record that tells its outcome."""
+    """A flip that was decided on and not yet made. `how` is the type of its outcome's record."""
 
     how: Literal["flip", "rollback"]
     kind: str
@@ -47,7 +47,7 @@ class Move:
     digest: str
     who: str
     why: str
-    before: Standing | None
+    before: LiveVersion | None
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
@@ -56,7 +56,7 @@ Decide = Callable[[NameState], Move]
 
 @dataclass(frozen=True)
 class Flip:
-    """A flip that was made; `moved` is false where that release was live already and nothing was done."""
+    """A flip that was made. `moved` is false if the release was live already, so that nothing was done."""
 
     how: str
     kind: str
@@ -206,9 +206,9 @@ def _outcome(kind: Any, move: Move, evidence: dict[str, Any]) -> Draft:
 
 
 def _warm(parts: Parts, move: Move) -> None:
-    """Wait until the live workers hold the release ready; a rollback does not wait long.
+    """Wait until the live workers have the release ready; for a rollback at most two seconds.
 
-    Some that cannot do not stop the flip; all of them stop a promotion.
+    Workers that cannot make it ready do not stop the flip. If none can, a promotion is refused.
     """
     patience = parts.receipt_timeout if move.how == "flip" else min(parts.receipt_timeout, _URGENT_SECONDS)
     wanted = Wanted(move.name, move.alias, move.version, move.digest)
@@ -226,7 +226,7 @@ def _warm(parts: Parts, move: Move) -> None:
 
 
 def _switch(parts: Parts, move: Move) -> Receipts:
-    """The two writes to MLflow, and the wait for the workers that lived when the alias was set."""
+    """Set `Previous` and the alias in MLflow, then wait for the workers that were alive at that moment."""
     workers = live_workers(presences(parts.store))
     if move.alias == PRODUCTION and move.before is not None and move.before.version != move.version:
         parts.registry.point(move.name, PREVIOUS, move.before.version)
@@ -238,7 +238,7 @@ def _switch(parts: Parts, move: Move) -> Receipts:
 
 
 def _put_back(parts: Parts, move: Move) -> None:
-    """This flip was ended by somebody else: if it had already moved the alias, the record is what counts."""
+    """Put the alias back to where the ledger has it, after somebody else has ended this flip."""
     name = parts.ledger.state().of(move.name)
     live, entry = name.live.get(move.alias), parts.registry.entry(move.name)
     ours = entry is not None and entry.aliases.get(move.alias) == move.version
@@ -250,7 +250,7 @@ def _put_back(parts: Parts, move: Move) -> None:
 
 
 def _end_after(parts: Parts, intent: LedgerRecord, error: Exception) -> None:
-    """End the intent at once where that can be done; else say who will."""
+    """End the intent now if possible; else say which commands will."""
     try:
         _end(parts, intent, intent.who)
     except (Unavailable, PromotionConflict):

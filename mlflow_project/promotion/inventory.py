@@ -101,7 +101,7 @@ def _version(entry: RegistryEntry, found: RegistryVersion, state: NameState) -> 
         digest=digest,
         sealed="no" if seal is None else "yes" if seal.digest == digest else "changed",
         aliases=_pointing(entry.aliases.items(), number),
-        live=_pointing(((alias, standing.version) for alias, standing in state.live.items()), number),
+        live=_pointing(((alias, live.version) for alias, live in state.live.items()), number),
         verdict=verdict,
         decided_at=decided_at,
         record=record,

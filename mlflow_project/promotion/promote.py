@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refused
 from mlflow_project.identity import by_key
-from mlflow_project.ledger import NameState, Seal, Standing, State
+from mlflow_project.ledger import LiveVersion, NameState, Seal, State
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
 from mlflow_project.promotion.flip import Flip, Move, carry_out, settle
 from mlflow_project.promotion.going_back import nothing_to_go_back_to
@@ -88,7 +88,7 @@ def settled_state(parts: Parts, name: str, who: str) -> State:
     return state
 
 
-def _live_already(parts: Parts, of: NameState, alias: str, live: Standing) -> Flip:
+def _live_already(parts: Parts, of: NameState, alias: str, live: LiveVersion) -> Flip:
     entry = parts.registry.entry(of.name)
     if entry is None or entry.aliases.get(alias) != live.version:
         raise Refused(
@@ -150,7 +150,7 @@ def _despite(of: NameState, seal: Seal, reason: str) -> dict[str, Any]:
     return {"despite_rollback": found.serial}
 
 
-def _target(of: NameState, to: int | None) -> Standing:
+def _target(of: NameState, to: int | None) -> LiveVersion:
     live, back = of.live.get(PRODUCTION), of.rollback_target()
     if to is None:
         if back is None:
@@ -165,7 +165,7 @@ def _target(of: NameState, to: int | None) -> Standing:
             f'"{before.reason}". If it is good after all: `switchyard promote {of.name} --version {to} --to '
             f'{PRODUCTION} --despite-rollback "..."`.'
         )
-    found = next((standing for standing in reversed(of.production) if standing.version == to), None)
+    found = next((item for item in reversed(of.production) if item.version == to), None)
     if found is None:
         raise Refused(f"{of.name}/{to} was never live in {PRODUCTION}: evaluate, gate and promote it.")
     return found

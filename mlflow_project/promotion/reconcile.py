@@ -1,7 +1,7 @@
-"""Put a name's aliases back to where the record has them.
+"""Puts a name's aliases in MLflow back to where the ledger has them.
 
-In: a name. Out: what was put back, recorded as `reconciled`; a move by hand that may be followed is recorded as such
-instead and stays.
+In: a name. Out: the corrections, each recorded as `reconciled`. A move by hand that may be followed is recorded as
+`observed_flip` instead, and the alias stays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlflow_project.promotion.sealed import sealed_release
 
 @dataclass(frozen=True)
 class Correction:
-    """One alias: where it pointed, where it points now (None: it is gone), and whether that follows the hand."""
+    """One alias: where it pointed, and where it points now (None: it is gone). `followed`: it was not put back."""
 
     name: str
     alias: str
@@ -35,7 +35,7 @@ class Correction:
 
 
 def reconcile(parts: Parts, name: str, who: str) -> list[Correction]:
-    """Compare each served alias, and `Previous`, with the record; empty when all agree.
+    """Compare each served alias, and `Previous`, with the ledger. Returns the corrections; none if all agree.
 
     Raises:
         PromotionConflict: a flip of this name is under way. NotFound: nobody knows the name.

@@ -1,7 +1,7 @@
-"""End what a crash left open: for every name, the flip whose writer is gone is finished or undone.
+"""Ends flips that a crash left open: finishes or undoes every flip whose writer is gone.
 
-In: the ledger's open intents. Out: what was done about each, in words; an intent whose writer may still be at work is
-left alone. Nothing else needs repair: a manifest without a seal means nothing, and a moved alias is `reconcile`'s.
+In: the ledger's open intents. Out: what was done about each one. An intent whose writer may still be at work is left
+alone. Nothing else needs repair: a manifest without a seal has no effect, and `reconcile` handles moved aliases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlflow_project.promotion.parts import Parts
 
 @dataclass(frozen=True)
 class Repaired:
-    """One open intent and what became of it: `finished`, `undone` or `under way`."""
+    """One open intent and its outcome: `finished`, `undone` or `under way`."""
 
     name: str
     alias: str

@@ -1,4 +1,4 @@
-"""What the gate's verdict becomes: a seal, or a refusal, in the ledger.
+"""Records the gate's verdict in the ledger: as a seal, or as a refusal.
 
 In: a release, its verdict and evidence. Out: the record. Accepted: the manifest is written first, then the seal is
 signed and recorded; a crash in between leaves a manifest that nothing names, and the gate can simply be asked again.

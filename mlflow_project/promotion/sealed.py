@@ -1,4 +1,4 @@
-"""Whether a version may become live: sealed by a valid key, its manifest stored, its content in MLflow still the same.
+"""Checks that a version may become live: it has a valid seal, a stored manifest, and the sealed content in MLflow.
 
 In: a name's state and a version. Out: the seal and its verified statement, or `SealBroken` with what is wrong.
 """

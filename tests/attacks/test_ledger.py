@@ -24,8 +24,8 @@ from mlflow_project.ledger.chain import Link, key_of, placed, utc_now
 from mlflow_project.ledger.ledger import ledger_address
 from mlflow_project.promotion.intent import MOST_SECONDS, is_under_way
 from mlflow_project.promotion.promote import promote
-from mlflow_project.promotion.standing import at
 from mlflow_project.promotion.verify_ledger import verify_ledger
+from mlflow_project.promotion.views import at
 from mlflow_project.rules.canonical import canonical
 from mlflow_project.settings import StoreSettings, load
 from stack.addresses import read_environment
@@ -285,18 +285,11 @@ def test_what_a_ledger_command_says_of_a_rewritten_ledger_is_one_sentence_and_ex
     anchor = Anchor(tmp_path / "ledger", address)
     assert anchor.read() is not None
     anchor.advance(Head(99, "sha256:" + "9" * 64))
-    for command in (
-        ("live",),
-        ("history", yard.name),
-        ("promote", yard.name, "--version", str(version), "--to", "Staging"),
-    ):
-        code, said = yard.run(*command, **own, **store)
-        assert (code, "is not the one that this host knows" in said) == (4, True), said
-        assert "Traceback" not in said
+    code, said = yard.run("promote", yard.name, "--version", str(version), "--to", "Staging", **own, **store)
+    assert (code, "is not the one that this host knows" in said) == (4, True), said
+    assert "Traceback" not in said
     code, said = yard.run("ledger", "verify", **own, **store)
     assert (code, "head missing" in said) == (4, True), said
-    code, said = yard.run("ledger", "verify", "--head", "sha256:12", **own, **store)
-    assert code == 2, said
 
 
 def _store_environment(yard: Yard) -> dict[str, str]:

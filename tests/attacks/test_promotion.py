@@ -29,7 +29,7 @@ from mlflow_project.promotion.promote import promote
 from mlflow_project.promotion.receipts import live_workers
 from mlflow_project.promotion.reconcile import reconcile
 from mlflow_project.promotion.repair import repair
-from mlflow_project.promotion.standing import live
+from mlflow_project.promotion.views import live
 from mlflow_project.seal import keys
 from mlflow_project.settings import SealSettings
 from tests.releases.conftest import Yard

@@ -19,7 +19,7 @@ from mlflow_project.promotion.audit import verify
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.promotion.reconcile import reconcile
-from mlflow_project.promotion.standing import at, history, live
+from mlflow_project.promotion.views import at, history, live
 from tests.releases.conftest import Yard
 
 ANNA, BERT = "user:anna", "user:bert"
@@ -417,7 +417,7 @@ def test_at_tells_intended_completed_and_observed_apart(yard: Yard) -> None:
     reconcile(yard.parts, yard.name, ANNA)
     (row,) = at(yard.parts, "2100-01-01T00:00:00+01:00")
     assert (row["state"], row["version"]) == ("observed", second)
-    with pytest.raises(InvalidData, match="no time"):
+    with pytest.raises(InvalidData, match="as a time"):
         at(yard.parts, "yesterday")
 
 

@@ -15,7 +15,7 @@ from mlflow_project.promotion.hosts import presences
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.promotion.receipts import live_workers
-from mlflow_project.promotion.standing import history, live
+from mlflow_project.promotion.views import history, live
 from mlflow_project.settings import ClientSettings, load
 from tests.releases.conftest import Yard
 

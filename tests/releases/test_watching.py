@@ -93,7 +93,7 @@ def test_a_hand_s_move_is_served_before_it_is_recorded_and_recorded_once(yard: Y
         toll.before = lambda request, write: True
         for _ in range(3):
             follower.look(hurry=True)
-    assert [standing.version for standing in yard.state.production] == [first, second]
+    assert [item.version for item in yard.state.production] == [first, second]
     assert yard.alias("Previous") == first
 
 

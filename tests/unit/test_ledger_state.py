@@ -53,8 +53,8 @@ def live(story: Story) -> int:
 
 
 def target(story: Story) -> int | None:
-    standing = story.state.rollback_target()
-    return standing.version if standing else None
+    found = story.state.rollback_target()
+    return found.version if found else None
 
 
 def test_the_last_completed_flip_is_live(story: Story) -> None:
@@ -156,7 +156,7 @@ def test_a_flip_that_answers_no_open_intent_is_void(story: Story) -> None:
     assert live(story) == 3
 
 
-def test_staging_has_its_own_standing_and_no_history(story: Story) -> None:
+def test_staging_has_its_own_live_version_and_no_history(story: Story) -> None:
     story.flip(1)
     story.flip(2, alias="Staging")
     assert story.state.live["Staging"].version == 2

@@ -30,6 +30,13 @@ def test_a_version_is_its_digits() -> None:
     assert [version_number(text) for text in ("1", "10", "120")] == [1, 10, 120]
 
 
+@pytest.mark.parametrize("head", ["sha256:12", "5d41", "sha256:" + "G" * 64])
+def test_a_head_that_is_no_digest_is_wrong_usage(head: str) -> None:
+    done = CliRunner().invoke(build(), ["ledger", "verify", "--head", head])
+    assert done.exit_code == 2
+    assert "is not a digest" in done.output
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_every_command_refuses_a_malformed_version_as_wrong_usage(command: tuple[str, ...]) -> None:
     done = CliRunner().invoke(build(), [*command, "0001"])

@@ -1,6 +1,6 @@
-"""What is live, what was live at a time, and how it came about: the ledger's words, with the workers' receipts.
+"""Shows what is live, what was live at a time, and the records about a name.
 
-In: the ledger; for `live` the hosts' presence too. Out: rows for people and for JSON. Asks MLflow nothing.
+In: the ledger; for `live` also the hosts' presence records. Out: rows for people and for JSON. MLflow is not asked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound
-from mlflow_project.ledger import NameState, Standing, replay
+from mlflow_project.ledger import LiveVersion, NameState, replay
 from mlflow_project.promotion.hosts import presences
 from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Wanted, live_workers, workers_with
@@ -47,12 +47,12 @@ def live(parts: Parts) -> list[LiveRow]:
     workers = live_workers(hosts)
     rows = []
     for state in parts.ledger.state().names.values():
-        for alias, standing in sorted(state.live.items()):
-            wanted = Wanted(state.name, alias, standing.version, standing.digest)
+        for alias, found in sorted(state.live.items()):
+            wanted = Wanted(state.name, alias, found.version, found.digest)
             serving = workers_with(hosts, wanted, ("serving",)) & set(workers)
             missing = tuple(worker for worker in workers if worker not in serving)
             rows.append(
-                LiveRow(**_row(state, alias, standing), serving=len(serving), workers=len(workers), missing=missing)
+                LiveRow(**_row(state, alias, found), serving=len(serving), workers=len(workers), missing=missing)
             )
     return rows
 
@@ -81,40 +81,40 @@ def at(parts: Parts, time: str) -> list[dict[str, Any]]:
     by_serial = {record.serial: record for record in records}
     rows = []
     for state in replay(records).names.values():
-        for alias, standing in sorted(state.live.items()):
-            rows.append(_then(state, alias, standing, by_serial[standing.serial]))
+        for alias, found in sorted(state.live.items()):
+            rows.append(_then(state, alias, found, by_serial[found.serial]))
         if state.intent is not None:
             rows.append(_intended(state, state.intent))
     return rows
 
 
-def _then(state: NameState, alias: str, standing: Standing, record: LedgerRecord) -> dict[str, Any]:
-    seal = state.seal_of(standing)
+def _then(state: NameState, alias: str, found: LiveVersion, record: LedgerRecord) -> dict[str, Any]:
+    seal = state.seal_of(found)
     evidence = {
         "record": record.to_dict(),
         "seal": {"serial": seal.serial, "envelope": seal.envelope} if seal else None,
     }
-    return {**_row(state, alias, standing), "state": _HOW.get(standing.how, standing.how), "evidence": evidence}
+    return {**_row(state, alias, found), "state": _HOW.get(found.how, found.how), "evidence": evidence}
 
 
 def _intended(state: NameState, intent: LedgerRecord) -> dict[str, Any]:
-    standing = Standing(
+    found = LiveVersion(
         intent.version or 0, intent.digest or "", intent.time, intent.who, intent.why, "intent", intent.serial
     )
-    return _then(state, intent.alias or "", standing, intent)
+    return _then(state, intent.alias or "", found, intent)
 
 
-def _row(state: NameState, alias: str, standing: Standing) -> dict[str, Any]:
+def _row(state: NameState, alias: str, found: LiveVersion) -> dict[str, Any]:
     return {
         "kind": state.kind,
         "name": state.name,
         "alias": alias,
-        "version": standing.version,
-        "digest": standing.digest,
-        "since": standing.since,
-        "who": standing.who,
-        "why": standing.why,
-        "how": standing.how,
+        "version": found.version,
+        "digest": found.digest,
+        "since": found.since,
+        "who": found.who,
+        "why": found.why,
+        "how": found.how,
     }
 
 
