@@ -133,7 +133,7 @@ def test_no_embedding_of_a_callers_holds_others_up(host: Host, text: str, count:
     assert {answer.status_code for answer in answers} == {200}
 
 
-@pytest.mark.parametrize("piece", ["[1]", "[1, 2] ", "```json\n", "\ud83d\ude00", "<chunk>"])
+@pytest.mark.parametrize("piece", ["[1]", "[1, 2] ", "```json\n", "😀", "<chunk>"])
 def test_no_long_answer_of_a_providers_holds_others_up(host: Host, provider_server: Simulated, piece: str) -> None:
     provider_server.will(always=Behaviour(text=(piece * 400_000)[:900_000]))
     body = {"variables": {"question": "why?"}, "context": "Because."}
@@ -157,7 +157,6 @@ def test_no_long_answer_of_a_providers_holds_others_up(host: Host, provider_serv
         {"Content-Encoding": "gzip"},
         {"X-MLflow-Timestamp": "9" * 5_000},
         {"X-MLflow-Timestamp": "٣" * 20},
-        {"Content-Length": "9" * 5_000},
     ],
 )
 def test_no_header_is_an_error_of_the_servers(host: Host, headers: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ is loaded by the first call that needs it, once a process; the table stays in it
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from mlflow_project.errors import ConfigError
 MODEL = "wordllama-0.4/256"
 DIMENSIONS = 256
 A_BATCH = 8
+_MOST_AT_ONCE = 1_000
 MOST_COUNTED = 10_000
 _A_PIECE = 1_000
 """Characters that are tokenized at a time: longer texts cost more than their length."""
@@ -81,12 +82,14 @@ def _pieces(text: str) -> list[str]:
     return [text[start : start + _LONG] for start in range(0, max(len(text), 1), _LONG)]
 
 
-def _encoded(tokenizer: Any, texts: Sequence[str]) -> Sequence[Any]:
-    """A batch goes to threads of the tokenizer's own, which a few texts are not worth."""
+def _encoded(tokenizer: Any, texts: Sequence[str]) -> Iterator[Any]:
+    """A batch goes to threads of the tokenizer's own, which a few texts are not worth. Between batches other threads of
+    ours run."""
     if len(texts) < A_BATCH:
-        return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    found: Sequence[Any] = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return found
+        yield from [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        return
+    for start in range(0, len(texts), _MOST_AT_ONCE):
+        yield from tokenizer.encode_batch(list(texts[start : start + _MOST_AT_ONCE]), add_special_tokens=False)
 
 
 @cache
