@@ -90,7 +90,8 @@ class ServingFolder:
 
     def holds(self, *, every_byte: bool = False) -> bool:
         """Whether `snapshot.json` is still what this object wrote: by time stamp and size, or byte by byte."""
-        if self._stamp != _stamp_and_size(self.snapshot_file):
+        seen = _stamp_and_size(self.snapshot_file)
+        if not seen or self._stamp != seen:  # a file that is missing holds nothing
             return False
         try:
             return not every_byte or self.snapshot_file.read_bytes() == self._written
@@ -166,13 +167,17 @@ def read_file(path: Path) -> Any:
         raise InvalidData(f"{path} cannot be read: {error}.") from error
 
 
+MISSING = (0, 0)
+"""The stamp of a file that is not there."""
+
+
 def stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file is replaced: inode and time of change; zeros while there is none."""
+    """What changes when a file is replaced: inode and time of change; `MISSING` while there is none."""
     try:
         found = path.stat()
         return found.st_ino, found.st_mtime_ns
     except OSError:
-        return 0, 0
+        return MISSING
 
 
 def _stamp_and_size(path: Path) -> tuple[int, ...]:

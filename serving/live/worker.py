@@ -26,7 +26,7 @@ from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.snapshot.contact import Contact, read_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
-from mlflow_project.snapshot.folder import ServingFolder, stamp
+from mlflow_project.snapshot.folder import MISSING, ServingFolder, stamp
 from mlflow_project.snapshot.verify import load_verified, verify
 from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
@@ -82,7 +82,7 @@ class Worker:
         self._wanted = Snapshot()
         self._failed: dict[Identity, Failure] = {}
         self._warming: dict[Identity, asyncio.Task[answering.WarmRelease]] = {}
-        self._seen = self._contacted = (0, 0)
+        self._seen = self._contacted = MISSING
         self._beaten = 0.0
         self._watch: asyncio.Task[None] | None = None
         self._pipe: WakePipe | None = None
@@ -151,7 +151,7 @@ class Worker:
         if contacted != self._contacted:
             self._contacted = contacted
             self.contact = read_contact(self._folder.contact_file) or self.contact
-        if now == self._seen:
+        if now == self._seen and (self.loaded or now != MISSING):
             return
         self._seen = now
         try:

@@ -28,6 +28,7 @@ from mlflow_project.answering import WarmRelease
 from mlflow_project.domain.release import Message
 from mlflow_project.domain.tools import ToolCallPiece, joined
 from mlflow_project.errors import ProviderError
+from mlflow_project.rules.masking import Masker
 from tests.answering.releases import release, settings_for
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -198,7 +199,7 @@ def test_a_complaint_is_compared_with_a_long_prompt_in_little_time() -> None:
     messages = [Message("user", prompt * 60_000), *[Message("user", "xyz " * 3)] * 1_000]
     body = orjson.dumps({"error": {"message": "a" * 60_000}})
     began = time.monotonic()
-    complaint(400, body, "key", messages)
+    complaint(400, body, "key", messages, Masker())
     assert time.monotonic() - began < 1
 
 
@@ -206,7 +207,7 @@ def test_a_complaint_is_compared_with_a_long_prompt_in_little_time() -> None:
 def test_sixteen_characters_of_a_prompt_in_a_complaint_are_found_wherever_they_begin(offset: int) -> None:
     prompt = "TheQuickBrownFoxJumpsOverTheLazyDog,TwiceOrMore."
     body = orjson.dumps({"error": {"message": f"Cannot: {prompt[offset : offset + 16]}"}})
-    assert complaint(400, body, "", [Message("user", prompt)]) == "Bad Request"
+    assert complaint(400, body, "", [Message("user", prompt)], Masker()) == "Bad Request"
 
 
 @pytest.mark.parametrize(
