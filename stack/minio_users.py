@@ -33,8 +33,26 @@ LEDGER_ACTIONS = (
     "s3:PutObject",
     "s3:PutObjectRetention",
 )
-"""All that anybody but the administrator may do in the ledger's bucket. `PutObjectRetention` is what writing a record
+"""All that a program needs to do in the ledger's bucket. `PutObjectRetention` is what writing a record
 together with its lock takes; in COMPLIANCE mode, the only one allowed, it can never shorten a lock."""
+
+
+FORBIDDEN = (
+    "s3:BypassGovernanceRetention",
+    "s3:CreateBucket",
+    "s3:Delete*",
+    "s3:ForceDelete*",
+    "s3:PutBucket*",
+    "s3:PutEncryption*",
+    "s3:PutLifecycle*",
+    "s3:PutObjectLegalHold",
+    "s3:PutObject*Tagging",
+    "s3:PutReplication*",
+    "s3:Replicate*",
+    "s3:ResetBucketReplication*",
+    "s3:RestoreObject",
+)
+"""What nobody but the administrator may do in the ledger's bucket, even with every right elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +125,10 @@ def _allow(actions: list[str], *places: str) -> dict[str, Any]:
 
 
 def _protect(ledger: str) -> list[Mapping[str, Any]]:
+    """Denials name their actions: MinIO does not load a statement with `NotAction` again after a restart."""
     resources = [f"arn:aws:s3:::{ledger}", f"arn:aws:s3:::{ledger}/*"]
     compliance_only = {"StringNotEquals": {"s3:object-lock-mode": "COMPLIANCE"}}
     return [
-        {"Effect": "Deny", "NotAction": list(LEDGER_ACTIONS), "Resource": resources},
+        {"Effect": "Deny", "Action": list(FORBIDDEN), "Resource": resources},
         {"Effect": "Deny", "Action": ["s3:PutObjectRetention"], "Resource": resources, "Condition": compliance_only},
     ]

@@ -157,7 +157,11 @@ def test_what_a_person_approves_goes_live_and_is_rolled_back_when_production_fai
     airflow.ask_again(PROMOTE, rejected, "approval")
     with questions_are_refused():
         airflow.answer(PROMOTE, rejected, "approval", "Approve")
-        until(lambda: airflow.tasks(PROMOTE, rejected).get("roll_back") == "failed", 150, lambda: "nothing rolled back")
+        until(
+            lambda: airflow.tasks(PROMOTE, rejected).get("roll_back") == "failed",
+            150,
+            lambda: airflow.story(PROMOTE, rejected),
+        )
     assert airflow.ended(PROMOTE, rejected) == "failed", "a person is to look"
     tasks = airflow.tasks(PROMOTE, rejected)
     assert (tasks["promote_to_production"], tasks["smoke_in_production"]) == ("success", "failed")
