@@ -180,7 +180,7 @@ def test_an_approval_is_for_one_content_of_one_version_by_another_person(protect
         parts.ledger.append(Draft("approval", "prompt", name, who, "", version, of or protected.release(2).digest))
     with pytest.raises(Refused, match="somebody other than"):
         promote(parts, name, 2, "Production", "key:anna")
-    with pytest.raises(Refused, match="known by an API key"):
+    with pytest.raises(Refused, match="promote it with an API key"):
         promote(parts, name, 2, "Production", ANNA)
 
 

@@ -108,8 +108,8 @@ def test_a_hostile_schema_is_refused_in_words_and_holds_nobody_up(
     provider_server.will(always=Behaviour(text="{}"))
     answers: list[httpx.Response] = []
     assert stall_of(host, lambda: answers.append(ask(host, schema))) < MOST_STALL_SECONDS
-    assert [answer.status_code for answer in answers] == [400] * len(answers)
-    assert "schema" in answers[0].json()["detail"]
+    assert {answer.status_code for answer in answers} <= {400, 413}
+    assert all("schema" in answer.text or answer.status_code == 413 for answer in answers)
 
 
 @pytest.mark.parametrize(

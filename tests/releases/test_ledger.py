@@ -40,6 +40,16 @@ def test_records_are_numbered_from_one_and_follow_each_other(five: ObjectStore) 
     assert problems(five) == []
 
 
+def test_a_reason_is_masked_before_it_is_recorded_and_nothing_else_is(five: ObjectStore) -> None:
+    secret = "glpat-246DxV4jgq3QzAi88WJt"
+    draft = Draft(
+        "approval", "prompt", "qa", "user:anna@example.com", f"as {secret} said", version=1, digest="sha256:1"
+    )
+    record = Ledger(five).append(draft)
+    assert secret.encode() not in five.get(five.settings.ledger_bucket, key_of(record.serial))
+    assert record.who == "user:anna@example.com"
+
+
 def test_a_reader_sees_what_others_append_later(five: ObjectStore) -> None:
     reader, writer = Ledger(five), Ledger(five)
     assert reader.head()[0] == 5

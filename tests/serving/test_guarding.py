@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import http.client
 import resource
 import socket
 import statistics
@@ -276,7 +277,11 @@ def test_a_request_to_upgrade_is_answered_as_any_other_and_holds_no_connection(h
     asked = b"POST /releases HTTP/1.1\r\nhost: me\r\n" + upgrade + b"content-length: 5\r\n\r\nhello"
     with socket.create_connection(("127.0.0.1", host.port), timeout=20) as caller:
         caller.sendall(asked)
-        assert caller.recv(65_536).startswith(b"HTTP/1.1 405 ")
+        first = http.client.HTTPResponse(caller, method="POST")
+        first.begin()
+        assert (first.status, len(first.read()) > 0) == (405, True)
         caller.sendall(b"GET /health/live HTTP/1.1\r\nhost: me\r\nconnection: close\r\n\r\n")
-        assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        second = http.client.HTTPResponse(caller, method="GET")
+        second.begin()
+        assert (second.status, len(second.read()) > 0) == (200, True)
         assert caller.recv(65_536) == b""

@@ -329,7 +329,7 @@ def test_a_record_with_an_impossible_time_is_passed_over_and_its_time_counts_for
     assert ([record.serial for record in state.strange], state.time) == ([2], FIRST.record.time)
     after, data = placed(Draft("approval", "prompt", "qa", "bert", version=1), odd)
     assert after.record.time < "2900"
-    assert link_over(data, odd, WRITTEN) == after
+    assert link_over(data, odd, seconds_of(after.record.time)) == after
 
 
 def test_a_clock_that_is_a_little_ahead_of_the_stores_is_no_forgery() -> None:
