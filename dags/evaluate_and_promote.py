@@ -23,7 +23,8 @@ the run is a success. After half a day without an answer it asks once more, then
 **When it fails.**
 - `evaluate`: the answers so far are kept; clear the task and it goes on from there.
 - `promote_to_…` with exit code 4: somebody else moved the alias first, or what is live is no longer what the candidate
-  was measured against. Nothing moved. Trigger a new run with this version.
+  was measured against. Nothing moved. Trigger a new run with this version. Or the version was rolled back for a reason:
+  trigger a new run with `despite_rollback`, which says why it may be live again.
 - `roll_back` is red after a failed smoke in production: it has rolled back, and what was live before is live again
   (`switchyard live` shows it). It is skipped when production was not moved.
 - `any_failure` is red when any task failed, so that the run is. Look at the task that failed.
@@ -158,7 +159,9 @@ def promote_to_production() -> Any:
     person = answer["responded_by_user"]["name"] if answer else None
     reason = f"approved in Airflow by {person}" if person else "accepted by the gate"
     where = ("--to", "Production")
-    return switchyard("promote", name, "--version", version, *where, "--reason", reason, person=person)
+    why = get_current_context()["params"]["despite_rollback"]
+    despite = ("--despite-rollback", why) if why else ()
+    return switchyard("promote", name, "--version", version, *where, "--reason", reason, *despite, person=person)
 
 
 @task
@@ -229,6 +232,9 @@ DAILY = CronTriggerTimetable(
         "name": Param(None, type=["null", "string"], title="Prompt or model", description="Empty: all prompts."),
         "version": Param(None, type=["null", "integer"], minimum=1, description="Empty: what nobody has judged yet."),
         "ask_a_person": Param(False, type="boolean", description="Ask for approval even if the policy does not."),
+        "despite_rollback": Param(
+            "", type="string", description="Why a version that was rolled back for a reason may be live again."
+        ),
         "smoke_questions": Param([], type="array", items={"type": "string"}, description="Empty: its first cases."),
         "then": Param([], type="array", items={"type": "object"}, description="The candidates after this one."),
     },

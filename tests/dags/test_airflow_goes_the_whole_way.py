@@ -138,7 +138,8 @@ def test_a_rollback_offers_the_versions_that_were_live(airflow: RunningAirflow, 
 @pytest.fixture(scope="module")
 def rejected(airflow: RunningAirflow, prepared: str) -> str:
     """A run on `qa/2` that a person was asked about, and said no to."""
-    run = airflow.trigger(PROMOTE, name="qa", version=2, ask_a_person=True)
+    again = {"despite_rollback": "the rollback was only a test"}
+    run = airflow.trigger(PROMOTE, name="qa", version=2, ask_a_person=True, **again)
     question = airflow.answer(PROMOTE, run, "approval", "Reject")
     assert question["subject"] == "qa/2 to Production?"
     assert question["body"]
