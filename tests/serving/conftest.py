@@ -161,7 +161,7 @@ class Host:
             return subprocess.Popen(command, env=self.env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
 
-def until(holds: Callable[[], bool], what: str, seconds: float = 30) -> float:
+def until(holds: Callable[[], bool], what: str, seconds: float = 90) -> float:
     """Ask until it holds; the seconds it took."""
     began = time.monotonic()
     while not holds():

@@ -233,8 +233,8 @@ def test_a_stopped_worker_is_no_longer_announced_and_is_replaced(host: Host, rel
 
     until(lambda: announced(silent), "both workers are announced")
     with stopped(silent):
-        until(lambda: not announced(silent), "the stopped worker is announced no longer", 10)
-        until(lambda: silent not in host.workers() and len(host.workers()) == 2, "another took its place", 60)
+        until(lambda: not announced(silent), "the stopped worker is announced no longer", 60)
+        until(lambda: silent not in host.workers() and len(host.workers()) == 2, "another took its place", 120)
     follows_again(host, released)
 
 
