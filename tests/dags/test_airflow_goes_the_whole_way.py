@@ -167,7 +167,8 @@ def test_what_a_person_approves_goes_live_and_is_rolled_back_when_production_fai
     tasks = airflow.tasks(PROMOTE, rejected)
     assert (tasks["promote_to_production"], tasks["smoke_in_production"]) == ("success", "failed")
     flips = [row for row in switchyard("history", "qa") if row["type"] in ("flip", "rollback")]
-    assert (flips[-2]["who"], flips[-2]["why"]) == ("airflow:switchyard", "approved in Airflow by switchyard")
+    why = "approved in Airflow by switchyard; the rollback was only a test"
+    assert (flips[-2]["who"], flips[-2]["why"]) == ("airflow:switchyard", why)
     assert flips[-1]["type"] == "rollback"
     assert "qa/2 failed its smoke questions" in flips[-1]["why"]
     assert in_production() == "qa/1"
