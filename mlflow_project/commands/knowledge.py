@@ -142,12 +142,20 @@ def run_job(program: str, job: str, arguments: list[str], as_json: bool) -> None
     Raises:
         ConfigError: Spark is not installed here, or the job's file is not.
     """
-    _run(program, job, [*arguments, *(["--json"] if as_json else [])], stdout=None)
+    if as_json:
+        sys.stdout.write(_output_of(program, job, [*arguments, "--json"]))
+    else:
+        _run(program, job, arguments, stdout=None)
 
 
 def _output_of(program: str, job: str, arguments: list[str]) -> str:
-    """What a job prints on stdout; ends with its exit code if it fails."""
-    return _run(program, job, arguments, stdout=subprocess.PIPE)
+    """Return the last line that a job prints, which is its result; what it prints before goes to stderr.
+
+    spark-submit writes a Python program's stderr to stdout.
+    """
+    *before, result = _run(program, job, arguments, stdout=subprocess.PIPE).splitlines(keepends=True) or [""]
+    sys.stderr.writelines(before)
+    return result
 
 
 def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> str:
@@ -165,6 +173,7 @@ def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> st
         code = process.wait()
         reader.join()
     if code:
+        sys.stderr.write(printed)
         raise typer.Exit(code if 0 < code < 128 else 1)
     return printed
 
