@@ -29,7 +29,10 @@ from tests.serving.snapshots import Snapshots, released
 
 __all__ = ["released"]
 
-FORBIDDEN = ("boto3", "botocore", "mlflow", "pyspark", "airflow", "sklearn", "pandas", "scipy")
+FORBIDDEN = (
+    *("boto3", "botocore", "mlflow", "pyspark", "airflow", "sklearn", "pandas", "scipy"),
+    *("lightgbm", "skops", "optuna", "pandera"),
+)
 
 
 @pytest.fixture(scope="module")
