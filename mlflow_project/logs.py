@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from mlflow_project.errors import ConfigError
+from mlflow_project.private_files import write_private
 from mlflow_project.telemetry.tracing import current
 
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
@@ -132,9 +134,8 @@ def record_defect() -> str:
 
     try:
         folder = state_folder() / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-        path.write_text(traceback.format_exc())
+        write_private(path, traceback.format_exc())
         return f"The stack trace is in {path}. Please report it."
-    except OSError:
+    except ConfigError:
         return "The stack trace could not be written. Free some disk space, and run the command again."

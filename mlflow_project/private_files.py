@@ -12,7 +12,9 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from mlflow_project.errors import ConfigError, Refused
 
@@ -20,6 +22,11 @@ from mlflow_project.errors import ConfigError, Refused
 def keep_files_private() -> None:
     """Create files and folders for their owner alone from now on, in this process and in those that it starts."""
     os.umask(0o077)
+
+
+def open_private(path: Path, mode: Literal["ab", "wb"]) -> BinaryIO:
+    """Open a file to write; a new one gets rights for its owner alone."""
+    return open(path, mode, opener=partial(os.open, mode=0o600))
 
 
 def write_private(path: Path, text: str) -> None:
@@ -30,7 +37,7 @@ def write_private(path: Path, text: str) -> None:
     """
     own = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        _make_private(path.parent)
+        make_private_folder(path.parent)
         own.unlink(missing_ok=True)
         with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
@@ -56,7 +63,7 @@ def exclusive(path: Path, *, wait: bool = True) -> Iterator[None]:
     """
     lock = path.with_name(f"{path.name}.lock")
     try:
-        _make_private(path.parent)
+        make_private_folder(path.parent)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError(
@@ -72,9 +79,9 @@ def exclusive(path: Path, *, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make_private(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing, for their owner alone; `mkdir(parents=True)` would make the
     upper ones as the umask says."""
     if not folder.is_dir():
-        _make_private(folder.parent)
+        make_private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

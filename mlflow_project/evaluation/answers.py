@@ -7,10 +7,8 @@ scores; so only the owner may read the file. Reading skips a line that a crash c
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from mlflow_project.domain.answer import Answer, Case, Citation, Context, Usage
 from mlflow_project.domain.tools import ToolCall
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.cases import question_digest
+from mlflow_project.private_files import make_private_folder, open_private
 
 
 class AnswerCache:
@@ -41,9 +40,9 @@ class AnswerCache:
         # A line break also comes first, so that a line that a crash cut short stays separate.
         line = "\n" + json.dumps({"question": key, "answer": plain(answer)}, ensure_ascii=False) + "\n"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
-                file.write(line)
+            make_private_folder(self._path.parent)
+            with open_private(self._path, "ab") as file:
+                file.write(line.encode())
         except OSError as error:
             raise InvalidData(
                 f"The answers cannot be kept in {self._path}: {error}. Free some disk space, then run again."

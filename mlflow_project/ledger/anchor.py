@@ -7,13 +7,14 @@ moves forward.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from mlflow_project.errors import ConfigError
+from mlflow_project.private_files import exclusive, write_private
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +53,12 @@ class Anchor:
     def advance(self, head: Head) -> None:
         """Keep this head unless a newer one is kept already."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self.path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with exclusive(self.path):
                 known = self.read()
                 if known is None or known.serial < head.serial:
-                    self._write(head)
-        except OSError as error:
+                    write_private(self.path, json.dumps({"ledger": self._ledger, **asdict(head)}))
+        except ConfigError as error:
             logger.warning("the newest known ledger record cannot be kept", extra=self._note(error))
-
-    def _write(self, head: Head) -> None:
-        own = self.path.with_suffix(f".{os.getpid()}")
-        text = json.dumps({"ledger": self._ledger, **asdict(head)})
-        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-        own.replace(self.path)
 
     def _note(self, error: Exception) -> dict[str, str]:
         return {"path": str(self.path), "error": str(error)}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlflow_project.errors import InvalidData
 from mlflow_project.ledger.chain import UNREADABLE, Link, read_link
+from mlflow_project.private_files import make_private_folder, open_private
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Cache:
 
     def _append(self, lines: Sequence[bytes]) -> None:
         try:
-            with self._path.open("ab") as file:
+            with open_private(self._path, "ab") as file:
                 file.write(b"".join(lines))
         except OSError as error:
             logger.debug("ledger cache not written", extra={"path": str(self._path), "error": str(error)})
@@ -71,8 +72,9 @@ class Cache:
     def _rewrite(self, lines: Sequence[bytes]) -> None:
         own = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            own.write_bytes(b"".join(lines))
+            make_private_folder(self._path.parent)
+            with open_private(own, "wb") as file:
+                file.write(b"".join(lines))
             own.replace(self._path)
         except OSError as error:
             logger.debug("ledger cache not written", extra={"path": str(self._path), "error": str(error)})

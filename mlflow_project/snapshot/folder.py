@@ -35,6 +35,7 @@ from typing import Any
 import orjson
 
 from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.private_files import make_private_folder
 from mlflow_project.snapshot.content import Snapshot
 from mlflow_project.snapshot.wake import wake
 
@@ -60,7 +61,7 @@ class ServingFolder:
     def prepare(self) -> None:
         """Make the folders."""
         for folder in (self.path, self.workers, self.indexes, self.scratch):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
 
     def index_folder(self, digest: str) -> Path:
         """Where the index of this digest (`sha256:…`) lies."""

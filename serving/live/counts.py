@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from mlflow_project.errors import WorkspaceError
+from mlflow_project.private_files import make_private_folder
 from mlflow_project.snapshot.folder import read_file, replace_file, stamp
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class SharedCounts:
     def start(self) -> None:
         """Take over what earlier workers counted, one of this name too; forget whose windows have all passed."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._folder)
             self._own = self._read(self._file)
             for path in self._folder.glob("*.json"):
                 if path != self._file and not self._read(path):

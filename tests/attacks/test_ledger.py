@@ -3,6 +3,7 @@
 Unless a test says otherwise, the attacker holds credentials that may write, delete and change retention in the bucket.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -148,6 +149,18 @@ def test_a_whole_chain_in_another_bucket_s_place_is_refused(three: ObjectStore, 
     Anchor(tmp_path, ledger_address(three)).path.rename(Anchor(tmp_path, ledger_address(other)).path)
     with pytest.raises(LedgerRewritten, match="not the one that this host knows"):
         Ledger(other, anchors=tmp_path).state()
+
+
+def test_no_other_user_can_read_what_a_program_without_our_umask_keeps(three: ObjectStore, tmp_path: Path) -> None:
+    """He has an account on the machine where somebody's own program reads the ledger with the machine's umask."""
+    machines = os.umask(0o022)
+    try:
+        Ledger(three, cache=tmp_path / "state" / "cache", anchors=tmp_path / "state" / "ledger").records()
+    finally:
+        os.umask(machines)
+    kept = list((tmp_path / "state").rglob("*"))
+    assert len([path for path in kept if path.is_file()]) == 3, "the cache, the newest head and its lock"
+    assert [path for path in (tmp_path / "state", *kept) if path.stat().st_mode & 0o077] == []
 
 
 def test_an_anchor_moves_forward_alone_and_a_broken_one_stops_nobody(three: ObjectStore, tmp_path: Path) -> None:

@@ -8,13 +8,11 @@ of two builds of the same thing the first one counts, since builds differ byte f
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval.index_files import MANIFEST, read_manifest, verify, write_manifest
 from mlflow_project.domain.release import KnowledgeBase
 from mlflow_project.errors import IndexBroken, NotFound
+from mlflow_project.private_files import exclusive
 from mlflow_project.rules.canonical import canonical, digest_of
 
 log = logging.getLogger(__name__)
@@ -95,8 +94,7 @@ def fetch(store: ObjectStore, name: str, into: Path) -> Path:
         NotFound: no such index. InvalidData: what the store holds does not match the digest.
     """
     target = into / _hex(name)
-    into.mkdir(parents=True, exist_ok=True)
-    with _alone(into / f".{_hex(name)}.lock"):
+    with exclusive(into / f".{_hex(name)}"):
         if target.exists():
             try:
                 return verify(target, name)
@@ -115,14 +113,6 @@ def fetch(store: ObjectStore, name: str, into: Path) -> Path:
 def table_uri(table: str) -> str:
     """One spelling for a table: `s3a://`, no slash at the end."""
     return ("s3a://" + table[5:] if table.startswith("s3://") else table).rstrip("/")
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process at a time of this machine brings an index; the next one finds it there."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _remove(store: ObjectStore, name: str, files: list[dict[str, Any]]) -> None:
