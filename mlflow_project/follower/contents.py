@@ -1,8 +1,8 @@
-"""What versions hold in MLflow now, as digests, asked again in turn.
+"""Keeps the digests of what versions contain in MLflow now.
 
-In: versions that are pointed at. Out: the digest of each one's present content. A version whose alias has just moved
-is asked for at once. Of the others a few are asked for in each whole look, the longest unasked first: one, and one more
-for every twenty versions up to five. So a look costs about the same however many names there are.
+In: the versions that aliases name. Out: the digest of each version's present content. A version whose alias has just
+moved is read at once. Each whole look reads a few of the others again, those first that were read longest ago: one,
+plus one for every twenty versions, at most five. So a look costs about the same however many names there are.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _Key = tuple[str, int]
 
 @dataclass
 class Contents:
-    """The digests of versions by name and number; None: deleted, or it cannot be read."""
+    """Digests by name and version; None: the version was deleted, or cannot be read."""
 
     registry: Registry
     _known: dict[_Key, tuple[float, str | None]] = field(default_factory=dict)
 
     def refresh(self, wanted: Collection[_Key], moved: Collection[_Key]) -> None:
-        """Ask for what is not known, what has just been moved to, and what is due; forget what nobody wants.
+        """Read the versions that are new, that an alias has just moved to, or that are due. Forget all but `wanted`.
 
         Raises:
-            Unavailable: the registry does not say.
+            Unavailable: MLflow does not answer.
         """
         self._known = {key: known for key, known in self._known.items() if key in wanted}
         now = time.monotonic()
@@ -43,5 +43,5 @@ class Contents:
             self._known[key] = (time.monotonic(), present_digest(self.registry, *key))
 
     def digest(self, name: str, version: int) -> str | None:
-        """The digest of a version that was wanted."""
+        """The digest of a version that the last `refresh` wanted."""
         return self._known[name, version][1]

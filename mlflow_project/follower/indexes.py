@@ -1,9 +1,9 @@
-"""Keeps the search indexes on this host's disk as their digests say.
+"""Keeps the search indexes on this host's disk whole: each file matches its digest.
 
-In: the digests of the indexes that the snapshot needs. Out: whole folders below `indexes/`. Once a second the keeper
-compares time stamps and sizes with those of the last check. It checks every digest when it starts, hourly, and when a
-time stamp or a size has changed. What does not hold is fetched again. Workers that serve are not touched by a damaged
-folder, since they search private copies; a worker that warms a release meanwhile refuses it.
+In: the digests of the indexes that the snapshot needs. Out: folders below `indexes/`. Once a second the keeper compares
+time stamps and sizes with those of its last check. It computes every digest when it starts, hourly, and when a time
+stamp or a size has changed. A damaged index is fetched again. Workers that serve it do not notice, since they search
+private copies; a worker that warms a release in the meantime refuses it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ class IndexKeeper:
         self._waiting: dict[str, tuple[float, float]] = {}
 
     def run(self, stop: Event) -> None:
-        """Look once a second until told to stop."""
+        """Look once a second until `stop` is set."""
         while not stop.wait(LOOK_SECONDS):
             self.look(stop)
 
     def look(self, stop: Event | None = None) -> None:
-        """Check what is due. Never raises for what it found: an index that cannot be restored is tried again later."""
+        """Check the indexes that are due. Never raises because of a damaged index: what cannot be restored is tried
+        again later.
+        """
         wanted = self.wanted
         self._checked = {name: checked for name, checked in self._checked.items() if name in wanted}
         for name in sorted(wanted):
@@ -54,7 +56,7 @@ class IndexKeeper:
                 self._check(name)
 
     def want(self, names: Iterable[str]) -> None:
-        """Say which indexes are needed from now on."""
+        """Set which indexes are needed from now on."""
         self.wanted = frozenset(names)
 
     def _is_due(self, name: str) -> bool:
@@ -77,7 +79,7 @@ class IndexKeeper:
             return
         self._waiting.pop(name, None)
         after = _stamps(self._folder, name)
-        if before == after or not before:  # else somebody wrote during the check, or it was fetched: check that too
+        if before == after or not before:  # otherwise the files changed during the check: check again
             self._checked[name] = (time.monotonic(), after)
 
 

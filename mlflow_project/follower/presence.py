@@ -1,6 +1,8 @@
-"""This host's presence: its live workers and their receipts, one object with a time to live in the coordination bucket.
+"""Writes this host's presence: its live workers and their receipts.
 
-Written at once when it changes, and every third of the time to live. Promoters wait for what stands here.
+In: the workers' reports in the serving folder. Out: one object in the coordination bucket, which expires unless it is
+renewed. It is written at once when it changes, and whenever a third of its life is over. A promotion waits for the
+receipts in it.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ from mlflow_project.snapshot.workers import WorkerReport, live_workers, sweep_re
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
-"""Between two looks when no worker calls: often enough to see that one has died."""
+"""Seconds between two looks if no worker rings: often enough to notice that a worker has died."""
 SWEEP_SECONDS = 5.0
 
 
 class PresenceKeeper:
-    """Runs in a thread of its own, so that a registry that hangs delays no receipt."""
+    """Runs in a thread of its own, so that a registry that does not answer delays no receipt."""
 
     def __init__(self, store: ObjectStore, folder: ServingFolder, *, host: str, ttl_seconds: float) -> None:
         self._store = store
@@ -36,11 +38,13 @@ class PresenceKeeper:
         self._folder = folder
         self._host = host
         self._ttl = ttl_seconds
-        self._said: object = None
-        self._said_at = self._swept_at = 0.0
+        self._written: object = None
+        self._written_at = self._swept_at = 0.0
 
     def run(self, stop: Event) -> None:
-        """Keep the presence until told to stop. It is left to expire: the workers still run, and a flip must know."""
+        """Write the presence until `stop` is set. It is not deleted at the end: the workers still run, and a flip has
+        to know of them. Without a follower it expires.
+        """
         pipe = WakePipe(self._folder.receipts_pipe)
         while not stop.is_set():
             self.look()
@@ -48,11 +52,11 @@ class PresenceKeeper:
         pipe.close()
 
     def look(self) -> None:
-        """Gather, and write if it changed or is due."""
+        """Read the workers' reports. Write the presence if they have changed or a third of its life is over."""
         now = time.monotonic()
         workers = tuple(live_workers(self._folder.workers))
         content = tuple((report.worker, report.receipts) for report in workers)
-        if content != self._said or now - self._said_at >= self._ttl / 3:
+        if content != self._written or now - self._written_at >= self._ttl / 3:
             self._write(workers)
         if now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
@@ -70,11 +74,11 @@ class PresenceKeeper:
         except WorkspaceError as error:
             logger.warning("the presence cannot be written", extra={"error": str(error)})
             return
-        self._said = tuple((report.worker, report.receipts) for report in workers)
-        self._said_at = time.monotonic()
+        self._written = tuple((report.worker, report.receipts) for report in workers)
+        self._written_at = time.monotonic()
 
     def _sweep(self) -> None:
-        """What workers that died left behind: their reports and their copies of indexes."""
+        """Delete the reports of dead workers, and their copies of indexes."""
         try:
             sweep_reports(self._folder.workers)
             known = {path.stem for path in self._folder.workers.glob("*.json")}

@@ -1,7 +1,7 @@
-"""The follower as a process: settings in, four threads, out on SIGTERM.
+"""Runs the follower: builds its parts from settings, starts four threads, and ends on SIGTERM.
 
-The main thread looks at registry and ledger. The others keep this host's presence, upload its events, and check the
-search indexes on its disk, so that none waits for another.
+The main thread looks at registry and ledger. The others write this host's presence, upload its events, and check the
+search indexes on its disk, so that none of them waits for another.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ logger = logging.getLogger(__name__)
 
 REGISTRY_SECONDS = 1.0
 STORE_SECONDS = 2.0
-LOOKS_AN_INTERVAL = 2
-"""A look asks the ledger; every second one asks MLflow too."""
+LOOKS_PER_INTERVAL = 2
+"""Each look asks the ledger; every second look asks MLflow too."""
 STAMP_SECONDS = 0.1
-"""Between two looks at the time stamp of MLflow's database."""
-HURRIED_SECONDS = 0.03
-"""Between the beginnings of two looks while a flip is under way: only its own name is asked for then."""
+"""Seconds between two checks of the time stamps of MLflow's database."""
+FLIP_LOOK_SECONDS = 0.03
+"""Seconds from the beginning of one look to the next while a flip is under way. Such a look asks only for the name of
+that flip."""
 
 
 def follow() -> None:
@@ -74,14 +75,14 @@ def follow() -> None:
     ]
     for thread in others:
         thread.start()
-    woken = False
+    was_rung = False
     while not stop.is_set():
         began = time.monotonic()
-        watcher.look(hurry=woken)
+        watcher.look(hurry=was_rung)
         indexes.want(watcher.current.indexes)
-        pause = settings.poll_ms / 1000 / LOOKS_AN_INTERVAL
-        pause = min(pause, HURRIED_SECONDS) if watcher.hurried else pause
-        woken = _rest(pipe, watcher, began + pause)
+        pause = settings.poll_ms / 1000 / LOOKS_PER_INTERVAL
+        pause = min(pause, FLIP_LOOK_SECONDS) if watcher.flip_under_way else pause
+        was_rung = _rest(pipe, watcher, began + pause)
     for thread in others:
         thread.join()
     if sender is not None:
@@ -97,9 +98,9 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder, meters: Meters) 
         Ledger.of_this_host(store, cached=False),
         Fetcher(store, folder, load(SealSettings).trusted_keys, meters),
         folder,
-        settings.poll_ms,
-        f"follower:{_host(settings)}",
-        settings.registry_file,
+        interval_ms=settings.poll_ms,
+        identity=f"follower:{_host(settings)}",
+        registry_file=settings.registry_file,
     )
 
 
@@ -118,8 +119,10 @@ def _store() -> ObjectStore:
 
 
 def _rest(pipe: WakePipe, watcher: Watcher, until: float) -> bool:
-    """Sleep until the next look is due or MLflow has written something. Returns whether somebody called meanwhile."""
-    while not watcher.registry_has_news and (left := until - time.monotonic()) > 0:
-        if pipe.wait(min(left, STAMP_SECONDS) if watcher.registry_file else left):
+    """Sleep until the next look is due, MLflow's database has changed, or somebody rings the pipe. Returns whether
+    somebody has rung.
+    """
+    while not watcher.aliases.has_news and (left := until - time.monotonic()) > 0:
+        if pipe.wait(min(left, STAMP_SECONDS) if watcher.aliases.database else left):
             return True
     return False

@@ -1,7 +1,7 @@
-"""From a seal in the ledger to a release that workers can load: manifest by digest, seal verified, index on disk.
+"""Fetches sealed releases: reads the manifest by its digest, verifies the seal, puts the search index on disk.
 
-In: what the ledger says about a version. Out: a `Placed` whose every byte was checked, or an error that says why not.
-What was once fetched and verified is kept: a digest never means anything else.
+In: a version's seal in the ledger. Out: a `Placed` release whose every byte was checked, or an error that says why
+not. A release that was fetched once is kept in memory, since content never changes under a digest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Fetcher:
         """The release, verified, with its index on disk.
 
         Raises:
-            SealBroken: manifest or seal do not hold. NotFound, InvalidData, Unavailable: it cannot be fetched.
+            SealBroken: the manifest does not match the seal, or no trusted key has signed it.
+            NotFound, InvalidData, Unavailable: the release cannot be fetched.
         """
         key = (name, seal.version, seal.digest)
         if key not in self._placed:

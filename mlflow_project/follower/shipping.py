@@ -1,7 +1,7 @@
-"""Brings this host's events to the object store, and its judgements to the traces that they are about.
+"""Uploads this host's events to the object store, and users' judgements to their traces in MLflow.
 
-In: the spool. Out: whole objects `events/day=YYYY-MM-DD/<host>-<id>.jsonl` in the raw bucket; assessments in MLflow
-where there is a trace. Nothing is let go before it was written; what cannot be written now is tried again.
+In: the spool. Out: objects `events/day=YYYY-MM-DD/<host>-<id>.jsonl` in the raw bucket; assessments in MLflow where an
+answer has a trace. An event leaves the spool after it was uploaded. What cannot be written now is tried again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ EVENTS = "events/"
 MOST_ROWS = 5_000
 TRIM_SECONDS = 60.0
 TRACE_SECONDS = 120.0
-"""How long a trace may take to arrive in MLflow; most answers have none there."""
+"""A judgement waits this long for its trace to arrive in MLflow. Most answers have no trace there."""
 
 
 class Shipper:
-    """Runs in a thread of its own."""
+    """Uploads events in a thread of its own."""
 
     def __init__(
         self, store: ObjectStore, spool: Spool, assessments: Assessments, settings: EventSettings, *, host: str
@@ -42,17 +42,17 @@ class Shipper:
         self._trimmed_at = time.monotonic()
 
     def run(self, stop: Event) -> None:
-        """Ship at every interval, and once more when told to stop."""
+        """Upload at every interval, and once more when `stop` is set."""
         while not stop.wait(self._settings.event_ship_ms / 1000):
             self.look()
         self.look()
 
     def look(self) -> None:
-        """Ship all that is there; never raises for what could not be done."""
+        """Upload everything in the spool. Never raises because a part is away: that waits for the next interval."""
         try:
             while self.ship():
                 continue
-            self.tell()
+            self.assess()
             if time.monotonic() - self._trimmed_at >= TRIM_SECONDS:
                 self._trimmed_at = time.monotonic()
                 self._spool.trim(_iso(datetime.now(UTC) - timedelta(days=self._settings.event_days)))
@@ -60,7 +60,7 @@ class Shipper:
             logger.warning("the events of this host wait", extra={"error": str(error)})
 
     def ship(self) -> int:
-        """Write the next batch; how many events it had, 0 when nothing is left."""
+        """Upload the next batch. Returns how many events it had; 0: the spool has none to upload."""
         name = f"day={datetime.now(UTC):%Y-%m-%d}/{self._host}-{uuid.uuid4().hex}"
         batch = self._spool.batch(name, MOST_ROWS)
         if batch is None:
@@ -70,8 +70,8 @@ class Shipper:
         self._spool.shipped(batch.name)
         return len(batch.rows)
 
-    def tell(self) -> None:
-        """Give the traces their assessments; one that has not arrived yet is asked for again next time."""
+    def assess(self) -> None:
+        """Attach judgements to their traces. One whose trace has not arrived yet is tried again next time."""
         for event in self._spool.untold():
             try:
                 self._assessments.assess(event)

@@ -21,9 +21,8 @@ ANNA = "user:anna"
 def watcher(yard: Yard, folder: Path, uri: str | None = None, store: ObjectStore | None = None) -> Watcher:
     store, serving = store or yard.parts.store, ServingFolder(folder)
     registry = Registry(RegistrySettings(mlflow_uri=uri or yard.parts.registry.uri))
-    made = Watcher(
-        registry, Ledger(store), Fetcher(store, serving, yard.parts.seal.trusted_keys), serving, 100, "follower:test"
-    )
+    fetcher = Fetcher(store, serving, yard.parts.seal.trusted_keys)
+    made = Watcher(registry, Ledger(store), fetcher, serving, interval_ms=100, identity="follower:test")
     made.start()
     return made
 
@@ -107,7 +106,7 @@ def test_a_hand_s_move_waits_while_the_ledger_cannot_be_read(yard: Yard, tmp_pat
         toll.before = lambda request, write: False
         follower.look(hurry=True)
         assert live(follower) == {yard.name: first}
-        assert "waits until the ledger can be read" in follower.current.refused[0].reason
+        assert "follows it when the ledger can be read" in follower.current.refused[0].reason
         toll.before = lambda request, write: True
         follower.look(hurry=True)
         assert live(follower) == {yard.name: second}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mlflow_project.errors import Unavailable
+from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.watch import Watcher
 from mlflow_project.ledger import NameState, State
 from mlflow_project.snapshot.folder import ServingFolder
@@ -60,15 +61,21 @@ class Ledger:
         self.said.names["qa"] = NameState("prompt", "qa", intent=intent)
 
 
+def _watcher(registry: Any, ledger: Any, folder: ServingFolder, database: Path | None = None) -> Watcher:
+    store: Any = None
+    fetcher = Fetcher(store, folder, folder.path)
+    return Watcher(registry, ledger, fetcher, folder, interval_ms=100, identity="follower:test", registry_file=database)
+
+
 def test_a_follower_hurries_from_an_intent_to_the_end_of_its_flip(tmp_path: Path) -> None:
     ledger: Any = Ledger()
     registry: Any = Registry()
-    watcher = Watcher(registry, ledger, None, ServingFolder(tmp_path), 100, "follower:test")  # type: ignore[arg-type]
+    watcher = _watcher(registry, ledger, ServingFolder(tmp_path))
     seen = []
     for serial, under_way in ((1, False), (2, True), (2, True), (3, False)):
         ledger.say(serial, flip_under_way=under_way)
         watcher.look()
-        seen.append(watcher.hurried)
+        seen.append(watcher.flip_under_way)
     assert seen == [False, True, True, False]
 
 
@@ -82,7 +89,7 @@ def test_an_idle_follower_asks_one_small_thing_a_look_and_the_registry_once_an_i
     ledger.said.names["qa"].seals[1] = SimpleNamespace()  # type: ignore[assignment]
     folder = ServingFolder(tmp_path)
     folder.prepare()
-    watcher = Watcher(registry, ledger, None, folder, 100, "follower:test")  # type: ignore[arg-type]
+    watcher = _watcher(registry, ledger, folder)
     for _ in range(13):
         watcher.look()
         now += 0.05
@@ -107,20 +114,20 @@ def test_the_time_stamp_of_mlflows_database_stands_in_for_asking_and_never_makes
     folder, database = ServingFolder(tmp_path / "serving"), tmp_path / "mlflow.db"
     folder.prepare()
     database.write_text("one")
-    watcher = Watcher(registry, ledger, None, folder, 100, "follower:test", database)  # type: ignore[arg-type]
+    watcher = _watcher(registry, ledger, folder, database)
     for _ in range(13):
         watcher.look()
         now += 0.05
     assert [len(names) for names in registry.asked] == [1] + [0] * 12
     assert registry.pings == 6
-    assert not watcher.registry_has_news
+    assert not watcher.aliases.has_news
     database.write_text("another")
-    assert watcher.registry_has_news
+    assert watcher.aliases.has_news
     watcher.look()
     assert len(registry.asked[-1]) == 1
     database.write_text("a third")
-    watcher.registry = Registry()  # type: ignore[assignment]
+    watcher.aliases.registry = Registry()  # type: ignore[assignment]
     now += 0.05
-    assert watcher.registry_has_news
+    assert watcher.aliases.has_news
     watcher.look()
-    assert not watcher.registry_has_news
+    assert not watcher.aliases.has_news

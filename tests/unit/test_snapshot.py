@@ -147,8 +147,8 @@ def watcher(folder: ServingFolder, trusted: Path) -> Watcher:
         Ledger(store),
         Fetcher(store, folder, trusted),
         folder,
-        100,
-        "follower:test",
+        interval_ms=100,
+        identity="follower:test",
     )
 
 
