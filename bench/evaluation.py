@@ -38,6 +38,7 @@ from mlflow_project.evaluation.run import Bench, evaluate, trace_sample
 from mlflow_project.evaluation.traces import log_traces
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import ProviderSettings, RegistrySettings, StoreSettings, load
 from stack.ports import free_port
 
@@ -68,7 +69,7 @@ def main() -> None:
             step=steps.step,
         )
         providers = load(ProviderSettings, llm_api_url=address, llm_api_key="bench")
-        opened = opening(release, store, Path(folder) / "indexes", providers)
+        opened = opening(release, store, Path(folder) / "indexes", providers, Masker())
         began = time.monotonic()
         scores = evaluate(release, cases, opened, bench)
         judge(release, None, POLICY, experiments, store)

@@ -22,7 +22,7 @@ from bench.peers import MODEL, PEERS, CannotBeInstalled, Peer
 from mlflow_project.adapters.retrieval import embeddings, index_builder, index_store
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.domain.release import KnowledgeBase, ProviderChoice, Retrieval
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from stack.ports import free_port
 from tests.serving.conftest import Host, Releases, until
 from tests.serving.snapshots import Snapshots

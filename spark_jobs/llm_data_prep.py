@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from functools import partial
 from typing import Any
 
 from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
+from mlflow_project.telemetry.meters import Meters
 from spark_jobs.plan import Limits
 from spark_jobs.preparation import Request, plan, prepare
 from spark_jobs.program import Arguments, run, share
@@ -110,20 +112,23 @@ def request(options: argparse.Namespace) -> Request:
     )
 
 
-def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Prepare, or plan; the result as JSON-ready data."""
+def job(options: argparse.Namespace, meters: Meters) -> dict[str, Any]:
+    """Prepare, or plan. Returns the result as JSON-ready data."""
     asked = request(options)
     with spark_job("llm_data_prep", f"Preparing {asked.source}") as spark:
         if options.dry_run:
             found = plan(spark, asked)
             return {"dry_run": True, **found.to_dict(), "refused": found.objection(asked.limits) or None}
-        return prepare(spark, asked).to_dict()
+        return prepare(spark, asked, meters=meters).to_dict()
 
 
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"{options.input_raw_text_path} -> {options.output_delta_path}")
+    meters = Meters()
+    return run(
+        partial(job, meters=meters), options, f"{options.input_raw_text_path} -> {options.output_delta_path}", meters
+    )
 
 
 if __name__ == "__main__":

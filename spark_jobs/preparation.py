@@ -24,7 +24,7 @@ from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
-from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.meters import Meters
 from spark_jobs import changes, tables
 from spark_jobs.cutting import Cutter
 from spark_jobs.examination import Examiner
@@ -93,8 +93,14 @@ class _Pass:
     plan: Plan
 
 
-def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambda: None) -> Counts:
-    """Prepare a text corpus. `may_commit` is called before every commit, besides the lease, and raises to stop.
+def prepare(
+    spark: SparkSession, request: Request, may_commit: MayCommit = lambda: None, meters: Meters | None = None
+) -> Counts:
+    """Prepare a text corpus.
+
+    Args:
+        may_commit: called before every commit, besides the check of the lease; raises to stop.
+        meters: takes how many rows became what.
 
     Raises:
         InvalidData, NotFound: input, output or options are not usable; found before any work.
@@ -109,7 +115,8 @@ def prepare(spark: SparkSession, request: Request, may_commit: MayCommit = lambd
             still_ours()
 
         with _passed(spark, request, at, dry_run=False) as done:
-            _measure(request.output, done.plan)
+            if meters is not None:
+                _measure(meters, request.output, done.plan)
             try:
                 _refuse_torn(done, request)
                 command = request.command or f"switchyard prepare {request.source} {request.output}"
@@ -252,13 +259,13 @@ def _first_rejection(done: _Pass) -> str:
     return f"The first one, in {first['file']}{line}: {first['sentence']}"
 
 
-def _measure(output: str, found: Plan) -> None:
-    """Record how many rows became what; sent when the job ends."""
+def _measure(meters: Meters, output: str, found: Plan) -> None:
+    """Record how many rows became what."""
     table = output.rstrip("/").rsplit("/", 1)[-1]
-    METERS.record(QUARANTINE_SHARE, found.rejected / max(1, found.read), table=table)
+    meters.record(QUARANTINE_SHARE, found.rejected / max(1, found.read), table=table)
     for outcome in ("new", "changed", "unchanged", "deleted"):
-        METERS.record(PREPARED, getattr(found, outcome), table=table, outcome=outcome)
-    METERS.record(PREPARED, found.rejected, table=table, outcome="quarantined")
+        meters.record(PREPARED, getattr(found, outcome), table=table, outcome=outcome)
+    meters.record(PREPARED, found.rejected, table=table, outcome="quarantined")
 
 
 def say(message: str) -> None:

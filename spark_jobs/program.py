@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.logs import record_defect, set_up_logs
 from mlflow_project.private_files import keep_files_private
+from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.sending import send_once
 
 
@@ -44,8 +45,13 @@ def share(text: str) -> float:
     return value
 
 
-def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argparse.Namespace, title: str) -> int:
-    """Run a job, print its result as a table or as JSON, and return the exit code."""
+def run(
+    job: Callable[[argparse.Namespace], Mapping[str, Any]],
+    options: argparse.Namespace,
+    title: str,
+    meters: Meters | None = None,
+) -> int:
+    """Run a job, print its result as a table or as JSON, send what it measured, and return the exit code."""
     keep_files_private()
     set_up_logs()
     try:
@@ -60,7 +66,8 @@ def run(job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argpars
         sys.stderr.write(f"Internal error in Switchyard: {type(error).__name__}: {error}\n{record_defect()}\n")
         return 1
     finally:
-        send_once("switchyard-job")
+        if meters is not None:
+            send_once(meters, "switchyard-job")
     if options.json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:

@@ -51,6 +51,7 @@ class Registry:
     """All calls may raise `Unavailable`; `InvalidData` when MLflow refuses what was asked."""
 
     def __init__(self, settings: RegistrySettings) -> None:
+        self.settings = settings
         self._api = MlflowApi(settings)
         self.uri = self._api.uri
 

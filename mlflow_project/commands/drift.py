@@ -1,4 +1,4 @@
-"""`switchyard drift`: have questions, answers or documents of a prompt changed since its release went live?"""
+"""`switchyard drift`: have the questions, answers or documents of a prompt changed since its release went live?"""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import typer
 from rich.console import Console
 
 from mlflow_project.commands.arguments import Name
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 
 if TYPE_CHECKING:
-    from mlflow_project.adapters.object_store import ObjectStore
     from mlflow_project.drift.watch import Watched
+    from mlflow_project.parts import Parts
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=3660)
@@ -45,34 +46,24 @@ def drift(
     table, and metrics. Finding drift is no error: the exit code is 0.
     """
     length = length_of(window)
-    from mlflow_project.adapters.experiments import Experiments
-    from mlflow_project.adapters.object_store import ObjectStore
-    from mlflow_project.adapters.registry import Registry
-    from mlflow_project.commands.collecting import collect as bring_up_to_date
-    from mlflow_project.drift import record
-    from mlflow_project.drift.corpus import corpus_drift
-    from mlflow_project.settings import RegistrySettings, StoreSettings, load
-
-    until = datetime.now(UTC)
-    store, experiments = ObjectStore(load(StoreSettings)), Experiments(load(RegistrySettings))
-    if collect:
-        bring_up_to_date(store)
-    documents = corpus_drift(Registry(load(RegistrySettings)), name)
-    watched = [*_answers(store, name, length, until, early=pin, alone=documents is None)]
-    watched += [documents] if documents is not None else []
-    runs = [record.keep_run(experiments, one) if one.found else None for one in watched]
-    version = record.keep_rows(store, watched)
-    record.record_metrics(watched)
-    told = [{**record.plain(one), "run": run} for one, run in zip(watched, runs, strict=True)]
-    data = {"name": name, "window": window, "drifted": any(one.status == "drift" for one in watched)}
-    data |= {"delta_version": version, "announced": _announced(watched, asked=notify)}
-    data |= {"releases": [one for one in told if one["counted"] == "answers"]}
-    data |= {"corpus": next((one for one in told if one["counted"] == "documents"), None)}
-    emit(data, json, lambda console: _show(console, told))
+    with command_parts() as parts:
+        watched = _watch(parts, name, length, collect=collect, early=pin)
+        results, delta_version = _keep(parts, watched)
+        announced = _announce(watched, asked=notify)
+    data = {
+        "name": name,
+        "window": window,
+        "drifted": any(one.status == "drift" for one in watched),
+        "delta_version": delta_version,
+        "announced": announced,
+        "releases": [one for one in results if one["counted"] == "answers"],
+        "corpus": next((one for one in results if one["counted"] == "documents"), None),
+    }
+    emit(data, json, lambda console: _show(console, results))
 
 
 def length_of(window: str) -> timedelta:
-    """A window's length.
+    """The length of a window.
 
     Raises:
         InvalidData: it is not a number with m, h or d, or longer than ten years.
@@ -86,24 +77,40 @@ def length_of(window: str) -> timedelta:
     return length
 
 
-def _answers(
-    store: ObjectStore, name: str, window: timedelta, until: datetime, *, early: bool, alone: bool
-) -> Sequence[Watched]:
-    """The window's answers; none is an error only where there is nothing else to tell of."""
+def _watch(parts: Parts, name: str, window: timedelta, *, collect: bool, early: bool) -> list[Watched]:
+    """Check the answers of the window, and the documents of the live release."""
+    from mlflow_project.commands.collecting import collect as collect_events
+    from mlflow_project.drift.corpus import corpus_drift
     from mlflow_project.drift.watch import watch
 
+    until = datetime.now(UTC)
+    if collect:
+        collect_events(parts.store)
+    documents = corpus_drift(parts.registry, name)
     try:
-        return watch(store, name, window, until, early=early)
+        answers = watch(parts.store, name, window, until, early=early)
     except NotFound as error:
-        if alone:
+        if documents is None:
             raise
         progress.print(str(error), markup=False)
-        return ()
+        answers = ()
+    return [*answers, *([documents] if documents is not None else [])]
 
 
-def _announced(watched: Sequence[Watched], *, asked: bool) -> list[str]:
-    """Tell Airflow what drifted where `--notify` or the setting asks for it, and say so. Returns the assets of the
-    events. An Airflow that does not answer undoes nothing."""
+def _keep(parts: Parts, watched: Sequence[Watched]) -> tuple[list[dict[str, Any]], int | None]:
+    """Write MLflow runs, rows of the Delta table, and metrics. Returns the results as data, and the table's version."""
+    from mlflow_project.drift import record
+
+    runs = [record.keep_run(parts.experiments, one) if one.found else None for one in watched]
+    delta_version = record.keep_rows(parts.store, watched)
+    record.record_metrics(parts.meters, watched)
+    return [{**record.plain(one), "run": run} for one, run in zip(watched, runs, strict=True)], delta_version
+
+
+def _announce(watched: Sequence[Watched], *, asked: bool) -> list[str]:
+    """Tell Airflow what drifted if `--notify` or the setting asks for it, and print the result. Returns the assets of
+    the events. If Airflow does not answer, all other results stay.
+    """
     from mlflow_project.adapters.airflow import airflow_settings
     from mlflow_project.drift.record import announce
 
@@ -122,8 +129,8 @@ def _announced(watched: Sequence[Watched], *, asked: bool) -> list[str]:
         return []
 
 
-def _show(console: Console, told: Sequence[Mapping[str, Any]]) -> None:
-    for one in told:
+def _show(console: Console, results: Sequence[Mapping[str, Any]]) -> None:
+    for one in results:
         if one["found"]:
             rows = [
                 [row["check"], row["kind"], f"{row['distance']:.3g}", f"{row['usual']:.3g}", f"{row['score']:.2f}"]

@@ -1,9 +1,10 @@
-"""`switchyard evaluate` measures a version; `switchyard gate` decides by the runs, and seals what it accepts."""
+"""`switchyard evaluate` measures a version. `switchyard gate` decides by these runs whether to seal it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from mlflow_project.commands.arguments import Named, Version, amount, version_of, whole_number
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.commands.progress import Steps
 from mlflow_project.domain.reference import alias_named
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow_project.evaluation.compare import Judged
     from mlflow_project.evaluation.workplace import Evaluated
     from mlflow_project.ledger import Seal
+    from mlflow_project.parts import Parts
     from mlflow_project.rules.gate.policy import Policy
 
 Cases = Annotated[
@@ -61,7 +64,7 @@ Again = Annotated[bool, typer.Option("--again", help="Evaluate again, even if a 
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands of this room."""
+    """Add this module's commands."""
     app.command()(reports_errors(evaluate))
     app.command()(reports_errors(gate))
 
@@ -93,28 +96,35 @@ def evaluate(
 
     plain = plain or not load(EvaluationSettings).evaluation_extras
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C when a task is stopped
-    place, name, steps = workplace(against), named.name, Steps()
-    source = cases or f"prompts/{name}/cases.jsonl"
-    candidate = place.release(name, version_of(named, version, place.registry))
-    asked = load_cases(source)
-    champion = place.champion_of(candidate)
-    bench = place.bench(Plan(at_once, purse=Purse(budget)), source, () if plain else metric, steps.step, judge)
-    done = [place.evaluated(candidate, asked, bench, again=again)]
-    done += [place.evaluated(champion, asked, bench)] if champion else []
-    with steps.step("comparing"):
-        address = place.pictured([item.scores for item in done])
-    for item in done:
-        if traces and not plain and not item.reused:
-            trace_sample(item.release, asked, item.scores, traces, bench)
-    steps.report()
-    tables = place.case_by_case(done[0].scores)
+    steps, source = Steps(), cases or f"prompts/{named.name}/cases.jsonl"
+    with command_parts() as parts:
+        place = workplace(parts, against)
+        candidate = place.release(named.name, version_of(named, version, parts.registry))
+        asked = load_cases(source)
+        champion = place.champion_of(candidate)
+        bench = place.bench(Plan(at_once, purse=Purse(budget)), source, () if plain else metric, steps.step, judge)
+        done = [place.evaluated(candidate, asked, bench, again=again)]
+        done += [place.evaluated(champion, asked, bench)] if champion else []
+        with steps.step("comparing"):
+            comparison = place.pictured([item.scores for item in done])
+        for item in done:
+            if traces and not plain and not item.reused:
+                trace_sample(item.release, asked, item.scores, traces, bench)
+        steps.report()
+        tables = place.case_by_case(done[0].scores)
+    _report(done, comparison, tables, json)
+
+
+def _report(done: Sequence[Evaluated], comparison: str, tables: str, json: bool) -> None:
+    """Print the scores. `comparison` and `tables` are the addresses of two pages of MLflow."""
+    scores = done[0].scores
     data = {
-        "cases": {"digest": done[0].scores.cases_digest, "count": len(asked)},
-        "comparison": address,
+        "cases": {"digest": scores.cases_digest, "count": len(scores.case_ids)},
+        "comparison": comparison,
         "case_by_case": tables,
         "releases": [_plain(item) for item in done],
     }
-    emit(data, json, lambda console: _show(console, done, address, tables))
+    emit(data, json, lambda console: _show(console, done, comparison, tables))
 
 
 def gate(
@@ -135,40 +145,81 @@ def gate(
     from mlflow_project.evaluation.policies import load_policy
     from mlflow_project.evaluation.workplace import workplace
 
-    place, name = workplace(against), named.name
-    version = version_of(named, version, place.registry)
-    rules = load_policy(policy or Path("prompts") / name / "policy.yaml")
-    candidate, source = place.release(name, version), _cases_that_count(name, cases)
-    champion, counted = place.champion_of(candidate), _digest_of(source)
-    judged = judge(candidate, champion, rules, place.experiments, place.store, counted)
-    known, serial = None, None
-    if not dry_run:
-        known = _known_seal(candidate, champion, judged, rules)
-        keep_verdict(judged, place.experiments)
-        serial = known.serial if known else _recorded(candidate, champion, judged, rules).serial
-    data = {
-        **judged.verdict.to_dict(),
-        "name": name,
-        "version": version,
-        "digest": candidate.digest,
-        "champion": champion.version if champion else None,
-        "policy": rules.digest,
-        "cases_digest": judged.candidate.cases_digest,
-        "cases_source": source,
-        "approval": rules.approval,
-        "comparison": judged.comparison,
-        "ledger": serial,
-        "sealed_before": known is not None,
-    }
+    with command_parts() as parts:
+        place = workplace(parts, against)
+        number = version_of(named, version, parts.registry)
+        rules = load_policy(policy or Path("prompts") / named.name / "policy.yaml")
+        candidate, source = place.release(named.name, number), _cases_that_count(named.name, cases)
+        champion, counted = place.champion_of(candidate), _digest_of(source)
+        judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted)
+        decision = _Decision(candidate, champion, rules, source, judged)
+        known, serial = None, None
+        if not dry_run:
+            known = decision.known_seal(parts)
+            keep_verdict(judged, parts.experiments)
+            serial = known.serial if known else decision.record(parts).serial
+    data = {**decision.to_dict(), "ledger": serial, "sealed_before": known is not None}
     emit(data, json, lambda console: _explain(console, judged, candidate.label, serial, known))
     if not judged.verdict.accepted:
         raise typer.Exit(Refused.exit_code)
 
 
-def _cases_that_count(name: str, named: str | None) -> str | None:
-    """The source of the cases that the runs must have used: the named one, or the prompt's own.
+@dataclass(frozen=True)
+class _Decision:
+    """A verdict, and what it was reached on. `source` is where the cases that count come from."""
 
-    Returns None if there is neither, and says so: then the candidate's newest run decides, whatever its cases.
+    candidate: Release
+    champion: Release | None
+    policy: Policy
+    source: str | None
+    judged: Judged
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            **self.judged.verdict.to_dict(),
+            "name": self.candidate.name,
+            "version": self.candidate.version,
+            "digest": self.candidate.digest,
+            "champion": self.champion.version if self.champion else None,
+            "policy": self.policy.digest,
+            "cases_digest": self.judged.candidate.cases_digest,
+            "cases_source": self.source,
+            "approval": self.policy.approval,
+            "comparison": self.judged.comparison,
+        }
+
+    def known_seal(self, parts: Parts) -> Seal | None:
+        """The seal that an accepted version already has on the same grounds. Then no second one is written."""
+        from mlflow_project.promotion.seal_release import same_seal
+
+        if not self.judged.verdict.accepted:
+            return None
+        return same_seal(parts, self.candidate, self.policy.digest, self.judged.candidate.cases_digest, self.champion)
+
+    def record(self, parts: Parts) -> LedgerRecord:
+        """Write the ledger's record: a seal, or a refusal."""
+        from mlflow_project.promotion.seal_release import record_verdict
+
+        scores, other = self.judged.candidate, self.judged.champion
+        return record_verdict(
+            parts,
+            release=self.candidate,
+            verdict=self.judged.verdict,
+            policy_digest=self.policy.digest,
+            champion=self.champion,
+            runs={"candidate": scores.run, "champion": other.run if other else None},
+            scores={"candidate": scores.file, "champion": other.file if other else None},
+            cases={"digest": scores.cases_digest, "count": len(scores.case_ids)},
+            who=parts.who,
+            protected=self.policy.protected,
+        )
+
+
+def _cases_that_count(name: str, named: str | None) -> str | None:
+    """The source of the cases that the runs must have used: the one named by `--cases`, or the prompt's own file.
+
+    If there is neither, prints that and returns None: the candidate's newest run counts, on whatever cases.
     """
     own = Path("prompts") / name / "cases.jsonl"
     if named is not None or own.exists():
@@ -181,35 +232,6 @@ def _digest_of(source: str | None) -> str | None:
     from mlflow_project.evaluation.cases import cases_digest, load_cases
 
     return None if source is None else cases_digest(load_cases(source))
-
-
-def _known_seal(candidate: Release, champion: Release | None, judged: Judged, policy: Policy) -> Seal | None:
-    """The seal that an accepted version already has on the same grounds: then no second one is written."""
-    from mlflow_project.promotion.seal_release import same_seal
-
-    if not judged.verdict.accepted:
-        return None
-    return same_seal(candidate, policy.digest, judged.candidate.cases_digest, champion)
-
-
-def _recorded(candidate: Release, champion: Release | None, judged: Judged, policy: Policy) -> LedgerRecord:
-    """The record of the ledger: a seal, or a refusal."""
-    from mlflow_project.identity import current_identity
-    from mlflow_project.promotion.seal_release import record_verdict
-    from mlflow_project.settings import ClientSettings, load
-
-    scores, other = judged.candidate, judged.champion
-    return record_verdict(
-        release=candidate,
-        verdict=judged.verdict,
-        policy_digest=policy.digest,
-        champion=champion,
-        runs={"candidate": scores.run, "champion": other.run if other else None},
-        scores={"candidate": scores.file, "champion": other.file if other else None},
-        cases={"digest": scores.cases_digest, "count": len(scores.case_ids)},
-        who=current_identity(load(ClientSettings)),
-        protected=policy.protected,
-    )
 
 
 def _plain(item: Evaluated) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlflow_project.commands.arguments import amount, whole_number
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors
 from mlflow_project.errors import InvalidData, NotFound
 
@@ -22,7 +23,7 @@ Collect = Annotated[bool, typer.Option(help="Update the tables of live traffic f
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this room's commands."""
+    """Add this module's commands."""
     app.command()(reports_errors(review))
     cases = typer.Typer(name="cases", help="Make evaluation cases from live traffic.", no_args_is_help=True)
     cases.callback()(_cases)
@@ -56,19 +57,20 @@ def review(
         return
     if strategy not in STRATEGIES:
         raise InvalidData(f"{strategy!r} is not a strategy. Choose one of {', '.join(STRATEGIES)}.")
-    store = _store(collect)
-    rows = sample(live.every_answer(store.settings), live.feedback(store.settings), n, strategy)
+    with command_parts() as parts:
+        store = _updated(parts.store, collect)
+        rows = sample(live.every_answer(store.settings), live.feedback(store.settings), n, strategy)
     if not rows:
         raise NotFound(
             f"No answer is left to review with the strategy {strategy}. Ask something first, or choose another."
         )
     path = out or _folder() / f"review-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
     write_sample(rows, path)
-    say = f"{len(rows)} answers in {path}: fill in judgement (good or bad), then `switchyard review --judged {path}`."
+    next_step = f"Fill in judgement (good or bad), then `switchyard review --judged {path}`."
     emit(
         {"file": str(path), "answers": len(rows), "strategy": strategy},
         json,
-        lambda console: console.print(say, soft_wrap=True),
+        lambda console: console.print(f"{len(rows)} answers in {path}. {next_step}", soft_wrap=True),
     )
 
 
@@ -83,29 +85,40 @@ def from_feedback(
     json: Json = False,
 ) -> None:
     """Write evaluation cases from judged answers: one case per question, one file per prompt."""
-    from mlflow_project.evaluation.cases import load_cases
     from mlflow_project.feedback import live
-    from mlflow_project.feedback.cases import cases_from_feedback
 
-    store = _store(collect)
-    judged: dict[str, list[Any]] = defaultdict(list)
-    for row in live.feedback(store.settings):
-        judged[row["name"]].append(row)
-    written: dict[str, Any] = {}
-    for name, rows in sorted(judged.items()):
-        file = Path("prompts") / name / "cases.jsonl"
-        known = [case.question for case in load_cases(file)] if file.exists() else []
-        cases = cases_from_feedback(live.answers(store.settings, name), rows, known, good)
-        if cases:
-            path = (out or _folder()) / f"{name}-from-feedback.jsonl"
-            _write(path, cases)
-            written[name] = {"file": str(path), "cases": len(cases)}
+    with command_parts() as parts:
+        store = _updated(parts.store, collect)
+        judged: dict[str, list[Any]] = defaultdict(list)
+        for row in live.feedback(store.settings):
+            judged[row["name"]].append(row)
+        folder = out or _folder()
+        found = {name: _write_cases(store, name, rows, good, folder) for name, rows in sorted(judged.items())}
+    written = {name: file for name, file in found.items() if file is not None}
     if not written:
         raise NotFound(
             "No judgement makes a new case. Either none corrects or approves an answer, or all are cases already."
         )
-    told = [f"{one['cases']} cases of {name} in {one['file']}" for name, one in written.items()]
-    emit(written, json, lambda console: console.print("\n".join(told), markup=False, soft_wrap=True))
+    lines = [f"{one['cases']} cases of {name} in {one['file']}" for name, one in written.items()]
+    emit(written, json, lambda console: console.print("\n".join(lines), markup=False, soft_wrap=True))
+
+
+def _write_cases(
+    store: ObjectStore, name: str, judged: Sequence[Any], good: float, folder: Path
+) -> dict[str, Any] | None:
+    """Write the new cases of one prompt. Returns file and number; None: its judgements make no new case."""
+    from mlflow_project.evaluation.cases import load_cases
+    from mlflow_project.feedback import live
+    from mlflow_project.feedback.cases import cases_from_feedback
+
+    file = Path("prompts") / name / "cases.jsonl"
+    known = [case.question for case in load_cases(file)] if file.exists() else []
+    cases = cases_from_feedback(live.answers(store.settings, name), judged, known, good)
+    if not cases:
+        return None
+    path = folder / f"{name}-from-feedback.jsonl"
+    _write(path, cases)
+    return {"file": str(path), "cases": len(cases)}
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -123,29 +136,23 @@ def _cases() -> None:
 def _hand_in(path: Path, json: bool) -> None:
     from mlflow_project.feedback.live import known_answers
     from mlflow_project.feedback.review import check_known, hand_in, read_judgements
-    from mlflow_project.identity import current_identity
-    from mlflow_project.rules.masking import Masker
-    from mlflow_project.settings import ClientSettings, LogSettings, load
 
-    author = current_identity(load(ClientSettings))
-    events = read_judgements(path, author, Masker(load(LogSettings).mask_patterns))
-    if not events:
-        raise InvalidData(f"{path} has no judgements yet. Fill in `judgement` with good or bad.")
-    store = _store(collect=False)
-    check_known(events, known_answers(store.settings))
-    new = hand_in(store, events)
-    said = f"Judgements recorded: {len(events)}{'' if new else ', all of them before'}."
-    emit({"judgements": len(events), "new": new}, json, lambda console: console.print(said))
+    with command_parts() as parts:
+        events = read_judgements(path, parts.who, parts.masker)
+        if not events:
+            raise InvalidData(f"{path} has no judgements yet. Fill in `judgement` with good or bad.")
+        check_known(events, known_answers(parts.store.settings))
+        new = hand_in(parts.store, events)
+    message = f"Judgements recorded: {len(events)}{'' if new else ', all of them before'}."
+    emit({"judgements": len(events), "new": new}, json, lambda console: console.print(message))
 
 
-def _store(collect: bool) -> ObjectStore:
-    from mlflow_project.adapters.object_store import ObjectStore
-    from mlflow_project.commands.collecting import collect as bring_up_to_date
-    from mlflow_project.settings import StoreSettings, load
+def _updated(store: ObjectStore, collect: bool) -> ObjectStore:
+    """The store, after new events of live traffic were added to its tables if `collect` asks for it."""
+    from mlflow_project.commands.collecting import collect as collect_events
 
-    store = ObjectStore(load(StoreSettings))
     if collect:
-        bring_up_to_date(store)
+        collect_events(store)
     return store
 
 

@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 
 from mlflow_project.commands.arguments import Text
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this room's commands."""
+    """Add this module's commands."""
     hosts = typer.Typer(name="hosts", help="Which hosts announce themselves and serve.", no_args_is_help=True)
     hosts.command("list")(list_hosts)
     hosts.command("forget")(forget_host)
@@ -24,7 +25,8 @@ def list_hosts(json: Json = False) -> None:
     """List every host that has announced itself, also those that are gone or do not count, with the reason."""
     from mlflow_project.promotion.hosts import read_hosts
 
-    hosts = [host.to_dict() for host in read_hosts(_store())]
+    with command_parts() as parts:
+        hosts = [host.to_dict() for host in read_hosts(parts.store)]
     emit(hosts, json, lambda console: _show(console, hosts))
 
 
@@ -36,15 +38,9 @@ def forget_host(
     """Delete the record of a host, so that no flip waits for it. A host that still runs announces itself again."""
     from mlflow_project.promotion.hosts import forget
 
-    forget(_store(), host)
+    with command_parts() as parts:
+        forget(parts.store, host)
     emit({"host": host, "forgotten": True}, json, lambda console: console.print(f"Forgot {host}.", markup=False))
-
-
-def _store() -> Any:
-    from mlflow_project.adapters.object_store import ObjectStore
-    from mlflow_project.settings import StoreSettings, load
-
-    return ObjectStore(load(StoreSettings))
 
 
 def _show(console: Console, hosts: list[dict[str, Any]]) -> None:

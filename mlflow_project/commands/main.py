@@ -60,7 +60,6 @@ def main() -> None:
         return
     from mlflow_project.logs import record_defect, set_up_logs
     from mlflow_project.private_files import keep_files_private
-    from mlflow_project.telemetry.sending import send_once
 
     keep_files_private()
     set_up_logs()
@@ -69,8 +68,6 @@ def main() -> None:
     except Exception as error:
         sys.stderr.write(f"Internal error in Switchyard: {type(error).__name__}: {error}\n{record_defect()}\n")
         sys.exit(1)
-    finally:
-        send_once("switchyard-command")
 
 
 def _add_options(app: typer.Typer) -> None:

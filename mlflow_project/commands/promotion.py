@@ -1,5 +1,7 @@
-"""`live`, `promote`, `rollback`, `approve`, `diff`, `repair` and `reconcile`: each parses, makes one call to
-`mlflow_project.promotion`, and shows the result."""
+"""`live`, `promote`, `rollback`, `approve`, `diff`, `repair` and `reconcile`.
+
+Each command parses its arguments, makes one call to `mlflow_project.promotion`, and shows the result.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from mlflow_project.commands.arguments import (
     two_versions,
     version_of,
 )
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.domain.reference import Reference
 
@@ -26,12 +29,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlflow_project.promotion.flip import Flip
-    from mlflow_project.promotion.parts import Parts
     from mlflow_project.promotion.views import LiveRow
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this room's commands."""
+    """Add this module's commands."""
     for command in (live, promote, rollback, approve, diff, repair, reconcile):
         app.command()(command)
 
@@ -53,9 +55,10 @@ def promote(
     """
     from mlflow_project.promotion import promote as promotion
 
-    parts, who = _parts()
-    number = version_of(named, version, parts.registry)
-    _show_flip(promotion.promote(parts, named.name, number, to, who, reason, despite_rollback), json)
+    with command_parts() as parts:
+        number = version_of(named, version, parts.registry)
+        flip = promotion.promote(parts, named.name, number, to, parts.who, reason, despite_rollback)
+    _show_flip(flip, json)
 
 
 @reports_errors
@@ -76,10 +79,11 @@ def rollback(
     """Go back to the last other version that was live in Production."""
     from mlflow_project.promotion import promote as promotion
 
-    parts, who = _parts()
-    if named.version is not None or named.alias is not None:
-        to = version_of(named, to, parts.registry)
-    _show_flip(promotion.rollback(parts, named.name, who, reason, to), json)
+    with command_parts() as parts:
+        if named.version is not None or named.alias is not None:
+            to = version_of(named, to, parts.registry)
+        flip = promotion.rollback(parts, named.name, parts.who, reason, to)
+    _show_flip(flip, json)
 
 
 @reports_errors
@@ -87,11 +91,11 @@ def approve(named: Named, version: Version = None, reason: Reason = "", json: Js
     """Approve a version of a protected prompt, as a second person."""
     from mlflow_project.promotion.approve import approve as approve_version
 
-    parts, who = _parts()
-    number = version_of(named, version, parts.registry)
-    record = approve_version(parts, named.name, number, who, reason)
-    said = f"{who} approved {named.name}/{number} ({record.digest}), ledger record {record.serial}."
-    emit(record.to_dict(), json, lambda console: console.print(said, soft_wrap=True))
+    with command_parts() as parts:
+        number = version_of(named, version, parts.registry)
+        record = approve_version(parts, named.name, number, parts.who, reason)
+    message = f"{parts.who} approved {named.name}/{number} ({record.digest}), ledger record {record.serial}."
+    emit(record.to_dict(), json, lambda console: console.print(message, soft_wrap=True))
 
 
 @reports_errors
@@ -109,9 +113,9 @@ def diff(
     from mlflow_project.promotion.approve import diff as diff_versions
 
     named = two_versions(name, before, after)
-    parts = _parts()[0]
-    left, right = (version_of(each, None, parts.registry) for each in named)
-    found = diff_versions(parts, name.name, left, right)
+    with command_parts() as parts:
+        left, right = (version_of(each, None, parts.registry) for each in named)
+        found = diff_versions(parts, name.name, left, right)
     data = [{"field": field, "before": old, "after": new} for field, old, new in found]
     columns = ("field", f"{name.name}/{left}", f"{name.name}/{right}")
     emit(data, json, lambda console: console.print(table(columns, found) if found else "Nothing differs."))
@@ -122,8 +126,8 @@ def repair(json: Json = False) -> None:
     """Finish or undo a promotion that crashed half-way."""
     from mlflow_project.promotion.repair import repair as repair_all
 
-    parts, who = _parts()
-    done = repair_all(parts, who)
+    with command_parts() as parts:
+        done = repair_all(parts, parts.who)
     rows = [(item.name, item.alias, item.version, item.intent, item.outcome) for item in done]
     columns = ("name", "alias", "version", "intent", "outcome")
     emit(
@@ -141,8 +145,8 @@ def reconcile(name: Name, json: Json = False) -> None:
     """
     from mlflow_project.promotion.reconcile import reconcile as reconcile_name
 
-    parts, who = _parts()
-    done = reconcile_name(parts, name, who)
+    with command_parts() as parts:
+        done = reconcile_name(parts, name, parts.who)
     rows = [(item.alias, item.found, item.now, "followed" if item.followed else "put back") for item in done]
     columns = ("alias", "pointed at", "points at", "")
     emit(
@@ -159,16 +163,9 @@ def live(json: Json = False) -> None:
     """Show what is live, since when, by whom, on how many workers."""
     from mlflow_project.promotion.views import live as live_rows
 
-    rows = live_rows(_parts()[0])
+    with command_parts() as parts:
+        rows = live_rows(parts)
     emit([row.to_dict() for row in rows], json, lambda console: _show_live(console, rows))
-
-
-def _parts() -> tuple[Parts, str]:
-    from mlflow_project.identity import current_identity
-    from mlflow_project.promotion.parts import Parts
-    from mlflow_project.settings import ClientSettings, load
-
-    return Parts.connect(), current_identity(load(ClientSettings))
 
 
 def _show_live(console: Console, rows: list[LiveRow]) -> None:
@@ -181,10 +178,12 @@ def _show_live(console: Console, rows: list[LiveRow]) -> None:
 
 
 def _show_flip(flip: Flip, json: bool) -> None:
-    emit(flip.to_dict(), json, lambda console: console.print("\n".join(_told(flip)), markup=False, soft_wrap=True))
+    emit(
+        flip.to_dict(), json, lambda console: console.print("\n".join(_flip_lines(flip)), markup=False, soft_wrap=True)
+    )
 
 
-def _told(flip: Flip) -> list[str]:
+def _flip_lines(flip: Flip) -> list[str]:
     if not flip.moved:
         return [f"{flip.name}/{flip.version} is live in {flip.alias} already; nothing was moved."]
     was = f" (was {flip.name}/{flip.from_version})" if flip.from_version else ""

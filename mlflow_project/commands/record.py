@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlflow_project.commands.arguments import Text, read_digest, read_reference, whole_number
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import Refused
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this room's commands."""
+    """Add this module's commands."""
     for command in (history, at, verify):
         app.command()(command)
     ledger = typer.Typer(help="Check the ledger itself.", no_args_is_help=True)
@@ -42,10 +43,10 @@ def history(
     json: Json = False,
 ) -> None:
     """List the ledger's records about a name, oldest first."""
-    from mlflow_project.promotion.parts import Parts
     from mlflow_project.promotion.views import history as history_of
 
-    records = history_of(Parts.connect(), named.name)
+    with command_parts() as parts:
+        records = history_of(parts, named.name)
     if named.alias is not None:
         records = [record for record in records if record.alias == named.alias]
     if named.version is not None:
@@ -61,10 +62,10 @@ def at(
     json: Json = False,
 ) -> None:
     """Show what was live at a point in time, and on what evidence."""
-    from mlflow_project.promotion.parts import Parts
     from mlflow_project.promotion.views import at as live_at
 
-    rows = live_at(Parts.connect(), time)
+    with command_parts() as parts:
+        rows = live_at(parts, time)
     emit(rows, json, lambda console: _show_then(console, rows))
 
 
@@ -83,12 +84,9 @@ def verify(
     Recomputes alias, seal, scores, manifest, content in MLflow, and search index. Exit code 4 if anything differs.
     """
     from mlflow_project.promotion import audit
-    from mlflow_project.promotion.parts import Parts
 
-    if what is None:
-        findings = audit.verify_all(Parts.connect())
-    else:
-        findings = audit.verify(Parts.connect(), what.name, what.alias, what.version)
+    with command_parts() as parts:
+        findings = audit.verify_all(parts) if what is None else audit.verify(parts, what.name, what.alias, what.version)
     emit([finding.to_dict() for finding in findings], json, lambda console: _show_findings(console, findings))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(Refused.exit_code)
@@ -107,10 +105,10 @@ def verify_ledger(
     Checks the chain, every version of every record, its object lock, the time that it says, and each seal's signature;
     and that the ledger contains the newest record that this host has seen. Exit code 4 if anything is wrong.
     """
-    from mlflow_project.promotion.parts import Parts
     from mlflow_project.promotion.verify_ledger import verify_ledger as verify_all
 
-    done = verify_all(Parts.connect(), head or ())
+    with command_parts() as parts:
+        done = verify_all(parts, head or ())
     emit(done.to_dict(), json, lambda console: _show_audit(console, done))
     if done.findings:
         raise typer.Exit(Refused.exit_code)
@@ -124,11 +122,10 @@ def extend_ledger(
     json: Json = False,
 ) -> None:
     """Have object lock keep every record of the ledger for longer. Needs the store's administrator."""
-    from mlflow_project.adapters.object_store import ObjectStore
     from mlflow_project.ledger.audit import extend
-    from mlflow_project.settings import StoreSettings, load
 
-    records = extend(ObjectStore(load(StoreSettings)), days)
+    with command_parts() as parts:
+        records = extend(parts.store, days)
     data = {"records": records, "days": days}
     emit(
         data, json, lambda console: console.print(f"Object lock keeps all {records} records for {days} days from now.")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mlflow_project.commands.arguments import Text
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.errors import WorkspaceError
 
@@ -66,18 +67,14 @@ def register(
     """
     from dataclasses import asdict
 
-    from mlflow_project.adapters.object_store import ObjectStore
-    from mlflow_project.adapters.registry import Registry
     from mlflow_project.registration import register as registration
-    from mlflow_project.settings import ProviderSettings, RegistrySettings, StoreSettings, load
+    from mlflow_project.settings import ProviderSettings, load
 
-    rows = registration.register(
-        folder,
-        registry=Registry(load(RegistrySettings)),
-        store=ObjectStore(load(StoreSettings)),
-        only=template,
-        with_key=load(ProviderSettings).llm_api_key is not None,
-    )
+    with command_parts() as parts:
+        has_key = load(ProviderSettings).llm_api_key is not None
+        rows = registration.register(
+            folder, registry=parts.registry, store=parts.store, only=template, with_key=has_key
+        )
     _tell_airflow([(row.name, row.version) for row in rows if row.created], asked=notify)
     lines = [
         (row.template, f"{row.name}/{row.version}", "new" if row.created else "was there already", row.digest[:19])
@@ -91,8 +88,9 @@ def register(
 
 
 def _tell_airflow(candidates: Sequence[tuple[str, int]], *, asked: bool) -> None:
-    """Tell Airflow of new versions where `--notify` or the setting asks for it, and say so. An Airflow that does not
-    answer undoes nothing."""
+    """Tell Airflow of new versions if `--notify` or the setting asks for it, and print the result. If Airflow does not
+    answer, the versions stay registered.
+    """
     from mlflow_project.adapters.airflow import airflow_settings, announce_candidates
 
     settings = airflow_settings()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlflow_project.commands.arguments import Text, read_name, read_reference, version_of
+from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.domain.reference import Reference
 
@@ -32,9 +33,9 @@ def list_versions(
 ) -> None:
     """List prompts and models with their versions, aliases and verdicts."""
     from mlflow_project.promotion.inventory import every_version
-    from mlflow_project.promotion.parts import Parts
 
-    rows = every_version(Parts.connect(), name)
+    with command_parts() as parts:
+        rows = every_version(parts, name)
     emit([row.to_dict() for row in rows], json, lambda console: _show_rows(console, rows))
 
 
@@ -51,14 +52,13 @@ def show(
     A name alone lists the versions of that name.
     """
     from mlflow_project.promotion.inventory import every_version, one_version
-    from mlflow_project.promotion.parts import Parts
 
-    parts = Parts.connect()
-    if named.version is None and named.alias is None:
-        rows = every_version(parts, named.name)
-        emit([row.to_dict() for row in rows], json, lambda console: _show_rows(console, rows))
-        return
-    found = one_version(parts, named.name, version_of(named, None, parts.registry))
+    with command_parts() as parts:
+        if named.version is None and named.alias is None:
+            rows = every_version(parts, named.name)
+            emit([row.to_dict() for row in rows], json, lambda console: _show_rows(console, rows))
+            return
+        found = one_version(parts, named.name, version_of(named, None, parts.registry))
     emit(found, json, lambda console: _show_one(console, found))
 
 

@@ -14,7 +14,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.drift.pictures import projection, scores
 from mlflow_project.drift.watch import Watched, kind_of
 from mlflow_project.telemetry import catalogue
-from mlflow_project.telemetry.meters import METERS
+from mlflow_project.telemetry.meters import Meters
 
 DRIFT_ASSETS = {
     "data": "question_drift",
@@ -70,17 +70,17 @@ def keep_rows(store: ObjectStore, all_watched: Sequence[Watched]) -> int | None:
     return append(store, f"s3a://{store.settings.curated_bucket}/drift", rows) if rows else None
 
 
-def record_metrics(all_watched: Sequence[Watched]) -> None:
+def record_metrics(meters: Meters, all_watched: Sequence[Watched]) -> None:
     """Set the gauges of a prompt. Where several releases answered, the one that drifted most counts."""
     for watched in sorted((one for one in all_watched if one.found), key=lambda one: one.found[0].score):
         for one in watched.found:
             labels = {"name": watched.name, "kind": kind_of(one.check), "measure": one.check}
-            METERS.record(catalogue.DRIFT_SCORE, one.score, **labels)
+            meters.record(catalogue.DRIFT_SCORE, one.score, **labels)
         for number, share in enumerate(watched.drawn.topics if watched.drawn else ()):
-            METERS.record(catalogue.DRIFT_CLUSTER_SHARE, share, name=watched.name, cluster=number)
+            meters.record(catalogue.DRIFT_CLUSTER_SHARE, share, name=watched.name, cluster=number)
     for kind in {kind for watched in all_watched for kind in watched.kinds}:
         alarm = any(watched.kinds.get(kind, False) for watched in all_watched)
-        METERS.record(catalogue.DRIFT_ALARM, int(alarm), name=all_watched[0].name, kind=kind)
+        meters.record(catalogue.DRIFT_ALARM, int(alarm), name=all_watched[0].name, kind=kind)
 
 
 def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[str]:

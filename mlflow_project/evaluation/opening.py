@@ -20,13 +20,13 @@ from mlflow_project.domain.release import Release
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.asking import Ask
 from mlflow_project.rules.masking import Masker
-from mlflow_project.settings import LogSettings, ProviderSettings, load
+from mlflow_project.settings import ProviderSettings
 
 
 def opening(
-    release: Release, store: ObjectStore, indexes: Path, settings: ProviderSettings
+    release: Release, store: ObjectStore, indexes: Path, settings: ProviderSettings, masker: Masker
 ) -> Callable[[], AbstractAsyncContextManager[Ask]]:
-    """How `evaluate` opens the release. The index is fetched now; the folder `indexes` keeps it for the next time.
+    """Returns how to open the release. Fetches its search index now; the folder `indexes` keeps it for the next time.
 
     Raises:
         InvalidData: the release is not a prompt.
@@ -39,7 +39,7 @@ def opening(
     @asynccontextmanager
     async def opened() -> AsyncIterator[Ask]:
         with tempfile.TemporaryDirectory(prefix="switchyard-evaluate-") as scratch:
-            async with Providers(settings, Masker(load(LogSettings).mask_patterns)) as providers:
+            async with Providers(settings, masker) as providers:
                 warmed = warm(release, index_folder=index, scratch=Path(scratch), providers=providers)
 
                 async def ask(case: Case) -> Answer:

@@ -1,6 +1,6 @@
-"""Everything that the evaluation commands need, made from the settings: registry, object store, runs, ledger.
+"""Prepares evaluations for the command line.
 
-In: settings. Out: a `Workplace` that finds releases and the champion, and evaluates them on the same cases.
+In: a command's `Parts`. Out: a `Workplace` that finds releases and the champion, and evaluates them on the same cases.
 """
 
 from __future__ import annotations
@@ -24,20 +24,12 @@ from mlflow_project.evaluation.judge import Judge
 from mlflow_project.evaluation.library_metrics import check_known, known_metrics
 from mlflow_project.evaluation.opening import opening
 from mlflow_project.evaluation.run import Bench, Opened, Step, evaluate, known_scores
-from mlflow_project.identity import current_identity
 from mlflow_project.ledger.ledger import Ledger
+from mlflow_project.parts import Parts
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of
 from mlflow_project.rules.masking import Masker
-from mlflow_project.settings import (
-    ClientSettings,
-    LogSettings,
-    ProviderSettings,
-    RegistrySettings,
-    StoreSettings,
-    load,
-    state_folder,
-)
+from mlflow_project.settings import ProviderSettings, load, state_folder
 
 LEDGER_HEAD_TAG = "switchyard.ledger_head"
 """A run's tag: number and digest of the ledger's newest record when the evaluation began."""
@@ -63,6 +55,8 @@ class Workplace:
     ledger: Ledger
     against: str
     folder: Path
+    masker: Masker
+    who: str
 
     def release(self, name: str, version: int) -> Release:
         """A version with the content that MLflow has now.
@@ -116,8 +110,8 @@ class Workplace:
             library=tuple(known_metrics() if library is None else library),
             home=self.folder / "huggingface",
             judge=judging,
-            user=current_identity(load(ClientSettings)).partition(":")[2],
-            masker=Masker(load(LogSettings).mask_patterns),
+            user=self.who.partition(":")[2],
+            masker=self.masker,
             step=step,
         )
 
@@ -145,25 +139,26 @@ class Workplace:
         return self.experiments.case_by_case(self.experiments.get(scores.run or ""))
 
     def _opening(self, release: Release) -> Opened:
-        return opening(release, self.store, self.folder / "indexes", self.providers)
+        return opening(release, self.store, self.folder / "indexes", self.providers, self.masker)
 
 
-def workplace(alias: str = "Production") -> Workplace:
-    """The workplace for the current settings. `alias` is the champion's alias.
+def workplace(parts: Parts, alias: str = "Production") -> Workplace:
+    """The workplace of a command. `alias` is the champion's alias.
 
     Raises:
         InvalidData: there is no such alias.
     """
     champions.check_known(alias)
-    store, registry_settings = ObjectStore(load(StoreSettings)), load(RegistrySettings)
     return Workplace(
-        store,
-        Registry(registry_settings),
-        Experiments(registry_settings),
+        parts.store,
+        parts.registry,
+        parts.experiments,
         load(ProviderSettings),
-        Ledger.of_this_host(store),
+        parts.ledger,
         alias,
         state_folder() / "evaluation",
+        parts.masker,
+        parts.who,
     )
 
 

@@ -21,9 +21,11 @@ from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.shipping import Shipper
 from mlflow_project.follower.watch import Watcher
 from mlflow_project.ledger import Ledger
+from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
     EventSettings,
     FollowerSettings,
+    LogSettings,
     RegistrySettings,
     SealSettings,
     StoreSettings,
@@ -95,7 +97,7 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder, meters: Meters) 
     store = _store()
     return Watcher(
         Registry(registry),
-        Ledger.of_this_host(store, cached=False),
+        Ledger.of_this_host(store, Masker(load(LogSettings).mask_patterns), cached=False),
         Fetcher(store, folder, load(SealSettings).trusted_keys, meters),
         folder,
         interval_ms=settings.poll_ms,

@@ -25,7 +25,7 @@ from mlflow_project.ledger.chain import UNREADABLE, Draft, Link, key_of, link_ov
 from mlflow_project.ledger.state import State, replay
 from mlflow_project.ledger.versions import Content, Records
 from mlflow_project.rules.masking import Masker
-from mlflow_project.settings import LogSettings, load, state_folder
+from mlflow_project.settings import state_folder
 
 _READERS = 16
 _PATIENCE_SECONDS = 60.0
@@ -62,10 +62,10 @@ class Ledger:
         self._keep_days: int | None = None
 
     @classmethod
-    def of_this_host(cls, store: ObjectStore, *, cached: bool = True) -> Ledger:
-        """The ledger with this host's anchor, the site's patterns to mask and, for commands, the cache on disk."""
+    def of_this_host(cls, store: ObjectStore, masker: Masker, *, cached: bool = True) -> Ledger:
+        """The ledger with this host's anchor and, for commands, the cache on disk. `masker` has the site's patterns."""
         cache = state_folder() / "cache" / "ledger" if cached else None
-        return cls(store, cache, masker=Masker(load(LogSettings).mask_patterns), anchors=anchor_folder())
+        return cls(store, cache, masker=masker, anchors=anchor_folder())
 
     def head(self) -> tuple[int, str]:
         """Serial and digest of the newest record; 0 and zeros for an empty ledger.

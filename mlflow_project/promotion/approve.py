@@ -11,7 +11,7 @@ from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import InvalidData, Refused
 from mlflow_project.identity import by_key
 from mlflow_project.ledger import Draft
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import differences, manifest_of
 

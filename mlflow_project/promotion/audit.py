@@ -11,17 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlflow_project.adapters.evidence import kept_scores
-from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import InvalidData, NotFound, Refused, SealBroken
 from mlflow_project.evaluation.record import SCORES_FILE
 from mlflow_project.ledger import LiveVersion, NameState, Seal
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.sealed import check_same, checked_statement
 from mlflow_project.rules.canonical import digest
 from mlflow_project.rules.content import manifest_of
-from mlflow_project.settings import RegistrySettings
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class _Audit:
         """The scores of one run, as they were kept and as MLflow shows them, against the digest in the seal."""
         if digest(kept_scores(self._parts.store, run)) != wanted:
             raise SealBroken(f"the kept scores of the {role}'s run {run} are not those that the gate judged")
-        experiments = Experiments(RegistrySettings(mlflow_uri=self._parts.registry.uri))
+        experiments = self._parts.experiments
         try:
             shown = experiments.read(experiments.get(run), SCORES_FILE)
         except NotFound:

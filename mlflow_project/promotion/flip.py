@@ -21,12 +21,11 @@ from mlflow_project.errors import PromotionConflict, Refused, Unavailable, Works
 from mlflow_project.ledger import Draft, LiveVersion, NameState, State
 from mlflow_project.ledger.observe import PREVIOUS
 from mlflow_project.ledger.state import PRODUCTION, STALLED
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.hosts import presences, read_hosts
 from mlflow_project.promotion.intent import answer, expires_at, is_dead, is_open, is_under_way, writer_evidence
-from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers
 from mlflow_project.telemetry.catalogue import FLIP_DURATION
-from mlflow_project.telemetry.meters import METERS
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ def carry_out(parts: Parts, state: State, move: Move, decide: Decide) -> Flip:
         return flip
     finally:
         labels = {"release": f"{move.name}/{move.version}", "how": move.how, "outcome": outcome}
-        METERS.record(FLIP_DURATION, 1000 * (time.perf_counter() - began), **labels)
+        parts.meters.record(FLIP_DURATION, 1000 * (time.perf_counter() - began), **labels)
 
 
 def _carried_out(parts: Parts, intent: LedgerRecord, move: Move) -> Flip:

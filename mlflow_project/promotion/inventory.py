@@ -13,7 +13,7 @@ from mlflow_project.adapters.registry import RegistryEntry, RegistryVersion
 from mlflow_project.domain.release import Manifest
 from mlflow_project.errors import InvalidData, NotFound, SealBroken
 from mlflow_project.ledger import NameState
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.sealed import checked_statement
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of

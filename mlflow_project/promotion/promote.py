@@ -13,9 +13,9 @@ from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refu
 from mlflow_project.identity import by_key
 from mlflow_project.ledger import LiveVersion, NameState, Seal, State
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.flip import Flip, Move, carry_out, settle
 from mlflow_project.promotion.going_back import nothing_to_go_back_to
-from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Receipts
 from mlflow_project.promotion.sealed import sealed_release
 from mlflow_project.seal.statement import Statement

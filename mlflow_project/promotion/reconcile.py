@@ -14,7 +14,7 @@ from mlflow_project.errors import InvalidData, NotFound, SealBroken
 from mlflow_project.ledger import Draft, NameState
 from mlflow_project.ledger.observe import PREVIOUS, judge, record_observed
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.promote import settled_state
 from mlflow_project.promotion.sealed import sealed_release
 

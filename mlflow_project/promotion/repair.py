@@ -11,8 +11,8 @@ from typing import Any
 
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import PromotionConflict
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.flip import settle
-from mlflow_project.promotion.parts import Parts
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ from mlflow_project.domain.verdict import Verdict
 from mlflow_project.errors import SealBroken
 from mlflow_project.ledger import Draft, Seal
 from mlflow_project.ledger.chain import utc_now
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.sealed import checked_statement
 from mlflow_project.seal.keys import ensure_key, signing_key
 from mlflow_project.seal.seal import sign
 from mlflow_project.seal.statement import statement_for
 from mlflow_project.telemetry.catalogue import VERDICTS
-from mlflow_project.telemetry.meters import METERS
 
 
 def record_verdict(
+    parts: Parts,
     *,
     release: Release,
     verdict: Verdict,
@@ -36,7 +36,6 @@ def record_verdict(
     who: str,
     scores: Mapping[str, str | None] | None = None,
     protected: bool = False,
-    parts: Parts | None = None,
 ) -> LedgerRecord:
     """Seal the release, or record why not.
 
@@ -48,11 +47,10 @@ def record_verdict(
         SealBroken: this version was sealed before with other content.
         Unavailable: the store does not answer. ConfigError: there is no signing key and none can be made.
     """
-    parts = parts or Parts.connect()
     _check_not_resealed(parts, release)
     statement = statement_for(release, verdict, policy_digest, champion, runs, cases, who, utc_now(), scores, protected)
     evidence = _sealed(parts, release, statement, protected) if verdict.accepted else _refused(statement)
-    METERS.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
+    parts.meters.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
     return parts.ledger.append(
         Draft(
             "seal" if verdict.accepted else "refusal",
@@ -68,12 +66,11 @@ def record_verdict(
 
 
 def same_seal(
-    release: Release, policy_digest: str, cases_digest: str, champion: Release | None, parts: Parts | None = None
+    parts: Parts, release: Release, policy_digest: str, cases_digest: str, champion: Release | None
 ) -> Seal | None:
     """The seal that already says what a new one would: of this content, by this policy, on these cases, against this
     champion. None if there is none, if its signature is not trusted, or if the gate has refused the version since.
     """
-    parts = parts or Parts.connect()
     state = parts.ledger.state().of(release.name, release.manifest.kind)
     seal = state.seals.get(release.version)
     if seal is None or release.version in state.refusals:

@@ -9,7 +9,7 @@ from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.domain.release import Manifest
 from mlflow_project.errors import InvalidData, SealBroken
 from mlflow_project.ledger import NameState, Seal
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import differences, manifest_of
 from mlflow_project.seal.keys import load_trusted

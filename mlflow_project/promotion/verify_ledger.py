@@ -12,7 +12,7 @@ from mlflow_project.errors import SealBroken
 from mlflow_project.ledger import audit
 from mlflow_project.ledger.anchor import Anchor
 from mlflow_project.ledger.ledger import anchor_folder, ledger_address
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.seal.keys import load_trusted
 from mlflow_project.seal.seal import verify
 

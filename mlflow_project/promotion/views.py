@@ -12,8 +12,8 @@ from typing import Any
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.ledger import LiveVersion, NameState, replay
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.hosts import presences
-from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.receipts import Wanted, live_workers, workers_with
 
 _HOW = {"flip": "completed", "rollback": "completed", "observed_flip": "observed", "intent": "intended"}

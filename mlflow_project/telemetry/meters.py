@@ -65,7 +65,3 @@ class Meters:
             return "other"
         seen.add(value)
         return value
-
-
-METERS = Meters()
-"""Those of a command or job, which sends them once at its end. A server and a follower make their own."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.telemetry.catalogue import Metric
-from mlflow_project.telemetry.meters import METERS, Meters
+from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.series import Counted, Series, Spread
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def start(meters: Meters, settings: TelemetrySettings, service: str, instance: s
     return Sender(meters, exporter(settings.otlp_endpoint, service, instance), settings.telemetry_interval_ms / 1000)
 
 
-def send_once(service: str) -> None:
-    """At the end of a command or job: send what it measured, if anything, within two seconds."""
-    measured = METERS.now()
+def send_once(meters: Meters, service: str) -> None:
+    """Send what a command or job has measured, if anything, within two seconds. Called at its end."""
+    measured = meters.now()
     if not measured:
         return
     from mlflow_project.settings import TelemetrySettings, load
@@ -78,7 +78,7 @@ def send_once(service: str) -> None:
     try:
         endpoint = load(TelemetrySettings).otlp_endpoint
     except WorkspaceError:
-        return  # whoever needs the settings has said what is wrong with them
+        return  # the command has reported the wrong setting already
     if endpoint is not None and not exporter(endpoint, service)(measured):
         logger.warning("metrics do not arrive; this command's are lost", extra={"collector": endpoint})
 

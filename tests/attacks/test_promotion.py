@@ -21,10 +21,10 @@ from mlflow_project.api_keys import KeyFile
 from mlflow_project.domain.receipt import Presence, Receipt
 from mlflow_project.errors import Refused, SealBroken
 from mlflow_project.ledger import Draft
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.approve import approve
 from mlflow_project.promotion.audit import verify
 from mlflow_project.promotion.hosts import presences
-from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import promote
 from mlflow_project.promotion.receipts import live_workers
 from mlflow_project.promotion.reconcile import reconcile

@@ -77,7 +77,7 @@ def asked(
         traffic.flip_by_command(host, observed, after.version)
         traffic.prepare_by_job(host, observed, folder)
         traffic.look_for_drift(host, observed, began)
-        traffic.send_this_process(observed)
+        traffic.send_this_process(released, observed)
         yield host
     finally:
         enough.set()

@@ -19,7 +19,6 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval import index_builder, index_store
 from mlflow_project.domain.release import KnowledgeBase, Prices, ProviderChoice, Release, Retrieval
 from mlflow_project.settings import StoreSettings, load
-from mlflow_project.telemetry.meters import METERS
 from mlflow_project.telemetry.sending import exporter
 from tests.conftest import ROOT
 from tests.observability.conftest import Observed
@@ -106,9 +105,9 @@ def prepare_by_job(host: Host, observed: Observed, folder: Path) -> None:
     subprocess.run([str(word) for word in job], env=env, check=True)
 
 
-def send_this_process(observed: Observed) -> None:
+def send_this_process(released: Releases, observed: Observed) -> None:
     """The verdicts that this process recorded, as a command sends them at its end."""
-    assert exporter(observed.collector, "switchyard-command")(METERS.now())
+    assert exporter(observed.collector, "switchyard-command")(released.parts.meters.now())
 
 
 def read_rules(observed: Observed) -> list[str]:

@@ -16,7 +16,7 @@ from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.ledger import Ledger, NameState
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.seal_release import record_verdict
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import content_of, manifest_of
@@ -49,6 +49,7 @@ class Yard:
         """What the gate does when it accepts."""
         live = self.state.live.get("Production")
         return record_verdict(
+            self.parts,
             release=self.release(version),
             verdict=Verdict(outcome, ("token_f1: 0.2 is below its floor 0.5",)),
             policy_digest="sha256:0",
@@ -58,7 +59,6 @@ class Yard:
             cases={"digest": "sha256:1", "count": 3},
             who="user:gate",
             protected=protected,
-            parts=self.parts,
         )
 
     def sealed(self, text: str = "{{question}}", **parameters: Any) -> int:

@@ -25,14 +25,15 @@ SEAL = """
 import sys
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Verdict
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.seal_release import record_verdict
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import manifest_of
 
-manifest = manifest_of(Parts.connect().registry.version(sys.argv[1], int(sys.argv[2])))
+parts = Parts.connect()
+manifest = manifest_of(parts.registry.version(sys.argv[1], int(sys.argv[2])))
 record_verdict(
-    release=Release(int(sys.argv[2]), manifest_digest(manifest), manifest), verdict=Verdict("accepted", ()),
+    parts, release=Release(int(sys.argv[2]), manifest_digest(manifest), manifest), verdict=Verdict("accepted", ()),
     policy_digest="sha256:0", champion=None, runs={}, cases={}, who="user:gate",
 )
 """

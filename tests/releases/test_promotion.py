@@ -14,9 +14,9 @@ from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refused, SealBroken
 from mlflow_project.ledger import Draft, Ledger
 from mlflow_project.ledger.observe import judge, record_observed
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.approve import approve
 from mlflow_project.promotion.audit import verify
-from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.promotion.reconcile import reconcile
 from mlflow_project.promotion.views import at, history, live

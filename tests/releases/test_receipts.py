@@ -11,8 +11,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.hosts import presences
-from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.promotion.receipts import live_workers
 from mlflow_project.promotion.views import history, live

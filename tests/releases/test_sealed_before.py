@@ -10,20 +10,20 @@ def test_a_seal_counts_only_for_the_same_content_policy_cases_and_champion(yard:
     live, version = yard.register(floor=0.0), yard.register(floor=0.1)
     record = yard.seal(version)
     release, champion = yard.release(version), yard.release(live)
-    found = same_seal(release, "sha256:0", "sha256:1", None, yard.parts)
+    found = same_seal(yard.parts, release, "sha256:0", "sha256:1", None)
     assert found is not None
     assert found.serial == record.serial
-    assert same_seal(release, "sha256:other", "sha256:1", None, yard.parts) is None, "another policy"
-    assert same_seal(release, "sha256:0", "sha256:other", None, yard.parts) is None, "other cases"
-    assert same_seal(release, "sha256:0", "sha256:1", champion, yard.parts) is None, "another champion"
-    assert same_seal(champion, "sha256:0", "sha256:1", None, yard.parts) is None, "never sealed"
+    assert same_seal(yard.parts, release, "sha256:other", "sha256:1", None) is None, "another policy"
+    assert same_seal(yard.parts, release, "sha256:0", "sha256:other", None) is None, "other cases"
+    assert same_seal(yard.parts, release, "sha256:0", "sha256:1", champion) is None, "another champion"
+    assert same_seal(yard.parts, champion, "sha256:0", "sha256:1", None) is None, "never sealed"
 
 
 def test_a_seal_does_not_count_after_the_gate_refused_the_version(yard: Yard) -> None:
     version = yard.sealed()
     yard.seal(version, outcome="rejected")
-    assert same_seal(yard.release(version), "sha256:0", "sha256:1", None, yard.parts) is None
+    assert same_seal(yard.parts, yard.release(version), "sha256:0", "sha256:1", None) is None
     again = yard.seal(version)
-    found = same_seal(yard.release(version), "sha256:0", "sha256:1", None, yard.parts)
+    found = same_seal(yard.parts, yard.release(version), "sha256:0", "sha256:1", None)
     assert found is not None
     assert found.serial == again.serial

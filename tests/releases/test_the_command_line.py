@@ -14,8 +14,8 @@ import pytest
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.api_keys import KeyFile
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.audit import verify
-from mlflow_project.promotion.parts import Parts
 from mlflow_project.promotion.views import history
 from mlflow_project.rules.content import DEFAULT_PROVIDER, manifest_of
 from mlflow_project.settings import RegistrySettings, load

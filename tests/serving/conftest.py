@@ -20,7 +20,7 @@ import pytest
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Verdict
-from mlflow_project.promotion.parts import Parts
+from mlflow_project.parts import Parts
 from mlflow_project.promotion.seal_release import record_verdict
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import content_of, manifest_of
@@ -52,6 +52,7 @@ class Releases:
         """A new version, sealed."""
         release = self.register(name, system, **fields)
         record_verdict(
+            self.parts,
             release=release,
             verdict=Verdict("accepted", ("it was good",)),
             policy_digest="sha256:" + "0" * 64,
@@ -60,7 +61,6 @@ class Releases:
             cases={"digest": "sha256:" + "0" * 64, "count": 1},
             who="user:test",
             protected=protected,
-            parts=self.parts,
         )
         return release
 

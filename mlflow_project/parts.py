@@ -1,0 +1,85 @@
+"""Builds what a command needs, once, from settings. The command passes these parts on to what it calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.registry import Registry
+from mlflow_project.identity import current_identity
+from mlflow_project.ledger import Ledger
+from mlflow_project.rules.masking import Masker
+from mlflow_project.settings import (
+    ClientSettings,
+    KeySettings,
+    LogSettings,
+    PromotionSettings,
+    RegistrySettings,
+    SealSettings,
+    ServerSettings,
+    StoreSettings,
+    load,
+)
+from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.telemetry.meters import Meters
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The clients and settings of one command.
+
+    Attributes:
+        registry: MLflow's registry.
+        store: the object store.
+        ledger: the ledger in that store.
+        seal: where the signing key and the trusted keys are.
+        receipt_timeout: how many seconds a flip waits for receipts.
+        serving: the serving folder of this machine, whether or not a server runs here.
+        masker: masks personal data and secrets, by the built-in patterns and by the site's own.
+        client: the settings of whoever gives the command: address of the server, API key.
+        keys: where API keys are stored.
+        meters: takes what the command measures; `commands.bootstrap` sends it when the command ends.
+    """
+
+    registry: Registry
+    store: ObjectStore
+    ledger: Ledger
+    seal: SealSettings
+    receipt_timeout: float
+    serving: ServingFolder
+    masker: Masker
+    client: ClientSettings
+    keys: KeySettings
+    meters: Meters = field(default_factory=Meters)
+
+    @classmethod
+    def connect(cls) -> Parts:
+        """Read the settings and build the clients. Connects to nothing yet."""
+        store, masker = ObjectStore(load(StoreSettings)), Masker(load(LogSettings).mask_patterns)
+        return cls(
+            registry=Registry(load(RegistrySettings)),
+            store=store,
+            ledger=Ledger.of_this_host(store, masker),
+            seal=load(SealSettings),
+            receipt_timeout=load(PromotionSettings).receipt_timeout,
+            serving=ServingFolder(load(ServerSettings).serving_folder),
+            masker=masker,
+            client=load(ClientSettings),
+            keys=load(KeySettings),
+        )
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        """MLflow's experiments and runs."""
+        return Experiments(self.registry.settings)
+
+    @cached_property
+    def who(self) -> str:
+        """Who gives this command, as the ledger names him: see `identity.current_identity`.
+
+        Raises:
+            Refused: the API key in the settings is not valid.
+        """
+        return current_identity(self.client, self.keys)
