@@ -46,7 +46,12 @@ Against = Annotated[
 Budget = Annotated[
     float | None, typer.Option(metavar="USD", parser=amount, help="Stop before new answers cost more than this.")
 ]
-AtOnce = Annotated[int, typer.Option(metavar="N", parser=whole_number(1), help="How many cases to ask at once.")]
+AtOnce = Annotated[
+    int,
+    typer.Option(
+        metavar="N", parser=whole_number(1), help="The most cases to ask at once; fewer, if the provider is slow."
+    ),
+]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="Default: prompts/NAME/policy.yaml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, but record nothing.")]
 Traces = Annotated[

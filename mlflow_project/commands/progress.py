@@ -49,10 +49,10 @@ def _bar(name: str) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), console=progress, transient=True) as bar:
         task = bar.add_task(name, total=None, rate="")
-        began = time.monotonic()
+        rate = Rate()
 
         def report(done: int, total: int, cost: float) -> None:
-            bar.update(task, completed=done, total=total, rate=_rate(done, total, began, cost))
+            bar.update(task, completed=done, total=total, rate=rate.after(done, total, cost))
 
         yield report
 
@@ -60,20 +60,38 @@ def _bar(name: str) -> Iterator[Report]:
 @contextmanager
 def _lines(name: str) -> Iterator[Report]:
     began = said = time.monotonic()
+    rate = Rate()
 
     def report(done: int, total: int, cost: float) -> None:
         nonlocal said
-        now = time.monotonic()
+        now, words = time.monotonic(), rate.after(done, total, cost)
         if done == total or now - said >= _PAUSE:
             said = now
-            progress.print(f"{name}: {done} of {total}, {_rate(done, total, began, cost)}, {now - began:.0f} s")
+            progress.print(f"{name}: {done} of {total}, {words}, {now - began:.0f} s", soft_wrap=True)
 
     progress.print(f"{name} ...")
     yield report
 
 
-def _rate(done: int, total: int, began: float, cost: float) -> str:
-    """Cases per second, the seconds that are left at that rate, and the cost so far."""
-    rate = done / max(time.monotonic() - began, 1e-6)
-    left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-    return f"{rate:.1f}/s{left}, {cost:.4f} USD"
+class Rate:
+    """How fast cases are done. The first report is where it begins: the cases of that report took no time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: tuple[int, float] | None = None
+
+    def after(self, done: int, total: int, cost: float) -> str:
+        """Seconds per answer (or answers per second, if that is more than one), the time left, and the cost so far."""
+        before, began = self._first = self._first or (done, self._clock())
+        answers, seconds = done - before, self._clock() - began
+        paid = f"{cost:.4f} USD"
+        if not answers or not seconds:
+            return f"{before} known already, {paid}" if before else paid
+        each = seconds / answers
+        speed = f"{each:.1f} s per answer" if each >= 1 else f"{1 / each:.1f} answers/s"
+        left = f", {_duration(each * (total - done))} left" if done < total else ""
+        return f"{speed}{left}, {paid}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,6 +1,7 @@
 """Ask every case, several at once: `ask_all(cases, ask, cache, plan, progress) -> tuple[Outcome, ...]`.
 
-An outage is retried; a case that still fails becomes an outcome without an answer. An answer that breaks the release's
+`pace` decides how many cases are asked at the same time. An outage is retried; a case that still fails becomes an
+outcome without an answer, and several such cases in a row end the evaluation. An answer that breaks the release's
 schema counts as an empty answer, because that is the release's own fault. When the budget is spent, nothing more is
 asked, and answers that are on their way are awaited. Answers are kept, so the next evaluation asks only the rest.
 """
@@ -15,12 +16,18 @@ from dataclasses import dataclass, field
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.errors import InvalidAnswer, ProviderError, Refused, Unavailable
 from mlflow_project.evaluation.answers import AnswerCache
+from mlflow_project.evaluation.pace import Crowded, Pace
 
 Ask = Callable[[Case], Awaitable[Answer]]
 Progress = Callable[[int, int, float], None]
-"""Called after each case: the number of cases done, the number of all cases, and the USD that new answers cost."""
+"""Called with the number of cases done, the number of all cases, and the USD that new answers cost: once before the
+first question, with the cases whose answers were kept, and after each answer."""
 
 _FIRST_PAUSE = 0.5
+_CROWDED_TRIES = 8
+"""Failures of one case beside others that do not count as its tries."""
+_FAILURES_IN_A_ROW = 5
+"""Cases without an answer, one after the other, after which the provider counts as down."""
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429})
 """HTTP's 4xx that may pass. The others say that the request itself is wrong, so a second one would fail too."""
 
@@ -50,7 +57,7 @@ class Purse:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to ask: how many cases at once, how many tries per case, and the budget."""
+    """How to ask: how many cases at once at most, how many tries per case, and the budget."""
 
     at_once: int = 16
     tries: int = 3
@@ -74,76 +81,90 @@ async def ask_all(
 
     Raises:
         Refused: the budget is spent before every case is answered.
+        Unavailable: several cases in a row got no answer.
     """
-    asking = _Asking(ask, cache, plan, progress, len(cases))
-    waiting = iter(enumerate(cases))
-    outcomes: dict[int, Outcome | None] = {}
+    found = {case.id: Outcome(case, answer, kept=True) for case in cases if (answer := cache.get(case))}
+    progress(len(found), len(cases), plan.purse.spent)
+    missing = [case for case in cases if case.id not in found]
+    asking, waiting = _Asking(ask, cache, plan), iter(missing)
 
     async def work() -> None:
-        for number, case in waiting:
-            outcomes[number] = await asking.outcome(case)
+        for case in waiting:
+            if plan.purse.closed:
+                return
+            found[case.id] = await asking.outcome(case)
+            progress(len(found), len(cases), plan.purse.spent)
 
-    workers = [asyncio.create_task(work()) for _ in range(min(plan.at_once, len(cases)))]
+    workers = [asyncio.create_task(work()) for _ in range(min(plan.at_once, len(missing)))]
     try:
         await asyncio.gather(*workers)
     finally:
         for worker in workers:
             worker.cancel()
-    found = [outcome for number in range(len(cases)) if (outcome := outcomes[number])]
     if len(found) < len(cases):
         raise Refused(
             f"The budget of {plan.purse.budget:g} USD ends after {len(found)} of {len(cases)} cases: "
             f"{plan.purse.spent:.6f} USD are spent. The answers are kept. Raise --budget and run again: only the rest "
             "is asked."
         )
-    return tuple(found)
+    return tuple(found[case.id] for case in cases)
 
 
 class _Asking:
-    """Asks cases and counts how many are done."""
+    """Asks cases, and counts how many failed in a row."""
 
-    def __init__(self, ask: Ask, cache: AnswerCache, plan: Plan, progress: Progress, total: int) -> None:
-        self._ask, self._cache, self._plan, self._progress = ask, cache, plan, progress
-        self._total, self._done = total, 0
+    def __init__(self, ask: Ask, cache: AnswerCache, plan: Plan) -> None:
+        self._ask, self._cache, self._plan = ask, cache, plan
+        self._pace = Pace(plan.at_once)
+        self._failed_in_a_row = 0
 
-    async def outcome(self, case: Case) -> Outcome | None:
-        """Returns None if the budget does not allow for this case."""
-        kept = self._cache.get(case)
-        if kept is None and self._plan.purse.closed:
-            return None
-        outcome = Outcome(case, kept, kept=True) if kept else await self._answered(case)
-        self._done += 1
-        self._progress(self._done, self._total, self._plan.purse.spent)
-        return outcome
-
-    async def _answered(self, case: Case) -> Outcome:
+    async def outcome(self, case: Case) -> Outcome:
         purse = self._plan.purse
+        purse.under_way += 1
         try:
             answer = await self._tried(case)
         except InvalidAnswer as error:
+            self._failed_in_a_row = 0
             purse.pay(purse.dearest)  # its cost is unknown
             return Outcome(case, Answer(None, finish_reason="invalid"), str(error))
         except Unavailable as error:
+            self._count_failure(error)
             return Outcome(case, None, str(error))
+        finally:
+            purse.under_way -= 1
+        self._failed_in_a_row = 0
         purse.pay(answer.cost_usd or 0.0)
         self._cache.put(case, answer)
         return Outcome(case, answer)
 
     async def _tried(self, case: Case) -> Answer:
-        purse = self._plan.purse
-        purse.under_way += 1
-        try:
-            for number in range(1, self._plan.tries):
-                try:
+        failed = crowded = 0
+        while True:
+            try:
+                async with self._pace.turn():
                     return await self._ask(case)
-                except Unavailable as error:
-                    if not _is_worth_another_try(error):
-                        raise
-                    asked_for = error.retry_after if isinstance(error, ProviderError) else None
-                    await asyncio.sleep(asked_for or _FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.5))
-            return await self._ask(case)
-        finally:
-            purse.under_way -= 1
+            except Crowded as crowd:
+                error, crowded = crowd.error, crowded + 1
+                failed += crowded > _CROWDED_TRIES
+            except Unavailable as alone:
+                if not _is_worth_another_try(alone):
+                    raise
+                error, failed = alone, failed + 1
+            if failed >= self._plan.tries:
+                raise error
+            asked_for = error.retry_after if isinstance(error, ProviderError) else None
+            await asyncio.sleep(asked_for or _FIRST_PAUSE * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.5))
+
+    def _count_failure(self, error: Unavailable) -> None:
+        if not _is_worth_another_try(error):
+            return
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= _FAILURES_IN_A_ROW:
+            raise Unavailable(
+                f"The last {_FAILURES_IN_A_ROW} cases got no answer, each after {self._plan.tries} tries or more. The "
+                f"last one failed so: {error} The answers that came are kept. Run the command again when the provider "
+                "answers: only the rest is asked."
+            ) from error
 
 
 def _is_worth_another_try(error: Unavailable) -> bool:

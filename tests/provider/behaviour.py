@@ -45,6 +45,10 @@ class Behaviour:
     pieces: int = 4
     pause_ms: float = 0.0
     piece_bytes: int = 0
+    slots: int = 0
+    """How many requests are answered at the same time; others wait in line, as at a local model server. 0: no limit."""
+    busy_status: int = 0
+    """Above 0, a request that finds every slot taken gets this status at once, and does not wait."""
     tool_calls: tuple[tuple[str, str], ...] = ()
     """Name and JSON arguments of each function that the answer asks for, in place of a text."""
 

@@ -11,7 +11,9 @@ import asyncio
 import json
 import re
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -36,13 +38,41 @@ class Received:
 
 @dataclass
 class Script:
-    """What to do next, and what was asked so far. `running` are the requests that are being answered."""
+    """What to do next, and what was asked so far. `running` counts requests that came and have no answer yet;
+    `most_running` is its highest value, and `line` holds those that wait for one of the behaviour's slots."""
 
     always: Behaviour = field(default_factory=Behaviour)
     next: deque[Behaviour] = field(default_factory=deque)
     received: deque[Received] = field(default_factory=lambda: deque(maxlen=_KEPT))
     count: int = 0
     running: int = 0
+    most_running: int = 0
+    taken: int = 0
+    line: deque[asyncio.Event] = field(default_factory=deque)
+
+    @asynccontextmanager
+    async def slot(self, behaviour: Behaviour) -> AsyncIterator[Behaviour]:
+        """Wait in line for a slot. Gives what to do then: the behaviour, or a refusal where nobody may wait."""
+        if behaviour.slots and behaviour.busy_status and self.taken >= behaviour.slots:
+            yield replace(behaviour, status=behaviour.busy_status, latency_ms=0, slots=0)
+            return
+        turn = asyncio.Event()
+        self.line.append(turn)
+        self._call_next(behaviour)
+        try:
+            await turn.wait()
+            yield behaviour
+        finally:
+            if turn.is_set():
+                self.taken -= 1
+            else:
+                self.line.remove(turn)
+            self._call_next(behaviour)
+
+    def _call_next(self, behaviour: Behaviour) -> None:
+        while self.line and (not behaviour.slots or self.taken < behaviour.slots):
+            self.taken += 1
+            self.line.popleft().set()
 
     def behaviour(self) -> Behaviour:
         """The next one."""
@@ -50,7 +80,7 @@ class Script:
 
     def forget(self) -> None:
         """Begin anew."""
-        self.always, self.count = Behaviour(), 0
+        self.always, self.count, self.most_running = Behaviour(), 0, self.running
         self.next.clear()
         self.received.clear()
 
@@ -122,10 +152,12 @@ class _Connection(asyncio.Protocol):
         script = self._script
         script.count += 1
         script.running += 1
+        script.most_running = max(script.most_running, script.running)
         received.connection = id(self)
         script.received.append(received)
         try:
-            again = await _Answer(self._transport, received, script.behaviour()).send()
+            async with script.slot(script.behaviour()) as behaviour:
+                again = await _Answer(self._transport, received, behaviour).send()
         finally:
             script.running -= 1
         self._answering = None

@@ -1,7 +1,7 @@
 """How long a provider may take, and when it is asked again.
 
 Pinned parameters: `connect_seconds`, `first_byte_seconds`, `between_bytes_seconds`, `total_seconds` (all tries and
-pauses together) and `tries`.
+pauses together) and `tries`. An evaluation adds the time that a request may wait behind the evaluation's other ones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,6 +22,19 @@ from mlflow_project.errors import ProviderError
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 8.0
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 529})
+
+_BEHIND_OTHERS: ContextVar[float] = ContextVar("seconds behind other requests of this program", default=0.0)
+
+
+@contextmanager
+def waiting_behind_others(seconds: float) -> Iterator[None]:
+    """Give each request of this block that many seconds more, because the provider may have to answer other requests
+    of this program first. Without this, a provider that answers one request at a time would seem to have failed."""
+    token = _BEHIND_OTHERS.set(seconds)
+    try:
+        yield
+    finally:
+        _BEHIND_OTHERS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -51,12 +66,13 @@ class Tries:
     def __init__(self, patience: Patience, health: Health) -> None:
         self.patience = patience
         self.health = health
-        self._end = time.monotonic() + patience.total_seconds
+        self._behind_others = _BEHIND_OTHERS.get()
+        self._end = time.monotonic() + patience.total_seconds + self._behind_others
         self._made = 0
 
     def left(self, seconds: float) -> float:
-        """These seconds, or what is left in all."""
-        return max(0.0, min(seconds, self._end - time.monotonic()))
+        """Return these seconds, and the wait behind other requests, or what is left in all."""
+        return max(0.0, min(seconds + self._behind_others, self._end - time.monotonic()))
 
     async def pause(self, error: ProviderError, *, begun: bool = False) -> None:
         """Wait before the next try; raises the error instead when there is none: it would not help, the answer has
