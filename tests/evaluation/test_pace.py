@@ -17,6 +17,7 @@ from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Outcome, Plan, ask_all
 from mlflow_project.evaluation.opening import opening
 from mlflow_project.rules.canonical import manifest_digest
+from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import ProviderSettings
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated, provider_server
@@ -36,7 +37,7 @@ class Evaluator:
         manifest = Manifest("prompt", "qa", (Message("user", "{{question}}"),), choice)
         release = Release(1, manifest_digest(manifest), manifest)
         settings = ProviderSettings(llm_api_url=self.provider.openai_url, llm_api_key=None)
-        opened = opening(release, None, self.folder, settings)  # type: ignore[arg-type]
+        opened = opening(release, None, self.folder, settings, Masker())  # type: ignore[arg-type]
         cases = [Case(str(number), f"Question {number}?", ("yes",)) for number in range(count)]
         cache = AnswerCache(self.folder, "sha256:abc")
 
