@@ -23,7 +23,7 @@ from pyspark.sql.types import BooleanType, DoubleType, LongType, StringType, Str
 
 from mlflow_project.domain.event import EVENT_SCHEMA, AnswerEvent, FeedbackEvent
 from mlflow_project.errors import InvalidData
-from spark_jobs import hadoop_files, tables
+from spark_jobs import spark_internals, tables
 from spark_jobs.lease import one_writer
 from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_job
@@ -67,8 +67,8 @@ def _new_objects(spark: SparkSession, events: str, table: str, since: str | None
     known: set[str] = set()
     if newest_version(spark, table) is not None:
         known = {row.source_file for row in tables.read(spark, table).select("source_file").collect()}
-    days = [name for name in hadoop_files.names(spark, events) if name >= f"day={since or ''}"]
-    found = (f"{day}/{name}" for day in days for name in hadoop_files.names(spark, f"{events}/{day}"))
+    days = [name for name in spark_internals.names(spark, events) if name >= f"day={since or ''}"]
+    found = (f"{day}/{name}" for day in days for name in spark_internals.names(spark, f"{events}/{day}"))
     return sorted(one for one in found if one not in known)
 
 

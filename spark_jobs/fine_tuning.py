@@ -34,7 +34,7 @@ from mlflow_project.rules.fine_tuning import (
     split_of,
 )
 from mlflow_project.rules.masking import Masker
-from spark_jobs import hadoop_files, tables
+from spark_jobs import spark_internals, tables
 from spark_jobs.raw import read_raw
 from spark_jobs.rows import Row
 
@@ -83,7 +83,7 @@ def _written(spark: SparkSession, asked: Export, output: str, examined: DataFram
     fit = examined.where("reason IS NULL")
     taken = fit.groupBy("key").agg(f.min(f.struct("document", "file", "block", "raw", "split", "line")).alias("one"))
     chosen = taken.select("key", "one.*").orderBy("split", "key").persist(StorageLevel.MEMORY_AND_DISK)
-    hadoop_files.remove(spark, f"{output}/manifest.json")  # where there is a manifest, its files are complete
+    spark_internals.remove(spark, f"{output}/manifest.json")  # where there is a manifest, its files are complete
     try:
         splits = {name: _write_split(spark, f"{output}/{name}.jsonl", chosen, name) for name in SPLITS}
         rejected = _write_rejected(spark, f"{output}/rejected.jsonl", examined, chosen)
@@ -105,14 +105,14 @@ def _written(spark: SparkSession, asked: Export, output: str, examined: DataFram
         "rejected": rejected,
         "digest": digest_of({name: splits[name]["sha256"] for name in SPLITS}),
     }
-    hadoop_files.write(spark, f"{output}/manifest.json", json.dumps(manifest, ensure_ascii=False, indent=2).encode())
+    spark_internals.write(spark, f"{output}/manifest.json", json.dumps(manifest, ensure_ascii=False, indent=2).encode())
     return manifest
 
 
 def _write_split(spark: SparkSession, path: str, chosen: DataFrame, name: str) -> dict[str, Any]:
     rows = chosen.where(f.col("split") == name).orderBy("key").select("document", "line").collect()
     data = "".join(f"{row['line']}\n" for row in rows).encode()
-    hadoop_files.write(spark, path, data)
+    spark_internals.write(spark, path, data)
     documents = len({row["document"] for row in rows})
     return {"examples": len(rows), "documents": documents, "bytes": len(data), "sha256": digest(data)}
 
@@ -128,7 +128,7 @@ def _write_rejected(spark: SparkSession, path: str, examined: DataFrame, chosen:
         json.dumps({"file": file, "reason": reason, "sentence": sentence, "raw": raw.decode(errors="backslashreplace")})
         for file, reason, sentence, raw in sorted(left)
     ]
-    hadoop_files.write(spark, path, "".join(f"{line}\n" for line in lines).encode())
+    spark_internals.write(spark, path, "".join(f"{line}\n" for line in lines).encode())
     return dict(sorted(Counter(reason for _, reason, _, _ in left).items()))
 
 
@@ -177,7 +177,9 @@ def _masked(example: Example, masker: Masker, count: Counter[str]) -> Example:
 
 def _refuse_strangers(spark: SparkSession, output: str) -> None:
     ours = {*(f"{name}.jsonl" for name in (*SPLITS, "rejected")), "manifest.json"}
-    strangers = sorted(name for name in hadoop_files.names(spark, output) if name not in ours and name[0] not in "._")
+    strangers = sorted(
+        name for name in spark_internals.names(spark, output) if name not in ours and name[0] not in "._"
+    )
     if strangers:
         raise InvalidData(
             f"{output} holds {strangers[0]!r}, which is not a file of an export: name an empty or new folder."

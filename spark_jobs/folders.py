@@ -6,6 +6,7 @@ the driver writes the files that workers hand over as bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -13,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pyarrow import fs
 from pyspark.sql import SparkSession
 
-from spark_jobs import hadoop_files
+from spark_jobs import spark_internals
 
 _DELTA_RS_OPTIONS = {
     "access_key": "AWS_ACCESS_KEY_ID",
@@ -57,14 +58,23 @@ class Folder:
         return f"s3://{self.path}", {**options, "aws_conditional_put": "etag"}
 
 
+_S3_SETTINGS = {
+    "access_key": "fs.s3a.access.key",
+    "secret_key": "fs.s3a.secret.key",
+    "session_token": "fs.s3a.session.token",
+    "region": "fs.s3a.endpoint.region",
+}
+_ENDPOINT, _SSL = "fs.s3a.endpoint", "fs.s3a.connection.ssl.enabled"
+
+
 def folder(spark: SparkSession, address: str) -> Folder:
     """Find out how workers reach an address. For S3, asks once whether Arrow gets in with Hadoop's settings."""
-    files, path = hadoop_files.at(spark, address)
-    parts = urlsplit(str(files.makeQualified(path).toUri()))
+    found = spark_internals.resolve(spark, address, [*_S3_SETTINGS.values(), _ENDPOINT, _SSL])
+    parts = urlsplit(found.address)
     if parts.scheme == "file":
         return Folder(address, "local", unquote(parts.path))
     if parts.scheme in ("s3a", "s3"):
-        options = _s3(files.getConf())
+        options = _s3_options(found.settings)
         try:
             fs.S3FileSystem(**options).get_file_info(parts.netloc)
         except OSError:
@@ -73,15 +83,11 @@ def folder(spark: SparkSession, address: str) -> Folder:
     return Folder(address)
 
 
-def _s3(conf: Any) -> dict[str, Any]:
-    """Hadoop's S3 settings as Arrow's. What is not set is left to Arrow's own chain of credentials."""
-    endpoint = conf.getTrimmed("fs.s3a.endpoint", "")
-    secure = conf.getBoolean("fs.s3a.connection.ssl.enabled", True) and not endpoint.startswith("http://")
-    found = {
-        "access_key": conf.getTrimmed("fs.s3a.access.key", ""),
-        "secret_key": conf.getTrimmed("fs.s3a.secret.key", ""),
-        "session_token": conf.getTrimmed("fs.s3a.session.token", ""),
-        "region": conf.getTrimmed("fs.s3a.endpoint.region", ""),
-        "endpoint_override": endpoint.split("://")[-1],
-    }
-    return {"scheme": "https" if secure else "http", **{name: value for name, value in found.items() if value}}
+def _s3_options(settings: Mapping[str, str]) -> dict[str, str]:
+    """Hadoop's settings for S3 as Arrow's options. What is not set is left to Arrow's own chain of credentials."""
+    options = {option: settings[name] for option, name in _S3_SETTINGS.items() if name in settings}
+    endpoint = settings.get(_ENDPOINT, "")
+    if endpoint:
+        options["endpoint_override"] = endpoint.split("://")[-1]
+    secure = settings.get(_SSL, "true").lower() != "false" and not endpoint.startswith("http://")
+    return {"scheme": "https" if secure else "http", **options}

@@ -10,7 +10,7 @@ import uuid
 from pyspark.sql import SparkSession
 
 from mlflow_project.errors import InvalidData
-from spark_jobs import hadoop_files, tables
+from spark_jobs import spark_internals, tables
 from spark_jobs.session import translated
 from spark_jobs.table_log import newest_version
 from spark_jobs.tables import Tables
@@ -38,12 +38,11 @@ def check_output(spark: SparkSession, at: Tables, *, try_to_write: bool = True) 
 
 def _refuse_strangers(spark: SparkSession, path: str) -> None:
     """Refuse a folder that holds other things. Files that a killed first run left are no reason to refuse."""
-    files, place = hadoop_files.at(spark, path)
-    if not files.exists(place):
+    if not spark_internals.exists(spark, path):
         return
-    if files.getFileStatus(place).isFile():
+    if spark_internals.files_below(spark, path, 0).is_file:
         raise InvalidData(f"{path} is a file: name an output path at which there is none.")
-    strangers = sorted(name for name in hadoop_files.names(spark, path) if not name.startswith(("part-", "_", ".")))
+    strangers = sorted(name for name in spark_internals.names(spark, path) if not name.startswith(("part-", "_", ".")))
     if strangers:
         raise InvalidData(
             f"{path} holds {strangers[0]!r} and is no Delta table: name an output path that is empty or not there yet."
@@ -52,5 +51,5 @@ def _refuse_strangers(spark: SparkSession, path: str) -> None:
 
 def _try_to_write(spark: SparkSession, path: str) -> None:
     trial = f"{path}_trial-{uuid.uuid4().hex[:8]}"
-    hadoop_files.write(spark, trial, b"")
-    hadoop_files.remove(spark, trial)
+    spark_internals.write(spark, trial, b"")
+    spark_internals.remove(spark, trial)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from mlflow_project.errors import WorkspaceError
@@ -55,13 +58,15 @@ def run(
     keep_files_private()
     set_up_logs()
     try:
-        result = job(options)
+        with _ended_by_sigterm():
+            result = job(options)
     except WorkspaceError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Nothing is half done; run the same command again.\n")
-        return 130
+    except KeyboardInterrupt as interrupt:
+        number = signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT
+        sys.stderr.write(f"Ended by {number.name}. Nothing is half done; run the same command again.\n")
+        return 128 + number
     except Exception as error:
         sys.stderr.write(f"Internal error in Switchyard: {type(error).__name__}: {error}\n{record_defect()}\n")
         return 1
@@ -73,6 +78,28 @@ def run(
     else:
         sys.stdout.write(_closing(title, result))
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM arrived. Like Ctrl-C, it ends a job even while the job waits for Spark."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Raise `_Terminated` in the block when SIGTERM arrives. A second one does not disturb what the first one ends."""
+
+    def end(*_: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _closing(title: str, result: Mapping[str, Any]) -> str:

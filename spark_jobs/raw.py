@@ -8,11 +8,12 @@ Arrow reaches the file system; Spark reads everything else. A file without any l
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -21,9 +22,10 @@ from pyspark.sql import functions as f
 from pyspark.sql.types import StructType
 
 from mlflow_project.errors import InvalidData, NotFound
-from spark_jobs import pieces
+from spark_jobs import pieces, spark_internals
 from spark_jobs.folders import folder
 from spark_jobs.rows import Reader, Step, read_from_spark
+from spark_jobs.spark_internals import Found
 from spark_jobs.tables import spark_schema
 
 Form = Literal["lines", "files", "parquet", "delta"]
@@ -42,6 +44,8 @@ _FORMS: dict[str, Form] = {
 }
 _MOST_LISTED = 10_000
 """Where there are more files than that, the driver leaves the listing to Spark."""
+_UNPACKED_BY_SPARK = frozenset({".gz", ".bz2", ".deflate", ".snappy", ".lz4", ".zst"})
+"""The endings by which Hadoop recognizes compressed files."""
 _SMALL_PACKED = 4096
 """A packed file above this size holds at least one line."""
 _SPARK_ROW = pa.schema({"value": pa.binary(), "file": pa.string(), "block": pa.int64()})
@@ -66,20 +70,16 @@ def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field:
     Raises:
         NotFound: there is nothing. InvalidData: there is no file of a known kind, or there are several kinds.
     """
-    place = _hadoop_path(spark, path)
-    files = place.getFileSystem(spark._jsc.hadoopConfiguration())
-    if not files.exists(place):
+    if not spark_internals.exists(spark, path):
         raise NotFound(f"There is no input at {path}: check the path; `s3a://bucket/key` for the object store.")
-    root = files.getFileStatus(place)
-    base = str(root.getPath() if root.isDirectory() else root.getPath().getParent())
-    found: list[Any] = []
-    if form is None and files.exists(_hadoop_path(spark, f"{path}/_delta_log")):
+    if form is None and spark_internals.exists(spark, f"{path}/_delta_log"):
         form = "delta"
-    if form in (None, "lines"):
-        found = _found(files, root)
-        form = form or _form(path, [_name(each) for each in found])
+    base, is_file, found = spark_internals.files_below(spark, path, _MOST_LISTED if form in (None, "lines") else 0)
+    may_be_more = len(found) == _MOST_LISTED
+    files = [each for each in found if is_file or not any(map(_is_hidden, each.name.split("/")))]
+    form = form or _form(path, [each.name for each in files])
     if form == "lines":
-        return _lines(spark, path, base, found)
+        return _lines(spark, path, base, None if may_be_more else files)
     if form == "files":
         return Raw(_files(spark, path), read_from_spark, form, base)
     return Raw(_as_json(spark.read.format(form).load(path), id_field), read_from_spark, form, base)
@@ -89,34 +89,34 @@ def _through(batches: Iterator[pa.RecordBatch], read: Reader, step: Step) -> Ite
     return step(read(batches))
 
 
-def _lines(spark: SparkSession, path: str, base: str, found: list[Any]) -> Raw:
+def _lines(spark: SparkSession, path: str, base: str, files: list[Found] | None) -> Raw:
+    """Lines, read by Spark's Python workers where Arrow reaches them; by Spark where it does not, where files are
+    packed, and where they are too many to list (None)."""
     where = folder(spark, base)
-    if where.access == "hadoop" or len(found) == _MOST_LISTED or _any_packed(spark, found):
+    if where.access == "hadoop" or files is None or any(_suffix(each.name) in _UNPACKED_BY_SPARK for each in files):
         text = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").text(path)
         rows = _located(text.withColumn("value", f.col("value").cast("binary")))
         rows = rows.unionByName(_packed_without_lines(spark, path))
         return Raw(_with_rows_for(rows, _empty_files(spark, path)), read_from_spark, "lines", base)
-    plan = _planned(spark, where.access == "s3", found)
+    plan = _planned(spark, where.access == "s3", files)
     return Raw(spark.range(0, len(plan), 1, max(1, len(plan))), pieces.PieceReader(where, plan), "lines", base)
 
 
-def _planned(spark: SparkSession, in_bucket: bool, found: list[Any]) -> list[list[pieces.Piece]]:
+def _planned(spark: SparkSession, in_bucket: bool, found: list[Found]) -> list[list[pieces.Piece]]:
     files = []
-    for status in found:
-        address = _in_short(str(status.getPath().toUri().toString()))
-        parts = urlsplit(address)
+    for each in found:
+        parts = urlsplit(address := _in_short(each.address))
         path = parts.netloc + unquote(parts.path) if in_bucket else unquote(parts.path)
-        files.append(pieces.File(address, path, int(status.getLen())))
-    conf = spark._jsparkSession.sessionState().conf()
-    sizes = int(conf.filesMaxPartitionBytes()), int(conf.filesOpenCostInBytes())
-    return pieces.planned(sorted(files), *sizes, spark.sparkContext.defaultParallelism)
+        files.append(pieces.File(address, path, each.size))
+    settings = ("spark.sql.files.maxPartitionBytes", "spark.sql.files.openCostInBytes")
+    most, opening = (_bytes(str(spark.conf.get(name))) for name in settings)
+    return pieces.planned(sorted(files), most, opening, spark.sparkContext.defaultParallelism)
 
 
-def _any_packed(spark: SparkSession, found: list[Any]) -> bool:
-    """Whether Hadoop would unpack any of these files, by its name."""
-    codecs = spark._jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(spark._jsc.hadoopConfiguration())
-    endings = {PurePosixPath(_name(each)).suffix for each in found}
-    return any(codecs.getCodec(_hadoop_path(spark, f"/lines{ending}")) is not None for ending in endings)
+def _bytes(size: str) -> int:
+    """A size as Spark's settings spell it: `32m`, `128kb`, `134217728`, `4194304b`."""
+    number, unit = re.fullmatch(r"(\d+)([kmgtp]?)b?", size.strip().lower()).groups()  # type: ignore[union-attr]
+    return int(number) << 10 * ("kmgtp".find(unit) + 1 if unit else 0)
 
 
 def _files(spark: SparkSession, path: str) -> DataFrame:
@@ -195,7 +195,7 @@ def _form(path: str, names: list[str]) -> Form:
             f"{packed} (in {path}) is packed: JSON lines alone are read from gzip. Unpack it. If it does hold JSON "
             "lines, give `--form lines`."
         )
-    found = {_FORMS.get(PurePosixPath(name).suffix.lower()) for name in names}
+    found = {_FORMS.get(_suffix(name)) for name in names}
     known = {form for form in found if form}
     if len(known) == 1 and None not in found:
         return known.pop()
@@ -214,27 +214,10 @@ def _is_packed_text(name: str) -> bool:
     return path.suffix == ".gz" and _FORMS.get(PurePosixPath(path.stem).suffix, "lines") != "lines"
 
 
-def _found(files: Any, root: Any) -> list[Any]:
-    """Hadoop's statuses of the files, at most `_MOST_LISTED`, without the files that Spark takes for hidden."""
-    if not root.isDirectory():
-        return [root]
-    below = len(str(root.getPath()).rstrip("/")) + 1  # a bucket's own path ends with the slash
-    found: list[Any] = []
-    listed = files.listFiles(root.getPath(), True)
-    while listed.hasNext() and len(found) < _MOST_LISTED:
-        status = listed.next()
-        if not any(_is_hidden(part) for part in str(status.getPath())[below:].split("/")):
-            found.append(status)
-    return found
-
-
 def _is_hidden(name: str) -> bool:
+    """Whether Spark passes over files and folders of this name."""
     return name[:1] == "." or (name[:1] == "_" and "=" not in name) or name.endswith("._COPYING_")
 
 
-def _name(status: Any) -> str:
-    return str(status.getPath().getName())
-
-
-def _hadoop_path(spark: SparkSession, path: str) -> Any:
-    return spark._jvm.org.apache.hadoop.fs.Path(path)
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()

@@ -1,23 +1,23 @@
-"""The Spark session of a job, and the messages for failures of Spark, Delta or the store.
+"""The Spark session of a job, and the messages for failures of Spark, Delta Lake or the object store.
 
-Settings of the command line and of spark-defaults win: only what nobody set is set here.
+Settings from the command line and from spark-defaults win over the defaults of this module.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from py4j.protocol import Py4JError
-from pyspark import SparkConf, SparkContext
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
 
-from mlflow_project.errors import ConfigError, InvalidData, NotFound, Refused, Unavailable, WorkspaceError
-
-logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)  # it prints stack traces
+from mlflow_project.errors import InvalidData, NotFound, Refused, Unavailable, WorkspaceError
+from spark_jobs import spark_internals
 
 _DEFAULTS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -32,30 +32,26 @@ _DEFAULTS = {
 }
 
 
+LOG_LEVEL = "FATAL"
+"""Spark logs a stack trace for what a job gets as an exception, too. `--conf spark.log.level=WARN` shows them."""
+
+
 def spark_session(name: str) -> SparkSession:
     """The session that spark-submit prepared, or a local one.
 
     Raises:
-        ConfigError: Spark has no Delta Lake.
+        ConfigError: Spark has no Delta Lake, or a version of Spark or Delta Lake is not one that these jobs know.
     """
-    SparkContext._ensure_initialized()  # only a running JVM knows the settings of spark-submit and spark-defaults
-    given = SparkConf()
-    ours = {**_DEFAULTS, "spark.app.name": name}
-    builder = SparkSession.builder.config("spark.ui.showConsoleProgress", "false")  # else on, where Python starts Java
-    for key, value in ours.items():
+    _log_no_stack_traces()
+    given = spark_internals.given_settings()
+    builder = SparkSession.builder.config("spark.ui.showConsoleProgress", "false")  # else on if Python starts Java
+    for key, value in {**_DEFAULTS, "spark.app.name": name}.items():
         if not given.contains(key):
             builder = builder.config(key, value)
-    with translated("Starting Spark"):
+    with translated("Starting Spark"), _interrupts_as_before():
         spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    _without_traces(spark)
-    try:
-        spark._jvm.Thread.currentThread().getContextClassLoader().loadClass("io.delta.tables.DeltaTable")
-    except Py4JError as error:
-        raise ConfigError(
-            "Spark has no Delta Lake: run `make up`, which writes spark-defaults with its jars, or give spark-submit "
-            "`--packages io.delta:delta-spark_4.2_2.13:4.4.0`."
-        ) from error
+        spark.sparkContext.setLogLevel(given.get("spark.log.level", LOG_LEVEL))
+        spark_internals.check_session(spark)
     return spark
 
 
@@ -67,17 +63,29 @@ def spark_job(name: str, doing: str) -> Iterator[SparkSession]:
         with translated(doing):
             yield spark
     finally:
-        spark.stop()
+        with suppress(Py4JError, OSError):  # Java may have ended first, by the same signal
+            spark.stop()
 
 
-_LOGGERS_WITH_TRACES = ("org.apache.spark.executor.Executor", "org.apache.spark.scheduler.TaskSetManager")
-"""Loggers that print the stack trace of a failed task. The driver gets the same error as an exception."""
+def _log_no_stack_traces() -> None:
+    """Keep PySpark and py4j from logging what they raise as well."""
+    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_is_not_of_py4j)
 
 
-def _without_traces(spark: SparkSession) -> None:
-    log4j = spark._jvm.org.apache.logging.log4j
-    for name in _LOGGERS_WITH_TRACES:
-        log4j.core.config.Configurator.setLevel(name, log4j.Level.OFF)
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return "py4j" not in record.pathname
+
+
+@contextmanager
+def _interrupts_as_before() -> Iterator[None]:
+    """Keep the handler of SIGINT. Spark's own one asks Java to cancel its jobs and fails if the signal ended Java."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
@@ -88,6 +96,8 @@ def translated(doing: str) -> Iterator[None]:
     """
     try:
         yield
+    except Py4JNetworkError as error:
+        raise Unavailable(f"{doing}: Spark's Java process ended. Run the same command again.") from error
     except PythonException as error:
         failed = _FAILED_IN_A_WORKER.findall(str(error))
         if not failed:

@@ -24,7 +24,7 @@ from pyspark.sql import SparkSession
 
 from mlflow_project.adapters import delta_tables
 from mlflow_project.errors import InvalidData, NotFound, Refused, WorkspaceError
-from spark_jobs import hadoop_files
+from spark_jobs import spark_internals
 from spark_jobs.folders import Folder
 from spark_jobs.table_files import Written
 
@@ -145,14 +145,14 @@ class _LogCopy:
         self._spark, self._log = spark, f"{address}/_delta_log"
         self._folder = tempfile.TemporaryDirectory(prefix="delta-log-")
         self.path = self._folder.name
-        for name in hadoop_files.names(spark, self._log):
+        for name in spark_internals.names(spark, self._log):
             if name.endswith((".json", ".parquet")) or name == "_last_checkpoint":
-                self._file(name).write_bytes(hadoop_files.read(spark, f"{self._log}/{name}"))
+                self._file(name).write_bytes(spark_internals.read(spark, f"{self._log}/{name}"))
 
     def publish(self, version: int) -> bool:
         """Put the commit of this version into the table; returns False where another writer was first."""
         name = f"{version:020d}.json"
-        return hadoop_files.write_new(self._spark, f"{self._log}/{name}", self._file(name).read_bytes())
+        return spark_internals.write_new(self._spark, f"{self._log}/{name}", self._file(name).read_bytes())
 
     def _file(self, name: str) -> Path:
         folder = Path(self.path) / "_delta_log"
@@ -162,7 +162,7 @@ class _LogCopy:
 
 def newest_version(spark: SparkSession, table: str) -> int | None:
     """The newest version of a table on any Hadoop file system; None where there is no table. Lists names only."""
-    names = hadoop_files.names(spark, f"{table}/_delta_log")
+    names = spark_internals.names(spark, f"{table}/_delta_log")
     versions = [int(name[:20]) for name in names if name[:20].isdigit() and name[20:] == ".json"]
     return max(versions, default=None)
 

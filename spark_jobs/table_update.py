@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 
-from spark_jobs import hadoop_files, rewriting, tables
+from spark_jobs import rewriting, spark_internals, tables
 from spark_jobs.folders import folder
 from spark_jobs.rewriting import Rewrite
 from spark_jobs.table_files import Written
@@ -88,7 +88,7 @@ class TableUpdate:
     def discard(self, written: Sequence[Written]) -> None:
         """Remove files that no commit will name."""
         for file in written:
-            hadoop_files.remove(self._spark, f"{file.folder}/{file.name}")
+            spark_internals.remove(self._spark, f"{file.folder}/{file.name}")
 
     def _rows(self, rows: DataFrame) -> Iterator[Row]:
         """The rows on the driver; one partition after another where they bring whole files with them."""
@@ -98,7 +98,7 @@ class TableUpdate:
     def _put(self, file: Written) -> Written:
         """Write the file if only the driver can."""
         if file.content is not None:
-            hadoop_files.write(self._spark, f"{file.folder}/{file.name}", file.content)
+            spark_internals.write(self._spark, f"{file.folder}/{file.name}", file.content)
         return file._replace(content=None)
 
     def _prepared(

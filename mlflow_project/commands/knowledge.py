@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated
@@ -30,6 +33,7 @@ _START_UP_NOISE = (
     b"To adjust logging level",
     b"WARN NativeCodeLoader",
 )
+_TOLD_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Engine(StrEnum):
@@ -153,9 +157,18 @@ def _output_of(program: str, job: str, arguments: list[str]) -> str:
 
     spark-submit writes a Python program's stderr to stdout.
     """
-    *before, result = _run(program, job, arguments, stdout=subprocess.PIPE).splitlines(keepends=True) or [""]
+    *before, result = printed_by(program, job, arguments).splitlines(keepends=True) or [""]
     sys.stderr.writelines(before)
     return result
+
+
+def printed_by(program: str, job: str, arguments: list[str]) -> str:
+    """Run a job and return everything that it prints on stdout. If the job fails, the command ends with its exit code.
+
+    Raises:
+        ConfigError: Spark is not installed here, or the job's file is not.
+    """
+    return _run(program, job, arguments, stdout=subprocess.PIPE)
 
 
 def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> str:
@@ -166,7 +179,12 @@ def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> st
             f"{runner if script.exists() else script} does not exist. Install the `spark` extra (`make setup` does)."
         )
     command = [str(runner), str(script), *arguments]
-    with subprocess.Popen(command, env=_environment(), stdout=stdout, stderr=subprocess.PIPE) as process:
+    with (
+        subprocess.Popen(
+            command, env=_environment(), stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
+        ) as process,
+        _signals_passed_on(process) as received,
+    ):
         reader = threading.Thread(target=_pass_on, args=(process.stderr,))
         reader.start()
         printed = process.stdout.read().decode() if process.stdout else ""
@@ -174,8 +192,32 @@ def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> st
         reader.join()
     if code:
         sys.stderr.write(printed)
+    if received:
+        sys.stderr.write(f"Ended by {received[0].name}. Nothing is half done; run the same command again.\n")
+        raise typer.Exit(128 + received[0])
+    if code:
         raise typer.Exit(code if 0 < code < 128 else 1)
     return printed
+
+
+@contextmanager
+def _signals_passed_on(process: subprocess.Popen[bytes]) -> Iterator[list[signal.Signals]]:
+    """Pass on what tells this command to end: a job is several processes, all in the process group of the first one.
+    Yields the signals that arrived."""
+    received: list[signal.Signals] = []
+
+    def pass_on(number: int, _: object) -> None:
+        received.append(signal.Signals(number))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    heeded = [each for each in _TOLD_TO_END if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, pass_on) for each in heeded}
+    try:
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _pass_on(lines: IO[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -26,6 +27,8 @@ from mlflow_project.settings import StoreSettings, load
 from tests.spark.test_every_row import write_folder
 
 pytestmark = pytest.mark.long
+STACK_TRACE = re.compile(r"^Traceback|^\s+at [\w.$/]+\(", re.MULTILINE)
+"""A stack trace of Python or of Java."""
 COLUMNS = {
     "": 'chunk_id, text_content, start, "end"',
     "_documents": "document_id, text, document_hash",
@@ -96,7 +99,7 @@ def exists(output: str) -> bool:
     return True
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(900)
 def test_broken_input_and_a_dying_store_cost_no_row_and_leave_no_half_table(minio: Any, tmp_path: Path) -> None:
     """The attacker writes the input and can kill the store. He gets a run that fails with exit code 3 and one sentence;
     the next run finds every row in the documents or in quarantine, as an undisturbed one does."""
@@ -109,14 +112,13 @@ def test_broken_input_and_a_dying_store_cost_no_row_and_leave_no_half_table(mini
     wanted = tables(f"{output}/undisturbed")
     assert undisturbed["read"] == len(wanted["_documents"]) + len(wanted["_quarantine"])
     chance, failed = random.Random(11), 0
-    for attempt in range(6):
-        with minio_dying(chance, after=chance.uniform(2, 25), seconds=120):
+    for _ in range(4):
+        with minio_dying(chance, after=chance.uniform(2, 25), seconds=chance.uniform(5, 45)):
             done = prepare(source, f"{output}/attacked", *yes)
         assert done.returncode in (0, 3), done.stderr
-        assert "Traceback" not in done.stderr
-        assert "\tat org." not in done.stderr
+        assert not STACK_TRACE.search(done.stderr), done.stderr
         failed += done.returncode == 3
-        if attempt % 2 and exists(f"{output}/attacked"):
+        if exists(f"{output}/attacked"):
             found = tables(f"{output}/attacked") if exists(f"{output}/attacked_documents") else {}
             assert found in ({}, wanted)
     assert failed, "no run was disturbed"

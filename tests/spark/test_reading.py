@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import InvalidData
 from mlflow_project.settings import StoreSettings, load
-from spark_jobs import hadoop_files, raw
+from spark_jobs import raw, spark_internals
 from spark_jobs.pieces import PieceReader
 from spark_jobs.raw import Raw, read_raw
 from spark_jobs.rows import RAW_ROW, raw_rows, read_from_spark
@@ -55,7 +55,7 @@ def test_workers_read_the_rows_that_spark_reads(
 
 def test_workers_read_the_object_store(spark: SparkSession) -> None:
     folder = f"s3a://raw-data-bucket/read by workers {uuid.uuid4().hex}"
-    hadoop_files.write(spark, f"{folder}/ü%41 + x.jsonl", b"1\n2\n" * 100_000)
+    spark_internals.write(spark, f"{folder}/ü%41 + x.jsonl", b"1\n2\n" * 100_000)
     found = read_raw(spark, folder)
     assert type(found.read) is PieceReader
     assert [value for _, value in rows_of(found)] == [b"1", b"2"] * 100_000
@@ -65,7 +65,7 @@ def test_a_whole_bucket_is_read_but_for_what_is_hidden(spark: SparkSession) -> N
     bucket = f"whole-{uuid.uuid4().hex}"
     ObjectStore(load(StoreSettings)).ensure_bucket(bucket)
     for name, content in {"a_b.jsonl": b"1\n", "b.jsonl": b"2\n", "c_d/e.jsonl": b"3\n", "_no.jsonl": b"4\n"}.items():
-        hadoop_files.write(spark, f"s3a://{bucket}/{name}", content)
+        spark_internals.write(spark, f"s3a://{bucket}/{name}", content)
     assert [value for _, value in rows_of(read_raw(spark, f"s3a://{bucket}/"))] == [b"1", b"2", b"3"]
 
 
