@@ -1,12 +1,16 @@
-"""Reads raw rows on executors: each is a document or a rejection. Part of the pass in `staging`.
+"""Reads raw rows on executors, and counts them: each row is a document or a rejection. Part of the pass in `staging`.
 
-Needs `mlflow_project.rules`, numpy and orjson besides Spark's own Arrow.
+In: raw rows, in batches. Out: a `ROW_SUMMARY` for each row, and one `Tally` per task, which the driver adds up. From it
+the driver knows without another Spark job whether anything changed at all. An executor needs `mlflow_project.rules`,
+numpy and orjson besides Spark's own Arrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -16,15 +20,20 @@ from numpy.typing import NDArray
 from mlflow_project.rules.chunking.files import read_file
 from mlflow_project.rules.chunking.records import EMPTY_FILE, Document, Fields, Rejected, read_line
 from mlflow_project.rules.quality.selection import Quality, judge, marks_of
-from spark_jobs.rows import ROW_SUMMARY, Row, SourceLocation
+from spark_jobs.rows import LOCATION, ROW_SUMMARY, Row, SourceLocation
 
+Fingerprints = NDArray[np.uint64]
+"""Document hashes shortened to 64 bits, so that executors get 8 bytes per known document."""
 Examined = tuple[SourceLocation, bytes | None, Document | Rejected]
-"""A raw row after reading: its location, its bytes if it was rejected, and what it holds."""
+"""A raw row after reading: its location, its bytes if it was rejected, and the document or the rejection."""
+
+_MODULUS = 1 << 64
+_CHECKED = [*LOCATION, "reason", "sentence", "raw", "document_hash"]
 
 
 @dataclass(frozen=True)
 class Examiner:
-    """How rows are read: the field names, whether a row is a whole file, the folder that ids of files begin at."""
+    """How to read rows: field names, whether a row is a whole file, and the folder at which the ids of files begin."""
 
     fields: Fields
     whole_files: bool
@@ -32,35 +41,35 @@ class Examiner:
     quality: Quality = field(default_factory=Quality)
 
     def examine(self, row: Row) -> Examined:
-        """Read one row. The bytes are kept only of a rejected row, so that a batch is in memory once."""
+        """Read one row. Keeps the bytes of a rejected row only, so that a batch is in memory once."""
         location, value = row
         found = self.read(value, location[0])
         return location, (value or b"") if isinstance(found, Rejected) else None, found
 
     def read(self, value: bytes | None, file: str) -> Document | Rejected:
-        """Read the bytes of one row; None stands for a file without any row."""
+        """Read the bytes of one row. None stands for a file without any row."""
         if value is None:
             return EMPTY_FILE
         found = read_file(value, file, self.base) if self.whole_files else read_line(value, self.fields)
         return judge(found, self.quality) if isinstance(found, Document) else found
 
 
-def fingerprints(hashes: Sequence[str]) -> NDArray[np.uint64]:
-    """Document hashes shortened to 64 bits and sorted: executors get 8 bytes per known document."""
-    return np.sort(np.array([int(each[:16], 16) for each in hashes], dtype=np.uint64))
+def fingerprints(hashes: Sequence[str]) -> Fingerprints:
+    """The fingerprints of these document hashes, sorted."""
+    return np.sort(_shortened(hashes))
 
 
-def new_among(hashes: Sequence[str], known: NDArray[np.uint64]) -> list[bool]:
+def new_among(hashes: Sequence[str], known: Fingerprints) -> list[bool]:
     """For each hash, whether no known document has its fingerprint."""
     if not len(known):
         return [True] * len(hashes)
-    asked = np.array([int(each[:16], 16) for each in hashes], dtype=np.uint64)
+    asked = _shortened(hashes)
     at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
     return [bool(new) for new in known[at] != asked]
 
 
 def row_summaries(examined: Sequence[Examined], fresh: set[str], quality: Quality) -> pa.RecordBatch:
-    """A `ROW_SUMMARY` for each examined row; `fresh` holds the hashes of documents that are not in the tables."""
+    """A `ROW_SUMMARY` for each examined row. `fresh` contains the hashes of documents that the tables lack."""
     rows = [_summary(*each, fresh, quality) for each in examined]
     columns = zip(*rows, strict=True) if rows else [()] * len(ROW_SUMMARY)
     arrays = [pa.array(column, each.type) for column, each in zip(columns, ROW_SUMMARY, strict=True)]
@@ -75,3 +84,72 @@ def _summary(
     marks = marks_of(found.text, quality)
     is_fresh = found.document_hash in fresh
     return (*location, None, None, None, found.document_id, found.document_hash, *marks, is_fresh)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts and checksums of examined rows.
+
+    `rejected` counts rows by reason. `accepted` rows may become documents; the tables lack `fresh` of them.
+    `documents_sum` adds up the documents' fingerprints. `rows_sum` is a checksum over content and location of all rows.
+    """
+
+    rejected: dict[str, int] = field(default_factory=dict)
+    accepted: int = 0
+    fresh: int = 0
+    documents_sum: int = 0
+    rows_sum: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        """Add two tallies; the order does not matter."""
+        return Tally(
+            dict(Counter(self.rejected) + Counter(other.rejected)),
+            self.accepted + other.accepted,
+            self.fresh + other.fresh,
+            (self.documents_sum + other.documents_sum) % _MODULUS,
+            (self.rows_sum + other.rows_sum) % _MODULUS,
+        )
+
+    @property
+    def read(self) -> int:
+        """The number of all rows."""
+        return self.accepted + sum(self.rejected.values())
+
+    @property
+    def rows(self) -> str:
+        """A name of the input: equal for equal rows at equal locations."""
+        return f"{self.read}/{self.rows_sum}"
+
+    def is_exactly(self, known: Fingerprints) -> bool:
+        """Whether the accepted rows are the known documents, each once. A document's hash covers its id, so in that
+        case no document is new, changed, deleted, repeated or in conflict with another."""
+        return self.accepted == len(known) and self.documents_sum == _total(known) and not self.fresh
+
+
+def tally(rows: pa.RecordBatch) -> Tally:
+    """Count a batch of row summaries."""
+    rejected = {each["values"]: each["counts"] for each in rows["reason"].value_counts().to_pylist()}
+    accepted = rejected.pop(None, 0)
+    documents = _shortened(rows["document_hash"].drop_null().to_pylist())
+    checksum = int.from_bytes(blake2b(rows.select(_CHECKED).serialize(), digest_size=8).digest())
+    return Tally(rejected, accepted, rows["fresh"].true_count, _total(documents), checksum)
+
+
+def short_ids(ids: Iterable[str]) -> bytes:
+    """Eight bytes for each id, one after another."""
+    return b"".join([blake2b(each.encode(), digest_size=8).digest() for each in ids])
+
+
+def all_differ(short: Iterable[bytes]) -> bool:
+    """Whether no id occurs twice in the results of `short_ids`. Compares 64-bit fingerprints, so two different ids can
+    collide (about 3 in 10^8 for a million ids); then the answer is False."""
+    every = np.frombuffer(b"".join(short), np.uint64)
+    return len(np.unique(every)) == len(every)
+
+
+def _shortened(hashes: Sequence[str]) -> Fingerprints:
+    return np.array([int(each[:16], 16) for each in hashes], dtype=np.uint64)
+
+
+def _total(fingerprints: Fingerprints) -> int:
+    return int(fingerprints.sum(dtype=np.uint64)) % _MODULUS

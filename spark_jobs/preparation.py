@@ -27,7 +27,7 @@ from mlflow_project.telemetry.catalogue import PREPARED, QUARANTINE_SHARE
 from mlflow_project.telemetry.meters import Meters
 from spark_jobs import changes, tables
 from spark_jobs.cutting import Cutter
-from spark_jobs.examination import Examiner
+from spark_jobs.examination import Examiner, Tally, all_differ
 from spark_jobs.lease import one_writer
 from spark_jobs.output_path import check_output
 from spark_jobs.plan import Limits, Plan
@@ -39,7 +39,6 @@ from spark_jobs.table_log import newest_version
 from spark_jobs.table_state import TableState, read_state
 from spark_jobs.table_update import Change, MayCommit, TableUpdate, replace_quarantine
 from spark_jobs.tables import Tables, spark_schema
-from spark_jobs.tally import Tally, all_differ
 
 
 @dataclass(frozen=True)

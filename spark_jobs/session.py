@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from py4j.protocol import Py4JError, Py4JNetworkError
+from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
 from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
 
@@ -96,14 +96,14 @@ def translated(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except Py4JNetworkError as error:
-        raise Unavailable(f"{doing}: Spark's Java process ended. Run the same command again.") from error
     except PythonException as error:
         failed = _FAILED_IN_A_WORKER.findall(str(error))
         if not failed:
             raise
         raise _known(doing, failed[-1]) or InvalidData(f"{doing}: {failed[-1][:500]}") from error
     except (PySparkException, Py4JError) as error:
+        if _java_is_gone(error):
+            raise Unavailable(f"{doing}: Spark's Java process ended. Run the same command again.") from error
         raise _ours(doing, str(error), _root(error)) from error
 
 
@@ -142,6 +142,13 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
 
 _FAILED_IN_A_WORKER = re.compile(r"^(?:OSError|FileNotFoundError|PermissionError|ConnectionError): (.+)$", re.MULTILINE)
 _UNREAD = re.compile(r"Encountered error while reading file (\S+)\.\s")
+
+
+def _java_is_gone(error: Exception) -> bool:
+    """Whether the connection to Java was lost. Of an error inside Java, py4j tells the exception or its trace."""
+    if isinstance(error, Py4JError) and not isinstance(error, Py4JJavaError):
+        return isinstance(error, Py4JNetworkError) or "Trace:" not in str(error)
+    return False
 
 
 def _known(doing: str, said: str) -> WorkspaceError | None:

@@ -25,13 +25,12 @@ from pyspark.sql import DataFrame
 
 from mlflow_project.rules.chunking.records import Document
 from spark_jobs.cutting import Cutter, chunk_rows, document_rows
-from spark_jobs.examination import Examiner, new_among, row_summaries
+from spark_jobs.examination import Examiner, Tally, new_among, row_summaries, short_ids, tally
 from spark_jobs.folders import Folder
 from spark_jobs.raw import Raw
 from spark_jobs.rows import ROW_SUMMARY, WRITTEN_FILE, Row
 from spark_jobs.table_files import TableFile
 from spark_jobs.tables import CHUNKS_KEY, DOCUMENTS_KEY, spark_schema
-from spark_jobs.tally import Tally, short_ids, tally
 
 _REPORT = [("written", pa.struct(list(WRITTEN_FILE))), ("tally", pa.string()), ("ids", pa.binary())]
 _SCHEMA = pa.schema([*ROW_SUMMARY, ("part", pa.string()), *_REPORT])

@@ -17,13 +17,13 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 
 from spark_jobs import rewriting, spark_internals, tables
+from spark_jobs.examination import Tally
 from spark_jobs.folders import folder
 from spark_jobs.rewriting import Rewrite
 from spark_jobs.table_files import Written
 from spark_jobs.table_log import TableLog, newest_version
 from spark_jobs.table_state import Note
 from spark_jobs.tables import CHUNKS, CHUNKS_KEY, DOCUMENTS, DOCUMENTS_KEY, Tables
-from spark_jobs.tally import Tally
 
 MayCommit = Callable[[], None]
 """Called before every commit; raises to stop the run."""

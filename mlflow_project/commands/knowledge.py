@@ -23,7 +23,7 @@ import typer
 
 from mlflow_project.commands.arguments import Text, whole_number
 from mlflow_project.commands.output import Json, emit, reports_errors, table
-from mlflow_project.errors import ConfigError
+from mlflow_project.errors import ConfigError, Unavailable
 
 More = {"allow_extra_args": True, "ignore_unknown_options": True}
 _START_UP_NOISE = (
@@ -144,7 +144,7 @@ def run_job(program: str, job: str, arguments: list[str], as_json: bool) -> None
     """Run a job by a program of this environment and end with its exit code.
 
     Raises:
-        ConfigError: Spark is not installed here, or the job's file is not.
+        ConfigError: Spark is not installed here, or the job's file is not. Unavailable: the job was killed.
     """
     if as_json:
         sys.stdout.write(_output_of(program, job, [*arguments, "--json"]))
@@ -195,8 +195,13 @@ def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> st
     if received:
         sys.stderr.write(f"Ended by {received[0].name}. Nothing is half done; run the same command again.\n")
         raise typer.Exit(128 + received[0])
+    if code < 0:
+        raise Unavailable(
+            f"Something ended the job by {signal.Signals(-code).name}; if memory ran out, the system did. Nothing is "
+            "half done; run the same command again."
+        )
     if code:
-        raise typer.Exit(code if 0 < code < 128 else 1)
+        raise typer.Exit(code if code < 128 else 1)
     return printed
 
 

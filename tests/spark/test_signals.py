@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
+from py4j.protocol import Py4JError
+from pyspark.sql import SparkSession
 
+from mlflow_project.errors import InvalidData, Unavailable
+from spark_jobs.session import translated
 from tests.spark.conftest import document
 
 
@@ -75,11 +79,15 @@ def test_a_preparation_that_is_told_to_end_inside_a_spark_call_ends_with_all_its
     assert not (tmp_path / "chunks" / "_delta_log").exists()
 
 
-def test_a_preparation_whose_java_is_ended_says_so_in_a_sentence(preparation: Preparation) -> None:
-    """The kernel ends the largest process first when memory runs out, and Airflow ends spark-submit alone."""
-    java = next(each for each in preparation.processes if each.name() == "java")
-    job = next(each for each in preparation.processes if "llm_data_prep.py" in each.cmdline()[1])
-    java.kill()
-    said = ended(preparation, 1)
-    assert not job.is_running()
-    assert "Spark's Java process ended. Run the same command again." in said
+def test_a_preparation_whose_java_is_killed_says_so_in_a_sentence(preparation: Preparation) -> None:
+    """The system kills the largest process when memory runs out."""
+    next(each for each in preparation.processes if each.name() == "java").kill()
+    said = ended(preparation, 3)
+    assert "Something ended the job by SIGKILL; if memory ran out, the system did." in said
+
+
+def test_a_lost_java_is_told_from_an_error_inside_java(spark: SparkSession) -> None:
+    with pytest.raises(Unavailable, match=r"^Asking: Spark's Java process ended\."), translated("Asking"):
+        raise Py4JError("An error occurred while calling o1.collect")
+    with pytest.raises(InvalidData, match="Asking: Spark says"), translated("Asking"):
+        spark.sql("SELECT nothing")

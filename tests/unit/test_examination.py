@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from mlflow_project.rules.chunking.records import Fields, document
 from mlflow_project.rules.quality.selection import Quality
-from spark_jobs.examination import Examiner, fingerprints, row_summaries
+from spark_jobs.examination import Examiner, Tally, all_differ, fingerprints, row_summaries, short_ids, tally
 from spark_jobs.rows import Row
-from spark_jobs.tally import Tally, all_differ, short_ids, tally
 from stack.layout import ROOT
 
 EXAMINER = Examiner(Fields(), False, "")
