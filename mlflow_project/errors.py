@@ -77,12 +77,16 @@ class SealBroken(Refused):
     """A version without a valid seal, or one whose content no longer matches its seal."""
 
 
+_STATUS_OF_KIND = {"timeout": 504, "circuit_open": 503, "busy": 503}
+
+
 class ProviderError(Unavailable):
     """The LLM behind a prompt failed.
 
     `status` is the provider's HTTP status, or None when no response came (transport); `kind` is one of
-    `http_error`, `timeout`, `transport`, `invalid_json`, `circuit_open`. The message carries no key, no header and
-    no prompt. `retry_after` is in seconds, where the provider said so.
+    `http_error`, `timeout`, `transport`, `invalid_json`, `circuit_open`, `busy` (the endpoint's own limit of concurrent
+    requests). The message carries no key, no header and no prompt. `retry_after` is in seconds, where the provider said
+    so.
     """
 
     def __init__(self, message: str, *, kind: str, status: int | None = None, retry_after: float | None = None) -> None:
@@ -90,7 +94,7 @@ class ProviderError(Unavailable):
         self.kind = kind
         self.status = status
         self.retry_after = retry_after
-        self.http_status = 429 if status == 429 else {"timeout": 504, "circuit_open": 503}.get(kind, 502)
+        self.http_status = 429 if status == 429 else _STATUS_OF_KIND.get(kind, 502)
 
 
 class InvalidAnswer(WorkspaceError):

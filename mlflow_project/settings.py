@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, create_model
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -187,12 +187,14 @@ class ClientSettings(_Settings):
 
 
 class ProviderSettings(BaseSettings):
-    """The outside LLM: address and key. Without a key, prompts whose provider is `extractive` still answer."""
+    """The outside language models. `llm_api_url` and `llm_api_key` are the endpoint `default`; `providers_file` names a
+    YAML file with more endpoints. Without a key, prompts whose provider is `extractive` still answer."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
     llm_api_url: WebAddress = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.0-flash:generateContent"
     llm_api_key: SecretStr | None = None
+    providers_file: Path | None = Field(default=None, validation_alias="SWITCHYARD_PROVIDERS")
 
 
 class TelemetrySettings(_Settings):
@@ -252,7 +254,7 @@ def load(kind: type[S], *, from_file: Path | None = None, **overrides: Any) -> S
         files = [state_folder() / "stack.env", *([from_file] if from_file else []), own_file()]
         return kind(_env_file=files, **overrides)
     except ValidationError as error:
-        lines = [f"{_variable(kind, mistake['loc'])}: {_what(mistake)}" for mistake in error.errors()]
+        lines = [f"{_variable(kind, mistake['loc'])}: {what_is_wrong(mistake)}" for mistake in error.errors()]
         raise ConfigError("\n  ".join([_WRONG, *lines])) from error
     except SettingsError as error:
         field = str(error).split('"')[1]  # the library's message names the field in quotes, and nothing else does
@@ -262,6 +264,14 @@ def load(kind: type[S], *, from_file: Path | None = None, **overrides: Any) -> S
         raise ConfigError(
             f"The settings file {error.filename} cannot be read ({error.strerror}): make it yours and readable again."
         ) from error
+
+
+def secret_setting(name: str) -> SecretStr | None:
+    """A secret under a name that a person chose, from the same three places as every setting; None: it is not set."""
+    fields: Any = {"value": (SecretStr | None, Field(default=None, validation_alias=name))}
+    found: Any = load(create_model("SecretSetting", __base__=_Settings, **fields))
+    value: SecretStr | None = found.value
+    return value
 
 
 def check_all(*more: type[BaseSettings]) -> list[str]:
@@ -281,8 +291,8 @@ def _variable(kind: type[BaseSettings], path: tuple[int | str, ...]) -> str:
     return name if name.isupper() else f"{kind.model_config.get('env_prefix', '')}{name}".upper()
 
 
-def _what(mistake: ErrorDetails) -> str:
-    """Say what is wrong without pydantic's words, and without the value: it may be a secret."""
+def what_is_wrong(mistake: ErrorDetails) -> str:
+    """What is wrong with one value, without pydantic's words, and without the value: it may be a secret."""
     if mistake["type"] == "missing":
         return MISSING
     return mistake["msg"].removeprefix("Value error, ").split(", unable")[0].replace("Input should be", "must be")

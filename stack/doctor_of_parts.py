@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.errors import ConfigError
-from mlflow_project.settings import MISSING, check_all, state_folder
+from mlflow_project.settings import MISSING, ProviderSettings, check_all, load, state_folder
 from stack.addresses import StackSettings, read_settings
 from stack.check import Check
 from stack.ports import OWNERS, holder, is_free, wanted_ports
@@ -24,6 +25,7 @@ def examine_parts() -> list[Check]:
     running = {part for part, row in rows.items() if row["pid"]}
     return [
         _settings(bool(running)),
+        *_endpoints(),
         *_ports(settings, running),
         *(_part(row["part"], row["ready"], row["state"], part_running=bool(running)) for row in rows.values()),
     ]
@@ -38,6 +40,22 @@ def _settings(stack_is_up: bool) -> Check:
     return Check(
         "settings", not mistakes, found, "no mistake", "Correct them in the environment or in .env." if mistakes else ""
     )
+
+
+def _endpoints() -> Iterator[Check]:
+    """The file of endpoints, if the settings name one: it can be read, and each endpoint has its key."""
+    try:
+        endpoints = Endpoints(load(ProviderSettings))
+    except ConfigError as error:
+        yield Check("providers.yaml", False, str(error), "no mistake", "Mend what the lines name.")
+        return
+    for name in endpoints.names:
+        try:
+            found, ok = ("no key needed" if endpoints.get(name).key is None else "key found"), True
+        except ConfigError as error:
+            found, ok = str(error), False
+        fix = "" if ok else "`switchyard providers check` asks every endpoint one word."
+        yield Check(f"endpoint {name}", ok, found, "its key", fix)
 
 
 def _ports(settings: StackSettings, running: set[str]) -> Iterator[Check]:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from mlflow_project.adapters.airflow import AirflowSettings
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.errors import ConfigError, Unavailable
 from mlflow_project.private_files import exclusive, write_private
 from mlflow_project.seal.keys import ensure_key
@@ -57,7 +58,7 @@ def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
         _check_settings()
         _end_orphans(supervisor, say)
         if supervisor.processes() and _provider_mark() != _marked(state):
-            say("The settings of the outside LLM have changed: the stack starts again with them.")
+            say("The settings of the outside language models have changed: the stack starts again with them.")
             supervisor.stop()
         running = {name for name, row in supervisor.processes().items() if row["statename"] in _ALIVE}
         missing = [part for part in parts if part not in running]
@@ -141,18 +142,25 @@ def _check_settings() -> None:
     """Report every wrong setting in one message. The store's credentials may be missing: the first `up` makes them.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting, or the file of endpoints, is wrong.
     """
     mistakes = [line for line in check_all(*SETTINGS) if not line.endswith(f"_KEY: {MISSING}")]
+    if not mistakes:
+        Endpoints(load(ProviderSettings))
     if mistakes:
         raise ConfigError("\n".join(["Settings are wrong; nothing was started:", *mistakes]))
 
 
 def _provider_mark() -> str:
-    """Return a digest of the outside LLM's address and key. A running server knows only those that it started with."""
+    """Return a digest of every endpoint's address and key. A running server knows only those that it started with."""
     settings = load(ProviderSettings)
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
-    return hashlib.sha256(f"{settings.llm_api_url}\n{key}".encode()).hexdigest()
+    parts = [settings.llm_api_url, key]
+    if settings.providers_file is not None:
+        endpoints = Endpoints(settings)
+        parts.append(settings.providers_file.read_text(encoding="utf-8"))
+        parts += [str(endpoints.key_or_reason(name)) for name in endpoints.names]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _mark_file(state: Path) -> Path:

@@ -1,7 +1,8 @@
 """Opens HTTP clients for hot paths: httpx2's interface over aiohttp's connections (decision 15).
 
 A client belongs to the event loop of its first request. It takes proxies from the environment (`HTTPS_PROXY`,
-`NO_PROXY`), follows no redirect, keeps no cookie and reads no `.netrc`. Whoever asks sets the time limits.
+`NO_PROXY`) unless it is given one, follows no redirect, keeps no cookie and reads no `.netrc`. Whoever asks sets the
+time limits.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ FAILURES: tuple[type[Exception], ...] = (httpx2.RequestError, aiohttp.ClientErro
 """What a request without an answer raises. A time-out is a `TimeoutError`, which is an `OSError`."""
 
 
-def open_client(*, connections: int = 1_000, idle_seconds: float = 30.0) -> httpx2.AsyncClient:
-    """A client with at most so many connections, each closed after so many seconds without a request."""
+def open_client(
+    *, connections: int = 1_000, idle_seconds: float = 30.0, proxy: str | None = None
+) -> httpx2.AsyncClient:
+    """A client with at most so many connections, each closed after so many seconds without a request. `proxy` takes the
+    place of those that the environment names."""
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    return httpx2.AsyncClient(transport=_Transport(connections, idle_seconds), cookies=no_cookies, timeout=None)
+    return httpx2.AsyncClient(transport=_Transport(connections, idle_seconds, proxy), cookies=no_cookies, timeout=None)
 
 
 class _Transport(httpx2.AsyncBaseTransport):
-    """Sends each request directly, or through the proxy that the environment names for its host."""
+    """Sends each request through the given proxy. Without one: through the proxy that the environment names for the
+    request's host, or directly."""
 
-    def __init__(self, connections: int, idle_seconds: float) -> None:
+    def __init__(self, connections: int, idle_seconds: float, proxy: str | None) -> None:
+        self._proxy = proxy
         self._connections = connections
         self._idle_seconds = idle_seconds
         self._tls = httpx2.create_ssl_context()
@@ -37,7 +43,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         host = (request.url.scheme, request.url.host)
         transport = self._to_host.get(host)
         if transport is None:
-            transport = self._to_host[host] = self._transport(proxy_for(*host))
+            transport = self._to_host[host] = self._transport(self._proxy or proxy_for(*host))
         return await transport.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from mlflow_project.adapters.providers import Fallback, Provider, Providers
 from mlflow_project.adapters.retrieval.index import open_index
 from mlflow_project.answering.searcher import Searcher
 from mlflow_project.domain.release import Manifest, ProviderChoice, Release
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.rules.json_schema import Schema
 from mlflow_project.rules.templates import Template, compile_template
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def warm(release: Release, *, index_folder: Path | None, scratch: Path, provider
     Raises:
         InvalidData: the manifest is no prompt's, its template, parameters or schema are wrong, or its index is missing.
         IndexBroken: the folder does not hold the index that the release pins.
-        ConfigError: the provider needs a key or an address that is not set here.
+        ConfigError: the provider, and each fallback, needs an endpoint, a key or an address that is not set here.
     """
     manifest = release.manifest
     if manifest.template is None or manifest.provider is None:
@@ -62,8 +65,19 @@ def _schema(label: str, schema: Mapping[str, Any] | None) -> Schema | None:
 
 
 def _provider(manifest: Manifest, first: ProviderChoice, providers: Providers) -> Provider:
-    chain = tuple(providers.provider_for(choice) for choice in (first, *(manifest.fallbacks or ())))
-    return chain[0] if len(chain) == 1 else Fallback(chain)
+    """The chain of those providers that are set up on this machine."""
+    chain: list[Provider] = []
+    missing: list[ConfigError] = []
+    for choice in (first, *(manifest.fallbacks or ())):
+        try:
+            chain.append(providers.provider_for(choice))
+        except ConfigError as error:
+            missing.append(error)
+    if not chain:
+        raise missing[0]
+    for why in missing:
+        logger.warning("a provider is not set up here; the others of its release are asked", extra={"why": str(why)})
+    return chain[0] if len(chain) == 1 else Fallback(tuple(chain))
 
 
 def _searcher(release: Release, folder: Path | None, scratch: Path) -> Searcher | None:

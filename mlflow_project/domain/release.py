@@ -44,11 +44,21 @@ class Message:
 
 @dataclass(frozen=True)
 class ProviderChoice:
-    """Who answers: `name` is `extractive`, `gemini` or `openai`; `parameters` go to it as they are."""
+    """Who answers. `name` is `extractive`, `lexicon`, or the protocol of a language model over HTTP: `anthropic`,
+    `gemini`, `openai`. `parameters` go to it as they are.
+
+    `endpoint` names an entry of the server's `providers.yaml`. None: the address that `LLM_API_URL` sets.
+    """
 
     name: str
     model: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The choice as JSON-ready data. Without an endpoint there is no such field: digests of older releases stay."""
+        fields = asdict(self)
+        return fields if self.endpoint is not None else {key: fields[key] for key in fields if key != "endpoint"}
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,10 @@ class Manifest:
         fields = {key: value for key, value in asdict(self).items() if value is not None}
         if self.retrieval is not None and self.retrieval.where is None:
             del fields["retrieval"]["where"]
+        if self.provider is not None:
+            fields["provider"] = self.provider.to_dict()
+        if self.fallbacks is not None:
+            fields["fallbacks"] = [choice.to_dict() for choice in self.fallbacks]
         return {"schema": MANIFEST_SCHEMA, **fields}
 
     @classmethod

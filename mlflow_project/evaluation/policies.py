@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.rules.gate.policy import Policy, policy_from
-from mlflow_project.rules.plain_yaml import read_yaml
-
-
-class _EachKeyOnce(yaml.SafeLoader):
-    """Refuses a key that appears twice. YAML's own loader keeps the last one, so a rule would be lost unnoticed."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+from mlflow_project.rules.plain_yaml import EachKeyOnce, read_yaml
 
 
 def load_policy(path: Path) -> Policy:
@@ -30,7 +19,7 @@ def load_policy(path: Path) -> Policy:
         InvalidData: it is no YAML, or no policy; the message has a line for each mistake.
     """
     try:
-        _, data = read_yaml(path.read_text(encoding="utf-8"), _EachKeyOnce)
+        _, data = read_yaml(path.read_text(encoding="utf-8"), EachKeyOnce)
     except FileNotFoundError as error:
         raise NotFound(f"There is no policy {path}: write one, or name another with --policy.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

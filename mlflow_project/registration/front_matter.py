@@ -84,7 +84,7 @@ class _Reader:
         table = self._table()
         return FrontMatter(
             provider=self._provider(),
-            with_key=self._section("with_key", _WITH_KEY, _choice),
+            with_key=self._named("with_key", self._section("with_key", _WITH_KEY, _choice)),
             prices_with_key=self._section("with_key.prices", _PRICES, Prices),
             retrieval=self._retrieval(table),
             table=table,
@@ -101,17 +101,23 @@ class _Reader:
         if "provider" not in self._data:
             self._mistakes.add(2, "provider is missing: write provider: {name: extractive, model: extractive-1}")
             return None
-        provider: ProviderChoice | None = self._section("provider", _PROVIDER, _choice)
-        return provider
+        return self._named("provider", self._section("provider", _PROVIDER, _choice))
+
+    def _named(self, section: str, choice: ProviderChoice | None) -> ProviderChoice | None:
+        """The choice, unless it names neither a provider nor an endpoint."""
+        if choice is None or choice.name or choice.endpoint is not None:
+            return choice
+        self._wrong(section, f"{section}.name is missing: name a provider, or an endpoint of providers.yaml")
+        return None
 
     def _fallbacks(self) -> tuple[ProviderChoice, ...] | None:
         value = self._data.get("fallbacks")
         if value is None:
             return None
         if not isinstance(value, list) or not value:
-            self._wrong("fallbacks", "fallbacks must be a list of providers, each with name and model")
+            self._wrong("fallbacks", "fallbacks must be a list of providers, each with name or endpoint, and model")
             return None
-        read = [self._checked("fallbacks", choice, _PROVIDER, _choice) for choice in value]
+        read = [self._named("fallbacks", self._checked("fallbacks", each, _PROVIDER, _choice)) for each in value]
         return tuple(choice for choice in read if choice is not None)
 
     def _tools(self) -> tuple[Mapping[str, Any], ...] | None:
@@ -203,10 +209,17 @@ class _Rule:
 
 
 def _choice(
-    name: str, model: str, parameters: Mapping[str, Any] | None = None, prices: object = None
+    model: str,
+    name: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    endpoint: str | None = None,
+    prices: object = None,
 ) -> ProviderChoice:
-    """Build a provider's choice from its section; the section's prices are read separately."""
-    return ProviderChoice(name, model, parameters or {})
+    """Build a provider's choice from its section; the section's prices are read separately.
+
+    Without a name the choice has an empty one: registration takes the endpoint's protocol for it.
+    """
+    return ProviderChoice(name, model, parameters or {}, endpoint)
 
 
 def is_tool(value: Any) -> bool:
@@ -232,7 +245,8 @@ _WEIGHT = _Rule("a number, 0 or more", lambda value: _is_number(value) and value
 _PRICE = _Rule("USD per million tokens, 0 or more", lambda value: _is_number(value) and value >= 0, required=True)
 _NAMED = _Rule(_TEXT, _is_text, required=True)
 _PROVIDER = {
-    "name": _NAMED,
+    "name": _Rule(_TEXT, _is_text),
+    "endpoint": _Rule("the name of an endpoint in providers.yaml", _is_text),
     "model": _NAMED,
     "parameters": _Rule("a mapping", lambda value: value is None or isinstance(value, dict)),
 }

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.adapters.registry import Registry, RegistryVersion
 from mlflow_project.domain.release import KnowledgeBase, Manifest
 from mlflow_project.errors import InvalidData
+from mlflow_project.registration.endpoints import pin_endpoints
 from mlflow_project.registration.folder import manifest_from, read_folder
 from mlflow_project.registration.template_file import TemplateFile
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import content_of, manifest_of
+from mlflow_project.settings import ProviderSettings, load
 
 CANDIDATE = "Candidate"
 
@@ -41,16 +44,25 @@ def register(
     only: Sequence[str] | None = None,
     knowledge_base: KnowledgeBase | None = None,
     with_key: bool = False,
+    endpoints: Endpoints | None = None,
 ) -> list[Registered]:
     """Register a folder's templates. Each pins `knowledge_base`, by default the newest index of the table it names, and
-    its provider `with_key` where there is a key for the outside LLM.
+    its provider `with_key` where there is a key for the outside LLM. `endpoints` are those that templates may name;
+    None: those of the settings.
 
     Raises:
         InvalidData: mistakes in the files, each on a line. NotFound: a file, or the index of a table, is missing.
+        ConfigError: the file of endpoints is wrong.
     """
     name, templates = read_folder(folder, only)
+    endpoints = endpoints or Endpoints(load(ProviderSettings))
     manifests = [
-        manifest_from(name, each, knowledge_base or _newest_index(store, each), with_key=with_key) for each in templates
+        pin_endpoints(
+            manifest_from(name, each, knowledge_base or _newest_index(store, each), with_key=with_key),
+            endpoints,
+            each.path.name,
+        )
+        for each in templates
     ]
     known = _known_digests(registry.versions(name))
     registered = []

@@ -34,6 +34,7 @@ PROMPT_TYPE = "_mlflow_prompt_type"
 MODEL_CONFIG = "_mlflow_prompt_model_config"
 RESPONSE_FORMAT = "_mlflow_prompt_response_format"
 PARAMETERS = "switchyard.parameters"
+ENDPOINT = "switchyard.endpoint"
 RETRIEVAL = "switchyard.retrieval"
 KNOWLEDGE_BASE = "switchyard.knowledge_base"
 PRICES = "switchyard.prices"
@@ -140,6 +141,7 @@ def _provider_tags(name: str, provider: ProviderChoice) -> dict[str, str]:
     return {
         MODEL_CONFIG: canonical(config).decode(),
         **({PARAMETERS: canonical(own).decode()} if own else {}),
+        **({ENDPOINT: canonical(provider.endpoint).decode()} if provider.endpoint is not None else {}),
     }
 
 
@@ -148,15 +150,17 @@ def _provider(reader: _Tags) -> ProviderChoice:
     rest = {key: value for key, value in config.items() if key not in {"provider", "model_name"}}
     if twice := sorted(set(rest) & set(own)):
         raise InvalidData(f"{reader.label} sets {', '.join(twice)} twice, in tags {MODEL_CONFIG} and {PARAMETERS}.")
-    name, model = config.get("provider"), config.get("model_name")
-    if name is None and model is None:
+    name, model, endpoint = config.get("provider"), config.get("model_name"), reader.json(ENDPOINT)
+    if endpoint is not None and (not isinstance(endpoint, str) or not endpoint):
+        raise InvalidData(f"Tag {ENDPOINT} of {reader.label} must hold the name of an endpoint as a JSON string.")
+    if name is None and model is None and endpoint is None:
         return ProviderChoice(DEFAULT_PROVIDER.name, DEFAULT_PROVIDER.model, {**rest, **own})
     if not isinstance(name, str) or not isinstance(model, str) or not name or not model:
         raise InvalidData(
             f"{reader.label}: its model configuration (tag {MODEL_CONFIG}) names provider {name!r}, model {model!r}; "
             "it must name both, such as gemini and gemini-2.0-flash."
         )
-    return ProviderChoice(name, model, {**rest, **own})
+    return ProviderChoice(name, model, {**rest, **own}, endpoint)
 
 
 def _options(reader: _Tags) -> dict[str, Any]:

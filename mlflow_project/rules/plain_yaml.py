@@ -1,4 +1,4 @@
-"""Reads YAML that people write by hand: template files and policies.
+"""Reads YAML that people write by hand: template files, policies, endpoints.
 
 Bounded: aliases are refused, because a few lines of them describe gigabytes; so are deep nesting and large files.
 """
@@ -11,6 +11,16 @@ import yaml
 
 MOST_CHARS = 1_000_000
 MOST_LEVELS = 50
+
+
+class EachKeyOnce(yaml.SafeLoader):
+    """Refuses a key that appears twice. YAML's own loader keeps the last one, so a rule would be lost unnoticed."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> tuple[yaml.Node | None, Any]:

@@ -42,6 +42,8 @@ def openai(provider: Simulated) -> ProviderSettings:
 
 def release(provider: str, template: tuple[Message, ...] = TEMPLATE, **pinned: Any) -> Release:
     """A release of that provider; `parameters` go to it, everything else into the manifest."""
-    parameters = {"total_seconds": 10, **pinned.pop("parameters", {})} if provider in {"gemini", "openai"} else {}
+    parameters = (
+        {"total_seconds": 10, **pinned.pop("parameters", {})} if provider in {"anthropic", "gemini", "openai"} else {}
+    )
     choice = ProviderChoice(provider, "model-of-the-release", parameters)
     return Release(1, "sha256:" + "0" * 64, Manifest("prompt", "qa", template, choice, **pinned))

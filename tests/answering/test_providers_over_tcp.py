@@ -1,4 +1,4 @@
-"""Gemini's and OpenAI's providers against the simulated outside: what they send, what they read, how they fail."""
+"""The three providers over HTTP against the simulated outside: what they send, what they read, how they fail."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from tests.answering.releases import KEY, providers_for, release, settings_for
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
 
-NAMES = ("gemini", "openai")
+NAMES = ("gemini", "openai", "anthropic")
 QUESTION = {"question": "Why does the moon not fall down on us?"}
 
 
 def warmed(name: str, provider: Simulated, key: str | None = KEY, **pinned: Any) -> WarmRelease:
-    url = provider.gemini_url if name == "gemini" else provider.openai_url
-    return answering.warm(
-        release(name, **pinned), index_folder=None, scratch=None, providers=providers_for(settings_for(url, key))
-    )  # type: ignore[arg-type]
+    providers = providers_for(settings_for(provider.url_for(name), key))
+    return answering.warm(release(name, **pinned), index_folder=None, scratch=None, providers=providers)  # type: ignore[arg-type]
 
 
 async def asked(warm: WarmRelease) -> Answer:
@@ -85,6 +83,27 @@ def test_openai_is_asked_with_roles_options_schema_and_a_bearer(run: Run[Any], p
     assert request.body["response_format"]["json_schema"]["schema"] == schema
 
 
+def test_anthropic_is_asked_with_version_system_text_limit_schema_and_the_key_in_a_header(
+    run: Run[Any], provider_server: Simulated
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}}
+    provider_server.will(Behaviour(text='{"a": 4}'))
+    answer = run(asked(warmed("anthropic", provider_server, parameters={"stop": "END"}, response_schema=schema)))
+    request = provider_server.requests[0]
+    assert answer.object == {"a": 4}
+    assert request.path == "/v1/messages"
+    assert (request.headers["x-api-key"], request.headers["anthropic-version"]) == (KEY, "2023-06-01")
+    taken = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
+    assert request.body == {
+        "model": "model-of-the-release",
+        "max_tokens": 4096,
+        "stop_sequences": ["END"],
+        "system": "Answer from the chunks.",
+        "messages": [{"role": "user", "content": QUESTION["question"]}],
+        "output_config": {"format": {"type": "json_schema", "schema": taken}},
+    }
+
+
 def test_openai_without_a_key_sends_none_and_gemini_without_a_key_is_not_made(
     run: Run[Any], provider_server: Simulated
 ) -> None:
@@ -104,7 +123,8 @@ def test_a_key_with_a_line_break_is_refused_when_the_release_is_made_ready(
 
 
 def test_an_address_of_the_other_protocol_is_refused_before_any_request(provider_server: Simulated) -> None:
-    for name, url in (("gemini", provider_server.openai_url), ("openai", provider_server.gemini_url)):
+    gemini, openai = provider_server.gemini_url, provider_server.openai_url
+    for name, url in (("gemini", openai), ("openai", gemini), ("anthropic", gemini)):
         with pytest.raises(ConfigError, match="LLM_API_URL"):
             answering.warm(release(name), index_folder=None, scratch=None, providers=providers_for(settings_for(url)))  # type: ignore[arg-type]
 
@@ -131,7 +151,7 @@ def test_no_candidate_is_an_answer_without_text(
     assert pieces == []
     assert last.text is None
     if fault == "safety":
-        assert answer.finish_reason == last.finish_reason in {"SAFETY", "content_filter"}
+        assert answer.finish_reason == last.finish_reason in {"SAFETY", "content_filter", "refusal"}
 
 
 @pytest.mark.parametrize("name", NAMES)

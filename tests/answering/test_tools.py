@@ -72,6 +72,16 @@ def test_openai_gets_the_releases_tools_and_the_callers(run: Run[Any], provider_
     assert (body["tool_choice"], body["parallel_tool_calls"]) == ({"type": "function"}, False)
 
 
+def test_anthropic_gets_them_with_an_input_schema_and_its_own_choice(run: Run[Any], provider_server: Simulated) -> None:
+    named = ToolChoice((WEATHER,), {"type": "function", "function": {"name": "weather"}}, parallel=False)
+    run(ask(warmed("anthropic", provider_server, callers=OPEN), BROUGHT))
+    run(ask(warmed("anthropic", provider_server, callers=OPEN), CallOptions(tools=named)))
+    free, one = (request.body for request in provider_server.requests)
+    assert free["tools"] == [{"name": "weather", "description": "Now.", "input_schema": PARAMETERS}]
+    assert free["tool_choice"] == {"type": "any"}
+    assert one["tool_choice"] == {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+
+
 def test_gemini_gets_them_as_function_declarations(run: Run[Any], provider_server: Simulated) -> None:
     run(ask(warmed("gemini", provider_server, callers=OPEN), BROUGHT))
     body = provider_server.requests[0].body
@@ -89,6 +99,11 @@ def test_results_of_tools_follow_the_question(run: Run[Any], provider_server: Si
     if name == "openai":
         assert body["messages"][-2]["tool_calls"][0]["function"] == {"name": "weather", "arguments": call.arguments}
         assert body["messages"][-1] == {"role": "tool", "content": "Rain.", "tool_call_id": "call_7"}
+    elif name == "anthropic":
+        called = {"type": "tool_use", "id": "call_7", "name": "weather", "input": {"city": "Oslo"}}
+        assert body["messages"][-2] == {"role": "assistant", "content": [called]}
+        result = {"type": "tool_result", "tool_use_id": "call_7", "content": "Rain."}
+        assert body["messages"][-1] == {"role": "user", "content": [result]}
     else:
         assert body["contents"][-2]["parts"] == [{"functionCall": {"name": "weather", "args": {"city": "Oslo"}}}]
         assert body["contents"][-1]["parts"] == [

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from mlflow_project import answering
 from mlflow_project.adapters.providers import Providers
+from mlflow_project.adapters.providers.anthropic import _Reading as Anthropic
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
 from mlflow_project.adapters.providers.gemini import _Reading as Gemini
 from mlflow_project.adapters.providers.openai import _Reading as OpenAI
@@ -112,7 +113,7 @@ async def failure(answer: Callable[[], Iterator[bytes]], name: str, *, streaming
             longest = max(longest, time.monotonic() - began - 0.005)
 
     async with peer(answer) as address:
-        url = f"{address}/v1" if name == "openai" else f"{address}/v1beta/models/m:generateContent"
+        url = f"{address}/v1beta/models/m:generateContent" if name == "gemini" else f"{address}/v1"
         async with Providers(settings_for(url)) as providers:
             warm: WarmRelease = answering.warm(
                 release(name, parameters={"tries": 1, "total_seconds": 3}),
@@ -134,7 +135,7 @@ async def _last(pieces: AsyncIterator[Any]) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["openai", "gemini"])
+@pytest.mark.parametrize("name", ["openai", "gemini", "anthropic"])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 def test_a_hostile_answer_is_a_providers_error_in_bounded_time(
     answer: Callable[[], Iterator[bytes]], name: str
@@ -145,7 +146,7 @@ def test_a_hostile_answer_is_a_providers_error_in_bounded_time(
     assert time.monotonic() - began < 15
 
 
-@pytest.mark.parametrize("name", ["openai", "gemini"])
+@pytest.mark.parametrize("name", ["openai", "gemini", "anthropic"])
 @pytest.mark.parametrize("answer", STREAMS.values(), ids=STREAMS)
 def test_a_hostile_stream_is_a_providers_error_too(answer: Callable[[], Iterator[bytes]], name: str) -> None:
     began = time.monotonic()
@@ -163,7 +164,7 @@ def test_no_answer_holds_up_the_event_loop(answer: str) -> None:
 _NAMES = """
 choices message delta content tool_calls function name arguments index usage id finish_reason thought candidates parts
 text functionCall args usageMetadata finishReason promptFeedback error code completion_tokens_details
-prompt_tokens_details
+prompt_tokens_details type content_block input text_delta partial_json message_start stop_reason
 """
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -182,9 +183,10 @@ _JSON = st.recursive(
 @given(data=_JSON)
 @settings(max_examples=300)
 def test_json_of_any_other_form_is_a_providers_error(data: Any) -> None:
-    for read in (lambda given: OpenAI().add(given, "message"), lambda given: Gemini().add(given)):
+    for reading in (OpenAI(), Gemini(), Anthropic()):
         with suppress(ProviderError):
-            read(data if isinstance(data, dict) else {"choices": data, "candidates": data})
+            reading.add(data if isinstance(data, dict) else {"choices": data, "candidates": data})
+            assert isinstance(reading.completion().finish_reason, str | None)
 
 
 def test_a_tool_call_in_very_many_pieces_is_joined_in_linear_time() -> None:

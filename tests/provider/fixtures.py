@@ -36,6 +36,16 @@ class Simulated:
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
+    def anthropic_url(self) -> str:
+        """For `LLM_API_URL`, where the prompt's provider is `anthropic`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def url_for(self, protocol: str) -> str:
+        """The address for a provider of that name."""
+        url: str = getattr(self, f"{protocol}_url")
+        return url
+
+    @property
     def requests(self) -> list[Received]:
         """What was asked, oldest first."""
         return list(self.script.received)

@@ -1,8 +1,9 @@
 """The server: HTTP/1.1 by hand over asyncio, because a fault is a matter of single bytes.
 
-Addresses: `…/models/<model>:generateContent` and `:streamGenerateContent`, `…/chat/completions`, `…/models`; for the
-test, `PUT /control` (a behaviour, or `{"next": [behaviours], "always": behaviour}`), `GET /control` (what was asked),
-`DELETE /control` (forget both). Behaviours in `next` are used up one a request; then `always` holds.
+Addresses: `…/models/<model>:generateContent` and `:streamGenerateContent`, `…/chat/completions`, `…/v1/messages`,
+`…/models`; for the test, `PUT /control` (a behaviour, or `{"next": [behaviours], "always": behaviour}`),
+`GET /control` (what was asked), `DELETE /control` (forget both). Behaviours in `next` are used up one a request; then
+`always` holds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from tests.provider import gemini_wire, openai_wire
+from tests.provider import anthropic_wire, gemini_wire, openai_wire
 from tests.provider.behaviour import Behaviour
 
 _GEMINI = re.compile(r".*/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)$")
@@ -187,7 +188,8 @@ class _Answer:
         self.behaviour = behaviour
         gemini = _GEMINI.fullmatch(received.path)
         body = received.body if isinstance(received.body, dict) else {}
-        self.wire = gemini_wire if gemini else openai_wire
+        anthropic = received.path.endswith("/v1/messages")
+        self.wire: Any = gemini_wire if gemini else anthropic_wire if anthropic else openai_wire
         self.model = gemini["model"] if gemini else str(body.get("model", ""))
         self.streamed = gemini["method"] == "streamGenerateContent" if gemini else bool(body.get("stream"))
         self.listing = received.path.endswith("/models")

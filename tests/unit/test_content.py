@@ -54,6 +54,7 @@ _json = st.recursive(
     _leaf | _text, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3)
 )
 _names = _text.filter(lambda name: name not in {"provider", "model_name"})
+_choices = st.builds(ProviderChoice, _text, _text, st.just({}), st.none() | _text)
 _manifests = st.builds(
     Manifest,
     kind=st.just("prompt"),
@@ -61,7 +62,14 @@ _manifests = st.builds(
     template=st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), _text), min_size=1).map(
         tuple
     ),
-    provider=st.builds(ProviderChoice, _text, _text, st.dictionaries(_names | st.just("top_p"), _json, max_size=4)),
+    provider=st.builds(
+        ProviderChoice,
+        _text,
+        _text,
+        st.dictionaries(_names | st.just("top_p"), _json, max_size=4),
+        st.none() | _text,
+    ),
+    fallbacks=st.none() | st.lists(_choices, min_size=1, max_size=2).map(tuple),
     response_schema=st.none() | st.dictionaries(_text, _json, max_size=3),
     retrieval=st.none() | st.builds(Retrieval, st.integers(1, 100), st.floats(0, 9), st.floats(0, 9)),
     knowledge_base=st.none() | st.builds(KnowledgeBase, _text, st.integers(0, 10**6), _text),
@@ -85,6 +93,33 @@ def back(manifest: Manifest) -> Manifest:
 def test_a_full_manifest_goes_to_mlflow_and_back_unchanged() -> None:
     assert back(FULL) == FULL
     assert manifest_digest(back(FULL)) == manifest_digest(FULL)
+
+
+def test_a_release_without_an_endpoint_has_the_digest_that_it_always_had() -> None:
+    plain = Manifest("prompt", "qa", (Message("user", "{{question}}"),), content.DEFAULT_PROVIDER)
+    assert manifest_digest(FULL) == "sha256:9342a0d449ca11c47db647ed7a2045b8c7610b9d20ec7c4f215b997d8a4fa22c"
+    assert manifest_digest(plain) == "sha256:1f39d57aee446e0c90d52efbb53424dff34ffefb73bc9cd4e306497aa8aadcb3"
+    assert "endpoint" not in str(FULL.to_dict())
+    assert "endpoint" not in str(content.content_of(FULL))
+
+
+def test_the_endpoint_of_a_provider_and_of_a_fallback_is_part_of_the_digest() -> None:
+    there, elsewhere = (ProviderChoice("gemini", "g", {}, endpoint) for endpoint in ("gemini-eu", "gemini-us"))
+    releases = [
+        FULL,
+        *(replace(FULL, provider=choice) for choice in (ProviderChoice("gemini", "g"), there, elsewhere)),
+        *(replace(FULL, fallbacks=(choice,)) for choice in (there, elsewhere)),
+    ]
+    assert len({manifest_digest(release) for release in releases}) == len(releases)
+    for release in releases:
+        assert Manifest.from_dict(release.to_dict()) == back(release) == release
+
+
+@pytest.mark.parametrize("endpoint", ["7", '""', "gemini-eu", '["a"]'])
+def test_an_endpoint_that_is_no_name_is_refused_with_the_tag_named(endpoint: str) -> None:
+    text, tags = content.content_of(FULL)
+    with pytest.raises(InvalidData, match=r"switchyard\.endpoint"):
+        content.manifest_of(Version(text, {**tags, content.ENDPOINT: endpoint}))
 
 
 @given(_manifests)

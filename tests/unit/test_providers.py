@@ -87,7 +87,7 @@ def test_a_schema_is_reduced_to_what_gemini_knows() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["extractive", "lexicon", "gemini", "openai"])
+@pytest.mark.parametrize("name", ["extractive", "lexicon", "anthropic", "gemini", "openai"])
 def test_an_unknown_parameter_is_refused_and_the_known_ones_are_named(name: str) -> None:
     with pytest.raises(InvalidData, match="no parameter temprature"):
         PROVIDERS.provider_for(ProviderChoice(name, "m", {"temprature": 1}))
@@ -100,7 +100,7 @@ def test_a_parameter_out_of_its_range_is_refused(wrong: dict[str, object]) -> No
 
 
 def test_an_unknown_provider_is_refused_and_the_known_ones_are_named() -> None:
-    with pytest.raises(InvalidData, match="extractive, lexicon, gemini, openai"):
+    with pytest.raises(InvalidData, match="extractive, lexicon, anthropic, gemini, openai"):
         PROVIDERS.provider_for(ProviderChoice("oracle", "m"))
 
 

@@ -9,29 +9,35 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.adapters.providers.extractive import Extractive
 from mlflow_project.adapters.providers.lexicon import Lexicon
 from mlflow_project.adapters.providers.protocol import Provider
 from mlflow_project.domain.release import ProviderChoice
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import ProviderSettings
 
 if TYPE_CHECKING:
+    from mlflow_project.adapters.providers.chat import ChatProvider
     from mlflow_project.adapters.providers.upstream import Network
 
-NAMES = ("extractive", "lexicon", "gemini", "openai")
+NAMES = ("extractive", "lexicon", "anthropic", "gemini", "openai")
 
 
 class Providers:
-    """The providers of one process. They share one HTTP client, opened by the first one that needs it.
+    """The providers of one process. They share their HTTP clients, opened by the first one that needs one.
 
     Use it in one event loop, and close it there: `async with Providers(settings) as providers`.
     """
 
     def __init__(self, settings: ProviderSettings, masker: Masker | None = None) -> None:
-        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone."""
-        self._settings = settings
+        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone.
+
+        Raises:
+            ConfigError: the file of endpoints is missing or wrong.
+        """
+        self.endpoints = Endpoints(settings)
         self._masker = masker or Masker()
         self._network: Network | None = None
         self._opening = Lock()
@@ -45,33 +51,47 @@ class Providers:
     async def aclose(self) -> None:
         """Close the connections."""
         if self._network is not None:
-            await self._network.client.aclose()
+            await self._network.aclose()
 
     def provider_for(self, choice: ProviderChoice) -> Provider:
         """The provider that a release chose. Any thread may ask for one.
 
         Raises:
             InvalidData: there is no such provider, or a parameter is wrong.
-            ConfigError: it needs a key or an address that is not set here.
+            ConfigError: it needs an endpoint, a key or an address that is not set here.
         """
         if choice.name == "extractive":
             return Extractive.of(choice.parameters)
         if choice.name == "lexicon":
             return Lexicon.of(choice.parameters)
-        if choice.name == "gemini":
-            from mlflow_project.adapters.providers.gemini import Gemini
-
-            return Gemini.of(choice, self._settings, self._shared())
-        if choice.name == "openai":
-            from mlflow_project.adapters.providers.openai import OpenAI
-
-            return OpenAI.of(choice, self._settings, self._shared())
-        raise InvalidData(f"There is no provider {choice.name!r}. There are: {', '.join(NAMES)}.")
+        if choice.name not in NAMES:
+            raise InvalidData(f"There is no provider {choice.name!r}. There are: {', '.join(NAMES)}.")
+        endpoint = self.endpoints.get(choice.endpoint)
+        if endpoint.protocol not in {None, choice.name}:
+            raise ConfigError(
+                f"The endpoint {endpoint.name!r} speaks {endpoint.protocol} here, and the release pins {choice.name}."
+            )
+        with self._opening:
+            return _kind(choice.name).of(choice, endpoint, self._shared())
 
     def _shared(self) -> Network:
         from mlflow_project.adapters.providers.upstream import Network
 
-        with self._opening:
-            if self._network is None:
-                self._network = Network(self._masker)
-            return self._network
+        if self._network is None:
+            self._network = Network(self._masker)
+        return self._network
+
+
+def _kind(protocol: str) -> type[ChatProvider]:
+    """The class for a protocol."""
+    if protocol == "anthropic":
+        from mlflow_project.adapters.providers.anthropic import Anthropic
+
+        return Anthropic
+    if protocol == "gemini":
+        from mlflow_project.adapters.providers.gemini import Gemini
+
+        return Gemini
+    from mlflow_project.adapters.providers.openai import OpenAI
+
+    return OpenAI

@@ -1,46 +1,29 @@
 """Google's Gemini by its native API: `models/…:generateContent`, and `:streamGenerateContent` for streams.
 
-The address is `LLM_API_URL`; the model in it gives way to the one that the release pins. The key goes into the header
-`x-goog-api-key`, never into the address. Pinned parameters: those of `generationConfig` by their own names
-(`temperature`, `topP`, `maxOutputTokens`, `thinkingConfig`, …) or by those of MLflow's model configuration (`top_p`,
-`max_tokens`, …), `safety_settings`, and those of `patience`.
+The endpoint's address is the full one, whose model gives way to the one that the release pins, or ends before
+`/models`. The key goes into a header, never into the address. Pinned parameters: those of `generationConfig` by their
+own names (`temperature`, `topP`, `maxOutputTokens`, `thinkingConfig`, …) or by those of MLflow's model configuration
+(`top_p`, `max_tokens`, …), `safety_settings`, and those of `patience`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 
-from mlflow_project.adapters.providers.parameters import refuse_unknown
-from mlflow_project.adapters.providers.patience import Patience
-from mlflow_project.adapters.providers.protocol import Delta, ProviderRequest, count
-from mlflow_project.adapters.providers.upstream import Network, Upstream
+from mlflow_project.adapters.providers.chat import ChatProvider, Reading, arguments_of
+from mlflow_project.adapters.providers.endpoints import Endpoint
+from mlflow_project.adapters.providers.protocol import ProviderRequest, count
 from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
-from mlflow_project.domain.tools import ToolCall, ToolCallPiece, ToolChoice, ToolRequest, ToolResult, joined
-from mlflow_project.errors import ConfigError, InvalidData, ProviderError
-from mlflow_project.settings import ProviderSettings
+from mlflow_project.domain.tools import ToolCallPiece, ToolChoice, ToolRequest, ToolResult
+from mlflow_project.errors import ConfigError
 
-_ADDRESS = re.compile(r"(?P<before>.*/models/)(?P<model>[^/:]+):(?:stream)?[gG]enerateContent(?:\?.*)?")
-_PATIENCE = frozenset(field.name for field in fields(Patience))
-_CONFIG = frozenset(
-    {"candidateCount", "frequencyPenalty", "logprobs", "maxOutputTokens", "mediaResolution", "presencePenalty"}
-    | {"responseLogprobs", "seed", "stopSequences", "temperature", "thinkingConfig", "topK", "topP"}
-)
-_MLFLOW_NAMES = {
-    "max_tokens": "maxOutputTokens",
-    "top_p": "topP",
-    "top_k": "topK",
-    "stop_sequences": "stopSequences",
-    "frequency_penalty": "frequencyPenalty",
-    "presence_penalty": "presencePenalty",
-}
-_OPENAI_NAMES = {**_MLFLOW_NAMES, "stop": "stopSequences"}
+_ADDRESS = re.compile(r"(?P<before>.*)/models/(?P<model>[^/:]+):(?:stream)?[gG]enerateContent(?:\?.*)?")
 _SCHEMA_KEYS = frozenset(
     {"anyOf", "description", "enum", "example", "format", "items", "maxItems", "maxLength", "maxProperties", "maximum"}
     | {"minItems", "minLength", "minProperties", "minimum", "nullable", "pattern", "properties", "propertyOrdering"}
@@ -48,59 +31,55 @@ _SCHEMA_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Gemini:
-    """`address` ends before the colon of the method."""
+class Gemini(ChatProvider):
+    """One model behind Gemini's API."""
 
-    upstream: Upstream
-    address: str
-    config: Mapping[str, Any]
-    safety: Sequence[Mapping[str, Any]]
+    PROTOCOL = "gemini"
+    OPTIONS = frozenset(
+        {"candidateCount", "frequencyPenalty", "logprobs", "maxOutputTokens", "mediaResolution", "presencePenalty"}
+        | {"responseLogprobs", "safety_settings", "seed", "stopSequences", "temperature", "thinkingConfig"}
+        | {"topK", "topP"}
+    )
+    PINNED_NAMES: ClassVar[Mapping[str, str]] = {
+        "max_tokens": "maxOutputTokens",
+        "top_p": "topP",
+        "top_k": "topK",
+        "stop_sequences": "stopSequences",
+        "frequency_penalty": "frequencyPenalty",
+        "presence_penalty": "presencePenalty",
+    }
+    CALLER_NAMES: ClassVar[Mapping[str, str]] = {**PINNED_NAMES, "stop": "stopSequences"}
 
     @classmethod
-    def of(cls, choice: ProviderChoice, settings: ProviderSettings, network: Network) -> Gemini:
-        """Read and check what the release pins and what is set here.
-
-        Raises:
-            InvalidData: a parameter is unknown or wrong.
-            ConfigError: there is no key, or the address is not one of Gemini's form.
-        """
-        parameters = {_MLFLOW_NAMES.get(name, name): value for name, value in choice.parameters.items()}
-        refuse_unknown("gemini", parameters, _CONFIG | _PATIENCE | {"safety_settings"})
-        secret = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
-        if not secret:
-            raise ConfigError("This prompt asks Gemini, and there is no key: set LLM_API_KEY.")
-        match = _ADDRESS.fullmatch(settings.llm_api_url)
-        if match is None:
+    def checked_address(cls, endpoint: Endpoint) -> str:
+        if endpoint.key is None:
+            which = "set LLM_API_KEY" if endpoint.protocol is None else f"give the endpoint {endpoint.name!r} a `key`"
+            raise ConfigError(f"This prompt asks Gemini, and there is no key: {which}.")
+        if match := _ADDRESS.fullmatch(endpoint.url):
+            return match["before"]
+        if endpoint.protocol is None:
             raise ConfigError("This prompt asks Gemini: LLM_API_URL must end with `/models/<model>:generateContent`.")
-        return cls(
-            upstream=Upstream("Gemini", {"x-goog-api-key": secret}, secret, Patience.of(parameters), network),
-            address=match["before"] + (choice.model or match["model"]),
-            config={name: value for name, value in parameters.items() if name in _CONFIG},
-            safety=parameters.get("safety_settings", ()),
-        )
+        return endpoint.url.rstrip("/")
 
-    async def complete(self, request: ProviderRequest) -> Completion:
-        """Ask and wait for the whole."""
-        data = await self.upstream.whole(f"{self.address}:generateContent", self._body(request), request.messages)
-        read = _Reading()
-        read.add(data)
-        return read.completion()
+    @classmethod
+    def called(cls, endpoint: Endpoint) -> str:
+        return endpoint.name if endpoint.protocol is not None else "Gemini"
 
-    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Delta]:
-        """Ask, and hand on each piece."""
-        read = _Reading()
-        url = f"{self.address}:streamGenerateContent?alt=sse"
-        async with aclosing(self.upstream.pieces(url, self._body(request), request.messages)) as pieces:
-            async for piece in pieces:
-                for delta in read.add(self._event(piece, request.messages)):
-                    yield delta
-        if read.cut:
-            raise ProviderError("Gemini's stream was cut before its end.", kind="transport")
-        yield Delta(completion=read.completion())
+    @classmethod
+    def model_of(cls, choice: ProviderChoice, endpoint: Endpoint) -> str:
+        match = _ADDRESS.fullmatch(endpoint.url)
+        return choice.model or (match["model"] if match else "")
 
-    def _body(self, request: ProviderRequest) -> dict[str, Any]:
-        config = {**self.config, **{_OPENAI_NAMES.get(name, name): value for name, value in request.overrides.items()}}
+    def url(self, *, streamed: bool) -> str:
+        method = "streamGenerateContent?alt=sse" if streamed else "generateContent"
+        return f"{self.address}/models/{quote(self.model, safe='@')}:{method}"
+
+    def reading(self) -> Reading:
+        return _Reading()
+
+    def body(self, request: ProviderRequest, *, streamed: bool) -> dict[str, Any]:
+        config = self.asked_options(request)
+        safety = config.pop("safety_settings", None)
         if request.response_schema is not None:
             schema = gemini_schema(request.response_schema)
             config |= {"responseMimeType": "application/json", "responseSchema": schema}
@@ -109,57 +88,31 @@ class Gemini:
         body: dict[str, Any] = {"systemInstruction": {"parts": system} if system else None, "contents": turns}
         if request.tools.tools:
             body |= _tools(request.tools)
-        body |= {"generationConfig": config, "safetySettings": list(self.safety)}
+        body |= {"generationConfig": config, "safetySettings": safety}
         return {name: value for name, value in body.items() if value}
 
-    def _event(self, piece: str, messages: Sequence[Message]) -> dict[str, Any]:
-        try:
-            data = orjson.loads(piece)
-        except orjson.JSONDecodeError as error:
-            raise ProviderError("Gemini's stream holds something that is no JSON.", kind="invalid_json") from error
-        if isinstance(data, dict) and isinstance(data.get("error"), dict):
-            raise self.upstream.refusal(data["error"].get("code"), piece.encode(), messages)
-        return data if isinstance(data, dict) else {}
 
+class _Reading(Reading):
+    """Thoughts are counted and not shown."""
 
-class _Reading:
-    """What was received so far. Thoughts are counted and not shown."""
+    FORM = "Gemini"
 
-    def __init__(self) -> None:
-        self._finish_reason: str | None = None
-        self._texts: list[str] = []
-        self._calls: list[ToolCallPiece] = []
-        self._usage = Usage()
-
-    def add(self, data: Mapping[str, Any]) -> list[Delta]:
-        """Read one answer, or one event of a stream, and return what it adds."""
-        try:
-            if counts := data.get("usageMetadata"):
-                self._usage = _usage(counts)
-            blocked = (data.get("promptFeedback") or {}).get("blockReason")
-            candidates = data.get("candidates") or [{"finishReason": blocked}]
-            parts = (candidates[0].get("content") or {}).get("parts") or []
-            text = "".join(part.get("text", "") for part in parts if not part.get("thought"))
-            asked = [part["functionCall"] for part in parts if "functionCall" in part]
-            calls = [_piece(len(self._calls) + place, call) for place, call in enumerate(asked)]
-            self._finish_reason = candidates[0].get("finishReason") or self._finish_reason
-        except (AttributeError, LookupError, TypeError) as error:
-            raise ProviderError("Gemini's answer does not have Gemini's form.", kind="invalid_json") from error
-        if text:
-            self._texts.append(text)
-        self._calls += calls
-        return [*([Delta(text)] if text else []), *(Delta(tool_call=call) for call in calls)]
-
-    @property
-    def cut(self) -> bool:
-        """Whether a stream that ended now was cut. A stream that brought nothing has no end to lack."""
-        return bool(self._texts or self._calls) and self._finish_reason is None
+    def read(self, data: Mapping[str, Any]) -> tuple[str, list[ToolCallPiece]]:
+        if counts := data.get("usageMetadata"):
+            self.usage = _usage(counts)
+        blocked = (data.get("promptFeedback") or {}).get("blockReason")
+        candidates = data.get("candidates") or [{"finishReason": blocked}]
+        parts = (candidates[0].get("content") or {}).get("parts") or []
+        text = "".join(part.get("text", "") for part in parts if not part.get("thought"))
+        asked = [part["functionCall"] for part in parts if "functionCall" in part]
+        self.finish_reason = candidates[0].get("finishReason") or self.finish_reason
+        return text, [_piece(len(self.calls) + place, call) for place, call in enumerate(asked)]
 
     def completion(self) -> Completion:
-        """The whole; without any text there was no candidate, or it was blocked."""
-        text, calls = "".join(self._texts) or None, joined(self._calls)
-        finish = "tool_calls" if calls and self._finish_reason == "STOP" else self._finish_reason
-        return Completion(text, self._usage, finish, tool_calls=calls)
+        """Gemini has no finish reason of its own for an answer that asks for tools."""
+        if self.calls and self.finish_reason == "STOP":
+            self.finish_reason = "tool_calls"
+        return super().completion()
 
 
 def gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,16 +141,9 @@ def _turn(message: Message) -> dict[str, Any]:
     parts: list[dict[str, Any]] = [{"text": message.content}]
     if isinstance(message, ToolRequest):
         parts = parts if message.content else []
-        calls = [{"name": call.name, "args": _arguments(call)} for call in message.calls]
+        calls = [{"name": call.name, "args": arguments_of(call)} for call in message.calls]
         parts += [{"functionCall": call} for call in calls]
     return {"role": "model" if message.role == "assistant" else "user", "parts": parts}
-
-
-def _arguments(call: ToolCall) -> Any:
-    try:
-        return orjson.loads(call.arguments or "{}")
-    except orjson.JSONDecodeError as error:
-        raise InvalidData(f"The arguments of the tool call {call.id!r} are not JSON: {error}.") from error
 
 
 def _piece(index: int, call: Mapping[str, Any]) -> ToolCallPiece:

@@ -1,8 +1,8 @@
 """Asks one provider over HTTP: again while nothing was received, and never waiting without end.
 
-In: an address and a JSON body. Out: the JSON answer, or the data of its server-sent events. Closing a stream early, or
-cancelling the caller, closes the connection, which is how a provider learns to stop. What a provider sends is bounded
-in size and in time, compressed or not.
+In: an endpoint, an address and a JSON body. Out: the JSON answer, or the data of its server-sent events. Closing a
+stream early, or cancelling the caller, closes the connection, which is how a provider learns to stop. What a provider
+sends is bounded in size and in time, compressed or not.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import orjson
 
 from mlflow_project.adapters.http_client import FAILURES, open_client
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
+from mlflow_project.adapters.providers.endpoints import Endpoint
 from mlflow_project.adapters.providers.health import Health
 from mlflow_project.adapters.providers.patience import Patience, Tries
 from mlflow_project.domain.release import Message
@@ -38,21 +37,41 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class Network:
-    """What all providers of a process share: the connections, how each address fares, and what masks their messages."""
+    """What all providers of a process share: connections, each model's health, each endpoint's places, the masker.
+
+    One HTTP client serves every endpoint without a proxy of its own; each such proxy has one more.
+    """
 
     def __init__(self, masker: Masker) -> None:
-        self.client = open_client()
         self.masker = masker
-        self._health: dict[str, Health] = {}
+        self._clients: dict[str | None, httpx2.AsyncClient] = {}
+        self._health: dict[tuple[str, str], Health] = {}
+        self._places: dict[str, asyncio.Semaphore] = {}
 
-    def health(self, url: str) -> Health:
-        """The health of what answers at an address."""
-        return self._health.setdefault(_origin(url), Health())
+    def client(self, proxy: str | None) -> httpx2.AsyncClient:
+        """The client that asks through this proxy; None: directly, or as the environment says."""
+        if proxy not in self._clients:
+            self._clients[proxy] = open_client(proxy=proxy)
+        return self._clients[proxy]
+
+    def health(self, endpoint: str, model: str) -> Health:
+        """The health of one model at one endpoint."""
+        return self._health.setdefault((endpoint, model), Health())
+
+    def places(self, endpoint: Endpoint) -> asyncio.Semaphore | None:
+        """The places of an endpoint that bears only so many requests at once."""
+        most = endpoint.limits.concurrent
+        return self._places.setdefault(endpoint.name, asyncio.Semaphore(most)) if most is not None else None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            await client.aclose()
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """`name` is what messages call the provider; `secret` goes out in a header and nowhere else.
+    """One model at one endpoint. `name` is what messages call it; `secret` goes out in a header and nowhere else.
 
     Raises:
         ConfigError: a header holds a line break.
@@ -63,6 +82,33 @@ class Upstream:
     secret: str = field(repr=False)
     patience: Patience
     network: Network = field(repr=False)
+    client: httpx2.AsyncClient = field(repr=False)
+    health: Health = field(repr=False)
+    places: asyncio.Semaphore | None = field(repr=False, default=None)
+    queue_seconds: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        headers: Mapping[str, str],
+        endpoint: Endpoint,
+        model: str,
+        patience: Patience,
+        network: Network,
+    ) -> Upstream:
+        """The upstream of a model that a release asks at an endpoint."""
+        return cls(
+            name=name,
+            headers=headers,
+            secret=endpoint.key.get_secret_value() if endpoint.key is not None else "",
+            patience=patience,
+            network=network,
+            client=network.client(endpoint.proxy),
+            health=network.health(endpoint.name, model),
+            places=network.places(endpoint),
+            queue_seconds=endpoint.limits.queue_seconds,
+        )
 
     def __post_init__(self) -> None:
         if any(sign in value for value in self.headers.values() for sign in "\r\n\0"):
@@ -76,14 +122,16 @@ class Upstream:
         Raises:
             ProviderError: no answer, an error status, or no JSON object.
         """
-        content, tries = orjson.dumps(body), self._tries(url)
-        while True:
-            try:
-                with self._try(tries) as step:
-                    async with self._asked(url, content, messages, tries, step) as response:
-                        return _object(await _read(response, MOST_BYTES))
-            except _FAILURES as error:
-                await tries.pause(self._failure(error, tries))
+        content = orjson.dumps(body)
+        async with self._place():
+            tries = Tries(self.patience, self.health)
+            while True:
+                try:
+                    with self._try() as step:
+                        async with self._asked(url, content, messages, tries, step) as response:
+                            return _object(await _read(response, MOST_BYTES))
+                except _FAILURES as error:
+                    await tries.pause(self._failure(error))
 
     async def pieces(self, url: str, body: Any, messages: Sequence[Message]) -> AsyncGenerator[str]:
         """Ask, and yield the data of each event as it comes.
@@ -91,21 +139,23 @@ class Upstream:
         Raises:
             ProviderError: as `whole`; after the first piece there is no second try.
         """
-        content, tries = orjson.dumps(body), self._tries(url)
-        while True:
-            begun = False
-            try:
-                with self._try(tries) as step:
-                    async with (
-                        self._asked(url, content, messages, tries, step) as response,
-                        aclosing(_events(response)) as events,
-                    ):
-                        async for data in events:
-                            begun = True
-                            yield data
-                return
-            except _FAILURES as error:
-                await tries.pause(self._failure(error, tries), begun=begun)
+        content = orjson.dumps(body)
+        async with self._place():
+            tries = Tries(self.patience, self.health)
+            while True:
+                begun = False
+                try:
+                    with self._try() as step:
+                        async with (
+                            self._asked(url, content, messages, tries, step) as response,
+                            aclosing(_events(response)) as events,
+                        ):
+                            async for data in events:
+                                begun = True
+                                yield data
+                    return
+                except _FAILURES as error:
+                    await tries.pause(self._failure(error), begun=begun)
 
     def refusal(self, code: object, body: bytes, messages: Sequence[Message], wait: str | None = None) -> ProviderError:
         """The error for a status that is no success. A code that is no status of an error counts as 502."""
@@ -113,12 +163,31 @@ class Upstream:
         said = complaint(status, body, self.secret, messages, self.network.masker)
         return ProviderError(said, kind="http_error", status=status, retry_after=retry_after(wait))
 
-    def _tries(self, url: str) -> Tries:
-        return Tries(self.patience, self.network.health(url))
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold one of the endpoint's places. The wait for it counts against no limit of time and no provider.
 
-    def _try(self, tries: Tries) -> Step | Nothing:
+        Raises:
+            ProviderError: no place was free in `queue_seconds` (`busy`).
+        """
+        if self.places is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(self.queue_seconds):
+                await self.places.acquire()
+        except TimeoutError as error:
+            raise ProviderError(
+                f"Every place of {self.name} was taken for {self.queue_seconds:g} seconds.", kind="busy", retry_after=1
+            ) from error
+        try:
+            yield
+        finally:
+            self.places.release()
+
+    def _try(self) -> Step | Nothing:
         """Begin a try. Raises ProviderError while the provider is left alone."""
-        tries.health.admit(self.name)
+        self.health.admit(self.name)
         return span("try", provider=self.name)
 
     @asynccontextmanager
@@ -130,15 +199,15 @@ class Upstream:
         Raises:
             ProviderError: the status is no success.
         """
-        client, connect = self.network.client, httpx2.Timeout(None, connect=self.patience.connect_seconds)
+        connect = httpx2.Timeout(None, connect=self.patience.connect_seconds)
         headers = {**_JSON, **self.headers, **step.headers()}
-        request = client.build_request("POST", url, content=content, headers=headers, timeout=connect)
+        request = self.client.build_request("POST", url, content=content, headers=headers, timeout=connect)
         async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):
-            answer = await client.send(request, stream=True)
+            answer = await self.client.send(request, stream=True)
         try:
             response = httpx2.Response(answer.status_code, headers=answer.headers, stream=_Timed(answer, tries))
             response.request = answer.request
-            tries.health.answered(answer.status_code)
+            self.health.answered(answer.status_code)
             if not answer.is_success:
                 said = await _read(response, MOST_COMPLAINT, cut=True)
                 raise self.refusal(answer.status_code, said, messages, answer.headers.get("Retry-After"))
@@ -146,11 +215,11 @@ class Upstream:
         finally:
             await answer.aclose()
 
-    def _failure(self, error: Exception, tries: Tries) -> ProviderError:
+    def _failure(self, error: Exception) -> ProviderError:
         """What a try ended with. A connection that broke counts against the provider."""
         if isinstance(error, ProviderError):
             return error
-        tries.health.failed()
+        self.health.failed()
         cause = error.__cause__ or error  # aiohttp's own, which tells more than what httpx-aiohttp makes of it
         if isinstance(error, TimeoutError) or isinstance(cause, TimeoutError):
             failure = ProviderError(f"{self.name} did not answer in time.", kind="timeout")
@@ -203,12 +272,6 @@ async def _events(response: httpx2.Response) -> AsyncGenerator[str]:
                 yield event.data
     except httpx2.SSEError as error:
         raise ProviderError(f"The provider's stream cannot be read: {error}", kind="invalid_json") from error
-
-
-@cache
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _too_large() -> ProviderError:
