@@ -1,7 +1,7 @@
-"""Decides what becomes of each document. DataFrames in, DataFrames out; nothing is written here.
+"""Decides which documents are new, changed, deleted or rejected. DataFrames in, DataFrames out; writes nothing.
 
-`rows` are summaries of raw rows. The document plan has one row per document id of the input and of the tables together;
-every question about change is a question to it.
+`rows` are summaries of raw rows. The document plan has one row for each document id of the input or of the tables;
+everything about changes is computed from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spark_jobs import duplicates
 from spark_jobs.rows import LOCATION
 
 DECIDED_LATE = (Reason.REPEATED_DOCUMENT, Reason.CONFLICTING_ID, Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE)
-"""Reasons that only all rows together can give."""
+"""Reasons that show only when all rows are compared."""
 
 _TAKEN = "rows IS NOT NULL AND kinds = 1 AND dropped IS NULL"
 _COUNTS = {
@@ -26,7 +26,7 @@ _COUNTS = {
 
 
 def row_summaries(staged: DataFrame) -> DataFrame:
-    """The columns that decisions need, of raw rows alone."""
+    """The columns that decisions need, without the reports of files and tasks."""
     rows = staged.where("file IS NOT NULL")
     return rows.select(*LOCATION, "reason", "document_id", "document_hash", "text_hash", "signature", "fresh", "part")
 
@@ -35,7 +35,7 @@ def document_plan(rows: DataFrame, held: DataFrame | None) -> DataFrame:
     """One row per document id.
 
     Columns: how many `rows` of the input have the id, how many `kinds` of content they have, the `first` location,
-    `fresh` (the content is not in the tables), `held` (the id is in the tables) and `dropped` (a reason, None so far).
+    `fresh` (the tables lack the content), `held` (the tables contain the id) and `dropped` (a reason, null so far).
     """
     asked = (
         rows.where("reason IS NULL")
@@ -55,12 +55,12 @@ def document_plan(rows: DataFrame, held: DataFrame | None) -> DataFrame:
 
 
 def keeping_the_rest(plan: DataFrame) -> DataFrame:
-    """The plan of an input that holds only what is new: a document that it leaves out, or rejects, stays as it is."""
+    """The plan of an appended input: a document that the input lacks, or rejects, stays as it is."""
     return plan.where("rows IS NOT NULL").withColumn("held", f.expr(f"held AND {_TAKEN}"))
 
 
 def not_taken(plan: DataFrame, ids: DataFrame) -> DataFrame:
-    """Those of the ids whose document the plan does not take from the input."""
+    """The ids among these whose document the plan does not take from the input."""
     return ids.join(plan.where(_TAKEN).select("document_id"), "document_id", "left_anti")
 
 
@@ -90,12 +90,12 @@ def count(plan: DataFrame) -> dict[str, int]:
 
 
 def outdated(plan: DataFrame) -> DataFrame:
-    """The ids whose rows must leave the tables: documents that changed, and documents that are deleted."""
+    """The ids whose rows must leave the tables: those of changed and of deleted documents."""
     return plan.where(f"held AND NOT ({_TAKEN} AND NOT fresh)").select("document_id")
 
 
 def late_rejections(rows: DataFrame, plan: DataFrame) -> DataFrame:
-    """Location and reason of each row that is rejected because of other rows."""
+    """The location and the reason of each row that is rejected because of other rows."""
     several = plan.where("rows > 1 OR dropped IS NOT NULL").select("document_id", "kinds", "first", "dropped")
     asked = rows.where("reason IS NULL").select(*LOCATION, "document_id").join(f.broadcast(several), "document_id")
     alike = f.coalesce("dropped", f.lit(Reason.REPEATED_DOCUMENT.value))
@@ -105,7 +105,7 @@ def late_rejections(rows: DataFrame, plan: DataFrame) -> DataFrame:
 
 
 def written_but_rejected(rows: DataFrame, late: DataFrame) -> DataFrame:
-    """Documents that the pass wrote and that were rejected late: `part`, the name of the file, and `document_id`."""
+    """Documents that the pass wrote and that were rejected later: `part` (the name of the file) and `document_id`."""
     written = rows.where("reason IS NULL AND part IS NOT NULL")
     rejected = written.join(f.broadcast(late.select(*LOCATION)), [*LOCATION])
     ids = rejected.select("document_id").distinct()
@@ -115,7 +115,7 @@ def written_but_rejected(rows: DataFrame, late: DataFrame) -> DataFrame:
 
 
 def quarantine(staged: DataFrame, rows: DataFrame, late: DataFrame | None, raw_rows: DataFrame) -> DataFrame:
-    """`file, line, reason, sentence, raw` of each rejected row; lines count from 1 through the whole file."""
+    """`file, line, reason, sentence, raw` of each rejected row. Lines are numbered from 1 through the whole file."""
     rejected = staged.where("reason IS NOT NULL").select(*LOCATION, "reason", "sentence", "raw")
     if late is not None:
         sentences = f.create_map(*[f.lit(part) for each in SENTENCES.items() for part in each])

@@ -1,7 +1,7 @@
-"""Turns documents into rows of the document table and of the chunk table, as Arrow tables. Runs on executors.
+"""Turns documents into rows of the document table and of the chunk table. Runs on executors.
 
-Chunks come in tables of some thousand rows, so a large document takes no more memory than many small ones. Values that
-all chunks of a document share (its id, title, hash) are Arrow dictionaries.
+In: documents. Out: Arrow tables; those of chunks have some thousand rows each, so a large document takes no more memory
+than many small ones. Values that all chunks of a document share (its id, title, hash) are Arrow dictionaries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Folders as Spark's Python workers and delta-rs reach them. In: an address that Hadoop knows. Out: a `Folder`.
+"""How Spark's Python workers and delta-rs reach a folder. In: an address that Hadoop knows. Out: a `Folder`.
 
-Arrow and delta-rs reach local disks and S3. Everything else that Hadoop knows (HDFS, for example) is read by Spark, and
-the driver writes the files that workers hand over as bytes.
+Arrow and delta-rs reach local disks and S3. For every other file system that Hadoop knows (HDFS, for example), Spark
+reads, and the driver writes the files that workers hand over as bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The plan of a preparation: what it would change, and whether that is more than the caller allows.
 
-In: counts of rows and documents, known before anything is committed. Out: a `Plan`; `Refused` when it crosses a limit.
-A wrong input file looks like a corpus that lost all its documents: the limits keep such a mistake out of the tables.
+In: counts of rows and documents, known before anything is committed. Out: a `Plan`, or `Refused` if it crosses a limit.
+A wrong input file looks like a corpus that lost all its documents; the limits keep such a mistake out of the tables.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Plan:
 
     @property
     def documents(self) -> int:
-        """Documents that the input holds."""
+        """Documents in the input."""
         return self.new + self.changed + self.unchanged
 
     @property
     def held(self) -> int:
-        """Documents that the table holds before the run."""
+        """Documents in the table before the run."""
         return self.unchanged + self.changed + self.deleted
 
     @property
@@ -68,18 +68,11 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as JSON-ready data."""
-        return {
-            "read": self.read,
-            "documents": self.documents,
-            "quarantined": self.quarantined,
-            "new": self.new,
-            "unchanged": self.unchanged,
-            "changed": self.changed,
-            "deleted": self.deleted,
-        }
+        names = ("read", "documents", "quarantined", "new", "unchanged", "changed", "deleted")
+        return {name: getattr(self, name) for name in names}
 
     def objection(self, limits: Limits) -> str:
-        """What speaks against this plan, in sentences; empty where it stays within the limits."""
+        """The sentences that say which limits this plan crosses; empty if it crosses none."""
         wrong = []
         if self._deletes_too_many(limits):
             wrong.append(_sentence(self.deleted, self.held, limits.deleted, "documents in the table would be deleted"))
@@ -91,8 +84,8 @@ class Plan:
     def check(self, limits: Limits, command: str, example: Callable[[], str] = str) -> None:
         """Stop a preparation that deletes or rejects more than the limits allow.
 
-        `command` is what the caller typed; the message repeats it with the options that allow this plan. `example`
-        makes a sentence about one rejected row.
+        The message repeats `command`, which the caller typed, with the options that allow this plan. `example` returns
+        a sentence about one rejected row.
 
         Raises:
             Refused: a limit is crossed.

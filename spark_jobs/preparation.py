@@ -1,8 +1,7 @@
-"""Text preparation: from raw rows to the tables of documents, chunks and quarantine. `llm_data_prep.py` is its command
-line.
+"""Text preparation: from raw rows to the tables of documents, chunks and quarantine. `llm_data_prep.py` is its program.
 
-In: a `Request`. Out: `Counts`. The whole input is examined before anything is committed; then the plan is compared with
-the limits, and a plan that crosses them leaves the tables as they were.
+In: a `Request`. Out: `Counts`. One pass examines the whole input before anything is committed; then the plan is
+compared with the limits, and a plan that crosses them leaves the tables as they were.
 """
 
 from __future__ import annotations
@@ -29,14 +28,13 @@ from spark_jobs import changes, tables
 from spark_jobs.cutting import Cutter
 from spark_jobs.examination import Examiner, Tally, all_differ
 from spark_jobs.lease import one_writer
-from spark_jobs.output_path import check_output
 from spark_jobs.plan import Limits, Plan
 from spark_jobs.raw import Form, Raw, read_raw
 from spark_jobs.rows import LOCATION, RAW_ROW, raw_rows
 from spark_jobs.staging import Stager, stage
 from spark_jobs.table_files import Written
 from spark_jobs.table_log import newest_version
-from spark_jobs.table_state import TableState, read_state
+from spark_jobs.table_state import TableState, check_output, read_state
 from spark_jobs.table_update import Change, MayCommit, TableUpdate, replace_quarantine
 from spark_jobs.tables import Tables, spark_schema
 
@@ -45,8 +43,8 @@ from spark_jobs.tables import Tables, spark_schema
 class Request:
     """What to prepare, and how.
 
-    `append`: the input holds only what is new, so documents that it leaves out stay. `command`: what the caller typed,
-    for messages that tell how to go on.
+    `append`: the input holds new documents only, so documents that it lacks stay. `command`: what the caller typed, for
+    messages that say how to go on.
     """
 
     source: str
@@ -62,7 +60,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Counts(Plan):
-    """What a run did. `chunks` and `delta_version` are those of the chunk table after it."""
+    """The counts of a finished run. `chunks` and `delta_version` are those of the chunk table after it."""
 
     chunks: int = 0
     delta_version: int = -1
@@ -76,9 +74,10 @@ class Counts(Plan):
 
 @dataclass(frozen=True)
 class _Pass:
-    """The pass over the input and what followed from it.
+    """The pass over the input, and the plan made from it.
 
-    `rows` are the summaries of the raw rows. `documents` is the document plan, None if the tally alone gave the counts.
+    `rows` are the summaries of the raw rows. `documents` is the document plan, or None if the tally alone gave the
+    counts.
     """
 
     raw: Raw
@@ -98,8 +97,8 @@ def prepare(
     """Prepare a text corpus.
 
     Args:
-        may_commit: called before every commit, besides the check of the lease; raises to stop.
-        meters: takes how many rows became what.
+        may_commit: called before every commit, together with the check of the lease; raises to stop.
+        meters: records the counts of rows.
 
     Raises:
         InvalidData, NotFound: input, output or options are not usable; found before any work.
@@ -130,11 +129,11 @@ def prepare(
 
 
 def plan(spark: SparkSession, request: Request) -> Plan:
-    """Plan a preparation: read the input and the tables, write nothing, hold no lease.
+    """Plan a preparation: read the input and the tables. Writes nothing and takes no lease.
 
     Raises:
         InvalidData, NotFound: input, output or options are not usable.
-        Refused: an input to append cannot mend what a run left half written.
+        Refused: a run was cut short, and this input to append lacks documents that it left half written.
     """
     with _passed(spark, request, Tables(tables.address(request.output)), dry_run=True) as done:
         _refuse_torn(done, request)
@@ -143,7 +142,7 @@ def plan(spark: SparkSession, request: Request) -> Plan:
 
 @contextmanager
 def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool) -> Iterator[_Pass]:
-    """Do the pass and plan from it. Its rows are kept until the block ends."""
+    """Run the pass and make the plan. Keeps the rows of the pass until the block ends."""
     if request.append and request.quality.duplicates != "keep":
         raise InvalidData("Duplicates are looked for in a whole corpus: leave out --append, or --duplicates.")
     raw = read_raw(spark, request.source, request.form, request.fields.id)
@@ -157,7 +156,7 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
     documents = None
     try:
         written, tally, ids = update.collect(staged)
-        counts = _counts_of_a_plain_run(before, tally, ids) if request.quality.duplicates == "keep" else None
+        counts = _counts_from_the_tally(before, tally, ids) if request.quality.duplicates == "keep" else None
         if counts is None:
             documents = _document_plan(rows, before, request).persist(StorageLevel.MEMORY_AND_DISK)
             counts = changes.count(documents)
@@ -176,8 +175,8 @@ def _stager(request: Request, raw: Raw, update: TableUpdate, dry_run: bool) -> S
     return Stager(examiner, Cutter(request.splitter), chunks, documents, update.run, datetime.now(UTC))
 
 
-def _counts_of_a_plain_run(before: TableState, tally: Tally, ids: list[bytes]) -> dict[str, int] | None:
-    """The counts where the tally alone gives them; None where all rows must be compared with each other."""
+def _counts_from_the_tally(before: TableState, tally: Tally, ids: list[bytes]) -> dict[str, int] | None:
+    """The counts if the tally alone gives them; None if all rows must be compared with each other."""
     if before.fits and tally.is_exactly(before.known):
         return {"unchanged": tally.accepted}
     return {"new": tally.accepted} if before.held is None and all_differ(ids) else None
@@ -191,30 +190,30 @@ def _document_plan(rows: DataFrame, before: TableState, request: Request) -> Dat
 
 
 def _refuse_torn(done: _Pass, request: Request) -> None:
-    """Documents that a run left half written can only be mended from an input that holds them."""
+    """Refuse an input to append that lacks documents which an earlier run left half written."""
     if done.before.torn is None or done.documents is None or not request.append:
         return
     torn = changes.not_taken(done.documents, done.before.torn).count()
     if torn:
         raise Refused(
             f"A run that was cut short left {torn:,} documents of {request.output} half written, and this input does "
-            "not hold them: run that preparation again first, or put the tables back with `switchyard restore`."
+            "not hold them. Run that preparation again first, or go back with `switchyard restore`."
         )
 
 
 def _plan(tally: Tally, counts: dict[str, int]) -> Plan:
     found = Counter(counts)
-    late = {each.value: found[each.value] for each in changes.DECIDED_LATE if found[each.value]}
-    quarantined = dict(sorted({**tally.rejected, **late}.items()))
+    decided_late = {each.value: found[each.value] for each in changes.DECIDED_LATE if found[each.value]}
+    quarantined = dict(sorted({**tally.rejected, **decided_late}.items()))
     return Plan(tally.read, quarantined, found["new"], found["unchanged"], found["changed"], found["deleted"])
 
 
 def _write(spark: SparkSession, request: Request, at: Tables, done: _Pass, may_commit: MayCommit) -> int:
-    """Bring the tables up to date; returns the number of chunks."""
+    """Update the tables. Returns the number of chunks."""
     late = None
     if done.documents is not None and any(each in done.plan.quarantined for each in changes.DECIDED_LATE):
         late = changes.late_rejections(done.rows, done.documents)
-    # An appended input shares the quarantine with others, so its name alone does not say what the quarantine holds.
+    # Several appended inputs share the quarantine, so the name of one does not say what the quarantine contains.
     rows = f"append {done.tally.rows}" if request.append else done.tally.rows
     if done.documents is not None or rows != done.before.rows:
         replace_quarantine(spark, at.quarantine, _rejected_rows(spark, request, at, done, late), may_commit)
@@ -228,7 +227,7 @@ def _write(spark: SparkSession, request: Request, at: Tables, done: _Pass, may_c
 def _rejected_rows(
     spark: SparkSession, request: Request, at: Tables, done: _Pass, late: DataFrame | None
 ) -> DataFrame | None:
-    """The rows of the quarantine after this run; None for none."""
+    """The rows of the quarantine after this run, or None."""
     rejected = None
     if done.plan.quarantined:
         every = done.raw.through(raw_rows, spark_schema(RAW_ROW))
@@ -250,7 +249,7 @@ def _change(done: _Pass, late: DataFrame | None) -> Change:
 
 
 def _first_rejection(done: _Pass) -> str:
-    """A sentence about the first rejected row, for a refusal; empty where there is none."""
+    """A sentence about the first rejected row, for a refusal; empty if no row was rejected in the pass."""
     first = done.staged.where("reason IS NOT NULL").orderBy(*LOCATION).select(*LOCATION, "sentence").first()
     if first is None:
         return ""
@@ -259,7 +258,7 @@ def _first_rejection(done: _Pass) -> str:
 
 
 def _measure(meters: Meters, output: str, found: Plan) -> None:
-    """Record how many rows became what."""
+    """Record the counts as metrics."""
     table = output.rstrip("/").rsplit("/", 1)[-1]
     meters.record(QUARANTINE_SHARE, found.rejected / max(1, found.read), table=table)
     for outcome in ("new", "changed", "unchanged", "deleted"):

@@ -1,7 +1,7 @@
-"""Reads raw input of any kind as rows of bytes, each with its source location. Nothing is parsed here.
+"""Reads raw input of any kind as rows of bytes, each with its source location. Parses nothing.
 
-Inputs: JSON lines (plain or gzip; conversations too), folders of .txt, .md and .html, Parquet, a Delta table; on a
-local disk, in S3 or on any file system that Hadoop knows. Spark's Python workers read plain lines themselves where
+In: JSON lines (plain or gzip; conversations too), folders of .txt, .md and .html, Parquet, or a Delta table; on a local
+disk, in S3 or on any file system that Hadoop knows. Out: a `Raw`. Spark's Python workers read plain lines themselves if
 Arrow reaches the file system; Spark reads everything else. A file without any line is one row whose bytes are None.
 """
 
@@ -22,9 +22,9 @@ from pyspark.sql import functions as f
 from pyspark.sql.types import StructType
 
 from mlflow_project.errors import InvalidData, NotFound
-from spark_jobs import pieces, spark_internals
+from spark_jobs import spark_internals
 from spark_jobs.folders import folder
-from spark_jobs.rows import Reader, Step, read_from_spark
+from spark_jobs.rows import File, Piece, PieceReader, Reader, Step, planned, read_from_spark
 from spark_jobs.spark_internals import Found
 from spark_jobs.tables import spark_schema
 
@@ -52,7 +52,7 @@ _SPARK_ROW = pa.schema({"value": pa.binary(), "file": pa.string(), "block": pa.i
 
 
 class Raw(NamedTuple):
-    """The input. `read` turns what `data` brings to an executor into raw rows; ids of files begin below `base`."""
+    """The input. `read` turns the batches of `data` into raw rows, on executors; ids of files begin below `base`."""
 
     data: DataFrame
     read: Reader
@@ -65,10 +65,10 @@ class Raw(NamedTuple):
 
 
 def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field: str = "id") -> Raw:
-    """Find out what lies at a path, and how to read it.
+    """Find out which kind of input a path holds, and how to read it.
 
     Raises:
-        NotFound: there is nothing. InvalidData: there is no file of a known kind, or there are several kinds.
+        NotFound: the path does not exist. InvalidData: it holds no file of a known kind, or files of several kinds.
     """
     if not spark_internals.exists(spark, path):
         raise NotFound(f"There is no input at {path}: check the path; `s3a://bucket/key` for the object store.")
@@ -99,18 +99,18 @@ def _lines(spark: SparkSession, path: str, base: str, files: list[Found] | None)
         rows = rows.unionByName(_packed_without_lines(spark, path))
         return Raw(_with_rows_for(rows, _empty_files(spark, path)), read_from_spark, "lines", base)
     plan = _planned(spark, where.access == "s3", files)
-    return Raw(spark.range(0, len(plan), 1, max(1, len(plan))), pieces.PieceReader(where, plan), "lines", base)
+    return Raw(spark.range(0, len(plan), 1, max(1, len(plan))), PieceReader(where, plan), "lines", base)
 
 
-def _planned(spark: SparkSession, in_bucket: bool, found: list[Found]) -> list[list[pieces.Piece]]:
+def _planned(spark: SparkSession, in_bucket: bool, found: list[Found]) -> list[list[Piece]]:
     files = []
     for each in found:
         parts = urlsplit(address := _in_short(each.address))
         path = parts.netloc + unquote(parts.path) if in_bucket else unquote(parts.path)
-        files.append(pieces.File(address, path, each.size))
+        files.append(File(address, path, each.size))
     settings = ("spark.sql.files.maxPartitionBytes", "spark.sql.files.openCostInBytes")
     most, opening = (_bytes(str(spark.conf.get(name))) for name in settings)
-    return pieces.planned(sorted(files), most, opening, spark.sparkContext.defaultParallelism)
+    return planned(sorted(files), most, opening, spark.sparkContext.defaultParallelism)
 
 
 def _bytes(size: str) -> int:

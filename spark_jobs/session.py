@@ -129,7 +129,7 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[WorkspaceError], str], ...] = (
     (
         ("ConcurrentAppend", "ConcurrentWrite", "ConcurrentDelete", "ConcurrentTransaction", "DELTA_CONCURRENT"),
         Refused,
-        "somebody else wrote to the table at the same moment; run the same command again",
+        "another writer changed the table at the same time; run the same command again",
     ),
     (("No space left on device",), Unavailable, "the disk is full"),
     (

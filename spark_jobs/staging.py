@@ -1,9 +1,9 @@
-"""The one pass over raw rows: each becomes a known document, a new one, or a rejection; new documents are cut, and they
+"""The one pass over raw rows. Each row is a known document, a new one, or a rejection; new documents are cut, and they
 and their chunks are written to files that no commit names yet.
 
-Runs on executors. In: raw rows, in batches. Out: batches of `STAGED`: one summary for each raw row, one row with
-`written` for each file, and at the end of a task one row with its `tally` (as JSON, since Spark's maps are slow) and,
-where no document is known yet, the `ids` of its documents in short.
+Runs on executors. In: raw rows, in batches. Out: batches of `STAGED`: a summary of each raw row; a row with `written`
+for each file; at the end of a task a row with its `tally` (as JSON, because Spark's maps are slow) and, if no document
+is known yet, the short `ids` of its documents.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark import Broadcast, TaskContext
 from pyspark.sql import DataFrame
 
 from mlflow_project.rules.chunking.records import Document
 from spark_jobs.cutting import Cutter, chunk_rows, document_rows
-from spark_jobs.examination import Examiner, Tally, new_among, row_summaries, short_ids, tally
+from spark_jobs.examination import Examiner, Fingerprints, Tally, new_among, row_summaries, short_ids, tally
 from spark_jobs.folders import Folder
 from spark_jobs.raw import Raw
 from spark_jobs.rows import ROW_SUMMARY, WRITTEN_FILE, Row
@@ -41,7 +39,7 @@ MOST_FILE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Stager:
-    """How rows are examined and cut, and where files go. A folder that is None gets no files."""
+    """How to examine and cut rows, and where to write files. A folder that is None gets no files."""
 
     examiner: Examiner
     cutter: Cutter
@@ -51,12 +49,12 @@ class Stager:
     started_at: datetime
 
 
-def stage(raw: Raw, stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> DataFrame:
+def stage(raw: Raw, stager: Stager, known: Broadcast[Fingerprints]) -> DataFrame:
     """Examine all rows, and write the documents whose fingerprints are not in `known`."""
     return raw.through(partial(_stage, stager=stager, known=known), STAGED)
 
 
-def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[np.uint64]]) -> Iterator[pa.RecordBatch]:
+def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[Fingerprints]) -> Iterator[pa.RecordBatch]:
     parts, counts, ids = _Parts(stager), Tally(), bytearray()
     with _cycle_collector_paused():
         for some in rows:
@@ -80,9 +78,9 @@ def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[NDArray[n
 
 @contextmanager
 def _cycle_collector_paused() -> Iterator[None]:
-    """Pause Python's search for reference cycles until the task ends: the pass makes none, and the search through all
-    chunks takes a fifth of its time. Loaded modules are taken out of the search for good, because Spark runs one after
-    each task."""
+    """Pause Python's search for reference cycles until the task ends: the pass makes none, and a search through all
+    chunks takes a fifth of its time. Exempts the loaded modules for good, because Spark starts a search after each
+    task."""
     gc.disable()
     gc.freeze()
     try:
@@ -92,9 +90,9 @@ def _cycle_collector_paused() -> Iterator[None]:
 
 
 class _Parts:
-    """The files of one task, one after another; a file of chunks and its file of documents have the same name.
+    """The files of one task, one after another. A file of chunks and its file of documents have the same name.
 
-    Names follow from run and task, so a task that is repeated writes the same files again.
+    Run and task give the names, so a task that is repeated writes the same files again.
     """
 
     def __init__(self, stager: Stager) -> None:
@@ -105,7 +103,7 @@ class _Parts:
         self._begin()
 
     def write(self, documents: Sequence[Document]) -> None:
-        """Cut and write documents; one that is in this file already is not written twice."""
+        """Cut and write documents, each at most once per file."""
         own = list({each.document_hash: each for each in documents if each.document_hash not in self._held}.values())
         self._held.update(each.document_hash for each in own)
         if not own:
@@ -117,13 +115,13 @@ class _Parts:
                 self._chunks.write(rows)
 
     def next_if_full(self) -> Iterator[pa.RecordBatch]:
-        """Begin new files if these are large enough; yields the reports of the finished ones."""
+        """Begin new files if these are large enough. Yields the reports of the finished ones."""
         if any(file.size > MOST_FILE_BYTES for file in self._files()):
             yield from self.close()
             self._begin()
 
     def close(self) -> Iterator[pa.RecordBatch]:
-        """Finish the files; yields their reports."""
+        """Finish the files. Yields their reports."""
         written = [closed for file in self._files() if (closed := file.close())]
         if written:
             yield _report([{"written": each._asdict()} for each in written])

@@ -1,9 +1,9 @@
 """The log of one Delta table: its version, the notes of its commits, and commits of files that executors wrote.
 
-In: a `Folder` and the files to add and remove. Out: Delta versions. Commits go through delta-rs, whose
-`DeltaTable.create_write_transaction` is made for files that another program wrote: all of a commit becomes visible at
-once, by an atomic rename on a local disk and by a conditional PUT in S3. A place that delta-rs does not reach has its
-log copied to a local folder; the commit is made there and its file is then put into the table.
+In: a `Folder` and the files to add and remove. Out: Delta versions. delta-rs makes the commits: its documented
+`DeltaTable.create_write_transaction` takes files that another program wrote, and all of a commit becomes visible at
+once, by an atomic rename on a local disk and by a conditional PUT in S3. If delta-rs does not reach a file system, the
+log is copied to a local folder, the commit is made there, and its file is then put into the table.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _CONFIGURATION = {"delta.enableDeletionVectors": "false", "delta.checkpointInter
 class TableLog:
     """The log of a table as it was when this object was made.
 
-    A commit that another writer makes after that moment makes `commit` fail, so no change is built on rows that this
-    run never saw. `key` is the column of document ids.
+    If another writer commits after that, `commit` fails, so no change is built on rows that this run never saw. `key`
+    is the column of document ids.
 
     Raises:
         InvalidData: the table uses Delta features that these jobs do not write. Unavailable: the store does not answer.
@@ -52,15 +52,15 @@ class TableLog:
 
     @property
     def version(self) -> int | None:
-        """The Delta version; None where there is no table."""
+        """The Delta version, or None without a table."""
         return None if self._table is None else int(self._table.version())
 
     def notes(self, limit: int | None = None) -> Iterator[tuple[int, str | None]]:
-        """The versions of the newest commits and what their writers noted with them, the newest first."""
+        """The versions of the newest commits and the notes of their writers, the newest first."""
         return notes(self._table, limit) if self._table is not None else iter(())
 
     def ask(self, query: str) -> pa.Table | None:
-        """Ask delta-rs a small question about the table `here`; None where Spark must be asked instead."""
+        """Run a small query over the table `here` with delta-rs. Returns None if only Spark can run it."""
         if self._table is None or self._copy is not None:
             return None
         with suppress(WorkspaceError):
@@ -74,32 +74,10 @@ class TableLog:
             Refused: another writer committed since this log was opened; the table is as that writer left it.
             Unavailable: the store does not answer.
         """
-        schema, adds = Schema.from_arrow(self.columns), [self._add(file) for file in added]
         attempt = uuid.uuid4().hex
-        noted = {_ATTEMPT: attempt, **({"userMetadata": note} if note else {})}
-        properties = CommitProperties(noted, max_commit_retries=0)
-        hooks = PostCommitHookProperties(self._copy is None, None if self._copy is None else False)
         version = 0 if self.version is None else self.version + 1
         try:
-            if self._table is None:
-                create_table_with_add_actions(
-                    self._uri,
-                    schema,
-                    adds,
-                    configuration={**_CONFIGURATION, "delta.dataSkippingStatsColumns": self.key},
-                    storage_options=self._options or None,
-                    commit_properties=properties,
-                    post_commithook_properties=hooks,
-                )
-            else:
-                removes = [RemoveAction(name, True, _now(), size, {}) for name, size in removed.items()]
-                self._table.create_write_transaction(
-                    [*adds, *removes],
-                    "append",
-                    schema,
-                    commit_properties=properties,
-                    post_commithook_properties=hooks,
-                )
+            self._write(added, removed, {_ATTEMPT: attempt, **({"userMetadata": note} if note else {})})
             if self._copy is not None and not self._copy.publish(version):
                 raise self._taken()
         except (DeltaError, OSError) as error:
@@ -108,6 +86,31 @@ class TableLog:
                     raise self._taken() from error
                 raise delta_tables.translated(f"Writing to {self.folder.address} failed", error) from error
         self._table = self._open()
+
+    def _write(self, added: Sequence[Written], removed: Mapping[str, int], metadata: dict[str, str]) -> None:
+        """Write a commit, as the first one of a new table or as the next one. Tries once."""
+        schema, adds = Schema.from_arrow(self.columns), [self._add(file) for file in added]
+        properties = CommitProperties(metadata, max_commit_retries=0)
+        hooks = PostCommitHookProperties(self._copy is None, None if self._copy is None else False)
+        if self._table is None:
+            create_table_with_add_actions(
+                self._uri,
+                schema,
+                adds,
+                configuration={**_CONFIGURATION, "delta.dataSkippingStatsColumns": self.key},
+                storage_options=self._options or None,
+                commit_properties=properties,
+                post_commithook_properties=hooks,
+            )
+        else:
+            removes = [RemoveAction(name, True, _now(), size, {}) for name, size in removed.items()]
+            self._table.create_write_transaction(
+                [*adds, *removes],
+                "append",
+                schema,
+                commit_properties=properties,
+                post_commithook_properties=hooks,
+            )
 
     def _open(self) -> DeltaTable | None:
         try:
@@ -135,7 +138,7 @@ class TableLog:
         return AddAction(file.name, file.size, {}, _now(), True, statistics)
 
     def _taken(self) -> Refused:
-        return Refused(f"Somebody else wrote to {self.folder.address} at the same moment; run the same command again.")
+        return Refused(f"Another writer changed {self.folder.address} at the same time. Run the same command again.")
 
 
 class _LogCopy:
@@ -150,7 +153,7 @@ class _LogCopy:
                 self._file(name).write_bytes(spark_internals.read(spark, f"{self._log}/{name}"))
 
     def publish(self, version: int) -> bool:
-        """Put the commit of this version into the table; returns False where another writer was first."""
+        """Put the commit of this version into the table. Returns False if another writer was first."""
         name = f"{version:020d}.json"
         return spark_internals.write_new(self._spark, f"{self._log}/{name}", self._file(name).read_bytes())
 
@@ -161,14 +164,14 @@ class _LogCopy:
 
 
 def newest_version(spark: SparkSession, table: str) -> int | None:
-    """The newest version of a table on any Hadoop file system; None where there is no table. Lists names only."""
+    """The newest version of a table on any Hadoop file system, or None without a table. Lists names only."""
     names = spark_internals.names(spark, f"{table}/_delta_log")
     versions = [int(name[:20]) for name in names if name[:20].isdigit() and name[20:] == ".json"]
     return max(versions, default=None)
 
 
 def notes(table: DeltaTable, limit: int | None = None) -> Iterator[tuple[int, str | None]]:
-    """The versions of a table's newest commits and what their writers noted with them, the newest first."""
+    """The versions of a table's newest commits and the notes of their writers, the newest first."""
     for back, commit in enumerate(table.history(limit)):
         yield int(table.version()) - back, commit.get("userMetadata")
 

@@ -1,33 +1,69 @@
-"""What the tables of a knowledge base hold before a run. In: their logs. Out: a `TableState`.
+"""What an output path holds before a run: nothing, something else, or the tables of a knowledge base.
 
-The last commit of the document table notes which version of the chunk table and of the quarantine it belongs to. Where
-the note does not fit, a run was cut short or somebody else wrote, and the chunk table itself is asked what it holds.
+In: the path, and the logs of its tables. Out: one of our errors if tables cannot be written there, else a `TableState`.
+The last commit of the document table notes which version of the chunk table and of the quarantine it belongs to. If the
+note does not fit, a run was cut short or another program wrote, and the chunk table itself says what it contains.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from mlflow_project.errors import InvalidData, NotFound
-from spark_jobs import tables
-from spark_jobs.examination import fingerprints
+from spark_jobs import spark_internals, tables
+from spark_jobs.examination import Fingerprints, fingerprints
 from spark_jobs.folders import folder
+from spark_jobs.session import translated
 from spark_jobs.table_log import TableLog, newest_version
 from spark_jobs.tables import Tables
 
 
+def check_output(spark: SparkSession, at: Tables, *, try_to_write: bool = True) -> None:
+    """Check before any work that tables can be written there, so that a typing mistake is reported at once.
+
+    Raises:
+        InvalidData: the path is a file, holds something else, or cannot be written to. Unavailable: no answer.
+    """
+    with translated(f"Writing to {at.chunks}"):
+        if newest_version(spark, at.chunks) is None:
+            _refuse_strangers(spark, at.chunks)
+            if try_to_write:
+                trial = f"{at.chunks}_trial-{uuid.uuid4().hex[:8]}"
+                spark_internals.write(spark, trial, b"")
+                spark_internals.remove(spark, trial)
+            return
+        missing = set(tables.CHUNKS.names) - set(tables.read(spark, at.chunks).columns)
+    if missing:
+        raise InvalidData(
+            f"{at.chunks} is a Delta table, but not one of chunks (it has no {', '.join(sorted(missing))}): name "
+            "another output path."
+        )
+
+
+def _refuse_strangers(spark: SparkSession, path: str) -> None:
+    """Refuse a folder that holds other things. Files of a first run that was killed are no reason to refuse."""
+    if not spark_internals.exists(spark, path):
+        return
+    if spark_internals.files_below(spark, path, 0).is_file:
+        raise InvalidData(f"{path} is a file: name an output path at which there is none.")
+    strangers = sorted(name for name in spark_internals.names(spark, path) if not name.startswith(("part-", "_", ".")))
+    if strangers:
+        raise InvalidData(
+            f"{path} holds {strangers[0]!r} and is no Delta table: name an output path that is empty or not there yet."
+        )
+
+
 @dataclass(frozen=True)
 class Note:
-    """What the commit of the document table notes: versions of the other tables, and what all three were made from.
+    """The note with a commit of the document table: versions of the other tables, and the input of all three.
 
-    `rows` names the input (`Tally.rows`); `chunks` is the number of chunks. None: a former version noted less.
+    `rows` names the input (`Tally.rows`); `chunks` is the number of chunks. A former release noted less: None.
     """
 
     chunks_version: int | None = None
@@ -52,13 +88,13 @@ class Note:
 class TableState:
     """The documents in the tables before a run.
 
-    `held`: the ids, None where there is no table. `known`: fingerprints of the documents that are whole. `fits`: both
-    tables belong together. `torn`: ids that a run left half written, None where it left none. `chunks` and `rows`: as
-    the last run noted them, None where they must be found out.
+    `held`: their ids, or None without a table. `known`: fingerprints of the documents that are whole. `fits`: the two
+    tables belong together. `torn`: ids that a run left half written, or None. `chunks` and `rows`: as the last run
+    noted them, or None if they must be found out.
     """
 
     held: DataFrame | None
-    known: NDArray[np.uint64]
+    known: Fingerprints
     fits: bool = False
     torn: DataFrame | None = None
     chunks: int | None = None
@@ -66,7 +102,7 @@ class TableState:
 
 
 def read_state(spark: SparkSession, at: Tables, chunks: TableLog, documents: TableLog, splitter: str) -> TableState:
-    """Look at the tables before a run.
+    """Read the state of the tables before a run.
 
     Raises:
         InvalidData: they were made with another splitter.
@@ -107,7 +143,7 @@ def documents_version(spark: SparkSession, at: Tables, chunks_version: int) -> i
             return version
     raise NotFound(
         f"No run left {at.chunks} at version {chunks_version}: name a version that a run of llm_data_prep.py "
-        "told, or none for the newest."
+        "printed, or leave it out for the newest."
     )
 
 

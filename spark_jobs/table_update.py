@@ -1,8 +1,8 @@
-"""Brings the tables of a knowledge base to what the input says, in steps that can be killed anywhere and run again.
+"""Updates the tables of a knowledge base, in steps that can be killed anywhere and repeated.
 
-All files are there before anything is committed; each table then changes in one commit. Order: quarantine, chunks,
-documents. The document table is the manifest of what was prepared, so it comes last; `table_state.Note` is noted with
-its commit.
+In: the files that the pass wrote, and the ids whose rows must leave the tables. Out: at most one commit per table, in
+the order quarantine, chunks, documents. All files are written before the first commit. The document table is the
+manifest of what was prepared, so it comes last; a `table_state.Note` goes with its commit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 
-from spark_jobs import rewriting, spark_internals, tables
+from spark_jobs import spark_internals, tables
 from spark_jobs.examination import Tally
 from spark_jobs.folders import folder
-from spark_jobs.rewriting import Rewrite
-from spark_jobs.table_files import Written
+from spark_jobs.table_files import Rewrite, Written, files_holding, rewritten
 from spark_jobs.table_log import TableLog, newest_version
 from spark_jobs.table_state import Note
 from spark_jobs.tables import CHUNKS, CHUNKS_KEY, DOCUMENTS, DOCUMENTS_KEY, Tables
@@ -33,8 +32,8 @@ MayCommit = Callable[[], None]
 class Change:
     """What a run changes.
 
-    `written`: files of the pass. `outdated`: ids whose rows leave the tables, None for none. `rejected`: ids that leave
-    the files of the pass, by the name of the file.
+    `written`: the files of the pass. `outdated`: the ids whose rows leave the tables, or None. `rejected`: ids that
+    leave the files of the pass, by the name of the file.
     """
 
     written: Sequence[Written]
@@ -43,7 +42,7 @@ class Change:
 
 
 class TableUpdate:
-    """The update of both tables. Make it before the input is read: it fails if another writer commits from then on."""
+    """The update of both tables. Create it before the input is read: it fails if another writer commits after that."""
 
     def __init__(self, spark: SparkSession, at: Tables) -> None:
         self._spark = spark
@@ -53,7 +52,7 @@ class TableUpdate:
         self.documents = TableLog(spark, folder(spark, at.documents), DOCUMENTS, DOCUMENTS_KEY)
 
     def collect(self, staged: DataFrame) -> tuple[list[Written], Tally, list[bytes]]:
-        """Run the pass. Returns the files that executors wrote, the tally, and the ids of documents in short."""
+        """Run the pass. Returns the files that executors wrote, the tally, and the short ids of documents."""
         written, counts, ids = [], Tally(), []
         for file, some, some_ids in self._rows(staged.where("file IS NULL").select("written", "tally", "ids")):
             if file is None:
@@ -65,7 +64,7 @@ class TableUpdate:
 
     def apply(self, change: Change, rows: str, may_commit: MayCommit) -> int:
         """Change both tables, chunks first; returns the number of chunks. The quarantine must be up to date."""
-        quarantine = newest_version(self._spark, self._at.quarantine)  # before another writer's version can be there
+        quarantine = newest_version(self._spark, self._at.quarantine)  # now, before another writer can add a version
         outdated = None if change.outdated is None else change.outdated.persist()
         try:
             chunks, documents = (self._prepared(log, change, outdated) for log in (self.chunks, self.documents))
@@ -91,12 +90,12 @@ class TableUpdate:
             spark_internals.remove(self._spark, f"{file.folder}/{file.name}")
 
     def _rows(self, rows: DataFrame) -> Iterator[Row]:
-        """The rows on the driver; one partition after another where they bring whole files with them."""
+        """The rows on the driver: one partition after another if they contain whole files, else all at once."""
         with_files = any(log.folder.access == "hadoop" for log in (self.chunks, self.documents))
         return iter(rows.toLocalIterator() if with_files else rows.collect())
 
     def _put(self, file: Written) -> Written:
-        """Write the file if only the driver can."""
+        """Write the file from the driver if its executor could not."""
         if file.content is not None:
             spark_internals.write(self._spark, f"{file.folder}/{file.name}", file.content)
         return file._replace(content=None)
@@ -104,7 +103,7 @@ class TableUpdate:
     def _prepared(
         self, log: TableLog, change: Change, outdated: DataFrame | None
     ) -> tuple[list[Written], dict[str, int]]:
-        """The files to add to a table and to remove from it. Files with rows that must go are rewritten first."""
+        """The files to add to a table and to remove from it. First rewrites the files with rows that must go."""
         address = log.folder.address
         written = [file for file in change.written if file.folder == address]
         names = {file.name for file in written}
@@ -112,18 +111,18 @@ class TableUpdate:
         kept = [file for file in written if file.name not in spoilt]
         live: dict[str, int] = {}
         if outdated is not None and log.version is not None:
-            live = rewriting.files_holding(tables.read(self._spark, address), log.key, outdated, address)
+            live = files_holding(tables.read(self._spark, address), log.key, outdated, address)
         if not (live or spoilt):
             return kept, live
         everywhere = outdated.toArrow().column(0).combine_chunks() if outdated is not None and live else None
         rewrite = Rewrite(log.folder, log.key, log.columns, self.run, {**spoilt, **dict.fromkeys(live, everywhere)})
-        again = [self._put(Written(*row)) for row in self._rows(rewriting.rewritten(self._spark, rewrite))]
+        again = [self._put(Written(*row)) for row in self._rows(rewritten(self._spark, rewrite))]
         self.discard([file for file in written if file.name in spoilt])
         return [*kept, *again], live
 
 
 def replace_quarantine(spark: SparkSession, path: str, rows: DataFrame | None, may_commit: MayCommit) -> None:
-    """Make the quarantine hold exactly these rows (None: none). Commits nothing where it does already."""
+    """Make the quarantine contain exactly these rows (None: no row). Commits nothing if it does already."""
     held = None if newest_version(spark, path) is None else tables.read(spark, path)
     if held is not None and (held.count() == 0 if rows is None else _checksum(held) == _checksum(rows)):
         return

@@ -327,7 +327,7 @@ def test_of_two_writers_to_a_place_that_delta_rs_does_not_reach_the_second_is_re
     for _ in range(2):
         first, second = (TableLog(spark, where, DOCUMENTS, DOCUMENTS_KEY) for _ in range(2))
         first.commit([], {})
-        with pytest.raises(Refused, match="Somebody else wrote to"):
+        with pytest.raises(Refused, match="Another writer changed"):
             second.commit([], {})
     assert DeltaTable(f"{tmp_path}/copied").version() == 1
 

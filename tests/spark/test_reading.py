@@ -13,9 +13,8 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import InvalidData
 from mlflow_project.settings import StoreSettings, load
 from spark_jobs import raw, spark_internals
-from spark_jobs.pieces import PieceReader
 from spark_jobs.raw import Raw, read_raw
-from spark_jobs.rows import RAW_ROW, raw_rows, read_from_spark
+from spark_jobs.rows import RAW_ROW, PieceReader, raw_rows, read_from_spark
 from spark_jobs.session import translated
 from spark_jobs.tables import spark_schema
 

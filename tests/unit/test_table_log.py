@@ -74,7 +74,7 @@ def test_of_two_writers_that_saw_the_same_table_the_second_is_refused_and_change
     for version in range(2):
         first, second = log_of(at.documents), log_of(at.documents)
         first.commit([], {}, "first")
-        with pytest.raises(Refused, match=r"Somebody else wrote to .*chunks_documents at the same moment"):
+        with pytest.raises(Refused, match=r"Another writer changed .*chunks_documents at the same time"):
             second.commit([], {}, "second")
         assert list(log_of(at.documents).notes(1)) == [(version, "first")]
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_jobs import pieces
+from spark_jobs import rows
 from spark_jobs.folders import Folder
-from spark_jobs.pieces import File, Piece, PieceReader, planned
+from spark_jobs.rows import File, Piece, PieceReader, planned
 
 CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"bc", b"\xff", b"\0", b"defghij"]), max_size=40).map(
     b"".join
@@ -21,12 +21,12 @@ CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"bc", b"\xff", b"\0",
 
 
 def read(data: bytes, cuts: list[int], monkeypatch: pytest.MonkeyPatch, block: int) -> list[bytes]:
-    monkeypatch.setattr(pieces, "_BLOCK", block)
-    monkeypatch.setattr(pieces, "_LOOK", block)
+    monkeypatch.setattr(rows, "_BLOCK", block)
+    monkeypatch.setattr(rows, "_LOOK", block)
     file = pa.PythonFile(pa.BufferReader(data), mode="r")
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     pairs = pairwise(places)
-    return [line for start, end in pairs for some in pieces.lines(file, start, end) for line in some]
+    return [line for start, end in pairs for some in rows.lines(file, start, end) for line in some]
 
 
 @given(CONTENT, st.lists(st.integers(0, 10_000), max_size=6), st.integers(1, 9))
