@@ -2,9 +2,9 @@
 
     spark-submit spark_jobs/build_index.py <chunk_table> [--version N] [--vectors]
 
-In: the chunk table. Out: an immutable index named by its digest. If the table version has such an index already,
-nothing is built. Vectors are computed in Spark, only for chunks that have none, and kept in `<chunk_table>_vectors`.
-Spark starts only where vectors are missing, so plain `python` runs this job as well.
+In: the chunk table. Out: an immutable index named by its digest. Builds nothing if the table version has such an index
+already. Spark computes vectors, only for chunks that have none, and keeps them in `<chunk_table>_vectors`. Spark starts
+only if vectors are missing, so plain `python` runs this job as well.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from spark_jobs.tables import Tables
 
 USAGE = "build_index.py <chunk_table> [--version N] [--vectors]"
 FILTERS = "metadata/1"
-"""The version of `filters_of`. Raise it when the function's results change."""
+"""The version of `filters_of`. Increase it when the function's results change."""
 MOST_CHARACTERS = 200
-"""Longer values are texts; nobody filters on them."""
+"""Longer values are not stored for filters."""
 
 
 def specification(with_vectors: bool) -> dict[str, Any]:
-    """How an index is made. Indexes of the same table version and specification give the same answers."""
+    """How an index is built. Indexes of the same table version and specification give the same answers."""
     return {"words": ANALYSIS, "vectors": embeddings.MODEL if with_vectors else None, "filters": FILTERS}
 
 
@@ -103,7 +103,7 @@ def _chunk_rows(at: Tables, version: int, with_vectors: bool) -> Iterator[dict[s
 
 
 def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A chunk in the form of the index."""
+    """A chunk as a row of the index."""
     return {
         "chunk_id": row["chunk_id"],
         "document_id": row["source_document_id"],

@@ -3,10 +3,9 @@
     spark-submit spark_jobs/collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]
 
 In: JSON lines that followers uploaded, `s3a://raw-data-bucket/events/day=…/*.jsonl`. Out: new rows in
-`<output>_answers` and `<output>_feedback`; their `source_file` names the object that a row came from.
-`<output>_objects` lists the objects that both tables hold completely. Only days with objects that are not in this list
-are read. The list is written last, and rows of an object that a table holds already are not added again, so the next
-run completes one that was cut short.
+`<output>_answers` and `<output>_feedback`; `source_file` names the object of a row. `<output>_objects` lists objects of
+which both tables contain all rows; the job reads only days with other objects. It writes this list last and adds no
+object twice to a table, so a run completes an earlier one that was cut short.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ def columns(kind: type[AnswerEvent] | type[FeedbackEvent]) -> StructType:
 
 
 def collect(spark: SparkSession, events: str, output: str, since: str | None = None) -> dict[str, Any]:
-    """Append new events to both tables. Returns how many rows each one got.
+    """Append new events to both tables. Returns the number of rows added to each.
 
     Raises:
-        InvalidData: an object holds a line that is no event. Refused: another writer holds one of the tables.
+        InvalidData: a line of an object is no event. Refused: another writer holds the lease on one of the tables.
     """
     root = tables.address(output)
     new = _new_objects(spark, events, f"{root}_objects", since)
@@ -63,7 +62,7 @@ def collect(spark: SparkSession, events: str, output: str, since: str | None = N
 
 
 def _new_objects(spark: SparkSession, events: str, table: str, since: str | None) -> list[str]:
-    """The objects, as `day=…/….jsonl`, from the day `since` on, that the list does not hold."""
+    """The objects, as `day=…/….jsonl`, that the list lacks, from the day `since` on."""
     known: set[str] = set()
     if newest_version(spark, table) is not None:
         known = {row.source_file for row in tables.read(spark, table).select("source_file").collect()}
@@ -73,7 +72,7 @@ def _new_objects(spark: SparkSession, events: str, table: str, since: str | None
 
 
 def _lines(spark: SparkSession, events: str, objects: Sequence[str]) -> DataFrame | None:
-    """Every line of these objects, with the name of its object; None where there are no objects."""
+    """Every line of these objects, with the name of its object; None without objects."""
     if not objects:
         return None
     days = sorted({one.split("/")[0] for one in objects})
@@ -105,7 +104,7 @@ def _append(spark: SparkSession, lines: DataFrame, kind: type[AnswerEvent] | typ
 
 
 def parsed(lines: DataFrame, kind: type[AnswerEvent] | type[FeedbackEvent]) -> DataFrame:
-    """The events of one kind, one row an `event_id`; lines that are no events come along with `schema` null."""
+    """The events of one kind, one row per `event_id`. Lines that are no events are kept, with a null `schema`."""
     envelope = StructType([StructField("schema", StringType()), StructField("kind", StringType()), *columns(kind)])
     event = lines.select("value", "source_file", f.from_json("value", envelope).alias("event"))
     flat = event.select("value", "source_file", "event.*")
@@ -118,7 +117,7 @@ def _check(rows: DataFrame) -> None:
     broken = rows.where(f.col("schema").isNull() | (f.col("schema") != EVENT_SCHEMA) | f.col("day").isNull()).first()
     if broken is not None:
         raise InvalidData(
-            f"{broken['source_file']} holds a line that is no event of {EVENT_SCHEMA}: look at it, and move the object "
+            f"{broken['source_file']} has a line that is no event of {EVENT_SCHEMA}. Look at it, and move the object "
             "elsewhere if it does not belong there. The tables are as they were."
         )
 

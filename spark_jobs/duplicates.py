@@ -1,6 +1,6 @@
-"""Finds rows whose text repeats another row's, exactly or nearly. DataFrames in, DataFrames out.
+"""Finds rows whose text repeats that of another row, exactly or nearly. DataFrames in, DataFrames out.
 
-Of rows that repeat each other the one with the smallest key is kept, whatever the order of the input.
+Of several such rows, the one with the smallest key is not a duplicate, whatever the order of the input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pyspark.sql import functions as f
 from mlflow_project.rules.quality.minhash import BANDS, ROWS
 
 NEAR = 0.8
-"""The similarity from which on a row counts as nearly repeated: the threshold of K. Lee et al., "Deduplicating training
+"""The smallest similarity of near duplicates: the threshold of K. Lee et al., "Deduplicating training
 data makes language models better" (2022)."""
 
 

@@ -3,8 +3,9 @@
     spark-submit spark_jobs/export_fine_tuning.py <input_path> <output_folder> [--provider openai|gemini]
 
 In: JSON lines (plain, gzip), Parquet or a Delta table. Out, in the folder: `train.jsonl`, `validation.jsonl` and
-`test.jsonl`, split by document (none in two), equal bytes for equal input; `rejected.jsonl` with what was left out and
-why; `manifest.json` last. The set is logged to MLflow as a dataset of a run in the experiment `fine-tuning`.
+`test.jsonl`, split by document (no document is in two), with equal bytes for equal input; `rejected.jsonl` with rows
+that were left out and the reasons; `manifest.json` last. Logs the set to MLflow as a dataset of a run in the experiment
+`fine-tuning`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Makes a fine-tuning set from raw rows: examines them in one pass, removes repeated examples, writes them in a fixed
-order.
+"""Makes a fine-tuning set from raw rows: examines them in one pass, drops repeated examples, writes a fixed order.
 
-In: an `Export`. Out: files, and their manifest. Every row is an example in one file or a line of `rejected.jsonl`. Of
-examples that say the same, the one with the smallest document id is kept.
+In: an `Export`. Out: files, and their manifest. Each row becomes an example in one file or a line of `rejected.jsonl`.
+Of examples with the same turns, the one with the smallest document id is taken.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Export:
     system: str | None = None
     mask: bool = False
     mask_patterns: Mapping[str, str] = field(default_factory=dict)
-    """A site's own kinds to mask, besides the built-in ones."""
+    """A site's own patterns to mask, besides the built-in ones."""
 
 
 def export(spark: SparkSession, asked: Export) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def _written(spark: SparkSession, asked: Export, output: str, examined: DataFram
     fit = examined.where("reason IS NULL")
     taken = fit.groupBy("key").agg(f.min(f.struct("document", "file", "block", "raw", "split", "line")).alias("one"))
     chosen = taken.select("key", "one.*").orderBy("split", "key").persist(StorageLevel.MEMORY_AND_DISK)
-    spark_internals.remove(spark, f"{output}/manifest.json")  # where there is a manifest, its files are complete
+    spark_internals.remove(spark, f"{output}/manifest.json")  # a manifest says that its files are complete
     try:
         splits = {name: _write_split(spark, f"{output}/{name}.jsonl", chosen, name) for name in SPLITS}
         rejected = _write_rejected(spark, f"{output}/rejected.jsonl", examined, chosen)
@@ -118,7 +117,7 @@ def _write_split(spark: SparkSession, path: str, chosen: DataFrame, name: str) -
 
 
 def _write_rejected(spark: SparkSession, path: str, examined: DataFrame, chosen: DataFrame) -> dict[str, int]:
-    """Write the rows that were left out, in order, with their reasons. Returns the number of rows by reason."""
+    """Write the rows that were left out, in order, with the reasons. Returns the number of rows by reason."""
     unfit = examined.where("reason IS NOT NULL").select("file", "reason", "sentence", "raw").collect()
     fit = _raws(examined.where("reason IS NULL"))
     fit.subtract(_raws(chosen))
@@ -137,9 +136,8 @@ def _raws(rows: DataFrame) -> Counter[tuple[str, bytes]]:
 
 
 def _examine(raw: Iterator[list[Row]], asked: Export) -> Iterator[pa.RecordBatch]:
-    masker = (
-        Masker(asked.mask_patterns, longest=sys.maxsize) if asked.mask else None
-    )  # nobody waits, and no text may become a note
+    # A text of any length is masked: nobody waits for this, and a placeholder instead of the text would be no example.
+    masker = Masker(asked.mask_patterns, longest=sys.maxsize) if asked.mask else None
     for some in raw:
         rows = [(file, block, value or b"", *_row(value or b"", asked, masker)) for (file, block, _), value in some]
         names = [part.split()[0] for part in _EXAMINED.split(", ")]

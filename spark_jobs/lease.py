@@ -1,5 +1,5 @@
-"""One writer per table: jobs hold a lease on a table in the object store while they write it. Tables on a local disk
-need none, because there a commit is an atomic rename."""
+"""One writer per table: a job holds a lease on a table in the object store while it writes it. A table on a local disk
+needs none, because there a commit is an atomic rename."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
     spark-submit spark_jobs/llm_data_prep.py <input_raw_text_path> <output_delta_path>
 
 The input is the whole corpus: JSON lines (plain, gzip; conversations too), a folder of .txt, .md or .html, Parquet, or
-a Delta table. Documents that it does not hold are deleted from the tables, unless --append says that it holds only what
-is new. The chunk table is at exactly the output path, `<output>_documents` and `<output>_quarantine` are beside it. A
-second run touches only what changed.
+a Delta table. The job deletes documents that the input lacks, unless --append says that the input holds new documents
+only. The chunk table is at exactly the output path; `<output>_documents` and `<output>_quarantine` lie beside it. A
+second run changes only what differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("input_raw_text_path")
     parser.add_argument("output_delta_path")
     parser.add_argument(
-        "--form", choices=("lines", "files", "parquet", "delta"), help="what the input is (default: found out)"
+        "--form", choices=("lines", "files", "parquet", "delta"), help="the kind of input (default: detected)"
     )
     for name in ("id", "text", "title", "language", "messages"):
         parser.add_argument(f"--{name}-field", default=name, metavar="NAME", help=f"the field that holds the {name}")
@@ -78,7 +78,7 @@ def _add_quality(parser: Arguments) -> None:
 
 
 def _command(argv: list[str]) -> str:
-    """The command as the caller typed it, without limits: for messages that tell how to go on."""
+    """The command as the caller typed it, without the limits, for messages that say how to go on."""
     kept: list[str] = []
     words = iter(argv)
     for word in words:

@@ -1,5 +1,10 @@
-"""Packs the code that executors of a cluster need into one zip: `python -m spark_jobs.package jobs.zip`, then
-`spark-submit --py-files jobs.zip …`. Equal code gives equal bytes."""
+"""Packs the code that the executors of a cluster need into one zip file.
+
+    python -m spark_jobs.package jobs.zip
+    spark-submit --py-files jobs.zip …
+
+Equal code gives equal bytes.
+"""
 
 from __future__ import annotations
 

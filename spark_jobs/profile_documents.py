@@ -1,10 +1,9 @@
-"""Profiles a knowledge base at one version: one row per column, kept in `<chunk_table>_profiles`.
+"""Profiles the texts of a knowledge base at one version: one row per column, in `<chunk_table>_profiles`.
 
     spark-submit spark_jobs/profile_documents.py <chunk_table> [--version N] [--columns NAMES]
 
 In: the chunk table and its document table. Out: rows of `tables.PROFILES` for `title` and `text` of the documents and
-`text_content` of the chunks; `spark_jobs.profiles` explains them. A version that was profiled is not profiled again,
-and nothing is committed for it.
+`text_content` of the chunks; `spark_jobs.profiles` explains them. A version that has a profile gets no second one.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def profile_documents(
     """Profile each named column that has no profile yet.
 
     Raises:
-        InvalidData: a name is none of `COLUMNS`. NotFound: there is no such table, or no run left it at this version.
+        InvalidData: a name is not in `COLUMNS`. NotFound: there is no such table, or no run left it at this version.
         Refused: another writer holds the table of profiles.
     """
     unknown = sorted(set(names) - set(COLUMNS))

@@ -1,4 +1,6 @@
-"""Runs one query as Spark SQL: `spark-submit spark_jobs/query_tables.py "SELECT ..."`. Tables are delta.`address`.
+"""Runs one query with Spark SQL. Tables are written as delta.`address`.
+
+    spark-submit spark_jobs/query_tables.py "SELECT …"
 
 Out: one JSON document on stdout, `{"columns": [...], "rows": [[...], ...]}`. `switchyard sql --engine spark` shows it.
 """
@@ -23,7 +25,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the query; columns and rows as JSON-ready data. Bytes are read as UTF-8, other types as Spark prints them."""
+    """Run the query; columns and rows as JSON-ready data. Decodes bytes as UTF-8; other types become text."""
     with spark_job("query_tables", "The query cannot be read") as spark:
         found = spark.sql(options.query)
         return {"columns": found.columns, "rows": [[_plain(value) for value in row] for row in found.collect()]}

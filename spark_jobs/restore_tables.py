@@ -3,8 +3,8 @@
     python spark_jobs/restore_tables.py <chunk_table> [--version N]
 
 In: the chunk table, and a version of it that a preparation left. Out: a new version of each table (chunks, quarantine,
-documents) with the content of then; without --version, a list of the versions. Also says which releases pin which
-version: a release answers from its own index, so restoring changes no answer. Needs no Spark.
+documents) with that content; without --version, a list of the versions. Also prints which releases pin which version: a
+release answers from its own index, so restoring changes no answer. Needs no Spark.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ USAGE = "restore_tables.py <chunk_table> [--version N]"
 
 
 class Preparation(NamedTuple):
-    """A state that a run left: versions of the documents and, in `note`, of the chunks and the quarantine."""
+    """The tables as one run left them: the version of the documents and, in `note`, those of chunks and quarantine."""
 
     prepared_at: str
     documents_version: int
@@ -44,7 +44,7 @@ class Preparation(NamedTuple):
 
 
 def preparations(at: Tables) -> list[Preparation]:
-    """The states that can be restored, the newest first; one for each version of the chunk table.
+    """The preparations that can be restored, the newest first; one for each version of the chunk table.
 
     Raises:
         NotFound: there is no knowledge base at this address.
@@ -60,7 +60,7 @@ def preparations(at: Tables) -> list[Preparation]:
 
 
 def restore(at: Tables, version: int, may_commit: Callable[[], None]) -> Note:
-    """Put the three tables back, the documents last, and note the new versions with their commit.
+    """Put the three tables back, the documents last; their commit notes the new versions.
 
     Raises:
         NotFound: no preparation left this version. InvalidData: its files were removed by VACUUM.
@@ -92,7 +92,7 @@ def pins(registry: Registry, table: str) -> Iterator[dict[str, Any]]:
 
 
 def _restore(address: str, version: int, may_commit: Callable[[], None], note: str | None = None) -> int:
-    """Restore one table; returns its version then. A table that is at this version stays as it is."""
+    """Restore one table. Returns its new version. A table that is at this version already stays as it is."""
     table: DeltaTable = open_table(address)
     if table.version() == version and note is None:
         return version
@@ -135,11 +135,11 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pins(table: str) -> list[dict[str, Any]] | None:
-    """The pins; None where MLflow does not answer, since the tables can be restored without it."""
+    """The pins, or None if MLflow does not answer, because the tables can be restored without it."""
     try:
         return list(pins(Registry(load(RegistrySettings)), table))
     except Unavailable as error:
-        sys.stderr.write(f"Which releases pin which version is not known: {error}\n")
+        sys.stderr.write(f"Cannot tell which releases pin which version: {error}\n")
         return None
 
 

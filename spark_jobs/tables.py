@@ -1,8 +1,8 @@
 """The tables of a knowledge base: their columns, their addresses, and how Spark reads and writes them.
 
-`<output>` holds the chunks. `<output>_documents`, `_quarantine`, `_vectors` and `_profiles` lie beside it. This module
-is the only place that spells columns and their types; executors import it too, so it needs no more than PySpark and
-Arrow. All tables are plain Delta without deletion vectors, clustering or type widening, so that readers other than
+`<output>` contains the chunks; `<output>_documents`, `_quarantine`, `_vectors` and `_profiles` lie beside it. No other
+module names the columns of a table with their types. Executors import this module too, so it needs no more than PySpark
+and Arrow. All tables are plain Delta without deletion vectors, clustering or type widening, so that readers other than
 Spark can read them.
 """
 
@@ -57,9 +57,9 @@ DOCUMENTS_KEY = "document_id"
 QUARANTINE = pa.schema(
     {"file": _TEXT, "line": _LONG, "reason": _TEXT, "sentence": _TEXT, "raw": _BYTES, "processed_at": TIMESTAMP}
 )
-"""`raw` holds the bytes of the row as they were read."""
+"""`raw` contains the bytes of the row as they were read."""
 VECTORS = pa.schema({"chunk_id": _TEXT, "model": _TEXT, "vector": _BYTES})
-"""`vector` holds little-endian 32-bit floats."""
+"""`vector` contains little-endian 32-bit floats."""
 PROFILES = pa.schema(
     {
         "corpus_version": _LONG,
@@ -82,9 +82,9 @@ PROFILES = pa.schema(
 """One row per column and corpus version (the Delta version of the chunk table). `spark_jobs.profiles` explains them."""
 
 IDS = frozenset({"chunk_id", CHUNKS_KEY, DOCUMENTS_KEY})
-"""Columns that readers search by: only these have statistics."""
+"""Columns that readers search by. No other column has statistics."""
 TEXTS = frozenset({"text", "text_content"})
-"""Long columns in which no value comes twice: a dictionary would cost time and save nothing."""
+"""Columns of long texts that hardly repeat. A dictionary would cost time and save nothing."""
 
 
 @dataclass(frozen=True)
@@ -136,5 +136,5 @@ def writer(rows: DataFrame) -> DataFrameWriter:
 
 
 def address(path: str) -> str:
-    """One spelling per table: `s3a://` instead of `s3://`, no slash at the end."""
+    """The one spelling of a table's address: `s3a://` instead of `s3://`, and no slash at the end."""
     return ("s3a://" + path[5:] if path.startswith("s3://") else path).rstrip("/")

@@ -1,7 +1,8 @@
 """Topics of a corpus: fixed centres among the vectors of its texts, so that shares of later versions can be compared.
 
-The centres are found once, by k-means over a sample of the first version that is profiled, and kept with its profile.
-Each text belongs to the centre that is nearest to its vector (cosine). Two equal runs find equal topics.
+In: texts. Out: `Topics`, and the topic of each text. The first profile of a column finds the centres, by k-means over a
+sample, and keeps them. Each text belongs to the centre that is nearest to its vector (cosine). Equal runs find equal
+topics.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def nearest(found: NDArray[np.float32], topics: Topics) -> list[int]:
 
 
 def find_topics(texts: Sequence[str]) -> Topics:
-    """Topics of a sample, in the order of their size; few texts have few topics, and none have none."""
+    """Topics of a sample, the largest first. Few texts have few topics, and an empty sample has none."""
     if not texts:
         return Topics(np.zeros((0, 0), np.float32), ())
     found = vectors(texts)
@@ -58,7 +59,7 @@ def find_topics(texts: Sequence[str]) -> Topics:
 
 
 def _named(parts: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """The words that stand out in each part: class-based TF-IDF of M. Grootendorst, "BERTopic" (2022)."""
+    """The words that distinguish each part: class-based TF-IDF of M. Grootendorst, "BERTopic" (2022)."""
     counts = [Counter(word for text in part for word in words(text[:_LOOKED_AT])) for part in parts]
     whole: Counter[str] = sum(counts, Counter())
     average = sum(whole.values()) / max(1, len(parts))

@@ -1,6 +1,6 @@
-"""The vectors of chunks: Spark computes them once per chunk and model and keeps them in `<chunk_table>_vectors`.
+"""The vectors of chunks. Spark computes each once per chunk and model, and keeps it in `<chunk_table>_vectors`.
 
-A chunk's id depends on its text, so a vector never goes stale, and unchanged chunks keep theirs.
+A chunk's id depends on its text, so a vector never becomes outdated, and unchanged chunks keep theirs.
 """
 
 from __future__ import annotations

@@ -48,5 +48,5 @@ def test_each_event_is_collected_once_into_the_table_of_its_kind(spark: SparkSes
 
 def test_a_line_that_is_no_event_stops_the_job_before_anything_is_written(spark: SparkSession, tmp_path: Path) -> None:
     ship(tmp_path, "host-a", answer(1), '{"schema": "something else"}')
-    with pytest.raises(InvalidData, match=r"host-a\.jsonl holds a line that is no event"):
+    with pytest.raises(InvalidData, match=r"host-a\.jsonl has a line that is no event"):
         collect(spark, str(tmp_path / "events"), str(tmp_path / "live"))
