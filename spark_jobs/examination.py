@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlflow_project.rules.chunking.files import read_file
 from mlflow_project.rules.chunking.records import EMPTY_FILE, Document, Fields, Rejected, read_line
 from mlflow_project.rules.quality.selection import Quality, judge, marks_of
-from spark_jobs.rows import LOCATION, ROW_SUMMARY, Row, SourceLocation
+from spark_jobs.rows import LOCATION, ROW_SUMMARY, Row, SourceLocation, batch_of
 
 Fingerprints = NDArray[np.uint64]
 """Document hashes shortened to 64 bits, so that executors get 8 bytes per known document."""
@@ -70,10 +70,7 @@ def new_among(hashes: Sequence[str], known: Fingerprints) -> list[bool]:
 
 def row_summaries(examined: Sequence[Examined], fresh: set[str], quality: Quality) -> pa.RecordBatch:
     """A `ROW_SUMMARY` for each examined row. `fresh` contains the hashes of documents that the tables lack."""
-    rows = [_summary(*each, fresh, quality) for each in examined]
-    columns = zip(*rows, strict=True) if rows else [()] * len(ROW_SUMMARY)
-    arrays = [pa.array(column, each.type) for column, each in zip(columns, ROW_SUMMARY, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=ROW_SUMMARY)
+    return batch_of([_summary(*each, fresh, quality) for each in examined], ROW_SUMMARY)
 
 
 def _summary(

@@ -35,12 +35,12 @@ from mlflow_project.rules.fine_tuning import (
 from mlflow_project.rules.masking import Masker
 from spark_jobs import spark_internals, tables
 from spark_jobs.raw import read_raw
-from spark_jobs.rows import Row
+from spark_jobs.rows import Row, batch_of
 
 SCHEMA = "switchyard.fine-tuning/v1"
-_EXAMINED = (
-    "file string, block long, raw binary, reason string, sentence string, document string, key string, split string, "
-    "line string, masked string"
+_FOUND = ("reason", "sentence", "document", "key", "split", "line", "masked")
+_EXAMINED = pa.schema(
+    {"file": pa.string(), "block": pa.int64(), "raw": pa.binary(), **dict.fromkeys(_FOUND, pa.string())}
 )
 _REPEATED = "Another row has the same turns; one of them was taken."
 
@@ -71,7 +71,9 @@ def export(spark: SparkSession, asked: Export) -> dict[str, Any]:
     if raw.form == "files":
         raise InvalidData(f"{asked.source} holds whole texts. Give rows with questions and answers, or with turns.")
     _refuse_strangers(spark, output)
-    examined = raw.through(partial(_examine, asked=asked), _EXAMINED).persist(StorageLevel.DISK_ONLY)
+    examined = raw.through(partial(_examine, asked=asked), tables.spark_schema(_EXAMINED)).persist(
+        StorageLevel.DISK_ONLY
+    )
     try:
         return _written(spark, asked, output, examined)
     finally:
@@ -140,15 +142,11 @@ def _examine(raw: Iterator[list[Row]], asked: Export) -> Iterator[pa.RecordBatch
     masker = Masker(asked.mask_patterns, longest=sys.maxsize) if asked.mask else None
     for some in raw:
         rows = [(file, block, value or b"", *_row(value or b"", asked, masker)) for (file, block, _), value in some]
-        names = [part.split()[0] for part in _EXAMINED.split(", ")]
-        kinds = {"block": pa.int64(), "raw": pa.binary()}
-        columns = zip(*rows, strict=True) if rows else [()] * len(names)
-        arrays = [pa.array(column, kinds.get(name, pa.string())) for name, column in zip(names, columns, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, names=names)
+        yield batch_of(rows, _EXAMINED)
 
 
 def _row(value: bytes, asked: Export, masker: Masker | None) -> tuple[str | None, ...]:
-    """`reason, sentence, document, key, split, line, masked` of one row."""
+    """The values of `_FOUND` for one row."""
     found = read_example(value, asked.fields, asked.system)
     masked: Counter[str] = Counter()
     if isinstance(found, Example) and masker is not None:

@@ -174,10 +174,14 @@ def read_from_spark(batches: Iterator[pa.RecordBatch]) -> Iterator[list[Row]]:
         yield rows
 
 
+def batch_of(rows: Sequence[tuple[Any, ...]], columns: pa.Schema) -> pa.RecordBatch:
+    """Rows of values, in the order of the columns, as Arrow hands them to Spark."""
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    arrays = [pa.array(each, column.type) for each, column in zip(values, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=columns)
+
+
 def raw_rows(rows: Iterator[list[Row]]) -> Iterator[pa.RecordBatch]:
     """The raw rows as `RAW_ROW`, to fetch the bytes of rows that are rejected after the pass."""
     for some in rows:
-        locations, values = zip(*some, strict=True)
-        columns = [*zip(*locations, strict=True), values]
-        arrays = [pa.array(column, each.type) for column, each in zip(columns, RAW_ROW, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, schema=RAW_ROW)
+        yield batch_of([(*location, value) for location, value in some], RAW_ROW)

@@ -1,10 +1,10 @@
-"""All calls into Spark's Java for which PySpark has no documented interface. No other file of the jobs makes one.
+"""All uses of Spark's internals, for which PySpark has no documented interface. No other file of the jobs has any.
 
-They cover three things: single files on any file system that Hadoop knows (local disks, S3, HDFS), the settings that
-spark-submit was given, and the version of Delta Lake. PySpark reaches Java through py4j, by attributes that begin with
-an underscore, and a new release may change them. `TRIED` names the versions that these calls were tried with;
-`check_versions` refuses others before a job reads or writes anything. `tests/spark/test_internals.py` fails as soon as
-the lock names another version, and calls each function.
+They cover four things: single files on any file system that Hadoop knows (local disks, S3, HDFS), the settings that
+spark-submit was given, the version of Delta Lake, and Spark's types for Arrow's. PySpark reaches Java through py4j, by
+attributes that begin with an underscore, and a new release may change them. `TRIED` names the versions that these uses
+were tried with; `check_versions` refuses others before a job reads or writes anything. `tests/spark/test_internals.py`
+fails as soon as the lock names another version, and calls each function.
 
 Only for files that fit into memory: Spark, Arrow and delta-rs read and write the tables.
 """
@@ -15,15 +15,18 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyspark
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
 
 from mlflow_project.errors import ConfigError
 
 TRIED = {"pyspark": "4.2.0", "delta-spark": "4.4.0"}
-"""Versions with which these calls were tried. Other patch releases of the same minor version are accepted."""
+"""Versions with which these uses were tried. Other patch releases of the same minor version are accepted."""
 
 
 class Found(NamedTuple):
@@ -50,7 +53,7 @@ class Resolved(NamedTuple):
 
 
 def check_versions(pyspark_version: str, delta_version: str) -> None:
-    """Refuse versions of Spark and Delta Lake that these calls were not tried with.
+    """Refuse versions of Spark and Delta Lake that these uses were not tried with.
 
     Raises:
         ConfigError: another minor version; the message says which one to install.
@@ -83,6 +86,11 @@ def check_session(spark: SparkSession) -> None:
             f"`--packages io.delta:delta-spark_4.2_2.13:{TRIED['delta-spark']}`."
         ) from error
     check_versions(pyspark.__version__, delta_version)
+
+
+def spark_types(columns: pa.Schema) -> StructType:
+    """Arrow's columns as Spark's type."""
+    return from_arrow_schema(columns)
 
 
 def resolve(spark: SparkSession, address: str, settings: Sequence[str] = ()) -> Resolved:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
+
+from spark_jobs import spark_internals
 
 TIMESTAMP = pa.timestamp("us", "UTC")
 _TEXT, _INTEGER, _LONG, _REAL, _BYTES = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.binary()
@@ -112,7 +113,7 @@ class Tables:
 
 def spark_schema(columns: pa.Schema) -> StructType:
     """The columns as Spark's type."""
-    return from_arrow_schema(columns)
+    return spark_internals.spark_types(columns)
 
 
 def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:

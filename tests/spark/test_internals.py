@@ -1,4 +1,4 @@
-"""The calls into Spark's Java that PySpark does not document work with the locked versions; others are refused."""
+"""The uses of Spark's internals work with the locked versions, and other versions are refused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from spark_jobs import spark_internals
 from spark_jobs.session import spark_session
 from stack.layout import ROOT
 
-UNDOCUMENTED = re.compile(r"\._(jvm|jsc|jspark\w+|jdf|jconf|gateway|ensure_initialized)\b")
+UNDOCUMENTED = re.compile(r"\._(jvm|jsc|jspark\w+|jdf|jconf|gateway|ensure_initialized)\b|pyspark\.sql\.pandas")
 
 
 @pytest.mark.parametrize("package", ["pyspark", "delta-spark"])
-def test_the_calls_were_tried_with_the_versions_of_the_lock(package: str) -> None:
+def test_the_uses_were_tried_with_the_versions_of_the_lock(package: str) -> None:
     """Fails when the lock moves to a new version. Run the tests of this folder, then name the version in `TRIED`."""
     assert version(package) == spark_internals.TRIED[package]
     assert f"{package}=={spark_internals.TRIED[package]}" in (ROOT / "requirements" / "spark.txt").read_text()
@@ -37,7 +37,7 @@ def test_a_session_of_another_version_starts_no_job(spark: SparkSession, monkeyp
         spark_session("tests")
 
 
-def test_no_other_file_of_the_jobs_makes_such_a_call() -> None:
+def test_no_other_file_of_the_jobs_uses_internals() -> None:
     found = {path.name for path in (ROOT / "spark_jobs").glob("*.py") if UNDOCUMENTED.search(path.read_text())}
     assert found == {"spark_internals.py"}
 
