@@ -22,7 +22,7 @@ import psutil
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 from pyspark.sql import DataFrame, SparkSession
 
-from bench.public_way import prepare_publicly
+from bench.public_way import prepare_in_one_pass, prepare_in_three_passes
 from mlflow_project.rules.chunking.chunks import Chunk
 from mlflow_project.rules.chunking.records import Document, Fields
 from mlflow_project.rules.chunking.splitter import Splitter
@@ -94,9 +94,13 @@ class Runs:
         counts = prepare(self.spark, Request(str(source), str(output or self._place()), limits=Limits(1, 1)))
         return time.perf_counter() - started, counts
 
-    def public(self, source: Path, output: Path | None = None) -> float:
-        """The whole job with Spark's public interfaces alone."""
-        return _timed(lambda: prepare_publicly(self.spark, source, output or self._place()))
+    def three_passes(self, source: Path, output: Path | None = None) -> float:
+        """The whole job with Spark's public interfaces alone, which reads the input three times."""
+        return _timed(lambda: prepare_in_three_passes(self.spark, source, output or self._place()))
+
+    def one_pass(self, source: Path, output: Path | None = None) -> float:
+        """The whole job with Spark's public interfaces alone, which keeps what it read on the disk."""
+        return _timed(lambda: prepare_in_one_pass(self.spark, source, output or self._place()))
 
     def hashing(self, source: Path, prepared: Path) -> float:
         """Read and hash all, know all, write nothing."""
