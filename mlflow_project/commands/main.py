@@ -26,6 +26,7 @@ MODULES = {
     "record": ("history", "at", "verify", "ledger"),
     "serving": ("follow", "ask", "keys"),
     "hosts": ("hosts",),
+    "providers": ("providers",),
     "doctor": ("doctor",),
 }
 """Each module of `mlflow_project.commands`, and the commands that its `add_to(app)` adds, in the order of the help."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlflow_project.adapters.providers.endpoints import DEFAULT, Endpoints
+from mlflow_project.adapters.providers.endpoint_file import DEFAULT
+from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.domain.release import Manifest, Prices, ProviderChoice
 from mlflow_project.errors import ConfigError, InvalidData
 

@@ -24,7 +24,7 @@ from mlflow_project.adapters.providers.anthropic import _Reading as Anthropic
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
 from mlflow_project.adapters.providers.gemini import _Reading as Gemini
 from mlflow_project.adapters.providers.openai import _Reading as OpenAI
-from mlflow_project.adapters.providers.upstream import MOST_BYTES
+from mlflow_project.adapters.providers.received import MOST_BYTES
 from mlflow_project.answering import WarmRelease
 from mlflow_project.domain.release import Message
 from mlflow_project.domain.tools import ToolCallPiece, joined

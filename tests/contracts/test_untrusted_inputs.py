@@ -17,7 +17,7 @@ PARSERS = {"yaml", "lxml", "jsonschema", "jsonschema_rs", "jinja2", "pickle", "x
 OWN_TEXTS_ONLY = {
     "mlflow_project/registration/front_matter.py",  # by plain_yaml
     "mlflow_project/evaluation/policies.py",  # by plain_yaml
-    "mlflow_project/adapters/providers/endpoints.py",  # by plain_yaml, and from whoever runs this
+    "mlflow_project/adapters/providers/endpoint_file.py",  # by plain_yaml, and from whoever runs this
     "mlflow_project/evaluation/extras.py",  # between two processes of one evaluation
     "mlflow_project/rules/fine_tuning.py",  # schemas of its own, for rows that Spark read
 }

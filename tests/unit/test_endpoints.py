@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlflow_project.adapters.providers.chat import with_path
-from mlflow_project.adapters.providers.endpoints import Endpoints, presets, read_providers_file
+from mlflow_project.adapters.providers.endpoint_file import presets, read_providers_file
+from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.domain.release import Manifest, Message, Prices, ProviderChoice
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.registration.endpoints import pin_endpoints

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from mlflow_project.adapters.providers.chat import ChatProvider, Reading, with_path
 from mlflow_project.adapters.providers.endpoints import Endpoint
 from mlflow_project.adapters.providers.protocol import ProviderRequest, count
+from mlflow_project.adapters.providers.thoughts import ThoughtFilter
 from mlflow_project.domain.answer import Usage
 from mlflow_project.domain.release import Message
 from mlflow_project.domain.tools import ToolCallPiece, ToolRequest, ToolResult
@@ -44,7 +45,7 @@ class OpenAI(ChatProvider):
         return with_path(self.address, _METHOD)
 
     def reading(self) -> Reading:
-        return _Reading()
+        return _Reading(ThoughtFilter(self.upstream.thoughts_tag) if self.upstream.thoughts_tag else None)
 
     def body(self, request: ProviderRequest, *, streamed: bool) -> dict[str, Any]:
         turns = [_turn(message) for message in request.messages]
@@ -73,6 +74,10 @@ class _Reading(Reading):
 
     FORM = "OpenAI"
 
+    def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
+        super().__init__()
+        self._thoughts = thoughts
+
     def read(self, data: Mapping[str, Any]) -> tuple[str, list[ToolCallPiece]]:
         if counts := data.get("usage"):
             self.usage = _usage(counts)
@@ -80,7 +85,10 @@ class _Reading(Reading):
         said = choice.get("delta") or choice.get("message") or {}
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
         calls = [_piece(place, call) for place, call in enumerate(said.get("tool_calls") or ())]
-        return said.get("content") or said.get("refusal") or "", calls
+        text = said.get("content") or said.get("refusal") or ""
+        if self._thoughts is not None:
+            text = self._thoughts.without(text, is_last=bool(choice.get("finish_reason")))
+        return text, calls
 
 
 def _turn(message: Message) -> dict[str, Any]:

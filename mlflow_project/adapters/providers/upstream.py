@@ -21,16 +21,12 @@ from mlflow_project.adapters.providers.complaint import complaint, retry_after
 from mlflow_project.adapters.providers.endpoints import Endpoint
 from mlflow_project.adapters.providers.health import Health
 from mlflow_project.adapters.providers.patience import Patience, Tries
+from mlflow_project.adapters.providers.received import MOST_BYTES, TimedBody, json_object, read_body, read_events
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import ConfigError, ProviderError
 from mlflow_project.rules.masking import Masker
 from mlflow_project.telemetry.tracing import Nothing, Step, span
 
-MOST_BYTES = 8 * 1024 * 1024
-"""Of an answer, or of all events of a stream. A model's longest answer has less than one."""
-MOST_MARKS = 500_000
-"""Commas and opening brackets of an answer that is parsed: half a million take about 30 ms, in which nothing else can
-run. A long answer has some thousands."""
 MOST_COMPLAINT = 65_536
 _FAILURES: tuple[type[Exception], ...] = (ProviderError, *FAILURES)
 _JSON = {"Content-Type": "application/json"}
@@ -86,6 +82,7 @@ class Upstream:
     health: Health = field(repr=False)
     places: asyncio.Semaphore | None = field(repr=False, default=None)
     queue_seconds: float | None = None
+    thoughts_tag: str | None = None
 
     @classmethod
     def of(
@@ -108,6 +105,7 @@ class Upstream:
             health=network.health(endpoint.name, model),
             places=network.places(endpoint),
             queue_seconds=endpoint.limits.queue_seconds,
+            thoughts_tag=endpoint.thoughts_tag,
         )
 
     def __post_init__(self) -> None:
@@ -129,7 +127,7 @@ class Upstream:
                 try:
                     with self._try() as step:
                         async with self._asked(url, content, messages, tries, step) as response:
-                            return _object(await _read(response, MOST_BYTES))
+                            return json_object(await read_body(response, MOST_BYTES))
                 except _FAILURES as error:
                     await tries.pause(self._failure(error))
 
@@ -148,7 +146,7 @@ class Upstream:
                     with self._try() as step:
                         async with (
                             self._asked(url, content, messages, tries, step) as response,
-                            aclosing(_events(response)) as events,
+                            aclosing(read_events(response)) as events,
                         ):
                             async for data in events:
                                 begun = True
@@ -205,11 +203,11 @@ class Upstream:
         async with asyncio.timeout(tries.left(self.patience.first_byte_seconds)):
             answer = await self.client.send(request, stream=True)
         try:
-            response = httpx2.Response(answer.status_code, headers=answer.headers, stream=_Timed(answer, tries))
+            response = httpx2.Response(answer.status_code, headers=answer.headers, stream=TimedBody(answer, tries))
             response.request = answer.request
             self.health.answered(answer.status_code)
             if not answer.is_success:
-                said = await _read(response, MOST_COMPLAINT, cut=True)
+                said = await read_body(response, MOST_COMPLAINT, cut=True)
                 raise self.refusal(answer.status_code, said, messages, answer.headers.get("Retry-After"))
             yield response
         finally:
@@ -228,63 +226,3 @@ class Upstream:
             failure = ProviderError(f"The connection to {self.name} failed ({name}).", kind="transport")
         failure.__cause__ = error
         return failure
-
-
-class _Timed(httpx2.AsyncByteStream):
-    """A body whose every piece comes in time. No time runs while the reader is busy with the piece before."""
-
-    def __init__(self, answer: httpx2.Response, tries: Tries) -> None:
-        self._answer = answer
-        self._tries = tries
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = self._answer.aiter_raw()
-        while True:
-            async with asyncio.timeout(self._tries.left(self._tries.patience.between_bytes_seconds)):
-                piece = await anext(pieces, None)
-            if piece is None:
-                return
-            yield piece
-
-
-async def _read(response: httpx2.Response, most: int, *, cut: bool = False) -> bytes:
-    """The body, uncompressed. One of more than `most` bytes is cut there, or an error."""
-    received = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            received += piece
-            if len(received) > most:
-                if cut:
-                    break
-                raise _too_large()
-    return bytes(received[:most])
-
-
-async def _events(response: httpx2.Response) -> AsyncGenerator[str]:
-    """The data of each server-sent event."""
-    size = 0
-    try:
-        async for event in httpx2.EventSource(response, max_event_size=MOST_BYTES):
-            size += len(event.data)
-            if size > MOST_BYTES:
-                raise _too_large()
-            if event.data:
-                yield event.data
-    except httpx2.SSEError as error:
-        raise ProviderError(f"The provider's stream cannot be read: {error}", kind="invalid_json") from error
-
-
-def _too_large() -> ProviderError:
-    return ProviderError(f"The provider sent more than {MOST_BYTES // 2**20} MiB.", kind="invalid_json")
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_MARKS:
-        raise ProviderError("The provider answered with JSON of too many parts.", kind="invalid_json")
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ProviderError("The provider answered with something that is no JSON.", kind="invalid_json") from error
-    if not isinstance(data, dict):
-        raise ProviderError("The provider answered with JSON that is no object.", kind="invalid_json")
-    return data

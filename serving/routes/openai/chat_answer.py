@@ -12,14 +12,24 @@ from mlflow_project.domain.release import Release
 from mlflow_project.domain.tools import ToolCallPiece
 from serving.routes.openai.tokens import Tokens
 
-_FILTERED = ("safety", "content_filter", "blocklist", "prohibited_content", "recitation", "spii", "image_safety")
+_FILTERED = (
+    "safety",
+    "content_filter",
+    "blocklist",
+    "prohibited_content",
+    "recitation",
+    "refusal",
+    "spii",
+    "image_safety",
+)
 _FINISH_REASONS = {
     "tool_calls": "tool_calls",
     "max_tokens": "length",
     "length": "length",
+    "model_context_window_exceeded": "length",
     **dict.fromkeys(_FILTERED, "content_filter"),
 }
-"""Reasons of Gemini and OpenAI, by OpenAI's names; every other reason is `stop`."""
+"""Reasons of Gemini, Anthropic and OpenAI, by OpenAI's names; every other reason is `stop`."""
 
 
 class ChatWriter:
