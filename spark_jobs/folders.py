@@ -26,7 +26,7 @@ _DELTA_RS_OPTIONS = {
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder, and who reaches it: Arrow on the local disk or in S3, or Hadoop alone.
+    """A folder, and the library that reaches it: Arrow on the local disk or in S3, else Hadoop alone.
 
     `path` is Arrow's path (`bucket/key` in S3); `options` are what an S3 client needs.
     """
@@ -68,7 +68,7 @@ _ENDPOINT, _SSL = "fs.s3a.endpoint", "fs.s3a.connection.ssl.enabled"
 
 
 def folder(spark: SparkSession, address: str) -> Folder:
-    """Find out how workers reach an address. For S3, asks once whether Arrow gets in with Hadoop's settings."""
+    """Find out how workers reach an address. For S3, asks once whether Arrow gets access with Hadoop's settings."""
     found = spark_internals.resolve(spark, address, [*_S3_SETTINGS.values(), _ENDPOINT, _SSL])
     parts = urlsplit(found.address)
     if parts.scheme == "file":

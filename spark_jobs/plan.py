@@ -17,7 +17,7 @@ from mlflow_project.rules.chunking.records import DROPPED_ON_REQUEST
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a preparation may do without being asked twice.
+    """The largest changes that a preparation makes without a confirmation.
 
     `deleted` is a share of the documents in the table; `rejected` is a share of the rows read.
     """

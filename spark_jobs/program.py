@@ -86,7 +86,7 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Raise `_Terminated` in the block when SIGTERM arrives. A second one does not disturb what the first one ends."""
+    """Raise `_Terminated` in the block when SIGTERM arrives. Ignores a second one, so that Spark can stop."""
 
     def end(*_: object) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -43,11 +43,11 @@ _FORMS: dict[str, Form] = {
     ".parquet": "parquet",
 }
 _MOST_LISTED = 10_000
-"""Where there are more files than that, the driver leaves the listing to Spark."""
+"""If there are more files, the driver leaves the listing to Spark."""
 _UNPACKED_BY_SPARK = frozenset({".gz", ".bz2", ".deflate", ".snappy", ".lz4", ".zst"})
 """The endings by which Hadoop recognizes compressed files."""
 _SMALL_PACKED = 4096
-"""A packed file above this size holds at least one line."""
+"""A compressed file above this size contains at least one line."""
 _SPARK_ROW = pa.schema({"value": pa.binary(), "file": pa.string(), "block": pa.int64()})
 
 
@@ -90,8 +90,8 @@ def _through(batches: Iterator[pa.RecordBatch], read: Reader, step: Step) -> Ite
 
 
 def _lines(spark: SparkSession, path: str, base: str, files: list[Found] | None) -> Raw:
-    """Lines, read by Spark's Python workers where Arrow reaches them; by Spark where it does not, where files are
-    packed, and where they are too many to list (None)."""
+    """The lines of all files. Spark's Python workers read them, unless Arrow does not reach the files, some are
+    compressed, or there are too many to list (None); then Spark reads them."""
     where = folder(spark, base)
     if where.access == "hadoop" or files is None or any(_suffix(each.name) in _UNPACKED_BY_SPARK for each in files):
         text = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").text(path)
@@ -127,7 +127,7 @@ def _files(spark: SparkSession, path: str) -> DataFrame:
 
 
 def _as_json(table: DataFrame, id_field: str) -> DataFrame:
-    """Typed rows as JSON. A numeric id becomes text here, since its type is the same in every row."""
+    """Typed rows as JSON. Turns a numeric id into text, because its type is the same in every row."""
     columns = [
         f.col(f"`{field.name}`").cast("string").alias(field.name)
         if field.name == id_field and field.dataType.typeName() in ("long", "integer", "short")
@@ -144,14 +144,14 @@ def _located(table: DataFrame) -> DataFrame:
 
 
 def _empty_files(spark: SparkSession, path: str) -> list[str]:
-    """The files without any byte. Spark lists them, and its readers pass over them."""
+    """The files without any byte. Spark lists them, but its readers skip them."""
     files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
     others = {_in_short(row[0]) for row in files.select("_metadata.file_path").collect()}
     return sorted({_in_short(file) for file in files.inputFiles()} - others)
 
 
 def _in_short(address: str) -> str:
-    """One of Spark's two spellings of a local file: `file:/a` instead of `file:///a`."""
+    """The shorter of Spark's two spellings of a local file: `file:/a` instead of `file:///a`."""
     return address.replace("file:///", "file:/", 1)
 
 
@@ -164,7 +164,7 @@ def _with_rows_for(rows: DataFrame, empty: list[str]) -> DataFrame:
 
 
 def _packed_without_lines(spark: SparkSession, path: str) -> DataFrame:
-    """A row without bytes for each packed file that holds nothing."""
+    """A row without bytes for each compressed file without content."""
     files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
     small = files.where(f"length <= {_SMALL_PACKED} AND path LIKE '%.gz'")
     block = f.lit(0).cast("long").alias("block")
@@ -181,7 +181,7 @@ def _without_lines(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 
 def _unpacked(content: bytes) -> bytes:
-    """What a packed file holds; of a broken one what is there, since Spark's reader names it."""
+    """The content of a compressed file; its bytes if they are broken, because Spark's reader reports that."""
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error):
@@ -192,8 +192,8 @@ def _form(path: str, names: list[str]) -> Form:
     packed = next((name for name in names if _is_packed_text(name)), None)
     if packed:
         raise InvalidData(
-            f"{packed} (in {path}) is packed: JSON lines alone are read from gzip. Unpack it. If it does hold JSON "
-            "lines, give `--form lines`."
+            f"{packed} (in {path}) is compressed, and only JSON lines are read from gzip. Decompress it. If it "
+            "does contain JSON lines, give `--form lines`."
         )
     found = {_FORMS.get(_suffix(name)) for name in names}
     known = {form for form in found if form}
@@ -209,13 +209,13 @@ def _form(path: str, names: list[str]) -> Form:
 
 
 def _is_packed_text(name: str) -> bool:
-    """Whether a file is `page.md.gz` or the like, whose lines are not JSON."""
+    """Whether the name is like `page.md.gz`: compressed lines that are not JSON."""
     path = PurePosixPath(name.lower())
     return path.suffix == ".gz" and _FORMS.get(PurePosixPath(path.stem).suffix, "lines") != "lines"
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether Spark passes over files and folders of this name."""
+    """Whether Spark skips files and folders with this name."""
     return name[:1] == "." or (name[:1] == "_" and "=" not in name) or name.endswith("._COPYING_")
 
 

@@ -25,7 +25,7 @@ _DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "512",  # half the memory of the default, the same speed
     "spark.sql.execution.arrow.maxBytesPerBatch": "4194304",
-    "spark.sql.inMemoryColumnarStorage.compressed": "false",  # texts hardly compress, and trying takes time
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",  # this compression hardly shrinks texts and takes time
     "spark.sql.files.maxPartitionBytes": "32m",  # small tasks write small files: a small change touches few of them
     "spark.sql.ansi.enabled": "true",
     "spark.databricks.delta.snapshotPartitions": "2",
@@ -33,7 +33,8 @@ _DEFAULTS = {
 
 
 LOG_LEVEL = "FATAL"
-"""Spark logs a stack trace for what a job gets as an exception, too. `--conf spark.log.level=WARN` shows them."""
+"""Below this level Spark logs stack traces of errors that a job gets as exceptions. `--conf spark.log.level=WARN` shows
+them."""
 
 
 def spark_session(name: str) -> SparkSession:
@@ -68,7 +69,7 @@ def spark_job(name: str, doing: str) -> Iterator[SparkSession]:
 
 
 def _log_no_stack_traces() -> None:
-    """Keep PySpark and py4j from logging what they raise as well."""
+    """Stop PySpark and py4j from logging errors that they raise as well."""
     logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(_is_not_of_py4j)
 
@@ -79,7 +80,7 @@ def _is_not_of_py4j(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def _interrupts_as_before() -> Iterator[None]:
-    """Keep the handler of SIGINT. Spark's own one asks Java to cancel its jobs and fails if the signal ended Java."""
+    """Restore the handler of SIGINT. Spark's own asks Java to cancel its jobs, and fails if the signal ended Java."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -145,7 +146,7 @@ _UNREAD = re.compile(r"Encountered error while reading file (\S+)\.\s")
 
 
 def _java_is_gone(error: Exception) -> bool:
-    """Whether the connection to Java was lost. Of an error inside Java, py4j tells the exception or its trace."""
+    """Whether the connection to Java was lost. An error inside Java comes with its exception or its trace."""
     if isinstance(error, Py4JError) and not isinstance(error, Py4JJavaError):
         return isinstance(error, Py4JNetworkError) or "Trace:" not in str(error)
     return False

@@ -34,7 +34,7 @@ _REPORT = [("written", pa.struct(list(WRITTEN_FILE))), ("tally", pa.string()), (
 _SCHEMA = pa.schema([*ROW_SUMMARY, ("part", pa.string()), *_REPORT])
 STAGED = spark_schema(_SCHEMA)
 MOST_FILE_BYTES = 64 << 20
-"""A task begins a new file above this size, since input that cannot be split (gzip) may be large."""
+"""A task begins a new file above this size, because input that cannot be split (gzip) may be large."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class TableLog:
         return table
 
     def _was_made(self, attempt: str) -> bool:
-        """Whether the newest commit of the table is this one."""
+        """Whether the newest commit of the table has this id."""
         table = self._open() if self._copy is None else None
         return table is not None and table.history(1)[0].get(_ATTEMPT) == attempt
 

@@ -26,14 +26,14 @@ _TERMS = 5
 
 @dataclass(frozen=True)
 class Topics:
-    """A row of 256 numbers a topic, and the words that name each."""
+    """The centre of each topic, a row of 256 numbers, and the words that name the topic."""
 
     centres: NDArray[np.float32]
     terms: tuple[tuple[str, ...], ...]
 
 
 def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
-    """A vector a text, of its first 2,000 characters."""
+    """One vector for each text, from its first 2,000 characters."""
     return embed([text[:_LOOKED_AT] for text in texts])
 
 

@@ -363,7 +363,7 @@ def test_missing_input_is_named(spark: SparkSession, tmp_path: Path) -> None:
 def test_pages_in_gzip_are_named_and_not_taken_for_broken_json(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "a.md.gz").write_bytes(gzip.compress(b"# Alpha"))
-    with pytest.raises(InvalidData, match=r"a\.md\.gz .* is packed"):
+    with pytest.raises(InvalidData, match=r"a\.md\.gz .* is compressed"):
         prepare(spark, Request(str(tmp_path / "pages"), str(tmp_path / "chunks"), limits=NO_LIMITS))
 
 
