@@ -6,10 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from spark_jobs.plan import Limits
@@ -37,7 +39,8 @@ def spark(minio: Any) -> Iterator[SparkSession]:
     for name, value in SMALL_DATA.items():
         session.conf.set(name, value)
     yield session
-    session.stop()
+    with suppress(Py4JError, OSError):  # what ends the tests may have ended Java first
+        session.stop()
     os.environ.clear()
     os.environ.update(before)
 
