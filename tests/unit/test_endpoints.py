@@ -13,6 +13,7 @@ from mlflow_project.domain.release import Manifest, Message, Prices, ProviderCho
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.registration.endpoints import pin_endpoints
 from mlflow_project.settings import ProviderSettings, check_all
+from stack.processes import _provider_mark
 
 KEY = "a-key-that-must-stay-secret-1234567890"
 FILE = """
@@ -215,6 +216,21 @@ def test_registration_refuses_what_the_file_does_not_bear_out(
         with pytest.raises(InvalidData, match=said) as caught:
             pin_endpoints(asked, endpoints(tmp_path), "v1.md")
         assert str(caught.value).startswith("v1.md: ")
+
+
+def test_the_local_stack_starts_again_when_the_file_or_a_key_of_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_PROVIDERS", str(written(tmp_path, FILE)))
+    marks = [_provider_mark()]
+    monkeypatch.setenv("GEMINI_EU_KEY", KEY)
+    marks.append(_provider_mark())
+    (tmp_path / "own.key").write_text(KEY)
+    marks.append(_provider_mark())
+    written(tmp_path, FILE.replace("my-project", "another"))
+    marks += [_provider_mark(), _provider_mark()]
+    assert len(set(marks)) == 4
+    assert KEY not in str(marks)
 
 
 @pytest.mark.parametrize(

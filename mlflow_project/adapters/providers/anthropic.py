@@ -102,6 +102,8 @@ class _Reading(Reading):
         self._counts: dict[str, Any] = {}
         self._places: dict[int, int] = {}
         """The number of each tool call, by the index of its block."""
+        self._without_arguments: set[int] = set()
+        """The blocks of tool calls whose arguments have not begun."""
 
     def read(self, data: Mapping[str, Any]) -> tuple[str, list[ToolCallPiece]]:
         kind = data.get("type")
@@ -117,6 +119,8 @@ class _Reading(Reading):
             return self._block(data["index"], data["content_block"], whole=False)
         elif kind == "content_block_delta":
             return self._delta(data["index"], data["delta"])
+        elif kind == "content_block_stop" and data["index"] in self._without_arguments:
+            return "", [_piece(self._places[data["index"]], "", "", "{}")]
         elif kind is None:
             raise LookupError("an event without a type")
         return "", []
@@ -136,12 +140,15 @@ class _Reading(Reading):
             return "", []
         self._places[index] = len(self._places)
         given = orjson.dumps(block["input"]).decode() if whole or block.get("input") else ""
+        if not given:
+            self._without_arguments.add(index)
         return "", [_piece(self._places[index], str(block["id"]), str(block["name"]), given)]
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> tuple[str, list[ToolCallPiece]]:
         if delta["type"] == "text_delta":
             return delta["text"], []
         if delta["type"] == "input_json_delta" and delta["partial_json"]:
+            self._without_arguments.discard(index)
             return "", [_piece(self._places[index], "", "", delta["partial_json"])]
         return "", []
 
