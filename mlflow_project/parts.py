@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.model_files import LoggedModels
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.identity import current_identity
@@ -74,6 +75,11 @@ class Parts:
     def experiments(self) -> Experiments:
         """MLflow's experiments and runs."""
         return Experiments(self.registry.settings)
+
+    @cached_property
+    def models(self) -> LoggedModels:
+        """The files of model versions."""
+        return LoggedModels(self.registry.settings, self.registry, self.store)
 
     @cached_property
     def who(self) -> str:

@@ -106,6 +106,11 @@ class Registry:
                 found[int(item["version"])] = _version(item)
         return [found[number] for number in sorted(found)]
 
+    def files_of(self, name: str, version: int) -> str:
+        """Where the files of a model version lie, as an address of MLflow's: `mlflow-artifacts:/…` or `s3://…`."""
+        found = self._get("model-versions/get-download-uri", {"name": name, "version": str(version)})
+        return str(found.get("artifact_uri", ""))
+
     def by_alias(self, name: str, alias: str) -> RegistryVersion | None:
         """The version that an alias points at, in one call; None when the name has no such alias.
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from mlflow_project.domain.model import ModelDescription
 from mlflow_project.errors import InvalidData
 
 MANIFEST_SCHEMA = "switchyard.release/v1"
@@ -142,7 +143,7 @@ class CallerOptions:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a release pins. `kind` prompt: template and provider are set; `kind` model: files and source are set.
+    """All that a release pins. `kind` prompt: template and provider are set; `kind` model: files, source and model are.
 
     `fallbacks` are the providers to ask, in this order, when the one before them fails. `repair` true sends an answer
     that breaks the response schema back to the provider once. `system_allowed` true lets a caller bring a system
@@ -164,6 +165,7 @@ class Manifest:
     system_allowed: bool | None = None
     tools: tuple[Mapping[str, Any], ...] | None = None
     callers: CallerOptions | None = None
+    model: ModelDescription | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON-ready data, without the fields that are None."""
@@ -205,6 +207,8 @@ def _read(key: str, value: Any) -> Any:
         return tuple(dict(tool) for tool in value)
     if key == "callers":
         return CallerOptions.from_dict(value)
+    if key == "model":
+        return ModelDescription.from_dict(value)
     readers = {"provider": ProviderChoice, "retrieval": Retrieval, "knowledge_base": KnowledgeBase, "prices": Prices}
     return readers[key](**value) if key in readers else value
 

@@ -24,7 +24,7 @@ def approve(parts: Parts, name: str, version: int, who: str, why: str = "") -> L
         `who` is not known by a key.
     """
     registered = parts.registry.version(name, version)
-    digest = manifest_digest(manifest_of(registered))
+    digest = manifest_digest(manifest_of(parts.models.described(registered)))
     state = parts.ledger.state().of(name)
     if state.protected and not by_key(who):
         raise Refused(
@@ -42,5 +42,6 @@ def diff(parts: Parts, name: str, before: int, after: int) -> list[tuple[str, An
     Raises:
         NotFound: no such version.
     """
-    left, right = (manifest_of(parts.registry.version(name, version)) for version in (before, after))
+    versions = (parts.registry.version(name, version) for version in (before, after))
+    left, right = (manifest_of(parts.models.described(version)) for version in versions)
     return differences(left, right)

@@ -6,11 +6,14 @@ too.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from mlflow_project.adapters.evidence import kept_scores
+from mlflow_project.adapters.model_files import fetch_sealed
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import InvalidData, NotFound, Refused, SealBroken
@@ -82,6 +85,8 @@ class _Audit:
         yield self._check("manifest", lambda: self._manifest_holds(seal))
         yield self._check("content in MLflow", lambda: self._content_same(seal))
         yield self._check("index", lambda: self._index_there(seal))
+        if self._state.kind == "model":
+            yield self._check("files", lambda: self._files_there(seal))
 
     def _alias_agrees(self) -> str:
         if self._pointed != self._live.version:
@@ -133,6 +138,12 @@ class _Audit:
 
         index_store.manifest_of(self._parts.store, base.index)
         return f"{base.table} at version {base.delta_version}: {base.index}"
+
+    def _files_there(self, seal: Seal) -> str:
+        manifest = read_manifest(self._parts.store, seal.digest)
+        with tempfile.TemporaryDirectory(prefix="switchyard-verify-") as folder:
+            fetch_sealed(self._parts.store, manifest, seal.digest, Path(folder))
+        return f"{len(manifest.files or ())} files, each as it was sealed"
 
     def _check(self, check: str, run: Callable[[], str]) -> Finding:
         try:

@@ -59,7 +59,7 @@ def every_version(parts: Parts, name: str | None = None) -> list[Version]:
     if name is not None and entries[name] is None:
         raise NotFound(f"No prompt or model is named {name!r}. `switchyard list` shows what exists.")
     return [
-        _version(entry, found, state.of(entry.name))
+        _version(entry, found, state.of(entry.name), _manifest(parts, found))
         for entry in entries.values()
         if entry is not None
         for found in parts.registry.versions(entry.name)
@@ -76,18 +76,19 @@ def one_version(parts: Parts, name: str, number: int) -> dict[str, Any]:
     if entry is None:
         raise NotFound(f"No prompt or model is named {name!r}. `switchyard list` shows what exists.")
     state = parts.ledger.state().of(name)
-    row, refusal = _version(entry, found, state), state.refusals.get(number)
+    manifest = _manifest(parts, found)
+    row, refusal = _version(entry, found, state, manifest), state.refusals.get(number)
     return {
         **row.to_dict(),
-        "manifest": _content(found),
+        "manifest": None if manifest is None else manifest.to_dict(),
         "seal": _seal(parts, state, number),
         "refusal": None if refusal is None else {"record": refusal.serial, "time": refusal.time, "why": refusal.why},
         "approved_by": state.approved_by(number, row.digest) if row.digest else [],
     }
 
 
-def _version(entry: RegistryEntry, found: RegistryVersion, state: NameState) -> Version:
-    number, manifest = found.version, _manifest(found)
+def _version(entry: RegistryEntry, found: RegistryVersion, state: NameState, manifest: Manifest | None) -> Version:
+    number = found.version
     digest = None if manifest is None else manifest_digest(manifest)
     seal, refusal = state.seals.get(number), state.refusals.get(number)
     verdict, decided_at, record = (None, None, None) if seal is None else ("accepted", seal.recorded, seal.serial)
@@ -112,16 +113,12 @@ def _pointing(pairs: Any, number: int) -> tuple[str, ...]:
     return tuple(sorted(alias for alias, version in pairs if version == number))
 
 
-def _manifest(found: RegistryVersion) -> Manifest | None:
+def _manifest(parts: Parts, found: RegistryVersion) -> Manifest | None:
+    """The content of a version; None if it cannot be read, or if the model is of a kind that cannot be released."""
     try:
-        return manifest_of(found)
-    except InvalidData:
+        return manifest_of(parts.models.described(found))
+    except (InvalidData, NotFound):
         return None
-
-
-def _content(found: RegistryVersion) -> dict[str, Any] | None:
-    manifest = _manifest(found)
-    return None if manifest is None else manifest.to_dict()
 
 
 def _seal(parts: Parts, state: NameState, number: int) -> dict[str, Any] | None:

@@ -85,7 +85,9 @@ def same_seal(
 
 
 def _sealed(parts: Parts, release: Release, statement: Mapping[str, Any], protected: bool) -> dict[str, Any]:
-    """The manifest in the store, then the signed statement."""
+    """A model's files and the manifest in the store, then the signed statement."""
+    if release.manifest.kind == "model":
+        parts.models.publish(release)
     write_release(parts.store, release)
     ensure_key(parts.seal)
     return {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected}

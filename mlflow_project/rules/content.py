@@ -13,9 +13,11 @@ Must not: read a registry, or know which providers exist.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
+from mlflow_project.domain.model import ModelDescription
 from mlflow_project.domain.release import (
     CallerOptions,
     Kind,
@@ -40,6 +42,7 @@ KNOWLEDGE_BASE = "switchyard.knowledge_base"
 PRICES = "switchyard.prices"
 OPTIONS = "switchyard.options"
 FILES = "switchyard.files"
+MODEL = "switchyard.model"
 
 DEFAULT_PROVIDER = ProviderChoice("extractive", "extractive-1")
 
@@ -77,7 +80,13 @@ def manifest_of(version: VersionContent) -> Manifest:
         files = reader.json(FILES)
         if files is None or version.source is None:
             raise InvalidData(f"Model {reader.label} has no tag {FILES}, so nobody knows which files it is made of.")
-        return Manifest("model", version.name, source=version.source, files=reader.built(FILES, _files, files))
+        return Manifest(
+            "model",
+            version.name,
+            source=version.source,
+            files=reader.built(FILES, _files, files),
+            model=reader.built(MODEL, _description, reader.mapping(MODEL)),
+        )
     return Manifest(
         kind="prompt",
         name=version.name,
@@ -89,6 +98,14 @@ def manifest_of(version: VersionContent) -> Manifest:
         prices=reader.dataclass(PRICES, Prices),
         **_options(reader),
     )
+
+
+def model_tags(files: Sequence[ModelFile], description: ModelDescription) -> dict[str, str]:
+    """The tags that spell a model's part of a manifest. Write them in this order: the last one makes it complete."""
+    return {
+        MODEL: canonical(asdict(description)).decode(),
+        FILES: canonical([asdict(file) for file in files]).decode(),
+    }
 
 
 def content_of(manifest: Manifest) -> tuple[str, dict[str, str]]:
@@ -215,6 +232,10 @@ def _is_message(turn: Any) -> bool:
     )
 
 
+def _description(data: Any) -> ModelDescription | None:
+    return None if data is None else ModelDescription.from_dict(data)
+
+
 def _files(data: Any) -> tuple[ModelFile, ...]:
     return tuple(ModelFile(**file) for file in data)
 
@@ -247,5 +268,5 @@ class _Tags:
     def built(self, tag: str, build: Any, value: Any) -> Any:
         try:
             return build(value)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise InvalidData(f"Tag {tag} of {self.label} cannot be read: {error}.") from error
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InvalidData(f"Tag {tag} of {self.label} cannot be read: {error!r}.") from error
