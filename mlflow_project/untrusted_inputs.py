@@ -129,6 +129,20 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "tests/unit/test_content.py",
     ),
     UntrustedInput(
+        "the file MLmodel of a logged model",
+        "author",
+        "mlflow_project.rules.mlmodel.describe",
+        "1,000,000 characters, 50 levels, no aliases; what brings code of its own is refused",
+        "tests/unit/test_mlmodel.py::test_what_cannot_be_released_is_one_sentence",
+    ),
+    UntrustedInput(
+        "the data file of a model",
+        "author",
+        "mlflow_project.models.loading.load_model",
+        "1 GiB packed and unpacked; classes that neither the pinned list nor the policy trusts are refused",
+        "tests/unit/test_model_loading.py::test_a_class_that_nobody_trusts_is_refused",
+    ),
+    UntrustedInput(
         "pages of HTML",
         "author",
         "mlflow_project.rules.chunking.html_page.visible_text",

@@ -1,8 +1,8 @@
 """The files of model versions: as MLflow holds them, and as sealed copies in the object store.
 
 MLflow holds a logged model's files behind its artifact proxy, where everybody who may write there can change them. When
-a version is sealed, its files are copied to `releases/<hex>/files/…` in the artifacts bucket, beside its manifest. Every
-reader checks each file against the digest in the manifest, so it does not matter who can write where.
+a version is sealed, its files are copied to `releases/<hex>/files/…` in the artifacts bucket, beside its manifest.
+Every reader checks each file against the digest in the manifest, so it does not matter who can write where.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow_project.domain.record import LedgerRecord
     from mlflow_project.domain.release import Release
     from mlflow_project.evaluation.compare import Judged
-    from mlflow_project.evaluation.workplace import Evaluated
+    from mlflow_project.evaluation.workplace import Evaluated, Workplace
     from mlflow_project.ledger import Seal
     from mlflow_project.parts import Parts
     from mlflow_project.rules.gate.policy import Policy
@@ -31,13 +31,14 @@ Cases = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help="A file, a Delta table (s3a://table@version) or dataset:NAME. Default: prompts/NAME/cases.jsonl.",
+        help="A file, a Delta table (s3a://table@version) or dataset:NAME. Default: prompts/NAME/cases.jsonl, and the "
+        "test set of a model's version.",
     ),
 ]
 GateCases = Annotated[
     str | None,
     typer.Option(
-        "--cases", metavar="SOURCE", help="The cases that the runs must have used. Default: prompts/NAME/cases.jsonl."
+        "--cases", metavar="SOURCE", help="The cases that the runs must have used. Default: as for `evaluate`."
     ),
 ]
 Against = Annotated[
@@ -52,7 +53,9 @@ AtOnce = Annotated[
         metavar="N", parser=whole_number(1), help="The most cases to ask at once; fewer, if the provider is slow."
     ),
 ]
-PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="Default: prompts/NAME/policy.yaml.")]
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="Default: policy.yaml in prompts/NAME or models/NAME.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide, but record nothing.")]
 Traces = Annotated[
     int, typer.Option(metavar="N", parser=whole_number(0), help="How many answers to log as MLflow traces as well.")
@@ -90,8 +93,8 @@ def evaluate(
 ) -> None:
     """Measure a version and the live one on the same cases.
 
-    Asks both the same questions, scores the answers, and logs one MLflow run per version. A complete run of a version
-    on the same cases is used again.
+    Asks both the same questions, or lets both predict the same rows. Scores what they answer, and logs one MLflow run
+    per version. A complete run of a version on the same cases is used again.
     """
     from mlflow_project.evaluation.asking import Plan, Purse
     from mlflow_project.evaluation.cases import load_cases
@@ -105,6 +108,9 @@ def evaluate(
     with command_parts() as parts:
         place = workplace(parts, against)
         candidate = place.release(named.name, version_of(named, version, parts.registry))
+        if candidate.manifest.kind == "model":
+            _evaluate_model(place, candidate, cases, steps, again=again, json=json)
+            return
         asked = load_cases(source)
         champion = place.champion_of(candidate)
         bench = place.bench(Plan(at_once, purse=Purse(budget)), source, () if plain else metric, steps.step, judge)
@@ -153,9 +159,10 @@ def gate(
     with command_parts() as parts:
         place = workplace(parts, against)
         number = version_of(named, version, parts.registry)
-        rules = load_policy(policy or Path("prompts") / named.name / "policy.yaml")
-        candidate, source = place.release(named.name, number), _cases_that_count(named.name, cases)
-        champion, counted = place.champion_of(candidate), _digest_of(source)
+        candidate = place.release(named.name, number)
+        rules = load_policy(policy or _policy_file(candidate))
+        source, counted = _cases_that_count(place, candidate, cases)
+        champion = place.champion_of(candidate)
         judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted)
         decision = _Decision(candidate, champion, rules, source, judged)
         known, serial = None, None
@@ -218,25 +225,53 @@ class _Decision:
             cases={"digest": scores.cases_digest, "count": len(scores.case_ids)},
             who=parts.who,
             protected=self.policy.protected,
+            loading=self.policy.loading if self.candidate.manifest.kind == "model" else None,
         )
 
 
-def _cases_that_count(name: str, named: str | None) -> str | None:
-    """The source of the cases that the runs must have used: the one named by `--cases`, or the prompt's own file.
+def _evaluate_model(
+    place: Workplace, candidate: Release, source: str | None, steps: Steps, *, again: bool, json: bool
+) -> None:
+    """Let the candidate and the champion predict the test set, and show the metrics of both."""
+    from mlflow_project.domain.model import Loading
+    from mlflow_project.evaluation.asking import Plan
+    from mlflow_project.evaluation.policies import load_policy
 
-    If there is neither, prints that and returns None: the candidate's newest run counts, on whatever cases.
+    policy = _policy_file(candidate)
+    loading = load_policy(policy).loading if policy.exists() else Loading()
+    held_out, champion = place.held_out(candidate, source), place.champion_of(candidate)
+    bench = place.bench(Plan(), held_out.source, (), steps.step)
+    done = [place.evaluated_model(candidate, held_out, bench, loading, again=again)]
+    done += [place.evaluated_model(champion, held_out, bench, None)] if champion else []
+    with steps.step("comparing"):
+        comparison = place.pictured([item.scores for item in done])
+    steps.report()
+    _report(done, comparison, place.case_by_case(done[0].scores), json)
+
+
+def _policy_file(release: Release) -> Path:
+    """The policy beside a prompt or a model."""
+    return Path(f"{release.manifest.kind}s") / release.name / "policy.yaml"
+
+
+def _cases_that_count(place: Workplace, candidate: Release, named: str | None) -> tuple[str | None, str | None]:
+    """The source and the digest of the cases that the runs must have used: the cases named by `--cases`, the prompt's
+    own file, or the test set of the model's version.
+
+    If a prompt has neither, prints that and returns None for both: the candidate's newest run counts, on whatever
+    cases.
     """
-    own = Path("prompts") / name / "cases.jsonl"
-    if named is not None or own.exists():
-        return named or str(own)
-    progress.print(f"There is no {own} and no --cases, so the cases of the newest run count.", style="yellow")
-    return None
-
-
-def _digest_of(source: str | None) -> str | None:
     from mlflow_project.evaluation.cases import cases_digest, load_cases
 
-    return None if source is None else cases_digest(load_cases(source))
+    if candidate.manifest.kind == "model":
+        held_out = place.held_out(candidate, named)
+        return held_out.source, held_out.digest
+    own = Path("prompts") / candidate.name / "cases.jsonl"
+    if named is not None or own.exists():
+        source = named or str(own)
+        return source, cases_digest(load_cases(source))
+    progress.print(f"There is no {own} and no --cases, so the cases of the newest run count.", style="yellow")
+    return None, None
 
 
 def _plain(item: Evaluated) -> dict[str, Any]:

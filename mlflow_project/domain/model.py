@@ -9,8 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mlflow_project.errors import Refused
+
 Task = Literal["classifier", "regressor"]
 Format = Literal["skops", "lightgbm-text", "pickle", "cloudpickle"]
+
+PINNED_TYPES = frozenset(
+    {
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "sklearn.compose._column_transformer._RemainderColsList",
+    }
+)
+"""Classes beyond skops' own list that any model may contain. Others need the model's policy."""
 
 SAFE_FORMATS: frozenset[Format] = frozenset({"skops", "lightgbm-text"})
 """Formats whose loading runs no code from the file."""
@@ -84,6 +98,30 @@ def _unmet(column: Column, given: Column | None) -> str:
     if column.type not in _WIDER.get(given.type, {given.type}):
         return f"its column {column.name!r} is {column.type}, and callers send {given.type}"
     return ""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What a model's policy allows its files to do when they are loaded: `formats` beyond the safe ones, and
+    `trusted_types` beyond the pinned ones. The seal repeats it, so that a server needs no policy."""
+
+    formats: tuple[str, ...] = ()
+    trusted_types: tuple[str, ...] = ()
+
+    def check(self, model: ModelDescription, label: str) -> None:
+        """Raises:
+        Refused: the model needs more to be loaded than is allowed.
+        """
+        if model.format not in SAFE_FORMATS and model.format not in self.formats:
+            raise Refused(
+                f"{label} is a {model.format} file, which runs code of its author when it is loaded. Log it in the "
+                f"format skops, or allow it in the model's policy: `loading: {{formats: [{model.format}]}}`."
+            )
+        if more := sorted(set(model.trusted_types) - PINNED_TYPES - set(self.trusted_types)):
+            raise Refused(
+                f"{label} contains the classes {', '.join(more)}, which its policy does not trust. Allow them there: "
+                "`loading: {trusted_types: [...]}`."
+            )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mlflow_project.errors import NotFound
 from mlflow_project.evaluation.note import NOTE_TAG, note
 from mlflow_project.evaluation.pictures import differences, wins_and_losses
 from mlflow_project.evaluation.record import CASES_TAG, SCORERS_TAG, find_run, scores_of
+from mlflow_project.rules.gate.contract import check_contract
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import Policy
 
@@ -60,7 +61,8 @@ def judge(
         return Judged(decide(scores, None, policy), scores, None, experiments.address(ours))
     theirs = _run(experiments, champion, {tag: ours.tags[tag] for tag in (CASES_TAG, SCORERS_TAG)})
     other = scores_of(experiments, store, theirs)
-    return Judged(decide(scores, other, policy), scores, other, experiments.comparison([ours, theirs]))
+    verdict = decide(scores, other, policy, check_contract(candidate.manifest, champion.manifest, policy))
+    return Judged(verdict, scores, other, experiments.comparison([ours, theirs]))
 
 
 def _run(experiments: Experiments, release: Release, tags: Mapping[str, str]) -> Run:

@@ -20,6 +20,7 @@ from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData, NotFound, SealBroken
 from mlflow_project.evaluation.mlflow_run import mean
 from mlflow_project.rules.canonical import digest
+from mlflow_project.rules.gate.statistics import means_and_statistics
 from mlflow_project.rules.scorers import FAILED
 
 SCORES_SCHEMA = "switchyard.scores/v1"
@@ -29,7 +30,7 @@ COMPLETE_TAG, VERSION_TAG, SCORES_TAG = "switchyard.complete", "switchyard.versi
 
 
 def experiment_name(name: str) -> str:
-    """The MLflow experiment that holds a prompt's evaluations."""
+    """The MLflow experiment that holds the evaluations of a prompt or a model."""
     return f"evaluate-{name}"
 
 
@@ -42,12 +43,13 @@ def find_run(experiments: Experiments, release: Release, tags: Mapping[str, str]
 
 def run_tags(release: Release, cases: str, scorers: str) -> dict[str, str]:
     """The tags by which a run is found again. `mlflow.linkedPrompts` lists the run on the prompt version's page."""
+    linked = {"mlflow.linkedPrompts": json.dumps([{"name": release.name, "version": str(release.version)}])}
     return {
         DIGEST_TAG: release.digest,
         VERSION_TAG: str(release.version),
         CASES_TAG: cases,
         SCORERS_TAG: scorers,
-        "mlflow.linkedPrompts": json.dumps([{"name": release.name, "version": str(release.version)}]),
+        **(linked if release.manifest.kind == "prompt" else {}),
     }
 
 
@@ -113,9 +115,10 @@ def _unedited(experiments: Experiments, store: ObjectStore, run: Run) -> bytes:
 
 
 def means(scores: Scores) -> dict[str, float]:
-    """Per metric the mean of the scored cases, without metrics that have none or whose mean is not finite."""
+    """Per metric the mean of the scored cases, without metrics that have none or whose mean is not finite; for models
+    also F1, PR-AUC, calibration error and RMSE."""
     found = {name: mean(values) for name, values in scores.metrics.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    return means_and_statistics({name: value for name, value in found.items() if value is not None}, scores)
 
 
 def _plain(scores: Scores) -> dict[str, Any]:

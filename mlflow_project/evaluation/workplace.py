@@ -10,25 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.model_files import LoggedModels, current_release, fetch_sealed
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.adapters.retrieval.embeddings import similarity
 from mlflow_project.domain.answer import Case
+from mlflow_project.domain.model import Loading
 from mlflow_project.domain.release import Release, version_number
 from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation import champion as champions
 from mlflow_project.evaluation.asking import Plan
 from mlflow_project.evaluation.compare import picture
+from mlflow_project.evaluation.held_out import HeldOut, load_held_out
 from mlflow_project.evaluation.judge import Judge
 from mlflow_project.evaluation.library_metrics import check_known, known_metrics
+from mlflow_project.evaluation.model_run import evaluate_model, known_model_scores
 from mlflow_project.evaluation.opening import opening
 from mlflow_project.evaluation.run import Bench, Opened, Step, evaluate, known_scores
 from mlflow_project.ledger.ledger import Ledger
+from mlflow_project.models.loading import Model, load_model
 from mlflow_project.parts import Parts
-from mlflow_project.rules.canonical import manifest_digest
-from mlflow_project.rules.content import manifest_of
 from mlflow_project.rules.masking import Masker
+from mlflow_project.seal.keys import load_trusted
+from mlflow_project.seal.seal import verify
 from mlflow_project.settings import ProviderSettings, load, state_folder
 
 LEDGER_HEAD_TAG = "switchyard.ledger_head"
@@ -50,6 +55,7 @@ class Workplace:
 
     store: ObjectStore
     registry: Registry
+    models: LoggedModels
     experiments: Experiments
     providers: ProviderSettings
     ledger: Ledger
@@ -57,15 +63,16 @@ class Workplace:
     folder: Path
     masker: Masker
     who: str
+    trusted_keys: Path
 
     def release(self, name: str, version: int) -> Release:
-        """A version with the content that MLflow has now.
+        """A version with the content that MLflow has now. A model version that was never looked at gets the tags that
+        describe it.
 
         Raises:
             NotFound: there is no such version.
         """
-        manifest = manifest_of(self.registry.version(name, version))
-        return Release(version, manifest_digest(manifest), manifest)
+        return current_release(self.registry, self.models, name, version)
 
     def champion_of(self, candidate: Release) -> Release | None:
         """The champion that a candidate is compared with, as it was sealed; None if there is none, or if the candidate
@@ -127,6 +134,54 @@ class Workplace:
             self.experiments.log(self.experiments.get(scores.run), tags={LEDGER_HEAD_TAG: f"{serial} {head}"})
         return Evaluated(release, scores, reused=False)
 
+    def held_out(self, candidate: Release, source: str | None = None) -> HeldOut:
+        """The test set of a model: the one that its version names, unless there is another source.
+
+        Raises:
+            InvalidData: the version names no test set or no label.
+        """
+        described = candidate.manifest.model
+        if described is None or described.label is None:
+            raise InvalidData(f"{candidate.label} names no label: set the tag switchyard.label when it is registered.")
+        if source is None:
+            if described.test_table is None or described.test_version is None:
+                raise InvalidData(
+                    f"{candidate.label} names no test set (tags switchyard.test_table and switchyard.test_version): "
+                    "name one with --cases, as in --cases s3a://curated-data-bucket/fraud_test@3."
+                )
+            source = f"{described.test_table}@{described.test_version}"
+        return load_held_out(source, described.label)
+
+    def evaluated_model(
+        self, release: Release, held_out: HeldOut, bench: Bench, loading: Loading | None, *, again: bool = False
+    ) -> Evaluated:
+        """The scores of a model on these rows: those of an earlier complete run, or new ones.
+
+        Args:
+            loading: what the policy allows when the candidate's files are loaded; None for a champion, whose seal says
+                it.
+        """
+        known = None if again else known_model_scores(release, held_out, bench)
+        if known is not None:
+            return Evaluated(release, known, reused=True)
+        serial, head = self.ledger.head()
+        with bench.step(f"{release.label}: loading the model"):
+            model = self._loaded(release, loading)
+        scores = evaluate_model(release, model, held_out, bench)
+        if scores.run is not None:
+            self.experiments.log(self.experiments.get(scores.run), tags={LEDGER_HEAD_TAG: f"{serial} {head}"})
+        return Evaluated(release, scores, reused=False)
+
+    def _loaded(self, release: Release, loading: Loading | None) -> Model:
+        """A candidate from the files in MLflow, a champion from its sealed copies."""
+        folder = self.folder / "models"
+        if loading is not None:
+            return load_model(self.models.fetch(release, folder), release.manifest, loading)
+        seal = self.ledger.state().of(release.name).seals[release.version]
+        stated = verify(seal.envelope, load_trusted(self.trusted_keys), seal.recorded)
+        path = fetch_sealed(self.store, release.manifest, release.digest, folder)
+        return load_model(path, release.manifest, stated.loading)
+
     def pictured(self, scores: Sequence[Scores]) -> str:
         """The address of MLflow's page for a candidate's run, or for the comparison with the champion's run. With a
         champion, pictures and a description are written into the candidate's run."""
@@ -152,6 +207,7 @@ def workplace(parts: Parts, alias: str = "Production") -> Workplace:
     return Workplace(
         parts.store,
         parts.registry,
+        parts.models,
         parts.experiments,
         load(ProviderSettings),
         parts.ledger,
@@ -159,6 +215,7 @@ def workplace(parts: Parts, alias: str = "Production") -> Workplace:
         state_folder() / "evaluation",
         parts.masker,
         parts.who,
+        parts.seal.trusted_keys,
     )
 
 

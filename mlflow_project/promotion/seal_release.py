@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow_project.adapters.releases import write_release
+from mlflow_project.domain.model import Loading
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Verdict
@@ -36,19 +37,23 @@ def record_verdict(
     who: str,
     scores: Mapping[str, str | None] | None = None,
     protected: bool = False,
+    loading: Loading | None = None,
 ) -> LedgerRecord:
     """Seal the release, or record why not.
 
     Args:
         scores: the digests of the scores that the verdict was computed from, under the names of `runs`.
         protected: what the policy says of the name: it then follows the ledger alone, and needs an approval.
+        loading: for a model, what the policy allows when its files are loaded.
 
     Raises:
         SealBroken: this version was sealed before with other content.
         Unavailable: the store does not answer. ConfigError: there is no signing key and none can be made.
     """
     _check_not_resealed(parts, release)
-    statement = statement_for(release, verdict, policy_digest, champion, runs, cases, who, utc_now(), scores, protected)
+    statement = statement_for(
+        release, verdict, policy_digest, champion, runs, cases, who, utc_now(), scores, protected, loading
+    )
     evidence = _sealed(parts, release, statement, protected) if verdict.accepted else _refused(statement)
     parts.meters.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
     return parts.ledger.append(

@@ -23,19 +23,7 @@ LABEL, TASK = "switchyard.label", "switchyard.task"
 TEST_TABLE, TEST_VERSION = "switchyard.test_table", "switchyard.test_version"
 
 _LOADER_MODULES = {"sklearn": "mlflow.sklearn", "lightgbm": "mlflow.lightgbm"}
-_PREDICT_FUNCTIONS = frozenset({"predict", "predict_proba", "predict_log_proba", "score"})
-_LIGHTGBM_TYPES = frozenset(
-    {
-        "collections.OrderedDict",
-        "collections.defaultdict",
-        "lightgbm.basic.Booster",
-        "lightgbm.sklearn.LGBMClassifier",
-        "lightgbm.sklearn.LGBMRegressor",
-    }
-)
-_TYPES_OF_SCIKIT_LEARN = frozenset({"sklearn.compose._column_transformer._RemainderColsList"})
-PINNED_TYPES: frozenset[str] = _LIGHTGBM_TYPES | _TYPES_OF_SCIKIT_LEARN
-"""Classes beyond skops' own list that any model may name as trusted. Others need the model's policy."""
+_PREDICT_FUNCTIONS = frozenset({"predict", "predict_proba", "predict_log_proba"})
 
 
 def describe(data: bytes, tags: Mapping[str, str], label: str) -> ModelDescription:
@@ -59,7 +47,7 @@ def describe(data: bytes, tags: Mapping[str, str], label: str) -> ModelDescripti
         raise InvalidData(f"{label} brings code of its own to load it. Such a model is never loaded: log it without.")
     form, file = _format(name, flavor, label)
     predict_fn = str(function.get("predict_fn") or "predict")
-    if predict_fn not in _PREDICT_FUNCTIONS - {"score"}:
+    if predict_fn not in _PREDICT_FUNCTIONS:
         raise InvalidData(f"{label} answers by its method {predict_fn!r}; known are predict and predict_proba.")
     trusted = flavor.get("skops_trusted_types") or ()
     if not isinstance(trusted, list | tuple) or not all(isinstance(item, str) for item in trusted):
@@ -70,7 +58,7 @@ def describe(data: bytes, tags: Mapping[str, str], label: str) -> ModelDescripti
         file=file,
         predict_fn=predict_fn,
         signature=_signature(content.get("signature"), label),
-        trusted_types=tuple(sorted(trusted)),
+        trusted_types=tuple(sorted(trusted)) if form == "skops" else (),
         task=_task(tags, label),
         label=tags.get(LABEL),
         test_table=tags.get(TEST_TABLE),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlflow_project.domain.model import Loading
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.errors import SealBroken
@@ -32,6 +33,12 @@ class Statement:
     sealed_by: str
     predicate: Mapping[str, Any]
 
+    @property
+    def loading(self) -> Loading:
+        """What the files of a model may do when they are loaded; a seal that says nothing allows the safe formats."""
+        said = self.predicate["policy"].get("loading", {})
+        return Loading(tuple(said.get("formats", ())), tuple(said.get("trusted_types", ())))
+
 
 def statement_for(
     release: Release,
@@ -44,6 +51,7 @@ def statement_for(
     when: str,
     scores: Mapping[str, str | None] | None = None,
     protected: bool = False,
+    loading: Loading | None = None,
 ) -> dict[str, Any]:
     """The statement to sign.
 
@@ -51,7 +59,11 @@ def statement_for(
         runs: MLflow run ids of `candidate` and `champion`.
         scores: digests of their scores, under the same names.
         cases: `digest` and `count` of the cases.
+        loading: for a model, what its policy allows when its files are loaded.
     """
+    policy: dict[str, Any] = {"digest": policy_digest, "protected": protected}
+    if loading is not None:
+        policy["loading"] = {"formats": list(loading.formats), "trusted_types": list(loading.trusted_types)}
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": release.label, "digest": {"sha256": release.digest.removeprefix("sha256:")}}],
@@ -61,7 +73,7 @@ def statement_for(
             "name": release.name,
             "version": release.version,
             "verdict": verdict.to_dict(),
-            "policy": {"digest": policy_digest, "protected": protected},
+            "policy": policy,
             "champion": None if champion is None else {"version": champion.version, "digest": champion.digest},
             "runs": dict(runs),
             "scores": dict(scores or {}),

@@ -7,12 +7,13 @@ trusted, and None if these cases cannot decide it.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from mlflow_project.domain.verdict import Check, Scores
-from mlflow_project.rules.gate import reasons
-from mlflow_project.rules.gate.comparison import Comparison, compare, pairs
+from mlflow_project.rules.gate import reasons, statistics
+from mlflow_project.rules.gate.comparison import Comparison, compare_metric
 from mlflow_project.rules.gate.means import cases_needed
 from mlflow_project.rules.gate.policy import Cap, Guard, MetricRule, Policy
 from mlflow_project.rules.scorers import FAILED
@@ -22,10 +23,9 @@ def check_floor(scores: Scores, rule: MetricRule, policy: Policy) -> Check:
     """The mean reaches the floor, on enough cases."""
     if trouble := _trouble(scores, rule.metric):
         return Check(rule.metric, "floor", False, trouble)
-    values = _scored(scores, rule.metric)
-    mean, floor = float(np.mean(values)), rule.floor or 0.0
-    if len(values) < policy.min_cases:
-        reason = reasons.too_few(rule.metric, len(values), policy.min_cases)
+    (mean, count), floor = _mean_and_count(scores, rule.metric), rule.floor or 0.0
+    if count < policy.min_cases:
+        reason = reasons.too_few(rule.metric, count, policy.min_cases)
         return Check(rule.metric, "floor", None, reason, mean, cases_needed=policy.min_cases)
     return Check(rule.metric, "floor", mean >= floor, reasons.floor(rule.metric, mean, floor), mean)
 
@@ -43,9 +43,11 @@ def check_cap(scores: Scores, cap: Cap) -> Check:
     name = f"cap {cap.statistic}"
     if trouble := _trouble(scores, cap.metric):
         return Check(cap.metric, name, False, trouble)
-    values = _scored(scores, cap.metric)
-    statistics = {"mean": np.mean(values), "p95": np.percentile(values, 95), "max": np.max(values)}
-    value = float(statistics[cap.statistic])
+    if cap.statistic == "mean":
+        value, _ = _mean_and_count(scores, cap.metric)
+    else:
+        values = _scored(scores, cap.metric)
+        value = float(np.percentile(values, 95) if cap.statistic == "p95" else np.max(values))
     return Check(cap.metric, name, value <= cap.at_most, reasons.cap(cap, value), value)
 
 
@@ -55,15 +57,15 @@ def check_rule(candidate: Scores, champion: Scores, rule: MetricRule, policy: Po
     if trouble:
         harmless = rule.rule == "report" and _is_unscored_without_fault(candidate, champion, rule.metric)
         return Check(rule.metric, rule.rule, harmless, trouble)
-    ours, theirs = pairs(candidate, champion, rule.metric)
     if rule.rule == "report":
-        mean, other = _mean(candidate, rule.metric), _mean(champion, rule.metric)
+        mean, other = (_mean_and_count(scores, rule.metric)[0] for scores in (candidate, champion))
         return Check(rule.metric, "report", True, reasons.report(rule.metric, mean, other), mean, other)
-    if len(ours) < policy.min_cases:
-        reason = reasons.too_few(rule.metric, len(ours), policy.min_cases)
+    compared = compare_metric(candidate, champion, rule, policy.confidence)
+    count = 0 if compared is None else compared[0].pairs
+    if compared is None or count < policy.min_cases:
+        reason = reasons.too_few(rule.metric, count, policy.min_cases)
         return Check(rule.metric, rule.rule, None, reason, cases_needed=policy.min_cases)
-    found = compare(_higher_is_better(ours, rule), _higher_is_better(theirs, rule), rule.margin, policy.confidence)
-    return _judged(rule, found, float(np.mean(ours)), float(np.mean(theirs)), policy.confidence)
+    return _judged(rule, *compared, policy.confidence)
 
 
 def check_guard(candidate: Scores, champion: Scores, guard: Guard, policy: Policy) -> Check:
@@ -71,13 +73,14 @@ def check_guard(candidate: Scores, champion: Scores, guard: Guard, policy: Polic
     a proof of equality."""
     rule, name = policy.rule_of(guard.metric), f"guard {guard.tag}"
     trouble = _trouble(candidate, guard.metric) or _trouble(champion, guard.metric)
-    ours, theirs = pairs(candidate, champion, guard.metric, guard.tag)
-    if trouble or not ours:
+    compared = None
+    if not trouble:
+        compared = compare_metric(champion, candidate, replace(rule, margin=None), policy.confidence, guard.tag)
+    if compared is None:
         return Check(guard.metric, name, False, trouble or f"no case of tag {guard.tag} was scored on {guard.metric}")
-    loss = compare(_higher_is_better(theirs, rule), _higher_is_better(ours, rule), None, policy.confidence)
+    loss, other, mean = compared
     holds = not (loss.superior and loss.difference > guard.drop)
-    mean, other = float(np.mean(ours)), float(np.mean(theirs))
-    return Check(guard.metric, name, holds, reasons.guard(guard, len(ours), mean, other, holds), mean, other)
+    return Check(guard.metric, name, holds, reasons.guard(guard, loss.pairs, mean, other, holds), mean, other)
 
 
 def _judged(rule: MetricRule, found: Comparison, mean: float, other: float, confidence: float) -> Check:
@@ -115,6 +118,9 @@ def _holds(rule: MetricRule, found: Comparison) -> bool | None:
 
 def _trouble(scores: Scores, metric: str) -> str:
     """Why this metric cannot be trusted; empty if it can."""
+    if statistics.is_statistic(metric):
+        columns = statistics.columns_of(metric)
+        return next((trouble for column in columns if (trouble := _trouble(scores, column))), "")
     values = scores.metrics.get(metric, ())
     if count := scores.errors.get(metric):
         return (
@@ -139,10 +145,9 @@ def _scored(scores: Scores, metric: str) -> list[float]:
     return [value for value in scores.metrics[metric] if value is not None]
 
 
-def _mean(scores: Scores, metric: str) -> float:
-    return float(np.mean(_scored(scores, metric)))
-
-
-def _higher_is_better(values: list[float], rule: MetricRule) -> list[float]:
-    """The values, negated if lower is better."""
-    return values if rule.direction == "higher" else [-value for value in values]
+def _mean_and_count(scores: Scores, metric: str) -> tuple[float, int]:
+    """The mean of the scored cases, or the statistic; and how many cases it is of."""
+    if statistics.is_statistic(metric):
+        return statistics.value(scores, metric) or (math.nan, 0)
+    values = _scored(scores, metric)
+    return float(np.mean(values)), len(values)

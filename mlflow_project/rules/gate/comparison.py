@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlflow_project.domain.verdict import Scores
-from mlflow_project.rules.gate import means, paired
+from mlflow_project.rules.gate import means, paired, statistics
+from mlflow_project.rules.gate.policy import MetricRule
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,38 @@ def pairs(candidate: Scores, champion: Scores, metric: str, tag: str | None = No
     )
     kept = [(a, b) for a, b, tags in rows if a is not None and b is not None and (tag is None or tag in tags)]
     return [a for a, _ in kept], [b for _, b in kept]
+
+
+def compare_metric(
+    candidate: Scores, champion: Scores, rule: MetricRule, confidence: float, tag: str | None = None
+) -> tuple[Comparison, float, float] | None:
+    """One metric of two releases: the comparison, where positive is better, and both values. None if no case of the tag
+    was scored for both. `rule.margin` None: `detectable` is about superiority."""
+    higher = rule.direction == "higher"
+    if statistics.is_statistic(rule.metric):
+        found = statistics.compare(candidate, champion, rule.metric, higher, confidence, tag)
+        if found is None:
+            return None
+        return _resampled(found, higher, rule.margin, confidence), found.candidate, found.champion
+    ours, theirs = pairs(candidate, champion, rule.metric, tag)
+    if not ours:
+        return None
+    turned = [values if higher else [-value for value in values] for values in (ours, theirs)]
+    return compare(turned[0], turned[1], rule.margin, confidence), float(np.mean(ours)), float(np.mean(theirs))
+
+
+def _resampled(found: statistics.Resampled, higher: bool, margin: float | None, confidence: float) -> Comparison:
+    difference = found.candidate - found.champion
+    return Comparison(
+        pairs=found.cases,
+        difference=difference if higher else -difference,
+        lower=found.lower,
+        upper=found.upper,
+        spread=found.spread,
+        superior=found.lower > 0,
+        non_inferior=margin is not None and found.lower > -margin,
+        detectable=means.detectable_difference(found.spread, found.cases, confidence),
+    )
 
 
 def compare(candidate: list[float], champion: list[float], margin: float | None, confidence: float) -> Comparison:

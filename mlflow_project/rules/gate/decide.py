@@ -13,8 +13,11 @@ from mlflow_project.rules.gate.policy import Policy
 from mlflow_project.rules.scorers import FAILED
 
 
-def decide(candidate: Scores, champion: Scores | None, policy: Policy) -> Verdict:
+def decide(candidate: Scores, champion: Scores | None, policy: Policy, more: tuple[Check, ...] = ()) -> Verdict:
     """Decide about the candidate. Without a champion only floors and caps decide.
+
+    Args:
+        more: checks of the contents of both, beside those of their scores.
 
     Raises:
         InvalidData: the two were not scored on the same cases in the same order.
@@ -24,7 +27,7 @@ def decide(candidate: Scores, champion: Scores | None, policy: Policy) -> Verdic
             f"{candidate.label} and {champion.label} were scored on different cases "
             f"({len(candidate.case_ids)}, {len(champion.case_ids)}): evaluate both on the same cases."
         )
-    checks = _checks(candidate, champion, policy)
+    checks = (*more, *_checks(candidate, champion, policy))
     failed = [check.reason for check in checks if check.holds is False]
     undecided = [check.reason for check in checks if check.holds is None]
     count = len(candidate.case_ids)

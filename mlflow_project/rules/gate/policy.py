@@ -11,6 +11,9 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
       failed: {mean: 0.0}
     guards:                   a drop on the cases of a tag that is larger than `drop` and no chance result
       - {tag: unanswerable, metric: correct, drop: 0.1}
+    loading:                  for models: what may be loaded beyond skops and LightGBM's text
+      {formats: [pickle], trusted_types: [my_package.MyTransformer]}
+    new_contract: false       for models: true allows inputs that the champion's callers do not send
     protected: false          a protected prompt follows the ledger alone, and needs a second person's approval
     approval: false           a person approves in the workflow before Production
 """
@@ -18,11 +21,13 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from mlflow_project.domain.model import Format, Loading
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import digest_of
+from mlflow_project.rules.gate.statistics import RMSE, is_statistic
 
 Direction = Literal["higher", "lower"]
 Rule = Literal["superior", "non_inferior", "report"]
@@ -70,13 +75,15 @@ class Policy:
     protected: bool
     approval: bool
     digest: str
+    loading: Loading = field(default_factory=Loading)
+    new_contract: bool = False
 
     def rule_of(self, metric: str) -> MetricRule:
         """The rule of a metric that the policy names."""
         return next(rule for rule in self.metrics if rule.metric == metric)
 
 
-_KEYS = {"confidence", "min_cases", "metrics", "caps", "guards", "protected", "approval"}
+_KEYS = {"confidence", "min_cases", "metrics", "caps", "guards", "protected", "approval", "loading", "new_contract"}
 
 
 def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
@@ -98,15 +105,40 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     min_cases = data.get("min_cases", 30)
     if not isinstance(min_cases, int) or isinstance(min_cases, bool) or min_cases < 1:
         mistakes.append("min_cases must be a whole number of at least 1")
-    flags = {key: data.get(key, False) for key in ("protected", "approval")}
+    flags = {key: data.get(key, False) for key in ("protected", "approval", "new_contract")}
     mistakes += [f"{key} must be true or false" for key, value in flags.items() if not isinstance(value, bool)]
-    if not any(metric.floor is not None for metric in metrics):
-        mistakes.append("no metric has a floor, so nothing could decide on a first version")
+    loading = _loading(data, mistakes)
+    capped = any(cap.metric == RMSE for cap in caps)
+    if not capped and not any(metric.floor is not None for metric in metrics):
+        mistakes.append(f"no metric has a floor, and {RMSE} no cap, so nothing could decide on a first version")
     if mistakes:
         raise InvalidData("\n  ".join([f"{source} has {len(mistakes)} mistake(s):", *mistakes]))
     return Policy(
-        tuple(metrics), tuple(caps), tuple(guards), confidence, min_cases, **flags, digest=digest_of(dict(data))
+        tuple(metrics),
+        tuple(caps),
+        tuple(guards),
+        confidence,
+        min_cases,
+        **flags,
+        loading=loading,
+        digest=digest_of(dict(data)),
     )
+
+
+def _loading(data: Mapping[str, Any], mistakes: list[str]) -> Loading:
+    entry = _known(data.get("loading") or {}, {"formats", "trusted_types"}, "loading", mistakes)
+    formats, types = (entry.get(key, []) for key in ("formats", "trusted_types"))
+    if not _are_texts(formats) or not set(formats) <= set(get_args(Format)):
+        mistakes.append(f"loading.formats must be a list of {', '.join(get_args(Format))}")
+        formats = []
+    if not _are_texts(types):
+        mistakes.append("loading.trusted_types must be a list of classes, such as my_package.MyTransformer")
+        types = []
+    return Loading(tuple(formats), tuple(types))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _metric(name: str, entry: Any, mistakes: list[str]) -> MetricRule:
@@ -127,6 +159,8 @@ def _metric(name: str, entry: Any, mistakes: list[str]) -> MetricRule:
 
 def _caps(name: str, entry: Any, mistakes: list[str]) -> list[Cap]:
     entry = _known(entry, set(get_args(Statistic)), f"caps.{name}", mistakes)
+    if is_statistic(name) and set(entry) - {"mean"}:
+        mistakes.append(f"caps.{name}: it is one number for all cases, so its only cap is `mean`")
     return [Cap(name, statistic, _number(entry, statistic, mistakes, f"caps.{name}")) for statistic in entry]
 
 

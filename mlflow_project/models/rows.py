@@ -1,0 +1,311 @@
+"""Rows for a model: checked against its signature, and made into the frame or array that the model takes.
+
+In: the values of each column, or a nested list for a tensor. Out: `Rows`. A mistake names the column, the row (from 0)
+and what is expected; it never repeats a value, which may be personal.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mlflow_project.domain.model import Column, Parameter, Signature
+from mlflow_project.errors import InvalidData
+
+_NUMBER = frozenset({int, float})
+_NONE = type(None)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows. `columns` are arrays of equal length by name, or `tensor` is one array whose first axis counts the
+    rows."""
+
+    count: int
+    columns: Mapping[str, Any] | None = None
+    tensor: Any = None
+
+    def frame(self) -> Any:
+        """What the model takes: a pandas DataFrame, or a NumPy array."""
+        if self.columns is None:
+            return self.tensor
+        import pandas
+
+        first = next(iter(self.columns.values()))
+        if all(array.dtype == first.dtype and first.dtype.kind == "f" for array in self.columns.values()):
+            return pandas.DataFrame(
+                np.column_stack(list(self.columns.values())), columns=list(self.columns), copy=False
+            )
+        return pandas.DataFrame(dict(self.columns), copy=False)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows of several requests as one."""
+    count = sum(part.count for part in parts)
+    if parts[0].columns is None:
+        return Rows(count, tensor=np.concatenate([part.tensor for part in parts]))
+    columns = {
+        name: np.concatenate([part.columns[name] for part in parts if part.columns]) for name in parts[0].columns
+    }
+    return Rows(count, columns)
+
+
+def check_supported(signature: Signature, label: str) -> None:
+    """Raises:
+    InvalidData: the signature has types that cannot be checked here, such as nested arrays and objects.
+    """
+    for column in signature.inputs:
+        if column.shape is None and column.type not in _READERS:
+            raise InvalidData(
+                f"{label} takes the column {column.name!r} of type {column.type}; supported are "
+                f"{', '.join(sorted(_READERS))}, and tensors."
+            )
+    tensors = [column for column in signature.inputs if column.shape is not None]
+    if tensors and (len(signature.inputs) > 1 or np.dtype(tensors[0].type).kind not in "biuf"):
+        raise InvalidData(
+            f"{label} takes several tensors, or one that holds no numbers: only one of numbers is served."
+        )
+
+
+class InputReader:
+    """Makes rows for one signature. `most_rows` is the most that one request may hold."""
+
+    def __init__(self, signature: Signature, most_rows: int) -> None:
+        self._inputs = signature.inputs
+        self._parameters = {parameter.name: parameter for parameter in signature.parameters}
+        self._most_rows = most_rows
+
+    @property
+    def takes_tensor(self) -> bool:
+        """Whether the model takes one array instead of columns."""
+        return self._inputs[0].shape is not None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns in order; "0", "1", … where the signature has none."""
+        return tuple(column.name or str(number) for number, column in enumerate(self._inputs))
+
+    def columns(self, given: Mapping[str, Sequence[Any]]) -> Rows:
+        """Rows from the values of each column. Columns that the signature does not name are left out.
+
+        Raises:
+            InvalidData: a column is missing or has another length, or a value is of another type.
+        """
+        self._check_has_columns()
+        lengths = {len(values) for values in given.values()}
+        if len(lengths) > 1:
+            raise InvalidData(f"All columns must have the same number of values, not {sorted(lengths)}.")
+        count = lengths.pop() if lengths else 0
+        self._check_count(count)
+        missing = [
+            name for name, column in zip(self.names, self._inputs, strict=True) if column.required and name not in given
+        ]
+        if missing:
+            raise InvalidData(f"Missing columns: {_listed(missing)}. This model takes {_listed(self.names)}.")
+        nothing: tuple[Any, ...] = (None,) * count
+        return Rows(
+            count,
+            {
+                name: _READERS[column.type](given.get(name, nothing), name, column.required)
+                for name, column in zip(self.names, self._inputs, strict=True)
+            },
+        )
+
+    def table(self, names: Sequence[Any], rows: Sequence[Any]) -> Rows:
+        """Rows from the names of columns and lists of values. Raises as `columns`."""
+        width = len(names)
+        if not all(isinstance(name, str) for name in names) or len(set(names)) != width:
+            raise InvalidData("The names of the columns must be texts, and each may stand once.")
+        self._check_count(len(rows))
+        for number, row in enumerate(rows):
+            if not isinstance(row, list) or len(row) != width:
+                found = f"{len(row)} values" if isinstance(row, list) else "no list"
+                raise InvalidData(
+                    f"Row {number}: a list of {width} values is expected, one for each column, not {found}."
+                )
+        values = zip(*rows, strict=True) if rows else ((),) * width
+        return self.columns(dict(zip(names, values, strict=True)))
+
+    def records(self, rows: Sequence[Any]) -> Rows:
+        """Rows from one object for each row. Raises as `columns`."""
+        self._check_has_columns()
+        self._check_count(len(rows))
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise InvalidData(f"Row {number}: an object with a value for each column is expected.")
+        needed = [name for name, column in zip(self.names, self._inputs, strict=True) if column.required]
+        for number, row in enumerate(rows):
+            if missing := [name for name in needed if name not in row]:
+                raise InvalidData(
+                    f"Row {number}: missing columns {_listed(missing)}. This model takes {_listed(self.names)}."
+                )
+        return self.columns({name: [row.get(name) for row in rows] for name in self.names})
+
+    def nested(self, values: Sequence[Any]) -> Rows:
+        """Rows from nested lists: one for each row, in the order of the signature's columns. Raises as `columns`."""
+        if not self.takes_tensor:
+            return self.table(self.names, values)
+        column = self._inputs[0]
+        self._check_count(len(values))
+        try:
+            tensor = np.array(values, dtype=np.dtype(column.type)) if values else np.empty((0, *_rest(column)))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidData(f"Nested lists of {column.type} in the shape {_shape(column)} are expected.") from error
+        fits = len(tensor.shape) == len(column.shape or ()) and all(
+            want in (-1, have) for want, have in zip(column.shape or (), tensor.shape, strict=True)
+        )
+        if not fits:
+            raise InvalidData(f"A tensor of shape {_shape(column)} is expected, not {list(tensor.shape)}.")
+        return Rows(len(values), tensor=tensor)
+
+    def parameters(self, given: Any) -> dict[str, Any]:
+        """The parameters of a request, without those that keep their default.
+
+        Raises:
+            InvalidData: one is unknown, or of another type.
+        """
+        if given is None:
+            return {}
+        if not isinstance(given, dict):
+            raise InvalidData("`params` must be an object.")
+        if unknown := sorted(given.keys() - self._parameters.keys()):
+            known = _listed(sorted(self._parameters)) if self._parameters else "none"
+            raise InvalidData(f"Unknown parameters: {_listed(unknown)}. This model takes {known}.")
+        return {name: _parameter(self._parameters[name], value) for name, value in given.items()}
+
+    def _check_has_columns(self) -> None:
+        if self.takes_tensor:
+            raise InvalidData("This model takes one tensor without named columns: send nested lists of numbers.")
+
+    def _check_count(self, count: int) -> None:
+        if count > self._most_rows:
+            raise TooManyRows(f"The request holds {count:,} rows; at most {self._most_rows:,} are taken at once.")
+
+
+class TooManyRows(InvalidData):
+    """More rows than one request may hold."""
+
+    http_status = 413
+
+
+def _parameter(parameter: Parameter, value: Any) -> Any:
+    types: Mapping[str, Any] = {
+        "double": _NUMBER,
+        "float": _NUMBER,
+        "long": {int},
+        "integer": {int},
+        "boolean": {bool},
+        "string": {str},
+    }
+    if type(value) not in types.get(parameter.type, ()):
+        raise InvalidData(f"The parameter {parameter.name!r} must be of type {parameter.type}.")
+    return value
+
+
+def _numbers(dtype: Any) -> Callable[[Sequence[Any], str, bool], Any]:
+    def read(values: Sequence[Any], name: str, required: bool) -> Any:
+        if not {*map(type, values)} <= {int, float, _NONE}:
+            raise _wrong(values, name, {int, float, _NONE}, "a number or null")
+        try:
+            return np.array([math.nan if value is None else value for value in values], dtype=dtype)
+        except OverflowError as error:
+            raise InvalidData(f"Column {name!r}: a number is too large for the type {np.dtype(dtype)}.") from error
+
+    return read
+
+
+def _whole_numbers(dtype: Any) -> Callable[[Sequence[Any], str, bool], Any]:
+    bounds = np.iinfo(dtype)
+
+    def read(values: Sequence[Any], name: str, required: bool) -> Any:
+        expected = f"a whole number of the type {np.dtype(dtype)}"
+        if not required and None in values:  # as MLflow: NumPy's whole numbers cannot be missing
+            return _numbers(np.float64)(values, name, required)
+        if not {*map(type, values)} <= {int, float}:
+            raise _wrong(values, name, {int, float}, expected)
+        for number, value in enumerate(values):
+            if not bounds.min <= value <= bounds.max or (type(value) is float and not value.is_integer()):
+                raise InvalidData(f"Row {number}, column {name!r}: {expected} is expected.")
+        return np.array([int(value) for value in values], dtype=dtype)
+
+    return read
+
+
+def _booleans(values: Sequence[Any], name: str, required: bool) -> Any:
+    if not required and {*map(type, values)} <= {bool, _NONE}:
+        return np.array(values, dtype=object)
+    if not {*map(type, values)} <= {bool}:
+        raise _wrong(values, name, {bool}, "true or false")
+    return np.array(values, dtype=bool)
+
+
+def _texts(values: Sequence[Any], name: str, required: bool) -> Any:
+    if not {*map(type, values)} <= {str, _NONE}:
+        raise _wrong(values, name, {str, _NONE}, "a text or null")
+    return np.array(values, dtype=object)
+
+
+def _times(values: Sequence[Any], name: str, required: bool) -> Any:
+    if not {*map(type, values)} <= {str, _NONE}:
+        raise _wrong(values, name, {str, _NONE}, "a time in ISO 8601, or null")
+    found = []
+    for number, value in enumerate(values):
+        try:
+            moment = None if value is None else datetime.fromisoformat(value)
+            if moment is not None and moment.tzinfo is not None:
+                moment = moment.astimezone(UTC).replace(tzinfo=None)
+            found.append(np.datetime64("NaT") if moment is None else np.datetime64(moment, "ns"))
+        except (ValueError, OverflowError) as error:
+            raise InvalidData(f"Row {number}, column {name!r}: a time in ISO 8601 is expected.") from error
+    return np.array(found, dtype="datetime64[ns]")
+
+
+def _bytes(values: Sequence[Any], name: str, required: bool) -> Any:
+    if not {*map(type, values)} <= {str, _NONE}:
+        raise _wrong(values, name, {str, _NONE}, "bytes in Base64, or null")
+    found = np.empty(len(values), dtype=object)
+    for number, value in enumerate(values):
+        try:
+            found[number] = None if value is None else base64.b64decode(value, validate=True)
+        except ValueError as error:
+            raise InvalidData(f"Row {number}, column {name!r}: bytes in Base64 are expected.") from error
+    return found
+
+
+_READERS: Mapping[str, Callable[[Sequence[Any], str, bool], Any]] = {
+    "double": _numbers(np.float64),
+    "float": _numbers(np.float32),
+    "long": _whole_numbers(np.int64),
+    "integer": _whole_numbers(np.int32),
+    "boolean": _booleans,
+    "string": _texts,
+    "datetime": _times,
+    "binary": _bytes,
+}
+
+
+def _wrong(values: Sequence[Any], name: str, allowed: set[type], expected: str) -> InvalidData:
+    number = next(number for number, value in enumerate(values) if type(value) not in allowed)
+    names = {str: "a text", bool: "true or false", int: "a number", float: "a number", _NONE: "null", list: "a list"}
+    found = names.get(type(values[number]), "an object")
+    return InvalidData(f"Row {number}, column {name!r}: {expected} is expected, not {found}.")
+
+
+def _rest(column: Column) -> tuple[int, ...]:
+    return tuple(max(size, 0) for size in (column.shape or ())[1:])
+
+
+def _shape(column: Column) -> str:
+    return "[" + ", ".join("any" if size < 0 else str(size) for size in column.shape or ()) + "]"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:100]) for name in names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
