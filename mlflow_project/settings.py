@@ -133,6 +133,17 @@ class ServerSettings(_Settings):
     serving_folder: Path = Field(default_factory=lambda: state_folder() / "serving")
 
 
+class ModelSettings(_Settings):
+    """What a worker does for models. A model of more than `max_model_mb` megabytes, packed or unpacked, is not loaded,
+    nor one that takes longer than `model_warm_seconds` to load and to predict its example. One request holds at most
+    `max_rows` rows, and its body `max_rows_bytes`."""
+
+    max_model_mb: int = Field(default=512, ge=1)
+    model_warm_seconds: float = Field(default=30.0, gt=0)
+    max_rows: int = Field(default=100_000, ge=1)
+    max_rows_bytes: int = Field(default=33_554_432, ge=1)
+
+
 class EventSettings(_Settings):
     """What a host keeps of its live traffic, for drift and reviews: a share of the requests, at most so many a second
     and worker, their texts masked and cut to so many characters, or left out. `event_days`: how long a request can
@@ -228,6 +239,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     PromotionSettings,
     FollowerSettings,
     ServerSettings,
+    ModelSettings,
     EventSettings,
     GuardSettings,
     KeySettings,

@@ -26,6 +26,7 @@ from mlflow_project.settings import (
     GuardSettings,
     KeySettings,
     LogSettings,
+    ModelSettings,
     ProviderSettings,
     RegistrySettings,
     SealSettings,
@@ -56,7 +57,8 @@ from serving.live.heartbeat import start_beating
 from serving.live.spending import Spending
 from serving.live.strict import StrictResolver
 from serving.live.worker import Worker
-from serving.routes import documentation, feedback, llm_query, prompts, releases, webhook
+from serving.routes import documentation, feedback, kserve, llm_query, prompts, releases, webhook
+from serving.routes import models as model_routes
 from serving.routes.openai import chat, embeddings, models, responses
 from serving.server import Server
 
@@ -64,8 +66,10 @@ SERVICE = "switchyard-server"
 """What Prometheus calls the job."""
 OPEN_PATHS = documentation.PATHS | {"/health/live", "/health/ready", "/openapi.json", webhook.PATH}
 """These need no API key. A webhook is signed instead."""
+_ROOMS = (prompts, model_routes, kserve, chat, responses, embeddings, models, feedback, releases, webhook)
 _ROUTERS: Sequence[APIRouter] = tuple(
-    room.router for room in (prompts, chat, responses, embeddings, models, feedback, releases, webhook)
+    room.router
+    for room in (prompts, model_routes, kserve, chat, responses, embeddings, models, feedback, releases, webhook)
 )
 _M_ARENA_MAX = -8
 """The option of `mallopt(3)`."""
@@ -82,6 +86,7 @@ class Settings:
     providers: ProviderSettings = field(default_factory=lambda: load(ProviderSettings))
     registry: RegistrySettings = field(default_factory=lambda: load(RegistrySettings))
     logs: LogSettings = field(default_factory=lambda: load(LogSettings))
+    models: ModelSettings = field(default_factory=lambda: load(ModelSettings))
     events: EventSettings = field(default_factory=lambda: load(EventSettings))
     telemetry: TelemetrySettings = field(default_factory=lambda: load(TelemetrySettings))
 
@@ -124,7 +129,15 @@ def build(settings: Settings, masker: Masker) -> ASGIApp:
     for router in _ROUTERS:
         app.include_router(router, responses=problems.PROBLEMS)
     app.include_router(documentation.router)
-    return Edge(app, keys=keys, places=places, limits=limits, masker=masker, open_paths=OPEN_PATHS)
+    return Edge(
+        app,
+        keys=keys,
+        places=places,
+        limits=limits,
+        max_rows_bytes=settings.models.max_rows_bytes,
+        masker=masker,
+        open_paths=OPEN_PATHS,
+    )
 
 
 @asynccontextmanager
@@ -135,7 +148,7 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     beating = start_beating(settings.server.api_worker_silence)
     providers = Providers(settings.providers, masker)
     meters = Meters()
-    worker = Worker(folder, settings.seal.trusted_keys, providers, meters)
+    worker = Worker(folder, settings.seal.trusted_keys, providers, meters, models=settings.models)
     strict = StrictResolver(settings.registry, worker, folder) if settings.server.resolve == "strict" else None
     sender = start(meters, settings.telemetry, SERVICE, worker.name)
     spool = Spool(folder.spool_file, settings.events.event_spool_mb * 1_000_000)

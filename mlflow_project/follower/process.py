@@ -1,4 +1,4 @@
-"""Runs the follower: builds its parts from settings, starts four threads, and ends on SIGTERM.
+"""Runs the follower: builds its parts from settings, starts five threads, and ends on SIGTERM.
 
 The main thread looks at registry and ledger. The others write this host's presence, upload its events, and check the
 search indexes on its disk, so that none of them waits for another.
@@ -13,9 +13,11 @@ import threading
 import time
 
 from mlflow_project.adapters.assessments import Assessments
+from mlflow_project.adapters.model_files import fetch_sealed
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
-from mlflow_project.follower.indexes import IndexKeeper
+from mlflow_project.adapters.retrieval import index_store
+from mlflow_project.follower.folders import FolderKeeper
 from mlflow_project.follower.presence import PresenceKeeper
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.follower.shipping import Shipper
@@ -59,7 +61,7 @@ def follow() -> None:
     keeper = PresenceKeeper(_store(), folder, host=_host(settings), ttl_seconds=settings.presence_ttl_ms / 1000)
     meters = Meters()
     watcher = _watcher(settings, folder, meters)
-    indexes = IndexKeeper(_store(), folder)
+    indexes, models = _index_keeper(folder), _model_keeper(folder, watcher)
     watcher.start()
     pipe = WakePipe(folder.wake_pipe)
 
@@ -74,6 +76,7 @@ def follow() -> None:
         threading.Thread(target=keeper.run, args=(stop,), name="presence"),
         threading.Thread(target=_shipper(settings, folder).run, args=(stop,), name="events"),
         threading.Thread(target=indexes.run, args=(stop,), name="indexes"),
+        threading.Thread(target=models.run, args=(stop,), name="models"),
     ]
     for thread in others:
         thread.start()
@@ -82,6 +85,7 @@ def follow() -> None:
         began = time.monotonic()
         watcher.look(hurry=was_rung)
         indexes.want(watcher.current.indexes)
+        models.want(watcher.current.models)
         pause = settings.poll_ms / 1000 / LOOKS_PER_INTERVAL
         pause = min(pause, FLIP_LOOK_SECONDS) if watcher.flip_under_way else pause
         was_rung = _rest(pipe, watcher, began + pause)
@@ -104,6 +108,22 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder, meters: Meters) 
         identity=f"follower:{_host(settings)}",
         registry_file=settings.registry_file,
     )
+
+
+def _index_keeper(folder: ServingFolder) -> FolderKeeper:
+    store = _store()
+    return FolderKeeper("index", lambda name: index_store.fetch(store, name, folder.indexes), folder.index_folder)
+
+
+def _model_keeper(folder: ServingFolder, watcher: Watcher) -> FolderKeeper:
+    store = _store()
+
+    def fetch(name: str) -> None:
+        manifest = watcher.current.models.get(name)
+        if manifest is not None:  # else the snapshot has changed meanwhile, and nobody needs the folder any more
+            fetch_sealed(store, manifest, name, folder.models)
+
+    return FolderKeeper("model", fetch, folder.model_folder)
 
 
 def _shipper(settings: FollowerSettings, folder: ServingFolder) -> Shipper:

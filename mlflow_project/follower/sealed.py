@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mlflow_project.adapters.model_files import fetch_sealed
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.adapters.retrieval import index_store
@@ -44,6 +45,8 @@ class Fetcher:
             verify(placed, self.trusted, self.meters)
             if manifest.knowledge_base is not None:
                 self._fetch_index(manifest.knowledge_base.index)
+            if manifest.kind == "model":
+                fetch_sealed(self._store, manifest, seal.digest, self._folder.models)
             self._placed[key] = placed
         found = self._placed[key]
         return replace(found, alias=alias)

@@ -45,6 +45,12 @@ class Rows:
             )
         return pandas.DataFrame(dict(self.columns), copy=False)
 
+    def part(self, begin: int, end: int) -> Rows:
+        """Some of the rows."""
+        if self.columns is None:
+            return Rows(end - begin, tensor=self.tensor[begin:end])
+        return Rows(end - begin, {name: array[begin:end] for name, array in self.columns.items()})
+
 
 def joined(parts: Sequence[Rows]) -> Rows:
     """Rows of several requests as one."""
@@ -81,6 +87,11 @@ class InputReader:
         self._inputs = signature.inputs
         self._parameters = {parameter.name: parameter for parameter in signature.parameters}
         self._most_rows = most_rows
+
+    @property
+    def parameter_names(self) -> frozenset[str]:
+        """The parameters that a request may set."""
+        return frozenset(self._parameters)
 
     @property
     def takes_tensor(self) -> bool:

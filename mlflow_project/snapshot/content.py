@@ -105,6 +105,13 @@ class Snapshot:
         bases = (placed.manifest.knowledge_base for placed in (*self.live, *self.warm))
         return frozenset(base.index for base in bases if base is not None)
 
+    @property
+    def models(self) -> dict[str, Manifest]:
+        """The manifests of its models by the digests of their releases."""
+        return {
+            placed.digest: placed.manifest for placed in (*self.live, *self.warm) if placed.manifest.kind == "model"
+        }
+
     def with_lost(self, before: Snapshot) -> Snapshot:
         """This snapshot, and what an earlier one served under names and aliases that this one no longer mentions.
 

@@ -15,6 +15,9 @@ checks it when:
 - `indexes/<hex>/`: search indexes. A worker that warms a release copies the files, checks the digest of each copy and
   never reads `indexes/` again. The follower looks at time stamps and sizes once a second, checks every digest when it
   starts and hourly, and fetches a changed index again.
+- `models/<hex>/`: the sealed files of models, by the digest of the release. A worker that warms a model checks the
+  digest of each file, and makes the model from the bytes that it has checked. The follower checks them as it checks
+  indexes.
 - `scratch/<worker>/`: those copies. They lose their names as soon as they are open.
 - `usage/*.json`, `events.sqlite`: counts for limits, and events to upload. Their form is checked.
 
@@ -51,6 +54,7 @@ class ServingFolder:
         self.contact_file = path / "contact.json"
         self.workers = path / "workers"
         self.indexes = path / "indexes"
+        self.models = path / "models"
         self.scratch = path / "scratch"
         self.wake_pipe = path / "wake"
         self.receipts_pipe = path / "receipts.wake"
@@ -60,12 +64,16 @@ class ServingFolder:
 
     def prepare(self) -> None:
         """Make the folders."""
-        for folder in (self.path, self.workers, self.indexes, self.scratch):
+        for folder in (self.path, self.workers, self.indexes, self.models, self.scratch):
             make_private_folder(folder)
 
     def index_folder(self, digest: str) -> Path:
         """Where the index of this digest (`sha256:…`) lies."""
         return self.indexes / digest.removeprefix("sha256:")
+
+    def model_folder(self, digest: str) -> Path:
+        """Where the files of the release of this digest (`sha256:…`) lie, if it is a model."""
+        return self.models / digest.removeprefix("sha256:")
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
         """Put a new snapshot in place, and keep the two before it.

@@ -14,6 +14,7 @@ from mlflow_project.errors import InvalidData, NotFound, SealBroken
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.seal.keys import load_trusted
 from mlflow_project.seal.seal import verify as verify_envelope
+from mlflow_project.seal.statement import Statement
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.telemetry.catalogue import SEAL_CHECKS
@@ -22,18 +23,19 @@ from mlflow_project.telemetry.meters import Meters
 logger = logging.getLogger(__name__)
 
 
-def verify(placed: Placed, trusted: Path, meters: Meters | None = None) -> None:
-    """Check a release, and count the check where there are meters. Raises as `_check`."""
+def verify(placed: Placed, trusted: Path, meters: Meters | None = None) -> Statement:
+    """Check a release, and count the check where there are meters. Returns what its seal states. Raises as `_check`."""
     outcome = "broken"
     try:
-        _check(placed, trusted)
+        statement = _check(placed, trusted)
         outcome = "holds"
+        return statement
     finally:
         if meters is not None:
             meters.record(SEAL_CHECKS, 1, release=placed.release.label, outcome=outcome)
 
 
-def _check(placed: Placed, trusted: Path) -> None:
+def _check(placed: Placed, trusted: Path) -> Statement:
     """Check that the manifest has the digest it goes by, and that a valid seal names exactly this release.
 
     Raises:
@@ -48,6 +50,7 @@ def _check(placed: Placed, trusted: Path) -> None:
         raise SealBroken(
             f"The seal of {label} is for {seal.name}/{seal.version} with digest {seal.digest}, not for {placed.digest}."
         )
+    return seal
 
 
 def load_verified(folder: ServingFolder, trusted: Path, meters: Meters | None = None) -> Snapshot:

@@ -103,7 +103,7 @@ class EventRecorder:
             tokens=answer.usage.total_tokens if answer is not None else None,
             cost_usd=answer.cost_usd if answer is not None else None,
             latency_ms=round(finished.milliseconds, 3),
-            groundedness=_grounded(question, answer),
+            groundedness=_grounded(question, answer) if release.manifest.kind == "prompt" else None,
             trace_id=_trace_id(finished),
         )
 

@@ -25,7 +25,8 @@ class RequestMetrics:
         answer = finished.answer if finished.succeeded else None
         provider = finished.release.manifest.provider
         model = provider.model if provider is not None else finished.release.name
-        self._llm(finished, model, answer)
+        if finished.release.manifest.kind == "prompt":
+            self._llm(finished, model, answer)
         if provider is not None:
             self._gen_ai(finished, provider.name, model, answer)
         self._by_release(finished, answer)

@@ -39,6 +39,8 @@ class Quality:
         answer = finished.answer if finished.succeeded else None
         if self.outbox is None or answer is None or random.random() >= self._share:
             return
+        if finished.release.manifest.kind != "prompt":
+            return
         if len(answer.text or "") <= MOST_CHARS:
             self.outbox.put(finished)
 

@@ -33,8 +33,10 @@ class BodyTooSlow(WorkspaceError):
     headers = _CLOSE
 
 
-async def read_body(scope: Scope, receive: Receive, most_bytes: int, seconds: float) -> bytes:
-    """The whole body.
+async def read_body(
+    scope: Scope, receive: Receive, most_bytes: int, seconds: float, *, count_values: bool = True
+) -> bytes:
+    """The whole body. `count_values` false: whoever parses it bounds the number of its values.
 
     Raises:
         BodyTooLarge: it is longer than `most_bytes`. BodyTooSlow: it took longer than `seconds`.
@@ -60,7 +62,8 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int, seconds: fl
     except TimeoutError as error:
         raise BodyTooSlow(f"The body did not arrive within {seconds:g} s.") from error
     body = b"".join(parts)
-    check_values(body)
+    if count_values:
+        check_values(body)
     return body
 
 

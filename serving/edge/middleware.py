@@ -29,6 +29,10 @@ from serving.server import Server
 CALLER_LEFT = 499
 """The status that metrics count for a request whose caller left before the response began."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_TAKE_ROWS = ("/models/", "/v2/models/")
+"""Paths whose bodies hold rows of numbers. They are larger than texts, and nothing is parsed of them that may become an
+error message."""
+_MOST_LARGE_BODIES = 2
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
 
@@ -49,6 +53,7 @@ class Edge:
         keys: Keys,
         places: Places,
         limits: GuardSettings,
+        max_rows_bytes: int,
         masker: Masker,
         open_paths: Container[str],
     ) -> None:
@@ -56,6 +61,8 @@ class Edge:
         self._keys = keys
         self._places = places
         self._limits = limits
+        self._max_rows_bytes = max_rows_bytes
+        self._large = Places(_MOST_LARGE_BODIES, 0, limits.queue_seconds)
         self._masker = masker
         self._open_paths = open_paths
 
@@ -73,10 +80,14 @@ class Edge:
                 await self._app(scope, receive, send)
                 return
             server.spending.admit(call.caller)
-            body = await read_body(scope, receive, self._limits.max_body_bytes, self._limits.body_seconds)
-            call.body_bytes = len(body)
-            async with _until_caller_leaves(call, body, receive) as receive, self._place(call):
-                await self._app(scope, receive, send)
+            async with self._large_body(scope) as most_bytes:
+                takes_rows = scope["path"].startswith(_TAKE_ROWS)
+                body = await read_body(
+                    scope, receive, most_bytes, self._limits.body_seconds, count_values=not takes_rows
+                )
+                call.body_bytes = len(body)
+                async with _until_caller_leaves(call, body, receive) as receive, self._place(call):
+                    await self._app(scope, receive, send)
         except WorkspaceError as error:  # raised above: what a route raises is answered by FastAPI
             server.reporter.turned_away(error.http_status)
             await response(scope["path"], error)(scope, receive, send)
@@ -98,6 +109,26 @@ class Edge:
         if _ID.fullmatch(request_id) is None:
             return False
         return _UUID.fullmatch(request_id) is not None or not self._masker.mask(request_id).found
+
+    @asynccontextmanager
+    async def _large_body(self, scope: Scope) -> AsyncIterator[int]:
+        """How many bytes the body of a request may have. A body of rows may be large if its head says so; of those,
+        only a few are in memory at once.
+
+        Raises:
+            Unavailable: too many large bodies are on their way.
+        """
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        usual = self._limits.max_body_bytes
+        large = length.isdigit() and usual < int(length) <= self._max_rows_bytes
+        if not large or not scope["path"].startswith(_TAKE_ROWS):
+            yield usual
+            return
+        await self._large.take()
+        try:
+            yield self._max_rows_bytes
+        finally:
+            self._large.leave()
 
     @asynccontextmanager
     async def _place(self, call: Call) -> AsyncIterator[None]:

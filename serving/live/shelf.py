@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from mlflow_project.answering import WarmRelease
 from mlflow_project.errors import NotFound, Unavailable
 from mlflow_project.snapshot.content import Placed
+from serving.live.warm_model import WarmModel
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class LoadedRelease:
     """A release that is ready to answer, and the number of requests that use it. `retired`: close it after the last."""
 
     placed: Placed
-    warm: WarmRelease
+    warm: WarmRelease | WarmModel
     users: int = 0
     retired: bool = False
 
@@ -43,6 +44,28 @@ class LiveRelease:
     placed: Placed
     held: LoadedRelease = field(repr=False)
     since: str
+
+    @property
+    def prompt(self) -> WarmRelease:
+        """The release of a prompt, ready to answer.
+
+        Raises:
+            NotFound: it is a model.
+        """
+        if isinstance(self.held.warm, WarmModel):
+            raise NotFound(f"{self.placed.name} is a model: ask it at POST /models/{self.placed.name}/invocations.")
+        return self.held.warm
+
+    @property
+    def model(self) -> WarmModel:
+        """The release of a model, ready to predict.
+
+        Raises:
+            NotFound: it is a prompt.
+        """
+        if not isinstance(self.held.warm, WarmModel):
+            raise NotFound(f"{self.placed.name} is a prompt: ask it at POST /prompts/{self.placed.name}/invocations.")
+        return self.held.warm
 
 
 class UsedRelease:

@@ -89,7 +89,7 @@ class Spending:
             Exhausted: a budget has no room for it.
         """
         caller, amounts, now = self._caller(key), _NOTHING, time.time()
-        if caller.windows:
+        if caller.windows and release.manifest.kind == "prompt":  # a model uses neither tokens nor dollars
             amounts = self._expected(release.manifest, characters)
             self._take(caller, amounts, now)
         return Reservation(caller, characters, amounts, now)

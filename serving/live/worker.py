@@ -21,9 +21,11 @@ from pathlib import Path
 
 from mlflow_project import answering
 from mlflow_project.adapters.providers import Providers
+from mlflow_project.answering import WarmRelease
 from mlflow_project.domain.receipt import Receipt
 from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
+from mlflow_project.settings import ModelSettings
 from mlflow_project.snapshot.contact import Contact, read_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import MISSING, ServingFolder, stamp
@@ -32,6 +34,7 @@ from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
 from mlflow_project.telemetry.meters import Meters
 from serving.live.shelf import Identity, LiveRelease, LoadedRelease, Shelf, identity
+from serving.live.warm_model import WarmModel, warm_model
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ class Worker:
         providers: Providers,
         meters: Meters | None = None,
         first_retry: float = FIRST_RETRY_SECONDS,
+        models: ModelSettings | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.shelf = Shelf()
@@ -78,10 +82,11 @@ class Worker:
         self._providers = providers
         self._meters = meters
         self._first_retry = first_retry
+        self._models = models or ModelSettings()
         self._scratch = folder.scratch / self.name
         self._wanted = Snapshot()
         self._failed: dict[Identity, Failure] = {}
-        self._warming: dict[Identity, asyncio.Task[answering.WarmRelease]] = {}
+        self._warming: dict[Identity, asyncio.Task[WarmRelease | WarmModel]] = {}
         self._seen = self._contacted = MISSING
         self._beaten = 0.0
         self._watch: asyncio.Task[None] | None = None
@@ -105,8 +110,8 @@ class Worker:
         self._pipe = WakePipe(self._folder.pipe_of(self.name))
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._called, self._pipe)
         self._look()
-        while self._warming:
-            await asyncio.wait(self._warming.values())
+        while waiting := [task for key, task in self._warming.items() if key not in self._failed]:
+            await asyncio.wait(waiting, timeout=BEAT_SECONDS)
         self._watch = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -186,8 +191,18 @@ class Worker:
         task = asyncio.create_task(asyncio.to_thread(self._warmed, placed))
         self._warming[key] = task
         task.add_done_callback(partial(self._tried, key, placed))
+        if placed.manifest.kind == "model":
+            limit = self._models.model_warm_seconds
+            asyncio.get_running_loop().call_later(limit, self._refuse_late, key, placed, task)
 
-    def _tried(self, key: Identity, placed: Placed, task: asyncio.Task[answering.WarmRelease]) -> None:
+    def _refuse_late(self, key: Identity, placed: Placed, task: asyncio.Task[WarmRelease | WarmModel]) -> None:
+        """Refuse a model whose loading does not end. Its thread cannot be stopped, so it is not tried again before."""
+        if self._warming.get(key) is task and not task.done():
+            why = f"{placed.release.label} is still not loaded after {self._models.model_warm_seconds:g} s."
+            self._failed[key] = Failure.after(self._failed.get(key), why, "not_warmed", self._first_retry)
+            self._settle()
+
+    def _tried(self, key: Identity, placed: Placed, task: asyncio.Task[WarmRelease | WarmModel]) -> None:
         """Whatever went wrong, a defect in a library too: the release is refused for now, and what was live stays."""
         del self._warming[key]
         if task.cancelled():
@@ -202,8 +217,10 @@ class Worker:
             self._failed[key] = Failure.after(self._failed.get(key), why, cause, self._first_retry)
         self._settle()
 
-    def _warmed(self, placed: Placed) -> answering.WarmRelease:
-        verify(placed, self._trusted, self._meters)
+    def _warmed(self, placed: Placed) -> WarmRelease | WarmModel:
+        stated = verify(placed, self._trusted, self._meters)
+        if placed.manifest.kind == "model":
+            return warm_model(placed.release, self._folder.model_folder(placed.digest), stated.loading, self._models)
         base = placed.manifest.knowledge_base
         return answering.warm(
             placed.release,

@@ -16,9 +16,9 @@ from fastapi import Header
 from mlflow_project import answering
 from mlflow_project.answering import CallOptions
 from mlflow_project.domain.answer import Answer
-from mlflow_project.domain.release import Message, Release
+from mlflow_project.domain.release import Kind, Message, Release
 from mlflow_project.domain.tools import ToolCallPiece
-from mlflow_project.errors import InvalidAnswer, Refused
+from mlflow_project.errors import InvalidAnswer, NotFound, Refused
 from mlflow_project.telemetry.tracing import span
 from serving.call import Call, Finished
 from serving.live.shelf import LiveRelease
@@ -48,8 +48,8 @@ Check = Callable[[Answer], None]
 
 
 @dataclass(slots=True)
-class _Asking:
-    """A question under way. `answer` is set as soon as the provider gave one, even if it is refused afterwards."""
+class Asking:
+    """A request under way. `answer` is set as soon as the release gave one, even if it is refused afterwards."""
 
     live: LiveRelease
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -66,11 +66,11 @@ async def ask(
         InvalidData: the variables do not fit the template.
         ProviderError: the provider failed. InvalidAnswer: its answer is too long, or breaks a schema.
     """
-    async with _asking(server, call, name, alias) as asking:
+    async with using(server, call, name, alias) as asking:
         question = prepare(asking.live)
         asking.variables = question.variables
         answer = asking.answer = await answering.answer(
-            asking.live.held.warm,
+            asking.live.prompt,
             question.variables,
             context=question.context,
             history=question.history,
@@ -87,11 +87,11 @@ async def ask_in_pieces(
 ) -> AsyncGenerator[Piece]:
     """Pieces of text as they come, and the whole answer last. Raises as `ask`. Close it early, and the provider is told
     to stop."""
-    async with _asking(server, call, name, alias) as asking:
+    async with using(server, call, name, alias) as asking:
         question = prepare(asking.live)
         asking.variables = question.variables
         pieces = answering.stream(
-            asking.live.held.warm,
+            asking.live.prompt,
             question.variables,
             context=question.context,
             history=question.history,
@@ -141,8 +141,12 @@ def check_texts(server: Server, call: Call, texts: Iterable[tuple[str, str]]) ->
 
 
 @asynccontextmanager
-async def _asking(server: Server, call: Call, name: str, alias: str) -> AsyncIterator[_Asking]:
-    """Resolves the alias, keeps its release loaded until the block ends, and reports once how that went."""
+async def using(server: Server, call: Call, name: str, alias: str, kind: Kind = "prompt") -> AsyncIterator[Asking]:
+    """Resolves the alias, keeps its release loaded until the block ends, and reports once how that went.
+
+    Raises:
+        Refused: the caller may not choose the alias. NotFound: no such release is live. Exhausted: a budget is used up.
+    """
     if alias != "Production" and call.caller is not None and not call.caller.may("choose-alias"):
         raise Refused(f"This API key may not choose the alias {alias!r}: it lacks the role `choose-alias`.")
     worker = server.worker
@@ -151,18 +155,25 @@ async def _asking(server: Server, call: Call, name: str, alias: str) -> AsyncIte
             confirmed = await server.strict.settle(name, alias)
         else:
             confirmed = worker.contact is not None and worker.contact.fresh
-        using = worker.shelf.using(name, alias)
-    with using as live:
+        used = worker.shelf.using(name, alias)
+    with used as live:
+        _check_kind(live, kind)
         release = live.placed.release
         call.name_release(live.placed, None if confirmed else worker.stale_seconds())
         call.reservation = server.spending.reserve(call.caller, release, call.body_bytes)
-        asking = _Asking(live)
+        asking = Asking(live)
         try:
             yield asking
         except BaseException as error:
             server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, error))
             raise
         server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, None))
+
+
+def _check_kind(live: LiveRelease, kind: Kind) -> None:
+    name, found = live.placed.name, live.placed.manifest.kind
+    if found != kind:
+        raise NotFound(f"{name} is a {found}: ask it at POST /{found}s/{name}/invocations.")
 
 
 def _check_length(server: Server, characters: int) -> None:

@@ -35,7 +35,7 @@ class LLMQuery(BaseModel):
 
     def question(self, live: LiveRelease) -> Question:
         """The text as the variable that the release's template has for it."""
-        return Question(variables_for(live.held.warm.template.variables, self.text_input, {}), self.context)
+        return Question(variables_for(live.prompt.template.variables, self.text_input, {}), self.context)
 
 
 class LLMAnswer(BaseModel):

@@ -19,9 +19,9 @@ from tests.models.conftest import FEATURES, POLICY, Models
 
 
 def command(*arguments: str) -> Any:
-    from mlflow_project.commands.main import app
+    from mlflow_project.commands.main import build
 
-    return CliRunner().invoke(app, [*arguments, "--json"])
+    return CliRunner().invoke(build(), [*arguments, "--json"])
 
 
 def test_a_version_is_described_by_its_files_and_signature(models: Models) -> None:

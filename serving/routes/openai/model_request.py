@@ -77,7 +77,7 @@ class ModelRequest:
         overrides, ignored = overrides_and_ignored(manifest.callers, self.parameters)
         if ignored:
             call.release_headers.append((IGNORED, ", ".join(ignored).encode()))
-        variables = variables_for(live.held.warm.template.variables, question, self.variables)
+        variables = variables_for(live.prompt.template.variables, question, self.variables)
         return Question(variables, history=history, options=CallOptions(following, overrides, self.tools))
 
     def check(self, answer: Answer) -> None:

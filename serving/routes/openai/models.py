@@ -21,6 +21,8 @@ async def models(server: TheServer) -> dict[str, Any]:
     """A name stands for its Production; `name@Alias` for another alias; `wordllama-256` makes embeddings."""
     data = []
     for (name, alias), live in sorted(server.worker.shelf.live.items()):
+        if live.placed.manifest.kind != "prompt":
+            continue
         ids = [name, f"{name}@{alias}"] if alias == "Production" else [f"{name}@{alias}"]
         data += [_model(id, live.since) for id in ids]
     return {"object": "list", "data": [*data, _model(EMBEDDINGS, None)]}
@@ -34,7 +36,7 @@ async def model(model: str, server: TheServer) -> dict[str, Any]:
 
 def _since(shelf: Shelf, model: str) -> str:
     live = shelf.live.get(name_and_alias(shelf, model, "Production"))
-    if live is None:
+    if live is None or live.placed.manifest.kind != "prompt":
         raise NotFound(f"No model {model!r} is live here. GET /v1/models lists what is.")
     return live.since
 

@@ -1,23 +1,21 @@
-"""Keeps the search indexes on this host's disk whole: each file matches its digest.
+"""Keeps folders of this host's disk whole, search indexes and models: each file matches its digest.
 
-In: the digests of the indexes that the snapshot needs. Out: folders below `indexes/`. Once a second the keeper compares
-time stamps and sizes with those of its last check. It computes every digest when it starts, hourly, and when a time
-stamp or a size has changed. A damaged index is fetched again. Workers that serve it do not notice, since they search
-private copies; a worker that warms a release in the meantime refuses it.
+In: the digests of the folders that the snapshot needs. Out: folders below `indexes/` and `models/`. Once a second a
+keeper compares time stamps and sizes with those of its last check. It computes every digest when it starts, hourly, and
+when a time stamp or a size has changed. A damaged folder is fetched again. Workers that serve from it do not notice,
+since they use private copies; a worker that warms a release in the meantime refuses it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from threading import Event
 
-from mlflow_project.adapters.object_store import ObjectStore
-from mlflow_project.adapters.retrieval import index_store
 from mlflow_project.adapters.retrieval.index_files import Stamps, stamps
 from mlflow_project.errors import WorkspaceError
-from mlflow_project.snapshot.folder import ServingFolder
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +25,26 @@ FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 
 
-class IndexKeeper:
-    """Runs in a thread of its own: the digests of a large index take seconds. `wanted` may be set from any thread."""
+class FolderKeeper:
+    """Runs in a thread of its own: the digests of large files take seconds. `wanted` may be set from any thread.
 
-    def __init__(self, store: ObjectStore, folder: ServingFolder, digests_seconds: float = DIGESTS_SECONDS) -> None:
+    Args:
+        what: what the folders hold, for the log.
+        fetch: checks a folder by its digest, and fetches it where it is missing or damaged.
+        folder_of: where the folder of a digest lies.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        fetch: Callable[[str], object],
+        folder_of: Callable[[str], Path],
+        digests_seconds: float = DIGESTS_SECONDS,
+    ) -> None:
         self.wanted: frozenset[str] = frozenset()
-        self._store = store
-        self._folder = folder
+        self._what = what
+        self._fetch = fetch
+        self._folder_of = folder_of
         self._digests_seconds = digests_seconds
         self._checked: dict[str, tuple[float, Stamps]] = {}
         self._waiting: dict[str, tuple[float, float]] = {}
@@ -66,25 +77,24 @@ class IndexKeeper:
         if name not in self._checked:
             return True
         checked_at, seen = self._checked[name]
-        return now - checked_at >= self._digests_seconds or seen != _stamps(self._folder, name)
+        return now - checked_at >= self._digests_seconds or seen != self._stamps(name)
 
     def _check(self, name: str) -> None:
-        before = _stamps(self._folder, name)
+        before = self._stamps(name)
         try:
-            index_store.fetch(self._store, name, self._folder.indexes)
+            self._fetch(name)
         except (WorkspaceError, OSError) as error:
             pause = min(LONGEST_PAUSE_SECONDS, 2 * self._waiting.get(name, (0.0, FIRST_PAUSE_SECONDS / 2))[1])
             self._waiting[name] = (time.monotonic() + pause, pause)
-            logger.error("a search index cannot be restored", extra={"index": name, "error": str(error)})
+            logger.error("a folder cannot be restored", extra={"what": self._what, "digest": name, "error": str(error)})
             return
         self._waiting.pop(name, None)
-        after = _stamps(self._folder, name)
+        after = self._stamps(name)
         if before == after or not before:  # otherwise the files changed during the check: check again
             self._checked[name] = (time.monotonic(), after)
 
-
-def _stamps(folder: ServingFolder, name: str) -> Stamps:
-    try:
-        return stamps(folder.index_folder(name))
-    except OSError:
-        return {}
+    def _stamps(self, name: str) -> Stamps:
+        try:
+            return stamps(self._folder_of(name))
+        except OSError:
+            return {}
