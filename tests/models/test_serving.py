@@ -14,6 +14,7 @@ import pandas
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
 from mlflow_project.adapters.model_files import file_key
 from tests.models.conftest import FEATURES, Models, transactions
@@ -222,11 +223,9 @@ def test_a_model_that_is_too_large_or_refuses_its_example_keeps_the_old_one(mode
     models.seal(first)
     models.promote(first)
     serves(host, models, first)
-    rows = transactions(400, 1)
-    from sklearn.ensemble import RandomForestClassifier
-
-    forest = RandomForestClassifier(200, random_state=1).fit(rows[list(FEATURES)], rows["is_fraud"])
-    large = models.register(model=forest)
+    rows = transactions(60_000, 1)
+    nearest = KNeighborsClassifier(algorithm="brute").fit(rows[list(FEATURES)], rows["is_fraud"])
+    large = models.register(model=nearest)
     models.seal(large)
     models.parts.registry.set_alias(models.name, "Production", large)
     assert "is too large" in host.refusal_of(models.name)
