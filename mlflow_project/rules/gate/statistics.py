@@ -93,8 +93,9 @@ def _resampled(statistic: Callable[[np.ndarray], np.ndarray], cases: int) -> np.
     random, found, left = np.random.default_rng(SEED), [], RESAMPLES
     while left:
         count = min(left, max(1, _NUMBERS_AT_ONCE // cases))
-        weights = random.multinomial(cases, np.full(cases, 1 / cases), size=count).astype(float)
-        found.append(statistic(weights))
+        drawn = random.integers(0, cases, (count, cases)) + cases * np.arange(count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * cases).reshape(count, cases)
+        found.append(statistic(weights.astype(float)))
         left -= count
     return np.concatenate(found)
 
