@@ -60,9 +60,8 @@ def main() -> None:
             sides = [Side("Switchyard", address, worker, body), Side("mlflow models serve", other[0], other[1], body)]
             found[rows, callers] = rounds(sides, worker, seconds, 3, "-callers", callers)
         measures = [measure for window, sides in found.items() for measure in _measures(window, sides)]
-        memory = Measure(
-            "a worker with the model", resident_mb(worker), "MB", goal="<= 300", met=resident_mb(worker) <= 300
-        )
+        used = resident_mb(worker)
+        memory = Measure("a worker with the model", used, "MB", goal="<= 300", met=used <= 300)
         report("model_serving", [*measures, memory], "One model, one worker each")
 
 

@@ -21,6 +21,7 @@ PINNED_TYPES = frozenset(
         "lightgbm.basic.Booster",
         "lightgbm.sklearn.LGBMClassifier",
         "lightgbm.sklearn.LGBMRegressor",
+        "numpy.dtype",
         "sklearn.compose._column_transformer._RemainderColsList",
     }
 )

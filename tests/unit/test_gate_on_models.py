@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.errors import InvalidData
+from mlflow_project.evaluation.policies import load_policy
 from mlflow_project.rules.gate import statistics
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import policy_from
+from tests.conftest import ROOT
 
 N = 600
 RANDOM = np.random.default_rng(11)
@@ -116,3 +119,11 @@ def test_a_policy_of_a_model_says_what_may_be_loaded() -> None:
     assert (policy.loading.formats, policy.loading.trusted_types) == (("pickle",), ("a.B",))
     with pytest.raises(InvalidData, match=r"(?s)its only cap is `mean`.*loading.formats must be a list"):
         policy_from({"metrics": metrics, "loading": {"formats": "pickle"}, "caps": {"f1": {"p95": 1}}})
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "models").glob("*/policy.yaml")), ids=lambda file: file.parent.name)
+def test_the_policies_beside_the_models_are_valid(file: Path) -> None:
+    policy = load_policy(file)
+    assert any(rule.floor is not None for rule in policy.metrics)
+    known = {*statistics.STATISTICS, "correct", "failed", "latency_ms", "size_mb", "absolute_error", "squared_error"}
+    assert {rule.metric for rule in policy.metrics} | {cap.metric for cap in policy.caps} <= known
