@@ -33,16 +33,15 @@ class Rows:
     tensor: Any = None
 
     def frame(self) -> Any:
-        """What the model takes: a pandas DataFrame, or a NumPy array."""
+        """What the model takes: a pandas DataFrame, or a NumPy array.
+
+        The columns of the frame lie apart in memory, as in the frames that MLflow makes: in another order a product of
+        matrices may differ in its last bit.
+        """
         if self.columns is None:
             return self.tensor
         import pandas
 
-        first = next(iter(self.columns.values()))
-        if all(array.dtype == first.dtype and first.dtype.kind == "f" for array in self.columns.values()):
-            return pandas.DataFrame(
-                np.column_stack(list(self.columns.values())), columns=list(self.columns), copy=False
-            )
         return pandas.DataFrame(dict(self.columns), copy=False)
 
     def part(self, begin: int, end: int) -> Rows:

@@ -226,7 +226,7 @@ def test_no_rows_and_more_columns_are_right_answers(yard: Yard) -> None:
 
 
 def test_a_hundred_thousand_rows_are_those_of_the_model_to_the_last_bit(yard: Yard) -> None:
-    rows = pandas.DataFrame(RANDOM.normal(0, 1, (100_000, 3)), columns=NAMES)
+    rows = pandas.DataFrame({name: RANDOM.normal(0, 1, 100_000) for name in NAMES})
     fitted = logistic()
     yard.live(yard.place(fitted, predict_fn="predict_proba"))
     body = json.dumps({"dataframe_split": {"columns": NAMES, "data": rows.to_numpy().tolist()}})
