@@ -169,6 +169,12 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
         endpoints(tmp_path, text)
 
 
+def test_a_key_in_a_file_that_is_not_yaml_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="line 3: ") as caught:
+        endpoints(tmp_path, f'endpoints:\n  a: {{preset: openai, key: "{KEY}}}\n')
+    assert KEY not in str(caught.value)
+
+
 def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a stands twice"):
         endpoints(tmp_path, "endpoints:\n  a: {preset: ollama}\n  a: {preset: vllm}\n")

@@ -159,8 +159,9 @@ def read_providers_file(path: Path) -> dict[str, EndpointEntry]:
     try:
         _, data = read_yaml(path.read_text(encoding="utf-8"), EachKeyOnce)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"The file of endpoints {path} (SWITCHYARD_PROVIDERS) cannot be read: {why}.") from error
+        raise ConfigError(
+            f"The file of endpoints {path} (SWITCHYARD_PROVIDERS) cannot be read: {_unreadable(error)}."
+        ) from error
     given = data.get("endpoints") if isinstance(data, dict) and set(data) == {"endpoints"} else None
     if not isinstance(given, dict):
         raise ConfigError(f"{path} must hold the one field `endpoints`: a mapping of names to endpoints.")
@@ -206,6 +207,17 @@ def _entry(name: Any, fields: Any) -> EndpointEntry:
         if f"{{{part}}}" in entry.url and getattr(entry, part) is None:
             raise ValueError(f"{part} is missing: the address of the preset {preset} is {entry.url}")
     return entry
+
+
+def _unreadable(error: Exception) -> str:
+    """Why a file cannot be read, without a line of it: somebody may have written a key into it."""
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 (byte {error.start})"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)
 
 
 def _line(name: str, mistake: ErrorDetails) -> str:
