@@ -30,12 +30,14 @@ _DONE = "[DONE]"
 
 @dataclass(frozen=True)
 class ChatProvider(ABC):
-    """A language model over HTTP. `address` is where its endpoint begins; `options` are what the release pins."""
+    """A language model over HTTP. `address` is where its endpoint begins; `options` are what the release pins;
+    `thoughts_tag` encloses thoughts at the beginning of an answer, where the endpoint leaves them there."""
 
     upstream: Upstream
     address: str
     model: str
     options: Mapping[str, Any]
+    thoughts_tag: str | None = None
 
     PROTOCOL: ClassVar[str]
     OPTIONS: ClassVar[frozenset[str]]
@@ -63,6 +65,7 @@ class ChatProvider(ABC):
             address=address,
             model=model,
             options={name: value for name, value in parameters.items() if name in cls.OPTIONS},
+            thoughts_tag=endpoint.thoughts_tag,
         )
 
     async def complete(self, request: ProviderRequest) -> Completion:

@@ -45,7 +45,7 @@ class OpenAI(ChatProvider):
         return with_path(self.address, _METHOD)
 
     def reading(self) -> Reading:
-        return _Reading(ThoughtFilter(self.upstream.thoughts_tag) if self.upstream.thoughts_tag else None)
+        return _Reading(ThoughtFilter(self.thoughts_tag) if self.thoughts_tag else None)
 
     def body(self, request: ProviderRequest, *, streamed: bool) -> dict[str, Any]:
         turns = [_turn(message) for message in request.messages]

@@ -82,7 +82,6 @@ class Upstream:
     health: Health = field(repr=False)
     places: asyncio.Semaphore | None = field(repr=False, default=None)
     queue_seconds: float | None = None
-    thoughts_tag: str | None = None
 
     @classmethod
     def of(
@@ -105,7 +104,6 @@ class Upstream:
             health=network.health(endpoint.name, model),
             places=network.places(endpoint),
             queue_seconds=endpoint.limits.queue_seconds,
-            thoughts_tag=endpoint.thoughts_tag,
         )
 
     def __post_init__(self) -> None:
