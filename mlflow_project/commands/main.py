@@ -6,6 +6,7 @@ loads only the module of the command that was typed; help, completion and misspe
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from typing import TYPE_CHECKING
@@ -69,6 +70,8 @@ def main() -> None:
     except Exception as error:
         sys.stderr.write(f"Internal error in Switchyard: {type(error).__name__}: {error}\n{record_defect()}\n")
         sys.exit(1)
+    finally:
+        gc.freeze()  # else Python's last collection goes through all of MLflow, which takes seconds after the result
 
 
 def _add_options(app: typer.Typer) -> None:

@@ -129,7 +129,9 @@ class Workplace:
         if known is not None:
             return Evaluated(release, known, reused=True)
         serial, head = self.ledger.head()
-        scores = evaluate(release, cases, self._opening(release), bench)
+        with bench.step(f"{release.label}: getting ready"):
+            opened = self._opening(release)
+        scores = evaluate(release, cases, opened, bench)
         if scores.run is not None:
             self.experiments.log(self.experiments.get(scores.run), tags={LEDGER_HEAD_TAG: f"{serial} {head}"})
         return Evaluated(release, scores, reused=False)

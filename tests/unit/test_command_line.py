@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_the_version_is_told_in_a_sixth_of_a_second_of_processor_time() -> None:
 def test_help_costs_less_than_a_second_of_processor_time() -> None:
     assert processor_seconds("--help") <= 1.0
     assert processor_seconds("promote", "--help") <= 1.0
+
+
+def test_a_command_ends_without_a_last_collection_of_all_that_it_imported() -> None:
+    program = (
+        "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count(), file=sys.stderr)); "
+        "from mlflow_project.commands.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    assert int(done.stderr) > 1_000, "a collection of MLflow and pandas takes seconds after the result was shown"
 
 
 def test_the_version_is_an_option_of_the_program() -> None:
