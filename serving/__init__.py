@@ -1,5 +1,5 @@
 """The HTTP server: resolves an alias to a warm release, answers with it, and says which release it was.
 
-Stands on `answering` and `snapshot` of `mlflow_project`; never imports MLflow, boto3, Spark or the follower: what is
-live comes from the files of the serving folder alone.
+It builds on `answering` and `snapshot` of `mlflow_project`. It never imports MLflow, boto3, Spark or the follower: it
+learns what is live from the files of the serving folder.
 """

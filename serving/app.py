@@ -1,4 +1,4 @@
-"""The one bootstrap of the server: reads the settings, builds every part of a worker, and hands them on.
+"""The bootstrap of the server: reads the settings, builds every part of a worker, and passes them on.
 
 Importing this module opens nothing and reads nothing. `create_app` reads the settings; the lifespan opens the parts
 before the first request and closes them after the last.
@@ -63,7 +63,7 @@ from serving.routes.openai import chat, embeddings, models, responses
 from serving.server import Server
 
 SERVICE = "switchyard-server"
-"""What Prometheus calls the job."""
+"""The label `job` of the server's metrics in Prometheus."""
 OPEN_PATHS = documentation.PATHS | {"/health/live", "/health/ready", "/openapi.json", webhook.PATH}
 """These need no API key. A webhook is signed instead."""
 _ROOMS = (prompts, model_routes, kserve, chat, responses, embeddings, models, feedback, releases, webhook)
@@ -106,7 +106,7 @@ def create_app() -> ASGIApp:
 
 
 def build(settings: Settings, masker: Masker) -> ASGIApp:
-    """FastAPI with its routes, and the edge around it: an unforeseen error's response has the request's id too."""
+    """FastAPI with its routes, inside the edge. So the response to an unexpected error has the request's id too."""
     limits = settings.limits
     places = Places(limits.max_concurrent, limits.max_queued, limits.queue_seconds)
     keys = Keys(KeyFile(settings.keys.api_keys_file), always=not is_loopback(settings.server.api_host))
@@ -142,7 +142,7 @@ def build(settings: Settings, masker: Masker) -> ASGIApp:
 
 @asynccontextmanager
 async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIterator[Server]:
-    """The parts of one worker, opened; they are closed when the block ends."""
+    """Open the parts of one worker, and close them when the block ends."""
     _share_one_heap()
     folder = ServingFolder(settings.server.serving_folder)
     beating = start_beating(settings.server.api_worker_silence)
@@ -177,7 +177,7 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
 def _reporter(
     settings: Settings, masker: Masker, meters: Meters, spool: Spool, spending: Spending, worker: str
 ) -> Reporter:
-    """Everything that is told of finished requests."""
+    """Build the subscribers that get every finished request."""
     telemetry = settings.telemetry
     traces = traces_for(telemetry, settings.registry.mlflow_uri, SERVICE, worker)
     log = QueryLog(settings.logs, masker, meters)
@@ -198,7 +198,9 @@ def _reporter(
 
 
 def _share_one_heap() -> None:
-    """glibc gives each thread a heap of its own; a worker has many threads that each do little."""
+    """Make all threads share one heap. By default glibc gives each thread its own, and a worker has many threads that
+    each allocate little.
+    """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_M_ARENA_MAX, 1)

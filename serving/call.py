@@ -1,6 +1,6 @@
-"""One request: a `Call` while it is answered, a `Finished` once a release has answered it or failed to.
+"""One request: a `Call` while it is being answered, a `Finished` when a release has answered it or failed to.
 
-The edge makes the call and fills in what it learns; routes add the release; everything after the answer reads
+The edge makes the `Call` and fills in what it learns; routes add the release. Log, metrics, traces and events read
 `Finished` and nothing else.
 """
 
@@ -13,6 +13,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from mlflow_project.answering.question import question_slot
 from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Release
@@ -28,8 +29,8 @@ Headers = list[tuple[bytes, bytes]]
 class Call:
     """What the server knows of a request while it is answered.
 
-    `started` is in seconds of `time.perf_counter`; `status` is 0 until the response begins; `complete` is true once its
-    last byte was handed to uvicorn. `caller` is None where no API key is asked for.
+    `started` is in seconds of `time.perf_counter`; `status` is 0 until the response begins; `complete` is true when
+    uvicorn has the response's last byte. `caller` is None if the server requires no API key.
     """
 
     request_id: str
@@ -46,9 +47,23 @@ class Call:
     status: int = 0
     complete: bool = False
 
+    @property
+    def trace_id(self) -> str:
+        """The id of the request's trace, 32 hexadecimal digits."""
+        return f"{self.trace.trace_id:032x}"
+
+    @property
+    def the_release(self) -> Release:
+        """The release that answers. Known as soon as the alias is resolved."""
+        assert self.release is not None, "the alias of this request has not been resolved yet"
+        return self.release
+
     def name_release(self, placed: Placed, stale_seconds: float | None) -> None:
-        """From here on the response and the trace name this release. `stale_seconds` is how long ago the registry
-        confirmed it; None when it just did."""
+        """Name the release in the response's headers and in the trace.
+
+        Args:
+            stale_seconds: how long ago the registry confirmed the alias; None: just now.
+        """
         self.release = placed.release
         label = placed.release.label
         self.trace.release = label
@@ -61,8 +76,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A request that a release answered, or failed to answer. With `error`, `answer` is what the provider sent before
-    something refused it, if anything. `at` is in seconds since the epoch, `milliseconds` since the request arrived."""
+    """A request that a release answered, or failed to answer.
+
+    If `error` is set, `answer` is what the provider sent before it was refused; None: it sent nothing. `at` is in
+    seconds since the epoch. `milliseconds` is the time since the request arrived.
+    """
 
     call: Call
     release: Release
@@ -85,25 +103,31 @@ class Finished:
         return cls(call, release, variables, answer, error, time.time(), 1000 * (time.perf_counter() - call.started))
 
     @property
+    def question(self) -> str:
+        """The variable that holds the question; all variables, if the template does not show which one it is."""
+        slot = question_slot(self.variables)
+        return self.variables[slot] if slot else "\n".join(self.variables.values())
+
+    @property
     def succeeded(self) -> bool:
         """Whether the caller got the answer."""
         return self.error is None
 
     @property
     def is_callers_mistake(self) -> bool:
-        """Whether the request itself was wrong: then the release did not fail."""
+        """Whether the request itself was wrong, so that the release did not fail."""
         return isinstance(self.error, InvalidData)
 
     @property
     def error_type(self) -> str | None:
-        """The error's class; `CallerLeft` where the caller closed the connection."""
+        """The name of the error's class; `CallerLeft` if the caller closed the connection."""
         if self.error is None:
             return None
         return "CallerLeft" if self.call.caller_left else type(self.error).__name__
 
     @property
     def provider_error(self) -> str | None:
-        """For the metrics' label: `http_error`, `timeout`, or `other`."""
+        """The value of the metrics' label `error_type`: `http_error`, `timeout`, or `other`."""
         if self.error is None:
             return None
         kind = self.error.kind if isinstance(self.error, ProviderError) else "other"
@@ -118,4 +142,4 @@ async def _call(request: Request) -> Call:
 
 
 TheCall = Annotated[Call, Depends(_call)]
-"""For a route's parameter."""
+"""The type of a route's parameter that gets the `Call`."""

@@ -1,8 +1,8 @@
 """The one place that turns errors into HTTP responses.
 
 Three forms: RFC 9457 problem details; the same with OpenAI's member `error`, for its clients; and `/llm-query/`'s own.
-An error's message never holds a key, a prompt or a provider's header, so it may be shown. An unforeseen error is shown
-by its type alone; its message may hold anything.
+The message of a `WorkspaceError` never contains a key, a prompt or a provider's header, so callers may see it. Of an
+unexpected error they see only the type, since its message may contain anything.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ FORMS: Mapping[str, Form] = {"llm-query": "llm-query", "v1": "openai"}
 
 
 class BadRequest(InvalidData):
-    """A request that asks for something that this route does not do: 400, not 422."""
+    """The request asks for something that this route does not offer: 400, not 422."""
 
     http_status = 400
 
 
 class Unauthorized(Refused):
-    """Nothing shows who asks: 401, not 403."""
+    """The request does not show who sends it: 401, not 403."""
 
     http_status = 401
 
 
 class TooLarge(InvalidData):
-    """A text longer than this server takes."""
+    """A text is longer than the limit."""
 
     http_status = 413
 
@@ -90,7 +90,7 @@ def add_to(app: FastAPI) -> None:
 
 
 async def respond(request: Request, error: Exception) -> JSONResponse:
-    """The response to an error of a route. An unforeseen one is raised again by Starlette, and logged by uvicorn."""
+    """The response to an error of a route. Starlette raises an unexpected error again, and uvicorn logs it."""
     answer = response(request.url.path, error)
     if isinstance(error, WorkspaceError) and answer.status_code >= 500:
         logger.warning("a request failed", extra={"status": answer.status_code, "error": type(error).__name__})
@@ -136,7 +136,7 @@ def _described(error: Exception, form: Form) -> tuple[int, str, dict[str, str]]:
 
 
 def _of_llm_query(error: WorkspaceError) -> tuple[int, str]:
-    """Status and detail as `/llm-query/` has had them from the beginning."""
+    """Status and detail in the form of `/llm-query/`, which is pinned."""
     if isinstance(error, ProviderError):
         if error.kind == "http_error" and error.status is not None:
             return error.status, f"LLM API HTTP Error: {error.status} - {error}"
@@ -154,7 +154,7 @@ def _retry_after(error: WorkspaceError, status: int) -> dict[str, str]:
 
 
 def _mistakes(error: RequestValidationError) -> list[dict[str, Any]]:
-    """Where and what, without the input, which may be a prompt. The first mistakes are enough to say."""
+    """The place and the message of the first mistakes, without the input, which may be a prompt."""
     if isinstance(error.body, bytes):  # FastAPI reads no other body as JSON
         return [_NO_JSON]
     mistakes = list(error.errors())[:_MOST_MISTAKES]
@@ -164,5 +164,5 @@ def _mistakes(error: RequestValidationError) -> list[dict[str, Any]]:
 
 
 def _short(part: str | int) -> str | int:
-    """A part of a place: the name of a field may be as long as the body."""
+    """Shorten a part of a location: the name of a field may be as long as the body."""
     return part if isinstance(part, int) or len(part) <= _MOST_NAME else part[:_MOST_NAME] + "…"

@@ -1,4 +1,4 @@
-"""The server as a process: settings checked, then as many workers as they say, behind one listening socket."""
+"""Runs the server: checks the settings, then starts the number of workers that they name, behind one socket."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from serving.edge.keys import is_loopback
 from serving.edge.protocol import PatientHttp
 
 _KEEP_ALIVE_SECONDS = 75
-"""Longer than callers keep a connection at rest (httpx 5 s, aiohttp 15 s, the usual load balancer 60 s): a server that
-closes first loses the request that is on its way to it."""
+"""Longer than callers keep an idle connection (httpx 5 s, aiohttp 15 s, most load balancers 60 s). A server that closes
+first loses a request that is on its way."""
 
 SECURITY_HEADERS = [
     ("x-content-type-options", "nosniff"),
@@ -26,11 +26,11 @@ SECURITY_HEADERS = [
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
 ]
-"""On every response, uvicorn's own refusals too."""
+"""The headers of every response, also of those that uvicorn makes itself."""
 
 
 def main() -> int:
-    """Run until told to stop; 2 when the settings are wrong. A request that runs is finished first."""
+    """Run until SIGTERM or SIGINT, and finish running requests. Returns the exit code; 2: a setting is wrong."""
     keep_files_private()
     set_up_logs()
     try:
@@ -49,7 +49,7 @@ def main() -> int:
         workers=settings.api_workers,
         loop="uvloop",
         http=PatientHttp,
-        ws="none",  # nothing here speaks it, and a half-made handshake would hold its connection for ever
+        ws="none",  # no route uses WebSockets, and an unfinished handshake would keep its connection for ever
         access_log=False,
         proxy_headers=False,
         log_config=None,
@@ -63,16 +63,16 @@ def main() -> int:
 
 
 def _allow_many_connections() -> None:
-    """Each connection is an open file, and the usual first limit is 1,024: use what the system allows in all."""
+    """Raise the limit of open files to what the system allows. Each connection is one, and the usual limit is 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def check_exposure(settings: ServerSettings) -> None:
-    """Beyond loopback, nobody is let in without a key, so there must be one.
+    """Check that an API key exists if other machines can reach the server.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no key.
     """
     file = KeyFile(load(KeySettings).api_keys_file)
     if not is_loopback(settings.api_host) and not by_id(file.all()):

@@ -1,4 +1,4 @@
-"""The parts of one worker process, as the lifespan hands them to the edge and to the routes."""
+"""The parts of one worker process. The lifespan passes them to the edge and to the routes."""
 
 from __future__ import annotations
 
@@ -35,4 +35,4 @@ async def _server(request: Request) -> Server:
 
 
 TheServer = Annotated[Server, Depends(_server)]
-"""For a route's parameter."""
+"""The type of a route's parameter that gets the `Server`."""

@@ -1,1 +1,1 @@
-"""What remains of an answered request: log lines, metrics, traces, events, quality scores and feedback."""
+"""Records finished requests: log lines, metrics, traces, events, quality scores and feedback."""

@@ -1,7 +1,7 @@
-"""The events that answers leave for drift, feedback and reviews: noted on the request's path, written by a thread.
+"""Records answers as events, for drift, feedback and reviews. A request only queues its event; a thread writes it.
 
-In: finished requests. Out: rows of this host's spool. Texts are masked before they are written; where masking breaks,
-they are left out. Events that cannot be kept are dropped and counted, and no request waits.
+In: finished requests. Out: rows of this host's spool. Texts are masked before they are written, and left out if masking
+fails. Events that cannot be written are dropped and counted. No request waits for the disk.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from mlflow_project.answering.question import question_slot
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.event import AnswerEvent
 from mlflow_project.errors import InvalidAnswer, Unavailable
@@ -41,7 +40,7 @@ class _Noted(NamedTuple):
 
 
 class EventRecorder:
-    """One for each worker."""
+    """Each worker has one."""
 
     def __init__(self, settings: EventSettings, spool: Spool, masker: Masker) -> None:
         self.outbox = Outbox("events", self._write, most=MOST_PENDING, batch=100, seconds=FLUSH_SECONDS)
@@ -52,7 +51,7 @@ class EventRecorder:
         self._sampled = 0
 
     def record(self, finished: Finished) -> None:
-        """Note a request. A caller's own mistake is no event."""
+        """Queue a request. One that failed by the caller's own mistake is left out."""
         if not finished.is_callers_mistake:
             self.outbox.put(_Noted(finished, self._is_sampled()))
 
@@ -61,7 +60,7 @@ class EventRecorder:
         self.outbox.close()
 
     def _is_sampled(self) -> bool:
-        """A share of the requests, and of those the first so many of each second."""
+        """Choose a share of the requests, and of these at most `events_per_second`."""
         if random.random() >= self._settings.event_share:
             return False
         now = int(time.monotonic())
@@ -82,7 +81,7 @@ class EventRecorder:
 
     def _event(self, finished: Finished) -> AnswerEvent:
         release, answer = finished.release, finished.answer if finished.succeeded else None
-        question = _question(finished.variables) if answer is not None else ""  # of a failed request, none is kept
+        question = finished.question if answer is not None else ""  # the question of a failed request is not kept
         text = answer.text if answer is not None else None
         return AnswerEvent(
             event_id=uuid.uuid4().hex,
@@ -104,7 +103,7 @@ class EventRecorder:
             cost_usd=answer.cost_usd if answer is not None else None,
             latency_ms=round(finished.milliseconds, 3),
             groundedness=_grounded(question, answer) if release.manifest.kind == "prompt" else None,
-            trace_id=_trace_id(finished),
+            trace_id=finished.call.trace_id,
         )
 
     def _safe(self, text: str | None) -> str | None:
@@ -124,21 +123,12 @@ def _asked(finished: Finished, event: AnswerEvent | None) -> Asked:
         release.label,
         release.digest,
         event.event_id if event is not None else None,
-        _trace_id(finished),
+        finished.call.trace_id,
     )
-
-
-def _question(variables: Mapping[str, str]) -> str:
-    slot = question_slot(variables)
-    return variables[slot] if slot else "\n".join(variables.values())
 
 
 def _key_id(finished: Finished) -> str:
     return finished.call.caller.id if finished.call.caller is not None else ""
-
-
-def _trace_id(finished: Finished) -> str:
-    return f"{finished.call.trace.trace_id:032x}"
 
 
 def _grounded(question: str, answer: Answer | None) -> float | None:

@@ -26,7 +26,7 @@ _TRIES, _PAUSE_SECONDS = 6, 0.1  # longer than an answer is on its way to the di
 
 
 class FeedbackDesk:
-    """One for each worker; any worker of a host knows the requests of all."""
+    """Each worker has one. Every worker of a host knows the requests of all of them."""
 
     def __init__(self, spool: Spool, masker: Masker, meters: Meters) -> None:
         self._spool = spool
@@ -34,7 +34,8 @@ class FeedbackDesk:
         self._meters = meters
 
     async def take(self, request_id: str, judgement: Mapping[str, Any], caller: ApiKey | None) -> tuple[Asked, bool]:
-        """Keep a judgement (`score`, `label`, `comment`, `corrected_answer`). False: it was there already.
+        """Keep a judgement (`score`, `label`, `comment`, `corrected_answer`). Returns the request, and whether it is
+        new.
 
         Raises:
             NotFound: this host knows no such request. Refused: somebody else's key asked it.
@@ -49,7 +50,7 @@ class FeedbackDesk:
         return asked, new
 
     async def _asked(self, request_id: str, caller: ApiKey | None) -> Asked:
-        """The request that is judged; one just answered, by another worker perhaps, is on its way to the disk."""
+        """Find the judged request. Tries again for half a second: the answer may not be on disk yet."""
         found: tuple[Asked, ...] = ()
         for _ in range(_TRIES):
             found = await asyncio.to_thread(self._spool.asked, request_id)
@@ -93,7 +94,9 @@ class FeedbackDesk:
 
 
 def _of_caller(found: tuple[Asked, ...], caller: ApiKey | None) -> Asked | None:
-    """The newest request that is the caller's own; an admin, or anybody where no keys are asked for, judges any."""
+    """The newest of the requests that the caller may judge: those of this key. An admin may judge any, and so may
+    everyone on a server that requires no keys.
+    """
     mine = [asked for asked in found if caller is None or asked.key_id == caller.id]
     if not mine and caller is not None and caller.may("admin"):
         mine = list(found)

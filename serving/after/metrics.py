@@ -1,5 +1,5 @@
-"""Metrics of answered and failed requests: the `llm.*` names, OpenTelemetry's GenAI conventions beside them, and
-Switchyard's own by release."""
+"""Records the metrics of finished requests: `llm.*`, those of OpenTelemetry's GenAI conventions, and Switchyard's own
+by release."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ERROR_TYPES = ("http_error", "timeout", "other")
 
 
 class RequestMetrics:
-    """One for each worker."""
+    """Each worker has one."""
 
     def __init__(self, meters: Meters) -> None:
         self._meters = meters
         self._begun: set[tuple[str, str]] = set()
 
     def record(self, finished: Finished) -> None:
-        """Record one request. A caller's own mistake is no failure of the release, and is left out."""
+        """Record one request. One that failed by the caller's own mistake is left out."""
         if not self._meters.listening or finished.is_callers_mistake:
             return
         answer = finished.answer if finished.succeeded else None
@@ -35,7 +35,7 @@ class RequestMetrics:
         named = {"model_name": model, "endpoint": finished.call.route}
         if (model, finished.call.route) not in self._begun:
             self._begun.add((model, finished.call.route))
-            for kind in ERROR_TYPES:  # at 0 first: Prometheus sees no increase of a series that begins at 1
+            for kind in ERROR_TYPES:  # begin at 0: Prometheus sees no increase in a series that begins at 1
                 self._meters.record(catalogue.LLM_ERRORS, 0, **named, success="false", error_type=kind)
         error = finished.provider_error
         ended = {**named, "success": "true" if error is None else "false", "error_type": error}

@@ -1,6 +1,6 @@
-"""Proxies for quality and safety on a sample of live answers, by the evaluation's own scorers, off the request path.
+"""Scores a sample of live answers by the evaluation's own scorers, as an estimate of quality and safety.
 
-A thread scores what the sample took; when it cannot keep up, answers are dropped and counted, never waited for.
+A thread scores the sample. If it cannot keep up, answers are dropped and counted; no request waits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import random
 from collections.abc import Sequence
 
 from mlflow_project.adapters.retrieval import embeddings
-from mlflow_project.answering.question import question_slot
 from mlflow_project.domain.answer import Case
 from mlflow_project.rules.scorers.context import ScoringContext
 from mlflow_project.rules.scorers.form import toxicity
@@ -23,11 +22,11 @@ from serving.call import Finished
 SCORERS = {"groundedness": groundedness, "relevance": relevance, "coherence": coherence, "toxicity": toxicity}
 MOST_WAITING = 64
 MOST_CHARS = 10_000
-"""Longer answers are not scored: one would hold the thread, and with it the interpreter, for too long."""
+"""Longer answers are not scored: one would keep the interpreter busy for too long."""
 
 
 class Quality:
-    """`share`, 0 to 1, of the answers is scored; 0 starts no thread."""
+    """Scores `share` of the answers, 0 to 1. With 0 no thread starts."""
 
     def __init__(self, share: float, meters: Meters) -> None:
         self._share = share
@@ -35,7 +34,7 @@ class Quality:
         self.outbox = Outbox("quality", self._scored, most=MOST_WAITING, batch=8) if share else None
 
     def offer(self, finished: Finished) -> None:
-        """Take a share of the answers into the sample."""
+        """Queue an answer if it is chosen for the sample."""
         answer = finished.answer if finished.succeeded else None
         if self.outbox is None or answer is None or random.random() >= self._share:
             return
@@ -52,9 +51,7 @@ class Quality:
     def _scored(self, sample: Sequence[Finished]) -> bool:
         for finished in sample:
             assert finished.answer is not None, "`offer` takes answers"
-            slot = question_slot(finished.variables)
-            question = finished.variables[slot] if slot else " ".join(finished.variables.values())
-            case = Case("live", question[:MOST_CHARS])
+            case = Case("live", finished.question[:MOST_CHARS])
             context = ScoringContext(case, finished.answer, None, embeddings.similarity)
             for name, scorer in SCORERS.items():
                 score = scorer(context)

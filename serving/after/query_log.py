@@ -1,8 +1,8 @@
-"""The log event `LLM Query` of each finished request: noted on the request's path, masked and written by a thread.
+"""Writes the log event `LLM Query` of each finished request. A request only queues the event; a thread writes it.
 
-In: finished requests. Out: lines of the log. Texts are left out unless `SWITCHYARD_LOG_TEXTS` asks for them; then they
-are masked once they are complete, and cut. Where masking breaks, they are left out. Events that the log does not take
-in time are dropped and counted: no request waits for a disk.
+In: finished requests. Out: lines of the log. Texts are logged only with `SWITCHYARD_LOG_TEXTS`; the thread masks and
+shortens them, and leaves them out if masking fails. Events that cannot be written in time are dropped and counted: no
+request waits for the disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Texts = tuple[str, str | None]
 
 
 class QueryLog:
-    """One for each worker."""
+    """Each worker has one."""
 
     def __init__(self, settings: LogSettings, masker: Masker, meters: Meters) -> None:
         self.outbox = Outbox("log", self._write, most=MOST_WAITING, batch=BATCH, seconds=FLUSH_SECONDS)
@@ -34,7 +34,7 @@ class QueryLog:
         self._meters = meters
 
     def record(self, finished: Finished) -> None:
-        """Note a request. Its texts wait for the thread only where they are logged."""
+        """Queue a request, with its texts if they are logged."""
         if not self._settings.log_queries:
             return
         texts: Texts | None = None
@@ -47,7 +47,7 @@ class QueryLog:
         self.outbox.close()
 
     def safe(self, text: str | None) -> str | None:
-        """The text masked and cut; None when there is none, or when masking broke."""
+        """The text, masked and shortened; None: there is no text, or masking failed."""
         masked = self._masker.record_safe(text, self._settings.log_text_chars)
         if masked is None:
             return None
@@ -72,6 +72,6 @@ def _event(finished: Finished) -> Event:
     else:
         fields |= {"latency_ms": round(answer.latency_ms, 3), "refused": answer.refused}
         fields |= {name: count for name, count in vars(answer.usage).items() if count is not None}
-    fields["trace_id"] = f"{call.trace.trace_id:032x}"
+    fields["trace_id"] = call.trace_id
     fields["span_id"] = f"{call.trace.root.span_id:016x}"
     return Event(finished.at, "info", __name__, "LLM Query", fields)

@@ -1,6 +1,6 @@
-"""Hands every finished request to whatever keeps something of it: log, metrics, traces, events, quality, spending.
+"""Passes every finished request to its subscribers: log, metrics, traces, events, quality, spending.
 
-Nothing here waits: what has to be sent or written is put into an `Outbox` with a thread behind it.
+Nothing here waits. A subscriber that sends or writes queues the request in an `Outbox`, which has its own thread.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Safe = Callable[[str | None], str | None]
 
 
 _SHOWN_SECONDS = 0.001
-"""Traces name the time in the queue from here on."""
+"""From this time on, a trace names how long its request waited in the queue."""
 
 
 class TraceNotes:
-    """Adds to a request's trace what the answer says. `safe` masks texts; None: traces hold no texts."""
+    """Adds usage, provider, error and texts to a request's trace. `safe` masks a text; None: traces have no texts."""
 
     def __init__(self, safe: Safe | None) -> None:
         self._safe = safe
 
     def record(self, finished: Finished) -> None:
-        """Note usage, provider and error."""
+        """Add what one request has to its trace."""
         trace = finished.call.trace
         if not finished.succeeded:
             if not finished.is_callers_mistake:
@@ -48,7 +48,7 @@ class TraceNotes:
 
 
 class Reporter:
-    """One for each worker. `outboxes` are those of the subscribers."""
+    """Each worker has one. `outboxes` are those of the subscribers."""
 
     def __init__(
         self, meters: Meters, traces: Traces, subscribers: Sequence[Subscriber], outboxes: Sequence[Outbox[Any]]
@@ -60,16 +60,16 @@ class Reporter:
         self.listening = meters.listening or bool(traces.outboxes)
 
     def report(self, finished: Finished) -> None:
-        """Tell every subscriber."""
+        """Pass a finished request to every subscriber."""
         for subscriber in self._subscribers:
             subscriber(finished)
 
     def turned_away(self, status: int) -> None:
-        """Count a request that met no route."""
+        """Count a request that the edge refused."""
         self._meters.record(catalogue.TURNED_AWAY, 1, status=status)
 
     def ended(self, scope: Scope, call: Call) -> None:
-        """End the trace of a request whose response is out, and count the response by its route."""
+        """End the trace of a request whose response was sent, and count the response by its route."""
         trace, method = call.trace, scope["method"]
         trace.end()
         route = getattr(scope.get("route"), "path", "none")

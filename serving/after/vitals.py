@@ -1,4 +1,4 @@
-"""A worker's gauges, every few seconds: the releases that it serves and refuses, the seconds since the registry
+"""Sets a worker's gauges every few seconds: the releases that it serves and refuses, the seconds since the registry
 answered, the requests that wait, and the telemetry that was dropped."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Vitals:
         self._dropped: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Set the gauges every few seconds until cancelled."""
         while True:
             self.report()
             await asyncio.sleep(VITALS_SECONDS)
@@ -56,8 +56,9 @@ class Vitals:
 
 
 class _Present:
-    """A gauge that is 1 for the labels that are there and 0 for those that were. Nobody else would set the latter, and
-    they would stay at 1 for ever."""
+    """A gauge that is 1 for the present labels and 0 for those that were present before. Without the zeros, they would
+    stay at 1 for ever.
+    """
 
     def __init__(self, meters: Meters, metric: Metric) -> None:
         self._meters = meters

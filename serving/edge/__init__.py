@@ -1,1 +1,1 @@
-"""What every request passes before a route sees it: its head, its key, its size, and a place to be answered in."""
+"""Checks every request before a route sees it: head, API key, size, request limit. Gives it a place, or queues it."""

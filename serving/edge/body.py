@@ -1,6 +1,6 @@
-"""Reads a request's body whole, within a size and a time, so that a slow sender holds no place.
+"""Reads the whole body of a request, within a limit of size and of time, so that a slow sender occupies no place.
 
-A JSON body of very many values is refused here, before it is parsed.
+Refuses a JSON body of very many values before it is parsed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from mlflow_project.errors import WorkspaceError
 from serving.problems import BadRequest, TooLarge
 
 MOST_VALUES = 20_000
-"""Values of a JSON body; a text counts as one, however long. To refuse so many takes some tens of milliseconds."""
+"""The most values of a JSON body; a text counts as one. To report mistakes in so many takes tens of milliseconds."""
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-"""A string, or what begins like one. It never fails to match, so it never looks at a byte twice."""
+"""A string, or the beginning of one that has no end. It matches whatever follows the quote, so it never backtracks."""
 _CLOSE = {"Connection": "close"}
 
 
 class BodyTooLarge(TooLarge):
-    """The body is longer than this server takes; its rest is not read."""
+    """The body is longer than the limit. The rest of it is not read."""
 
     headers = _CLOSE
 
 
 class BodyTooSlow(WorkspaceError):
-    """The body did not arrive in time; its rest is not read."""
+    """The body did not arrive in time. The rest of it is not read."""
 
     http_status = 408
     headers = _CLOSE
@@ -40,7 +40,7 @@ async def read_body(
 
     Raises:
         BodyTooLarge: it is longer than `most_bytes`. BodyTooSlow: it took longer than `seconds`.
-        BadRequest: the connection ended before it did.
+        BadRequest: the connection ended in the middle of the body.
     """
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if not length.isdigit() or int(length) > most_bytes:
@@ -68,7 +68,7 @@ async def read_body(
 
 
 def check_values(body: bytes) -> None:
-    """Count the values of a JSON body before anything parses it: each of them may become an error message.
+    """Count the values of a JSON body before it is parsed, since each of them may become an error message.
 
     Raises:
         TooLarge: there are more than `MOST_VALUES`.

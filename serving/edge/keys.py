@@ -1,7 +1,7 @@
-"""Who may ask: reads a request's API key and checks that it may call.
+"""Finds out who sends a request: reads its API key and checks that the key may call.
 
-Keys are asked for as soon as one exists, or when the server is bound beyond this machine. The key file is looked at
-once a second. While it cannot be read, the keys that were read last stay valid.
+The server requires a key as soon as one exists, or if other machines can reach it. It checks the key file for changes
+once a second. While the file cannot be read, the keys that were read last stay valid.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Keys:
-    """The valid API keys. With `always`, a key is asked for even where there is none."""
+    """The valid API keys. With `always`, a request needs a key even if none exists."""
 
     def __init__(self, file: KeyFile, always: bool) -> None:
         self._file = file
@@ -48,7 +48,7 @@ class Keys:
         self._looked_at = -_LOOK_SECONDS
 
     def caller(self, scope: Scope, *, is_open: bool) -> ApiKey | None:
-        """The key of a request; None where none is asked for. An open route is let in without one.
+        """The key of a request; None if the server requires none. An open route needs none.
 
         Raises:
             NoKey: the request has no valid key.

@@ -1,14 +1,13 @@
-"""The one middleware: every request passes it before FastAPI sees it, and gets its headers on the way out.
+"""The server's one middleware: checks every request before FastAPI sees it, and adds headers to every response.
 
-In order: request id and trace, size of the head, API key, request limit, body, place. Whatever is refused here has met
-no route. A caller who closes the connection ends the work on its request, and so the provider's.
+In this order: request id and trace, size of the head, API key, request limit, body, place. A request that is refused
+here reaches no route. If the caller closes the connection, the work on the request is cancelled, at the provider too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 
@@ -27,7 +26,7 @@ from serving.problems import response
 from serving.server import Server
 
 CALLER_LEFT = 499
-"""The status that metrics count for a request whose caller left before the response began."""
+"""The status in the metrics of a request whose caller left before the response began."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _TAKE_ROWS = ("/models/", "/v2/models/")
 """Paths whose bodies hold rows of numbers. They are larger than texts, and nothing is parsed of them that may become an
@@ -86,12 +85,13 @@ class Edge:
                     scope, receive, most_bytes, self._limits.body_seconds, count_values=not takes_rows
                 )
                 call.body_bytes = len(body)
-                async with _until_caller_leaves(call, body, receive) as receive, self._place(call):
+                place = self._places.place()
+                async with _until_caller_leaves(call, body, receive) as receive, place as call.queued_seconds:
                     await self._app(scope, receive, send)
         except WorkspaceError as error:  # raised above: what a route raises is answered by FastAPI
             server.reporter.turned_away(error.http_status)
             await response(scope["path"], error)(scope, receive, send)
-        finally:  # the trace stays current, because what uvicorn logs of an unforeseen error belongs to it
+        finally:  # the trace stays current, because what uvicorn logs of an unexpected error belongs to it
             server.reporter.ended(scope, call)
 
     def _begin(self, scope: Scope, server: Server) -> Call:
@@ -104,19 +104,20 @@ class Edge:
         return Call(request_id, trace)
 
     def _is_recordable(self, request_id: str) -> bool:
-        """Whether a caller's id may stand in logs as it is: it holds nothing that the masker would replace. A UUID may
-        hold any digits by chance."""
+        """Whether a caller's id may be logged as it is: the masker finds nothing in it. A UUID is accepted whatever its
+        digits are.
+        """
         if _ID.fullmatch(request_id) is None:
             return False
         return _UUID.fullmatch(request_id) is not None or not self._masker.mask(request_id).found
 
     @asynccontextmanager
     async def _large_body(self, scope: Scope) -> AsyncIterator[int]:
-        """How many bytes the body of a request may have. A body of rows may be large if its head says so; of those,
-        only a few are in memory at once.
+        """Yield how many bytes the body of a request may have. A body of rows may be large if its head says so. Only a
+        few large bodies are in memory at once.
 
         Raises:
-            Unavailable: too many large bodies are on their way.
+            Unavailable: too many large bodies are being received.
         """
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         usual = self._limits.max_body_bytes
@@ -124,31 +125,18 @@ class Edge:
         if not large or not scope["path"].startswith(_TAKE_ROWS):
             yield usual
             return
-        await self._large.take()
-        try:
+        async with self._large.place():
             yield self._max_rows_bytes
-        finally:
-            self._large.leave()
-
-    @asynccontextmanager
-    async def _place(self, call: Call) -> AsyncIterator[None]:
-        asked = time.perf_counter()
-        await self._places.take()
-        call.queued_seconds = time.perf_counter() - asked
-        try:
-            yield
-        finally:
-            self._places.leave()
 
 
 def _check_head(scope: Scope) -> None:
-    """A large head that came in one piece was complete before the protocol counted it."""
+    """Refuse a large head that came in one piece. The protocol sees it only when it is complete."""
     if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
         raise HeadTooLarge(f"The head is larger than the {MAX_HEADER_BYTES} bytes allowed here.")
 
 
 def _with_headers(send: Send, call: Call) -> Send:
-    """Sends a response with the request's id and its release, and notes how far it is."""
+    """Adds the request's id and its release to the response, and notes its status and its end in the call."""
 
     async def send_noted(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -164,7 +152,7 @@ def _with_headers(send: Send, call: Call) -> Send:
 
 @asynccontextmanager
 async def _until_caller_leaves(call: Call, body: bytes, receive: Receive) -> AsyncIterator[Receive]:
-    """Cancels the block when the caller closes the connection. Gives the block its own `receive`, with the body."""
+    """Cancels the block when the caller closes the connection. Yields a `receive` that gives the body."""
     task = asyncio.current_task()
     assert task is not None, "uvicorn answers each request in a task"
     watch = asyncio.create_task(_watch(receive, call, task))
@@ -189,6 +177,6 @@ async def _until_caller_leaves(call: Call, body: bytes, receive: Receive) -> Asy
 async def _watch(receive: Receive, call: Call, task: asyncio.Task[object]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    if not call.complete:  # uvicorn says "disconnect" after a whole response, too
+    if not call.complete:  # uvicorn sends "disconnect" after a complete response, too
         call.caller_left = True
         task.cancel()

@@ -1,62 +1,59 @@
-"""A worker's places: how many requests are answered at once, and how many may wait for that."""
+"""A worker's places: how many requests it answers at once, and how many may wait for a place."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from mlflow_project.errors import Unavailable
 
 
 class Places:
-    """A fixed number of places and a bounded queue, first come first served."""
+    """A fixed number of places and a bounded queue, first come first served.
+
+    Attributes:
+        taken: how many requests have a place.
+        waiting: how many requests wait for one.
+    """
 
     def __init__(self, places: int, queue: int, seconds: float) -> None:
-        self._all = self._free = places
+        self.taken = self.waiting = 0
+        self._free = asyncio.Semaphore(places)
         self._queue = queue
         self._seconds = seconds
-        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @property
-    def taken(self) -> int:
-        """How many places are taken."""
-        return self._all - self._free
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for one."""
-        return len(self._waiting)
-
-    async def take(self) -> None:
-        """Take a place, after waiting for one if need be.
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[float]:
+        """Hold a place until the block ends. Yields how many seconds the request waited for it.
 
         Raises:
-            Unavailable: the queue is full, or waiting took too long.
+            Unavailable: the queue is full, or no place became free in time.
         """
-        if self._free > 0:
-            self._free -= 1
-            return
-        if len(self._waiting) >= self._queue:
-            raise _busy()
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await asyncio.wait_for(asyncio.shield(turn), self._seconds)
-        except BaseException as error:
-            if turn.done():
-                self.leave()
-            else:
-                self._waiting.remove(turn)
-            if isinstance(error, TimeoutError):
-                raise _busy() from error
-            raise
-
-    def leave(self) -> None:
-        """Hand the place to the first request that waits."""
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
+        asked = time.perf_counter()
+        if self._free.locked():
+            await self._wait()
         else:
-            self._free += 1
+            await self._free.acquire()
+        self.taken += 1
+        try:
+            yield time.perf_counter() - asked
+        finally:
+            self.taken -= 1
+            self._free.release()
+
+    async def _wait(self) -> None:
+        if self.waiting >= self._queue:
+            raise _busy()
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise _busy() from error
+        finally:
+            self.waiting -= 1
 
 
 def _busy() -> Unavailable:

@@ -1,9 +1,10 @@
-"""uvicorn's HTTP protocol, patient with callers when the server stops and impatient with heads that never end.
+"""Extends uvicorn's HTTP protocol by three things for which uvicorn has no setting (decision 14).
 
-uvicorn has no setting for either. It waits for ever for a connection's first request; here a request's head must come
-within `HEADER_SECONDS` and `MAX_HEADER_BYTES`. Told to stop, uvicorn closes idle connections at once, which resets a
-request that is on its way; here they stay open for `PARTING_SECONDS`, and a request that comes is answered with
-`Connection: close`. Also, an offer to upgrade the protocol is passed over (see `_without_upgrade`).
+- Heads that never end: uvicorn waits for ever for a connection's first request. Here the head of a request must come
+  within `HEADER_SECONDS` and `MAX_HEADER_BYTES`.
+- Restarts: uvicorn closes idle connections at once when it stops, which resets a request that is on its way. Here they
+  stay open for `PARTING_SECONDS`, and a request that comes is answered with `Connection: close`.
+- Upgrades: uvicorn loses the body of a request that offers HTTP/2, as Java's client does. Here the offer is ignored.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ MAX_HEADER_BYTES = 32_768
 PARTING_SECONDS = 0.5
 _MOST_UNREAD_HEADER_BYTES = 1 << 20
 _BYTES_PER_LINE = 32
-"""What a header line costs besides its text, as in RFC 7541."""
+"""What a header line costs in addition to its text, as in RFC 7541."""
 _UPGRADE = re.compile(rb"^upgrade(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 
 
 class PatientHttp(HttpToolsProtocol):
-    """`_head_timer` runs while the head of a request is awaited; `_received` counts bytes since that head began."""
+    """`_head_timer` runs while the connection waits for a request's head. `_received` counts the bytes since then."""
 
     _head_timer: asyncio.TimerHandle | None = None
     _received = 0
@@ -33,7 +34,7 @@ class PatientHttp(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.connections.add(self)  # uvloop makes the connection a turn later, and the server may stop in between
+        self.connections.add(self)  # uvloop calls `connection_made` a turn later; the server may stop in between
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -65,7 +66,7 @@ class PatientHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_stopping and not self.transport.is_closing():  # a stream whose head went out before the stop
+        if self._is_stopping and not self.transport.is_closing():  # the response began before the stop
             self.loop.call_later(PARTING_SECONDS, self._part)
 
     def shutdown(self) -> None:
@@ -77,7 +78,7 @@ class PatientHttp(HttpToolsProtocol):
             super().shutdown()
 
     def _part(self) -> None:
-        """Close an idle connection, unless a request has begun to arrive: that one is answered first."""
+        """Close an idle connection. If a request has begun to arrive, it is answered first."""
         head_has_begun = self._head_timer is not None and self._received > 0
         if self.transport.is_closing() or head_has_begun or not self._is_idle():
             return
@@ -88,7 +89,7 @@ class PatientHttp(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _unread_header_bytes(self) -> int:
-        """Header lines that no route has seen: after a chunked body, and of a next request during an answer."""
+        """Header lines that no route gets: after a chunked body, and of a next request during an answer."""
         return sum(len(name) + len(value) + _BYTES_PER_LINE for name, value in self.headers or ())
 
     def _await_head(self) -> None:
@@ -108,8 +109,9 @@ class PatientHttp(HttpToolsProtocol):
 
 
 def _without_upgrade(piece: bytes) -> bytes:
-    """Renames a head's `Upgrade`, which a server may ignore (RFC 9110, 7.8). httptools would skip the request's body
-    instead, and Java's HTTP client offers HTTP/2 with the first request of a connection."""
+    """Renames the header `Upgrade`, which a server may ignore (RFC 9110, 7.8). httptools would skip the request's body,
+    and Java's HTTP client offers HTTP/2 with the first request of a connection.
+    """
     head, end, rest = piece.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"x-upgrade", head) + end + rest
 

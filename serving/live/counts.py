@@ -1,9 +1,9 @@
-"""Sliding windows that all workers of a host count in: how much each caller has used of each limit.
+"""Counts how much each caller has used of each limit, in sliding windows that all workers of a host share.
 
-A worker counts alone, without a lock; ten times a second it writes its own counts to `usage/<worker>.json` in the
-serving folder and reads the others'. So its own counts are exact, the others' are at most `SHARE_SECONDS` old, and both
-outlive a restart until their window has passed. The arithmetic is that of the library `limits`, for its
-"sliding window counter": the window before counts by the share of it that is not yet over.
+A worker counts in its own memory, without a lock. Ten times a second it writes its counts to `usage/<worker>.json` in
+the serving folder, and reads those of the other workers. So its own counts are exact, the others' are at most
+`SHARE_SECONDS` old, and all of them survive a restart until their window is over. The formula is the "sliding window
+counter" of the library `limits`: of the window before, the share counts that is not over yet.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 SHARE_SECONDS = 0.1
 
 Counts = dict[str, tuple[int, float]]
-"""By window: the amount, and when (seconds since the epoch) nothing asks for it any more."""
+"""By window: the amount, and when it can be forgotten (seconds since the epoch)."""
 _NOTHING = (0, 0.0)
 
 
 class SharedCounts:
-    """Windows lie on the wall clock, so that all workers have the same ones."""
+    """One worker's counts, and those of the others. Windows begin by the wall clock, so all workers have the same."""
 
     def __init__(self, folder: Path, worker: str) -> None:
         self._folder = folder
@@ -42,40 +42,40 @@ class SharedCounts:
         self._elsewhere: dict[str, int] = {}  # the others' counts, added up by window
         self._exchanging = threading.Lock()
         self._counted = False
-        self._learnt = (0, 0)
+        self._read_at = (0, 0)
 
     def start(self) -> None:
-        """Take over what earlier workers counted, one of this name too; forget whose windows have all passed."""
+        """Take over the counts of earlier workers, also of one with this name. Delete files whose windows are over."""
         try:
             make_private_folder(self._folder)
             self._own = self._read(self._file)
             for path in self._folder.glob("*.json"):
                 if path != self._file and not self._read(path):
                     path.unlink(missing_ok=True)
-            self._learn()
+            self._read_others()
         except OSError as error:
             logger.error("usage cannot be shared; each worker counts alone", extra={"error": str(error)})
 
     async def share(self) -> None:
-        """Until cancelled: tell the other workers, and learn from them."""
+        """Exchange counts with the other workers until cancelled."""
         while True:
             await asyncio.sleep(SHARE_SECONDS)
             written = stamp(self._folder)  # a file that is replaced changes the stamp of its folder
-            if self._counted or written != self._learnt:
-                self._counted, self._learnt = False, written
-                await asyncio.to_thread(self.exchange)  # a slow disk delays nobody
+            if self._counted or written != self._read_at:
+                self._counted, self._read_at = False, written
+                await asyncio.to_thread(self.exchange)  # so that a slow disk delays no request
 
     def exchange(self) -> None:
-        """Write this worker's counts if they changed, and read those of the others that did; from any thread."""
+        """Write this worker's counts if they changed, and read the others' changed ones. Any thread may call this."""
         try:
             with self._exchanging:
-                self._tell()
-                self._learn()
+                self._write()
+                self._read_others()
         except OSError as error:
             logger.error("usage cannot be shared; each worker counts alone", extra={"error": str(error)})
 
     def has_room(self, key: str, limit: int, expiry: int, amount: int, now: float) -> bool:
-        """Whether a window can take an amount."""
+        """Whether a window has room for an amount."""
         before, present = _named(key, int(now / expiry))
         used = self._in(present)
         if earlier := self._in(before):
@@ -83,7 +83,7 @@ class SharedCounts:
         return used + amount <= limit
 
     def add(self, key: str, expiry: int, amount: int, now: float) -> None:
-        """Count an amount in the window of then, or give some back, whatever room there is."""
+        """Add an amount, or a refund, to the window of the time `now`, whatever room it has."""
         window = _named(key, int(now / expiry))[1]
         self._own[window] = (self._own.get(window, _NOTHING)[0] + amount, now + 2 * expiry)
         self._counted = True
@@ -100,8 +100,8 @@ class SharedCounts:
         count = self._own.get(key, _NOTHING)[0] + self._elsewhere.get(key, 0)
         return count if count > 0 else 0
 
-    def _tell(self) -> None:
-        counted = dict(self._own)  # in one step, while requests count on
+    def _write(self) -> None:
+        counted = dict(self._own)  # a copy in one step: requests go on counting
         current = _current(counted)
         for window in counted.keys() - current.keys():
             self._own.pop(window, None)
@@ -109,7 +109,7 @@ class SharedCounts:
             replace_file(self._file, current)
             self._written = current
 
-    def _learn(self) -> None:
+    def _read_others(self) -> None:
         found: dict[Path, tuple[tuple[int, int], Counts]] = {}
         for path in self._folder.glob("*.json"):
             seen = stamp(path)
@@ -130,7 +130,7 @@ class SharedCounts:
 
 @functools.lru_cache(maxsize=4_096)
 def _named(key: str, number: int) -> tuple[str, str]:
-    """Asked for five times a request, and the same for a whole window."""
+    """The keys of a window and of the one before. Cached: each request needs five, and they change once a window."""
     return f"{key}/{number - 1}", f"{key}/{number}"
 
 

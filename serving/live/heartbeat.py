@@ -1,11 +1,11 @@
-"""Ends a worker whose event loop stands still, so that another one takes its place.
+"""Ends a worker whose event loop is stuck, so that a new one takes its place.
 
-uvicorn's parent asks its workers whether they are alive, but a thread of its own answers that, also while the event
-loop is stuck. Here the event loop itself winds up a timer again and again. The timer is Python's `faulthandler`: it
-runs outside the interpreter, so it goes off even while a library holds the interpreter's lock. It writes where each
-thread stands to the log and ends the process; uvicorn's parent, or whoever started a single worker, starts a new one.
-A process that was stopped (SIGSTOP) cannot run its own timer: uvicorn's parent sees that, and `stack.watchdog` does
-where there is only one worker.
+uvicorn's parent process asks its workers whether they are alive, but a thread answers that, also while the event loop
+is stuck. Here the event loop restarts a timer again and again. The timer is `faulthandler.dump_traceback_later`: it
+runs outside the interpreter, so it expires even while a library holds the interpreter's lock. It then writes every
+thread's stack to the log and ends the process; uvicorn's parent, or whatever started a single worker, starts a new one.
+A stopped process (SIGSTOP) cannot run its timer. uvicorn's parent notices that; for a single worker `stack.watchdog`
+does.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ BEAT_SECONDS = 1.0
 
 
 def start_beating(silence_seconds: float) -> asyncio.Task[None]:
-    """Wind up the timer now, and again and again until the task is cancelled. The worker ends when its event loop did
-    not run the task for `silence_seconds`."""
+    """Start the timer, and a task that restarts it until it is cancelled. The worker ends if its event loop does not
+    run this task for `silence_seconds`.
+    """
     faulthandler.dump_traceback_later(silence_seconds, exit=True)
     return asyncio.create_task(_keep_beating(silence_seconds))
 

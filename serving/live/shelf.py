@@ -1,7 +1,7 @@
 """The releases that this worker has loaded, and which of them are live under which alias.
 
-A flip replaces one mapping as a whole, by one assignment: a request sees either all of a flip or nothing of it. A
-release that is no longer wanted is closed when the last request that began on it has ended.
+A flip replaces the whole mapping by one assignment, so a request sees all of a flip or nothing of it. A release that is
+no longer wanted is closed when the last request that uses it has ended.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class UsedRelease:
 
 
 class Shelf:
-    """Only the worker's event loop touches it."""
+    """All loaded releases. Only the worker's event loop uses it."""
 
     def __init__(self) -> None:
         self.live: Mapping[tuple[str, str], LiveRelease] = {}
@@ -95,10 +95,10 @@ class Shelf:
         self._closing: set[asyncio.Task[None]] = set()
 
     def resolve(self, name: str, alias: str) -> list[tuple[float, LiveRelease]]:
-        """The releases that answer for this name and alias, with their weights; one of weight 1.0 today.
+        """The releases that answer for this name and alias, with their weights. At present one, with weight 1.0.
 
         Raises:
-            NotFound: other names or aliases are served, this one is not.
+            NotFound: this name and alias are not served.
             Unavailable: nothing is served yet.
         """
         found = self.live.get((name, alias))
@@ -123,12 +123,12 @@ class Shelf:
         return "Production" if "Production" in found else min(found)
 
     def using(self, name: str, alias: str) -> UsedRelease:
-        """Resolve, and keep the release open until the request has ended, whatever flips meanwhile."""
+        """Resolve, and keep the release loaded until the request has ended, also if the alias is flipped meanwhile."""
         _, live = self.resolve(name, alias)[0]
         return UsedRelease(live, self._close_if_done)
 
     def retire(self, wanted: set[Identity]) -> None:
-        """Let go of every release that is neither live nor wanted."""
+        """Close every release that is neither live nor wanted, as soon as no request uses it."""
         keep = wanted | {identity(live.placed) for live in self.live.values()}
         for key in [key for key in self.held if key not in keep]:
             held = self.held.pop(key)
@@ -136,7 +136,7 @@ class Shelf:
             self._close_if_done(held)
 
     async def close(self) -> None:
-        """Close everything: the worker ends."""
+        """Close all releases, at the end of the worker."""
         self.live = {}
         self.retire(set())
         while self._closing:

@@ -1,8 +1,9 @@
-"""Rate limits and budgets by caller: a request is let in or told when to come back; tokens and dollars are reserved
-before the provider is asked and settled with what it reports.
+"""Enforces rate limits and budgets by caller.
 
-What may be used beyond a limit, at the most: what the host's other workers let in within `SHARE_SECONDS`, and, for
-tokens and dollars, what the requests under way use above their reservations. It is counted, so the next ones wait.
+A request over a limit is refused, with the seconds to wait. Tokens and dollars are reserved before the provider is
+asked, and settled with what it reports. A limit can be exceeded by what the host's other workers admit within
+`SHARE_SECONDS`, and, for tokens and dollars, by what running requests use above their reservations. The excess is
+counted, so later requests wait longer.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ONE_REQUEST = {"requests": 1}
 
 
 class Window(NamedTuple):
-    """A limit of one caller's: of which kind, and the key that it is counted under."""
+    """One limit of one caller: its kind, and the key under which it is counted."""
 
     kind: str
     item: RateLimitItem
@@ -44,7 +45,7 @@ class Window(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Who asks: `id` is his key's. `limits` are those that the key had when `windows` were made of them."""
+    """A caller: the id of the API key, its limits, and the windows that were made from these limits."""
 
     id: str
     limits: Mapping[str, str]
@@ -53,9 +54,9 @@ class Caller(NamedTuple):
 
 @dataclass(slots=True)
 class Reservation:
-    """What one request may use, taken from its caller's windows at `at` (epoch seconds); `amounts` are by kind.
+    """What one request may use. Its `amounts`, by kind, were counted in the caller's windows at `at` (epoch seconds).
 
-    Refunds go to the windows of that moment: in later ones they would be a credit.
+    A refund goes to the windows of that time. In later windows it would be a credit.
     """
 
     caller: Caller
@@ -65,7 +66,7 @@ class Reservation:
 
 
 class Spending:
-    """One for each worker. `default` are the limits of every caller whose key has none of its own."""
+    """Each worker has one. `default` holds the limits of callers whose key has none of its own."""
 
     def __init__(self, counts: SharedCounts, default: Mapping[str, str], reserve_tokens: int, meters: Meters) -> None:
         self._counts = counts
@@ -83,7 +84,7 @@ class Spending:
         self._take(self._caller(key), _ONE_REQUEST, time.time())
 
     def reserve(self, key: ApiKey | None, release: Release, characters: int) -> Reservation:
-        """Reserve what a request of so many characters may use.
+        """Reserve what a request with this number of characters may use.
 
         Raises:
             Exhausted: a budget has no room for it.
@@ -128,7 +129,7 @@ class Spending:
         return _amounts(asked + output, cost(Usage(input_tokens=asked, output_tokens=output), manifest.prices))
 
     def _take(self, caller: Caller, amounts: Mapping[str, int], now: float) -> None:
-        """All of it or nothing; nothing awaits in between."""
+        """Count all amounts or none. Nothing awaits in between, so no other request can come first."""
         wanted = [(w, min(amounts[w.kind], w.amount)) for w in caller.windows if w.kind in amounts]
         for window, amount in wanted:
             if not self._counts.has_room(window.key, window.amount, window.expiry, amount, now):
@@ -137,8 +138,7 @@ class Spending:
             self._counts.add(window.key, window.expiry, amount, now)
 
     def _caller(self, key: ApiKey | None) -> Caller:
-        """Looked up once, until the key has other limits: what `limits` does to name a window costs more than
-        counting."""
+        """The caller of a key. Cached until the key's limits change, since naming windows costs more than counting."""
         id, own = (key.id, key.limits) if key is not None else (_ANYONE, _NOTHING_OWN)
         known = self._callers.get(id)
         if known is None or known.limits is not own:
@@ -161,7 +161,7 @@ def _amounts(tokens: int, usd: float | None) -> dict[str, int]:
 
 
 def _used(answer: Answer, characters: int) -> dict[str, int]:
-    """As the provider reported it; by the length of the texts where it reports nothing."""
+    """What the provider reported; if it reported nothing, an estimate by the length of the texts."""
     if answer.usage.total_tokens is not None:
         return _amounts(answer.usage.total_tokens, answer.cost_usd)
     return _amounts((characters + answer.output_chars) // _CHARACTERS_A_TOKEN, answer.cost_usd)

@@ -1,7 +1,8 @@
-"""Strict resolving: a request waits for a read of its alias that began after it arrived; all that wait share one read.
+"""Strict resolving: reads a request's alias from MLflow before the request is answered.
 
-In: name and alias. Out: whether the worker now serves what the registry says, or why it is the last known good that
-answers. Only `SWITCHYARD_RESOLVE=strict` uses this; otherwise no request waits for the registry.
+In: name and alias. Out: whether the worker now serves the version that MLflow names; if not, the last known good
+release answers. A request waits for a read that began after the request arrived; all requests that wait share one read.
+Only `SWITCHYARD_RESOLVE=strict` uses this; otherwise no request waits for MLflow.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 0.1
 FOLLOW_SECONDS = 1.0
 AGAIN_SECONDS = 0.1
-"""The follower is called again after this: a look that was under way may have asked before the alias moved."""
+"""Wake the follower again after this time: it may have read the alias just before it moved."""
 UNANSWERED: tuple[type[Exception], ...] = (*FAILURES, ValueError, KeyError, TypeError)
-"""What asking raises when the registry gives no answer, or none that can be read."""
-_IDLE_SECONDS = 3.0  # below the 5 s of MLflow's server, which would else close first
+"""What a read raises if MLflow does not answer, or if its answer cannot be understood."""
+_IDLE_SECONDS = 3.0  # less than the 5 s of MLflow's server, so that this side closes first
 _MOST_CONNECTIONS = 100
 _ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
 
@@ -46,7 +47,10 @@ class StrictResolver:
         self._readers: dict[Key, asyncio.Task[None]] = {}
 
     async def settle(self, name: str, alias: str) -> bool:
-        """True when the registry answered in time and this worker serves, or refuses, what it says."""
+        """Wait until this worker serves, or has refused, the version that MLflow names.
+
+        Returns False if MLflow or the follower took too long.
+        """
         try:
             async with asyncio.timeout(READ_SECONDS):
                 version = await self._read((name, alias))
@@ -79,15 +83,15 @@ class StrictResolver:
         return any((no.name, no.alias, no.version) == (name, alias, version) for no in self._worker.refused)
 
     async def _read(self, key: Key) -> int | None:
-        """The first read that begins from now on; whoever comes before it begins shares it."""
+        """The result of the first read that begins from now on."""
         answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(answer)
-        if key not in self._readers:  # also where a reader was lost with a question open
+        if key not in self._readers:  # also after a reader was cancelled while requests waited
             self._readers[key] = asyncio.create_task(self._read_while_asked(key))
         return await answer
 
     async def _read_while_asked(self, key: Key) -> None:
-        """One read after another; each begins before those that waited for the last one go on with their requests."""
+        """Read while requests wait for this alias, once for all that wait."""
         try:
             while waiting := self._waiting.pop(key, None):
                 version, error = None, None
@@ -95,9 +99,9 @@ class StrictResolver:
                     version = await self._ask(key)
                 except UNANSWERED as why:
                     error = why
-                self._tell(error)
+                self._log_change(error)
                 for answer in waiting:
-                    if answer.done():  # its caller waits no longer
+                    if answer.done():  # the request no longer waits
                         continue
                     if error is None:
                         answer.set_result(version)
@@ -106,16 +110,16 @@ class StrictResolver:
         finally:
             del self._readers[key]
 
-    def _tell(self, error: Exception | None) -> None:
-        """Once when reads begin to fail, once when they are answered again."""
+    def _log_change(self, error: Exception | None) -> None:
+        """Log the first failure, and the first success after it."""
         if (error is not None) != self._failing:
             self._failing = error is not None
             why = {"error": f"{type(error).__name__}: {error}"} if error is not None else {}
-            said = "strict reads are not answered" if error is not None else "strict reads are answered again"
-            logger.warning(said, extra=why)
+            message = "strict reads are not answered" if error is not None else "strict reads are answered again"
+            logger.warning(message, extra=why)
 
     async def _ask(self, key: Key) -> int | None:
-        """The version that the alias points at; None when the registry answers that there is none."""
+        """The version that the alias names in MLflow; None: MLflow has no such alias."""
         async with asyncio.timeout(self._timeout):
             response = await self._client.get(self._url, params={"name": key[0], "alias": key[1]})
         if response.status_code in {400, 404}:

@@ -1,8 +1,8 @@
-"""A worker's watch: sees that the follower replaced the snapshot, warms what is new, swaps what is live, says so.
+"""Follows the snapshot: warms new releases, swaps what is live, and writes receipts.
 
-In: the serving folder. Out: the shelf, this worker's receipts, and the releases that it refuses. A release is warmed in
-a thread and verified again before that; until it is warm, and when it cannot be warmed, what was live stays live. The
-follower wakes the worker when it has written; otherwise the worker looks when its heartbeat is due.
+In: the serving folder. Out: the shelf, this worker's receipts, and the releases that it refuses. A release is verified
+and warmed in a thread. Until it is warm, and if it cannot be warmed, the release before it stays live. The follower
+wakes the worker after each change; otherwise the worker looks when its heartbeat is due.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LONGEST_RETRY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a release could not be warmed, how often that was tried, and when (monotonic) it is tried again."""
+    """Why a release could not be warmed, how often it was tried, and when it is tried again (`time.monotonic`)."""
 
     why: str
     cause: Cause
@@ -60,7 +60,7 @@ class Failure:
 
 
 class Worker:
-    """One process of the server. `loaded` is true once it has read a snapshot, whatever stood in it."""
+    """One process of the server. `loaded` is true when it has read a snapshot, even an empty one."""
 
     def __init__(
         self,
@@ -95,14 +95,15 @@ class Worker:
         self._reported: object = None
 
     def stale_seconds(self) -> float:
-        """Seconds since the registry answered this host's follower; since the snapshot was written, where there is no
-        word of that."""
+        """Seconds since the registry answered this host's follower, or, if that is not known, since the snapshot was
+        written.
+        """
         if self.contact is not None:
             return self.contact.age_ms() / 1000
         return max(0.0, time.time() - self._seen[1] / 1e9)
 
     async def start(self) -> None:
-        """Serve what is on disk, then watch."""
+        """Serve the snapshot that is on disk, then follow it."""
         try:
             self._folder.prepare()
         except OSError as error:
@@ -115,7 +116,7 @@ class Worker:
         self._watch = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop watching, close the releases, take the report away."""
+        """Stop following, close the releases, and delete this worker's report."""
         running = [task for task in (self._watch, *self._warming.values()) if task is not None]
         for task in running:
             task.cancel()
@@ -137,18 +138,18 @@ class Worker:
                 if time.monotonic() - self._beaten >= BEAT_SECONDS:
                     self._report()
             except Exception:
-                logger.exception("this worker cannot follow; what is live stays live")
+                logger.exception("this worker cannot read the snapshot; what is live stays live")
                 await asyncio.sleep(BEAT_SECONDS)
 
     async def _rest(self) -> None:
-        """Sleep until the follower calls or the heartbeat is due."""
+        """Sleep until the follower wakes this worker or the heartbeat is due."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, self._beaten + BEAT_SECONDS - time.monotonic())):
                 await self._woken.wait()
         self._woken.clear()
 
     def _called(self, pipe: WakePipe) -> None:
-        pipe.clear()  # at once: the event loop would else turn without a rest until `_rest` comes to it
+        pipe.clear()  # at once, or the event loop would call this again and again until `_rest` runs
         self._woken.set()
 
     def _look(self) -> None:
@@ -171,14 +172,16 @@ class Worker:
             logger.error("the snapshot is damaged; what was live stays live", extra={"error": str(error)})
 
     def _adopt(self, snapshot: Snapshot) -> None:
-        """Take a snapshot as what is wanted. An alias that it does not mention any more keeps its release."""
+        """Make a snapshot the wanted state. An alias that is missing from it keeps its release."""
         self._wanted = snapshot.with_lost(self._wanted)
         self._warm_missing()
         self.loaded = True
         self._settle()
 
     def _warm_missing(self) -> None:
-        """Begin to warm what is wanted and neither warm nor being warmed; what failed, after its pause."""
+        """Begin to warm the wanted releases that are neither warm nor being warmed. One that failed waits for its
+        pause.
+        """
         wanted = {identity(placed): placed for placed in (*self._wanted.live, *self._wanted.warm)}
         self._failed = {key: failure for key, failure in self._failed.items() if key in wanted}
         now = time.monotonic()
@@ -203,7 +206,7 @@ class Worker:
             self._settle()
 
     def _tried(self, key: Identity, placed: Placed, task: asyncio.Task[WarmRelease | WarmModel]) -> None:
-        """Whatever went wrong, a defect in a library too: the release is refused for now, and what was live stays."""
+        """Take a warmed release. After any error, also one from a library, the release is refused for now."""
         del self._warming[key]
         if task.cancelled():
             return
@@ -230,7 +233,7 @@ class Worker:
         )
 
     def _settle(self) -> None:
-        """Swap to what is wanted and warm; what is wanted and not warm leaves its alias as it was."""
+        """Make the wanted releases live that are warm. An alias whose release is not warm keeps the one before."""
         live: dict[tuple[str, str], LiveRelease] = {}
         for placed in self._wanted.live:
             before = self.shelf.live.get(placed.key)

@@ -16,7 +16,7 @@ from fastapi import Header
 from mlflow_project import answering
 from mlflow_project.answering import CallOptions
 from mlflow_project.domain.answer import Answer
-from mlflow_project.domain.release import Kind, Message, Release
+from mlflow_project.domain.release import Kind, Message
 from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import InvalidAnswer, NotFound, Refused
 from mlflow_project.telemetry.tracing import span
@@ -58,8 +58,8 @@ class Asking:
 
 async def ask(
     server: Server, call: Call, name: str, alias: str, prepare: Prepare, check: Check | None = None
-) -> tuple[Answer, Release]:
-    """The whole answer, and the release that gave it.
+) -> Answer:
+    """The whole answer. `call.the_release` is the release that gave it.
 
     Raises:
         Refused: the caller may not choose the alias. NotFound: no such release is live. Exhausted: a budget is used up.
@@ -79,7 +79,7 @@ async def ask(
         _check_length(server, answer.output_chars)
         if check is not None:
             check(answer)
-        return answer, asking.live.placed.release
+        return answer
 
 
 async def ask_in_pieces(

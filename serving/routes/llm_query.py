@@ -64,7 +64,7 @@ async def llm_query(query: LLMQuery, call: TheCall, server: TheServer, x_alias: 
     """The question goes to the release that the alias points at; the header `X-Release` names it."""
     started = time.perf_counter()
     check_texts(server, call, query.texts())
-    answer, _ = await ask(server, call, server.settings.default_prompt, x_alias, query.question)
+    answer = await ask(server, call, server.settings.default_prompt, x_alias, query.question)
     return LLMAnswer(
         original_input=query.text_input,
         generated_text=NO_RESPONSE if answer.text is None else answer.text,

@@ -63,7 +63,8 @@ async def invoke(
 ) -> Invoked:
     """Answers with the release that the alias points at."""
     check_texts(server, call, body.texts())
-    answer, release = await ask(server, call, name, x_alias, lambda _: Question(body.variables, body.context))
+    answer = await ask(server, call, name, x_alias, lambda _: Question(body.variables, body.context))
+    release = call.the_release
     return Invoked(
         text=answer.text,
         object=answer.object,

@@ -82,11 +82,10 @@ def test_a_release_is_closed_when_the_last_request_that_began_on_it_has_ended() 
 async def _crowd(places: Places, callers: int) -> tuple[int, int]:
     async def call() -> bool:
         try:
-            await places.take()
+            async with places.place():
+                await asyncio.sleep(0.01)
         except Unavailable:
             return False
-        await asyncio.sleep(0.01)
-        places.leave()
         return True
 
     served = await asyncio.gather(*(call() for _ in range(callers)))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 
 from mlflow_project.domain.answer import Answer
-from mlflow_project.domain.release import Release
 from mlflow_project.domain.tools import ToolCallPiece
-from serving.routes.openai.tokens import Tokens
+from serving.call import Call
+from serving.routes.openai.tokens import Tokens, tokens_of
 
 _FILTERED = (
     "safety",
@@ -33,14 +34,15 @@ _FINISH_REASONS = {
 
 
 class ChatWriter:
-    """Writes one conversation's answer. `request_id` becomes part of the completion's id."""
+    """Writes the answer of one request. `include_usage` adds a last event with the token counts to a stream."""
 
-    def __init__(self, release: Release, request_id: str) -> None:
-        self._release = release
-        self._id = f"chatcmpl-{request_id}"
+    def __init__(self, call: Call, include_usage: bool) -> None:
+        self._release = call.the_release
+        self._id = f"chatcmpl-{call.request_id}"
         self._created = int(time.time())
+        self._include_usage = include_usage
 
-    def whole(self, answer: Answer, tokens: Tokens) -> dict[str, Any]:
+    async def whole(self, answer: Answer) -> dict[str, Any]:
         """The body of a response that is not streamed."""
         message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
         if answer.tool_calls:
@@ -48,27 +50,30 @@ class ChatWriter:
             message["tool_calls"] = [{"id": id, "type": "function", "function": each} for id, each in functions]
         choice = {"index": 0, "message": message, "finish_reason": finish_reason(answer), "logprobs": None}
         citations = [vars(citation) for citation in answer.citations]
-        return self._object("chat.completion", [choice], usage=usage(tokens), citations=citations)
+        return self._object("chat.completion", [choice], usage=usage(await tokens_of(answer)), citations=citations)
 
-    def begin(self) -> bytes:
+    def begin(self) -> list[bytes]:
         """The first event of a stream."""
-        return self._event({"role": "assistant", "content": ""})
+        return [self._event({"role": "assistant", "content": ""})]
 
-    def piece(self, piece: str | ToolCallPiece) -> bytes:
+    def piece(self, piece: str | ToolCallPiece) -> list[bytes]:
         """The event for a piece of text or of a tool call."""
-        return self._event({"content": piece} if isinstance(piece, str) else {"tool_calls": [_call(piece)]})
+        return [self._event({"content": piece} if isinstance(piece, str) else {"tool_calls": [_call(piece)]})]
 
-    def end(self, answer: Answer) -> bytes:
-        """The event that says why the answer ended."""
-        return self._event({}, finish_reason(answer))
+    async def end(self, answer: Answer) -> AsyncIterator[bytes]:
+        """The events that say why the answer ended, how many tokens it took, and that no event follows."""
+        yield self._event({}, finish_reason(answer))
+        if self._include_usage:
+            yield _event(self._object("chat.completion.chunk", [], usage=usage(await tokens_of(answer))))
+        yield b"data: [DONE]\n\n"
 
-    def counts(self, tokens: Tokens) -> bytes:
-        """The event with the token counts, for a request that asked for them."""
-        return event(self._object("chat.completion.chunk", [], usage=usage(tokens)))
+    def failed(self, error: dict[str, Any]) -> bytes:
+        """The event for an error in the middle of an answer."""
+        return _event({"error": error})
 
     def _event(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        return event(self._object("chat.completion.chunk", [choice]))
+        return _event(self._object("chat.completion.chunk", [choice]))
 
     def _object(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         return {
@@ -82,8 +87,7 @@ class ChatWriter:
         }
 
 
-def event(data: dict[str, Any]) -> bytes:
-    """One server-sent event."""
+def _event(data: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
@@ -105,7 +109,7 @@ def usage(tokens: Tokens) -> dict[str, Any]:
 
 
 def _call(piece: ToolCallPiece) -> dict[str, Any]:
-    """Its id and name come with the first piece of a call only."""
+    """One piece of a tool call. Only the first piece of a call has its id and name."""
     function = {"name": piece.name} if piece.name else {}
     named = {"id": piece.id, "type": "function"} if piece.id else {}
     return {"index": piece.index, **named, "function": {**function, "arguments": piece.arguments}}

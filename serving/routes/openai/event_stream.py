@@ -1,12 +1,35 @@
-"""A response of server-sent events."""
+"""Sends an answer as server-sent events, in one of OpenAI's forms."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
+from typing import Any, Protocol
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from mlflow_project.domain.answer import Answer
+from mlflow_project.domain.tools import ToolCallPiece
+from mlflow_project.errors import WorkspaceError
+from serving.problems import openai_error
+from serving.routes.ask import Piece
+
+
+class Writer(Protocol):
+    """Writes the events of one answer."""
+
+    def begin(self) -> Iterable[bytes]:
+        """The events before the first piece."""
+
+    def piece(self, piece: str | ToolCallPiece) -> Iterable[bytes]:
+        """The events for a piece of text or of a tool call."""
+
+    def end(self, answer: Answer) -> AsyncIterator[bytes]:
+        """The events that end the answer."""
+
+    def failed(self, error: dict[str, Any]) -> bytes:
+        """The event for an error in the middle of an answer, in OpenAI's form. No event follows it."""
 
 
 class EventStream(StreamingResponse):
@@ -19,6 +42,35 @@ class EventStream(StreamingResponse):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The edge cancels this when the caller leaves, so nothing else needs to watch for that."""
+        """The edge cancels this when the caller leaves, so nothing here has to watch for that."""
         async with aclosing(self._events):
             await self.stream_response(send)
+
+
+async def event_stream(pieces: AsyncGenerator[Piece], writer: Callable[[], Writer]) -> EventStream:
+    """The response that streams an answer. Waits for its first piece: until then, a failure has an HTTP status.
+
+    Args:
+        writer: called after the first piece, when the release that answers is known.
+
+    Raises:
+        WorkspaceError: the release failed before its first piece.
+    """
+    first = await anext(pieces)
+    return EventStream(_events(writer(), first, pieces))
+
+
+async def _events(writer: Writer, piece: Piece, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[bytes]:
+    async with aclosing(pieces):
+        for event in writer.begin():
+            yield event
+        try:
+            while not isinstance(piece, Answer):
+                for event in writer.piece(piece):
+                    yield event
+                piece = await anext(pieces)
+        except WorkspaceError as error:
+            yield writer.failed(openai_error(error.http_status, str(error)))
+            return
+    async for event in writer.end(piece):
+        yield event

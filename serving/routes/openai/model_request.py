@@ -43,22 +43,19 @@ class ModelRequest:
     schema: Schema | None = None
     wants_json: bool = False
 
-    async def check_tools(self) -> None:
-        """Check the schemas of the caller's tools, in a thread: a large one takes milliseconds.
+    async def target(self, server: Server, call: Call, alias: str) -> tuple[str, str]:
+        """Check the request, and return the name and alias of the prompt that it asks.
+
+        Args:
+            alias: counts if the model's id names no alias.
 
         Raises:
-            BadRequest: a function's parameters are no JSON schema, or too large or too deep.
-        """
-        if self.tools.tools:
-            await asyncio.to_thread(_check_tools, self.tools)
-
-    def target(self, server: Server, call: Call, alias: str) -> tuple[str, str]:
-        """Return the prompt's name and alias; `alias` counts where the model's id names none.
-
-        Raises:
+            BadRequest: the parameters of a tool are no JSON schema, or too large or too deep.
             TooLarge: a text is too long.
             NotFound: the id names a version that is not live.
         """
+        if self.tools.tools:
+            await asyncio.to_thread(_check_tools, self.tools)  # a large schema takes milliseconds
         texts = [(f"messages[{place}]", turn.content) for place, turn in enumerate(self.turns)]
         check_texts(server, call, [*texts, *((f"variables.{name}", text) for name, text in self.variables.items())])
         return name_and_alias(server.worker.shelf, self.model, alias)

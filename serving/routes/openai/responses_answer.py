@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
 
 from mlflow_project.domain.answer import Answer
-from mlflow_project.domain.release import Release
 from mlflow_project.domain.tools import ToolCallPiece, joined
+from serving.call import Call
 from serving.routes.openai.chat_answer import finish_reason
 from serving.routes.openai.responses_request import ResponsesRequest
-from serving.routes.openai.tokens import Tokens
+from serving.routes.openai.tokens import Tokens, tokens_of
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -21,10 +21,10 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 class ResponseWriter:
     """Writes one response, whole or event by event. A stream's items are numbered in the order in which they begin."""
 
-    def __init__(self, body: ResponsesRequest, release: Release, request_id: str) -> None:
+    def __init__(self, body: ResponsesRequest, call: Call) -> None:
         self._body = body
-        self._release = release
-        self._request_id = request_id
+        self._release = call.the_release
+        self._request_id = call.request_id
         self._created = int(time.time())
         self._sequence = -1
         self._text = ""
@@ -32,7 +32,7 @@ class ResponseWriter:
         self._message_place: int | None = None
         self._call_places: dict[int, int] = {}
 
-    def whole(self, answer: Answer, tokens: Tokens) -> dict[str, Any]:
+    async def whole(self, answer: Answer) -> dict[str, Any]:
         """The finished response, as the body of a request that is not streamed and in a stream's last event."""
         output = [self._message(answer.text)] if answer.text is not None or not answer.tool_calls else []
         output += [
@@ -42,7 +42,7 @@ class ResponseWriter:
         reason = _INCOMPLETE.get(finish_reason(answer))
         details = {"reason": reason} if reason else None
         status = "incomplete" if reason else "completed"
-        return self._response(status, output, incomplete_details=details, usage=_usage(tokens))
+        return self._response(status, output, incomplete_details=details, usage=_usage(await tokens_of(answer)))
 
     def begin(self) -> Iterator[bytes]:
         """The events before the first piece."""
@@ -56,23 +56,24 @@ class ResponseWriter:
         else:
             yield from self._call_piece(piece)
 
-    def end(self, answer: Answer, tokens: Tokens) -> Iterator[bytes]:
+    async def end(self, answer: Answer) -> AsyncIterator[bytes]:
         """The events that close every item, and the finished response."""
         if self._message_place is not None:
-            yield from self._close_message(self._message_place)
+            for event in self._close_message(self._message_place):
+                yield event
         for index, call in enumerate(joined(self._calls)):
             place = self._call_places[sorted(self._call_places)[index]]
             item = self._function_call(index, call.id, call.name, call.arguments)
             at = {"item_id": item["id"], "output_index": place}
             yield self._event("response.function_call_arguments.done", arguments=call.arguments, name=call.name, **at)
             yield self._event("response.output_item.done", output_index=place, item=item)
-        response = self.whole(answer, tokens)
+        response = await self.whole(answer)
         kind = "response.completed" if response["status"] == "completed" else "response.incomplete"
         yield self._event(kind, response=response)
 
-    def failed(self, code: str, message: str) -> bytes:
-        """The event for an error on the way; nothing follows it."""
-        response = self._response("failed", [], error={"code": code, "message": message})
+    def failed(self, error: dict[str, Any]) -> bytes:
+        """The event for an error in the middle of an answer."""
+        response = self._response("failed", [], error={"code": error["type"], "message": error["message"]})
         return self._event("response.failed", response=response)
 
     def _text_piece(self, text: str) -> Iterator[bytes]:
