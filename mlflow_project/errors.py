@@ -1,7 +1,7 @@
 """Every error that Switchyard raises on purpose, with its exit code and its HTTP status.
 
-One root, `WorkspaceError`. Each message is a sentence or more for a person: what, which, why, and what to do.
-An adapter translates a library's error once, with `from`; nobody else catches a library's error.
+The root is `WorkspaceError`. A message is written for a person: what went wrong, with which thing, why, and what to do.
+An adapter translates a library's error once, with `from`. No other code catches a library's errors.
 Exit codes: 0 done; 1 internal error; 2 wrong usage or input; 3 a service cannot be reached; 4 refused by a rule.
 """
 
@@ -9,8 +9,13 @@ from __future__ import annotations
 
 
 class WorkspaceError(Exception):
-    """Root of all errors that are meant for a person. A command ends with `exit_code`; a server answers with
-    `http_status`, and with `Retry-After` where `retry_after` (seconds) is set."""
+    """Root of all errors that are meant for a person.
+
+    Attributes:
+        exit_code: how a command ends.
+        http_status: how the server answers.
+        retry_after: the seconds of the header `Retry-After`; None: the response has none.
+    """
 
     exit_code: int = 1
     http_status: int = 500
@@ -18,38 +23,38 @@ class WorkspaceError(Exception):
 
 
 class ConfigError(WorkspaceError):
-    """A setting is missing or wrong; the message lists every mistake that was found."""
+    """A setting is missing or wrong. The message lists every mistake that was found."""
 
     exit_code = 2
 
 
 class InvalidData(WorkspaceError):
-    """Input that breaks its own format: a prompt file, a case, a manifest, a row, a request."""
+    """Input does not have its format: a prompt file, a case, a manifest, a row, a request."""
 
     exit_code = 2
     http_status = 422
 
 
 class IndexBroken(InvalidData):
-    """The files of a search index are not the files that its digest names."""
+    """The files of a search index do not match its digest."""
 
 
 class NotFound(WorkspaceError):
-    """A name, version, alias, table or file that does not exist. Never raised for an outage."""
+    """A name, version, alias, table or file does not exist. Never raised for an outage."""
 
     exit_code = 2
     http_status = 404
 
 
 class Unavailable(WorkspaceError):
-    """A part (MLflow, MinIO, provider, server) did not answer, or answered with an error of its own. Retryable."""
+    """A service (MLflow, MinIO, provider, server) did not answer, or answered with its own error. A retry may help."""
 
     exit_code = 3
     http_status = 503
 
 
 class Exhausted(Unavailable):
-    """A caller's rate limit or budget is used up; `retry_after` is in seconds."""
+    """A caller's rate limit or budget is used up. `retry_after` is in seconds."""
 
     http_status = 429
 
@@ -59,22 +64,22 @@ class Exhausted(Unavailable):
 
 
 class Refused(WorkspaceError):
-    """A rule says no: a rejected verdict, too many rejected rows, a protected name without approval."""
+    """A rule forbids it: a rejected verdict, too many rejected rows, a protected name without approval."""
 
     exit_code = 4
     http_status = 403
 
 
 class PromotionConflict(Refused):
-    """Somebody else moved the same name first, or the champion is not the one that the seal was made against."""
+    """Somebody else moved the same name first, or another champion is live than the one that the seal names."""
 
 
 class LedgerRewritten(Refused):
-    """The ledger does not contain a record that this host has seen: it was cut, rewritten or replaced."""
+    """The ledger lacks a record that this host has seen: it was cut, rewritten or replaced."""
 
 
 class SealBroken(Refused):
-    """A version without a valid seal, or one whose content no longer matches its seal."""
+    """A version has no valid seal, or its content no longer matches its seal."""
 
 
 _STATUS_OF_KIND = {"timeout": 504, "circuit_open": 503, "busy": 503}
@@ -98,7 +103,7 @@ class ProviderError(Unavailable):
 
 
 class InvalidAnswer(WorkspaceError):
-    """The provider answered, but not with what the release's response schema asks for."""
+    """The provider's answer does not match the response schema of the release, or is too long."""
 
     exit_code = 3
     http_status = 502

@@ -1,8 +1,8 @@
-"""Settings, small and per component, read once at start and passed in; never read at import.
+"""Settings of each component, read once at the start of a program and passed on. Importing a module reads none.
 
-Sources, the first that names a setting wins: the environment, `.env` in the working folder (yours), then
-`<state>/stack.env`, which `make up` writes with the credentials and addresses of the local stack. `SWITCHYARD_STATE`
-says where that folder is (default `.switchyard`). Secrets are `SecretStr` and have no default.
+Sources, in order of precedence: the environment; `.env` in the working folder, which is yours; `<state>/stack.env`, in
+which `make up` writes credentials and addresses of the local stack. `SWITCHYARD_STATE` names the state folder (default
+`.switchyard`). Secrets are `SecretStr` and have no default.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from mlflow_project.errors import ConfigError
 
 
 def state_folder() -> Path:
-    """Where this stack keeps its state, logs and credentials."""
+    """The folder with this stack's state, logs and credentials."""
     return Path(os.environ.get("SWITCHYARD_STATE", ".switchyard")).absolute()
 
 
 def own_file() -> Path:
-    """The file that holds a person's own settings; `SWITCHYARD_ENV_FILE` names another."""
+    """The file of your own settings: `.env`, or the one that `SWITCHYARD_ENV_FILE` names."""
     return Path(os.environ.get("SWITCHYARD_ENV_FILE", ".env"))
 
 
 def _check_web_address(text: str) -> str:
-    """Refuse what is no address of a web server. The message repeats no part that may hold a password."""
+    """Check that a text is the address of a web server. The message repeats no part that may contain a password."""
     try:
         parts = urlsplit(text)
         well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -80,7 +80,7 @@ class StoreSettings(_Settings):
 
 
 class RegistrySettings(_Settings):
-    """The MLflow server. `registry_timeout` is in seconds, for each call."""
+    """The MLflow server. `registry_timeout` is the time limit of each call, in seconds."""
 
     mlflow_uri: WebAddress = "http://127.0.0.1:5000"
     registry_timeout: float = Field(default=5.0, gt=0)
@@ -93,7 +93,7 @@ class EvaluationSettings(_Settings):
 
 
 class SealSettings(_Settings):
-    """Where the gate's signing key lies (with the gate only), and the folder of public keys that are trusted."""
+    """The file of the gate's signing key, which only the gate needs, and the folder of trusted public keys."""
 
     signing_key: Path = Field(default_factory=lambda: state_folder() / "keys" / "gate.pem")
     trusted_keys: Path = Field(default_factory=lambda: state_folder() / "keys" / "trusted")
@@ -106,9 +106,12 @@ class PromotionSettings(_Settings):
 
 
 class FollowerSettings(_Settings):
-    """The process that watches registry and ledger; `serving_folder` holds snapshot and indexes. It asks MLflow every
-    `poll_ms` milliseconds and the ledger twice as often. `registry_file` is MLflow's database, where that is a SQLite
-    file on this machine: `make up` names it. Its time stamp then stands in for most of the asking."""
+    """The follower, which watches registry and ledger.
+
+    It asks MLflow every `poll_ms` milliseconds, and the ledger twice as often. `registry_file` is MLflow's database, if
+    that is a SQLite file on this machine; `make up` sets it. Then the follower mostly checks the file's time stamp
+    instead of asking MLflow. `serving_folder` contains snapshot and indexes.
+    """
 
     poll_ms: int = Field(default=750, ge=5, le=60_000)
     registry_file: Path | None = None
@@ -118,9 +121,12 @@ class FollowerSettings(_Settings):
 
 
 class ServerSettings(_Settings):
-    """The HTTP server. A worker that says nothing for `api_worker_silence` seconds is replaced; on a crowded machine
-    one takes seconds to start. Told to stop, it finishes what it accepted for up to `api_stop_seconds`: longer than a
-    provider may take (120 s, unless a release pins another `total_seconds`), with the queue and the body before it."""
+    """The HTTP server.
+
+    A worker whose event loop is stuck for `api_worker_silence` seconds is replaced; on a busy machine a worker takes
+    seconds to start. At a stop, the server finishes its requests for up to `api_stop_seconds`. That is longer than a
+    provider may take (120 s, unless a release pins another `total_seconds`), together with queue and body.
+    """
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65535)
@@ -145,10 +151,11 @@ class ModelSettings(_Settings):
 
 
 class EventSettings(_Settings):
-    """What a host keeps of its live traffic, for drift and reviews: a share of the requests, at most so many a second
-    and worker, their texts masked and cut to so many characters, or left out. `event_days`: how long a request can
-    still get feedback. The file on disk never takes more than `event_spool_mb`; the follower ships what it holds every
-    `event_ship_ms` milliseconds.
+    """The events that a host records of its live traffic, for drift and reviews.
+
+    It records the share `event_share` of the requests, at most `events_per_second` per worker. Texts are masked and cut
+    to `event_text_chars` characters, or left out. A request can get feedback for `event_days` days. The file on disk
+    never takes more than `event_spool_mb`. The follower uploads it every `event_ship_ms` milliseconds.
     """
 
     event_share: float = Field(default=1.0, ge=0, le=1)
@@ -161,7 +168,7 @@ class EventSettings(_Settings):
 
 
 class GuardSettings(_Settings):
-    """What the server lets in: bytes, characters, seconds; places for one worker, limits for each caller."""
+    """Limits of the server: bytes, characters and seconds of a request, places of a worker, limits of each caller."""
 
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     body_seconds: float = Field(default=10.0, gt=0)
@@ -177,20 +184,21 @@ class GuardSettings(_Settings):
 
     @property
     def limits(self) -> dict[str, str]:
-        """By kind, as `allowances` reads them; a kind without a limit is left out."""
+        """The limits by kind, in the form that `allowances` reads. A kind without a limit is left out."""
         found = {"requests": self.limit_requests, "tokens": self.limit_tokens, "usd": self.limit_usd}
         return {kind: text for kind, text in found.items() if text}
 
 
 class KeySettings(_Settings):
-    """Where the hashes of the callers' API keys lie."""
+    """The file with the hashes of the callers' API keys."""
 
     api_keys_file: Path = Field(default_factory=lambda: state_folder() / "keys" / "api-keys.json")
 
 
 class ClientSettings(_Settings):
-    """How the command line reaches the server. `airflow_person` is set by the DAG for the command that a person
-    approved in Airflow: records then name that person."""
+    """How the command line reaches the server. A DAG sets `airflow_person` for a command that a person approved in
+    Airflow; records then name that person.
+    """
 
     api_url: WebAddress = "http://127.0.0.1:8000"
     api_key: SecretStr | None = None
@@ -209,8 +217,11 @@ class ProviderSettings(BaseSettings):
 
 
 class TelemetrySettings(_Settings):
-    """Where metrics and traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP), `trace_experiment`
-    an experiment of MLflow's by its id. Shares are 0 to 1; `trace_texts` adds question and answer, masked and cut."""
+    """Where metrics and traces go.
+
+    `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP), `trace_experiment` the id of an MLflow experiment.
+    Shares are 0 to 1. `trace_texts` adds question and answer to traces, masked and shortened.
+    """
 
     otlp_endpoint: WebAddress | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     telemetry_interval_ms: int = Field(default=5_000, ge=100)
@@ -222,8 +233,9 @@ class TelemetrySettings(_Settings):
 
 
 class LogSettings(_Settings):
-    """What the server logs of each question. `mask_patterns` are a site's own kinds to mask: name -> regular
-    expression, as JSON."""
+    """What the server logs of each question. `mask_patterns` are the site's own kinds of data to mask, as JSON: name ->
+    regular expression.
+    """
 
     log_queries: bool = True
     log_texts: bool = False
@@ -252,15 +264,18 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
 S = TypeVar("S", bound=BaseSettings)
 
 MISSING = "is missing"
-"""What a message says of a setting that has no value."""
+"""How a message describes a setting without a value."""
 _WRONG = "Settings are missing or wrong (set them in the environment or in .env; `make up` writes the local stack's):"
 
 
 def load(kind: type[S], *, from_file: Path | None = None, **overrides: Any) -> S:
-    """Read one component's settings. `from_file` is a further file of lines `NAME=value`, which `.env` overrides.
+    """Read one component's settings.
+
+    Args:
+        from_file: one more file of lines `NAME=value`, which `.env` overrides.
 
     Raises:
-        ConfigError: one or more settings are missing or wrong; the message lists each. Or a file cannot be read.
+        ConfigError: settings are missing or wrong, and the message lists them; or a file cannot be read.
     """
     try:
         files = [state_folder() / "stack.env", *([from_file] if from_file else []), own_file()]
@@ -269,7 +284,7 @@ def load(kind: type[S], *, from_file: Path | None = None, **overrides: Any) -> S
         lines = [f"{_variable(kind, mistake['loc'])}: {what_is_wrong(mistake)}" for mistake in error.errors()]
         raise ConfigError("\n  ".join([_WRONG, *lines])) from error
     except SettingsError as error:
-        field = str(error).split('"')[1]  # the library's message names the field in quotes, and nothing else does
+        field = str(error).split('"')[1]  # only the library's message names the field, in quotes
         example = 'must be JSON, as in {"name": "text"}'
         raise ConfigError(f"{_WRONG}\n  {_variable(kind, (field,))}: {example}") from error
     except OSError as error:
@@ -298,13 +313,13 @@ def check_all(*more: type[BaseSettings]) -> list[str]:
 
 
 def _variable(kind: type[BaseSettings], path: tuple[int | str, ...]) -> str:
-    """The environment variable of a field. A field with an alias is named by that already."""
+    """The environment variable of a field. For a field with an alias, pydantic names the variable itself."""
     name = ".".join(str(part) for part in path)
     return name if name.isupper() else f"{kind.model_config.get('env_prefix', '')}{name}".upper()
 
 
 def what_is_wrong(mistake: ErrorDetails) -> str:
-    """What is wrong with one value, without pydantic's words, and without the value: it may be a secret."""
+    """What is wrong with one value. The message does not repeat the value, which may be a secret."""
     if mistake["type"] == "missing":
         return MISSING
     return mistake["msg"].removeprefix("Value error, ").split(", unable")[0].replace("Input should be", "must be")

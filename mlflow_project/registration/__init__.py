@@ -1,4 +1,4 @@
-"""From a prompt folder to versions in MLflow.
+"""Registers a prompt folder's templates in MLflow as versions.
 
-`folder` finds templates, `template_file` reads one, `fields` reads its front matter, `register` writes what is new.
+`folder` finds the templates, `template_file` reads one, `front_matter` reads its head, `register` writes new versions.
 """

@@ -1,7 +1,7 @@
-"""A prompt folder: `prompts/<name>/` with templates `v1.md`, `v2.md`, …; its name is the prompt's.
+"""Reads a prompt folder: `prompts/<name>/` with the templates `v1.md`, `v2.md`, … The folder's name is the prompt's.
 
-In: the folder, and which templates. Out: the templates read, in the order of their numbers. Evaluation cases and
-policy lie beside them and are not read here.
+In: the folder, and which of its templates. Out: the templates in the order of their numbers. The folder's evaluation
+cases and policy are not read here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def read_folder(folder: Path, only: Sequence[str] | None = None) -> tuple[str, list[TemplateFile]]:
-    """The prompt's name and its templates, or only the named ones.
+    """Read the prompt's name and its templates, or only the templates named in `only`.
 
     Raises:
         NotFound: no such folder, no template in it, or a named one is missing.
-        InvalidData: all mistakes of all the templates, a line each.
+        InvalidData: lists all mistakes of all templates, one per line.
     """
     if not folder.is_dir():
         raise NotFound(f"There is no prompt folder {folder}: it must hold templates such as v1.md.")
@@ -40,8 +40,10 @@ def read_folder(folder: Path, only: Sequence[str] | None = None) -> tuple[str, l
 
 
 def check_name(name: str) -> None:
-    """Raises:
-    InvalidData: a prompt cannot have this name.
+    """Check that a prompt can have this name.
+
+    Raises:
+        InvalidData: it cannot.
     """
     if not _NAME.fullmatch(name):
         raise InvalidData(
@@ -53,8 +55,13 @@ def check_name(name: str) -> None:
 def manifest_from(
     name: str, template: TemplateFile, knowledge_base: KnowledgeBase | None, *, with_key: bool = False
 ) -> Manifest:
-    """The manifest of a template, pinned to this state of its knowledge base. `with_key`: a key for the outside LLM is
-    there, so the provider that the template names for that case is pinned, with its own prices where it has some."""
+    """The manifest of a template, which pins this state of its knowledge base.
+
+    Args:
+        with_key: there is a key for the outside LLM. Then the manifest pins the provider of the section `with_key`,
+        with
+            that section's prices if it has some.
+    """
     front = template.front
     keyed = with_key and front.with_key is not None
     return Manifest(
@@ -88,5 +95,5 @@ def _paths(folder: Path, only: Sequence[str] | None) -> list[Path]:
 
 
 def _numeric(path: Path) -> list[tuple[int, str]]:
-    """Order in which v2 comes before v10."""
+    """A sort key by which v2 comes before v10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]

@@ -57,7 +57,7 @@ class FrontMatter:
 
 
 def read_front_matter(text: str, first_line: int, mistakes: Mistakes) -> FrontMatter:
-    """Read it; what is wrong goes to `mistakes`."""
+    """Read the front matter. Mistakes are added to `mistakes`."""
     try:
         root, data = read_yaml(text)
     except yaml.YAMLError as error:

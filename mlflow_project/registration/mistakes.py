@@ -1,4 +1,4 @@
-"""Collects every mistake of one file, with its line, so that they are told at once."""
+"""Collects the mistakes of one file with their lines, so that one error reports all of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Mistakes:
     found: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, what: str) -> None:
-        """Note one; lines count from 1."""
+        """Add a mistake. Lines count from 1."""
         self.found.append((line, what))
 
     def raise_any(self) -> None:
-        """Raise InvalidData with a line for each mistake, in the order of the file; do nothing when there is none."""
+        """Raise InvalidData if there are mistakes, with a line for each, in the order of the file."""
         if self.found:
             raise InvalidData("\n".join(f"{self.path}, line {line}: {what}" for line, what in sorted(self.found)))

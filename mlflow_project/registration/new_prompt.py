@@ -1,7 +1,7 @@
-"""Make a new prompt folder from the files in `scaffold/`: a template, a policy and two example cases.
+"""Makes a new prompt folder from the files in `scaffold/`: a template, a policy and two example cases.
 
 In: a name, and the folder that holds all prompts. Out: the new folder. Its template can be registered at once, and its
-gate accepts a first version when enough cases are written and half of them are answered correctly.
+gate accepts a first version if there are enough cases and half of them are answered correctly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def new_prompt(name: str, prompts: Path, table: str | None = None) -> Path:
     """Write `prompts/name`. With `table`, the template retrieves its context from that chunk table.
 
     Raises:
-        InvalidData: the name cannot be a prompt's, or the folder exists or cannot be written.
+        InvalidData: a prompt cannot have this name, or the folder exists or cannot be written.
     """
     check_name(name)
     folder = prompts / name

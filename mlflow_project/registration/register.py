@@ -1,7 +1,7 @@
-"""Write a prompt folder's templates to MLflow: a new version only where no version has that content yet.
+"""Writes a prompt folder's templates to MLflow. A template becomes a new version if no version has its content.
 
-In: a folder, registry, store. Out: which version each template is, and whether it was made now. The alias `Candidate`
-points at the newest of them afterwards.
+In: a folder, registry, store. Out: the version of each template, and whether it is new. Afterwards the alias
+`Candidate` points at the newest of these versions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CANDIDATE = "Candidate"
 
 @dataclass(frozen=True)
 class Registered:
-    """One template and the version that holds its content; `created` is false where it was there already."""
+    """One template and the version that has its content. `created`: this version is new."""
 
     name: str
     version: int
@@ -46,12 +46,17 @@ def register(
     with_key: bool = False,
     endpoints: Endpoints | None = None,
 ) -> list[Registered]:
-    """Register a folder's templates. Each pins `knowledge_base`, by default the newest index of the table it names, and
-    its provider `with_key` where there is a key for the outside LLM. `endpoints` are those that templates may name;
-    None: those of the settings.
+    """Register a folder's templates.
+
+    Args:
+        only: the file names of the templates to register; None: all.
+        knowledge_base: what each version pins; None: the newest index of the table that the template names.
+        with_key: there is a key for the outside LLM, so versions pin the provider of their section `with_key`.
+        endpoints: the endpoints that templates may name; None: those of the settings.
 
     Raises:
-        InvalidData: mistakes in the files, each on a line. NotFound: a file, or the index of a table, is missing.
+        InvalidData: lists the mistakes in the files, one per line.
+        NotFound: a file, or the index of a table, is missing.
         ConfigError: the file of endpoints is wrong.
     """
     name, templates = read_folder(folder, only)
@@ -91,7 +96,7 @@ def _newest_index(store: ObjectStore, template: TemplateFile) -> KnowledgeBase |
 
 
 def _known_digests(versions: Sequence[RegistryVersion]) -> dict[str, int]:
-    """The first version that has each content; versions whose content cannot be read have none."""
+    """By digest, the first version that has this content. Versions that cannot be read are left out."""
     known: dict[str, int] = {}
     for version in versions:
         try:

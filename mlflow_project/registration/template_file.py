@@ -1,8 +1,7 @@
-"""One template file: YAML front matter between `---` lines, then `# system`, `# user`, `# assistant` sections in
-Markdown.
+"""Reads one template file: YAML front matter between `---` lines, then sections `# system`, `# user`, `# assistant`.
 
-In: a path. Out: what it pins and its messages, or one InvalidData with every mistake and its line. Only those three
-headings divide: any other heading is part of a message. `# assistant` after `# user` shows an example turn.
+In: a path. Out: front matter and messages, or one InvalidData with every mistake and its line. Only these three
+headings begin a section; any other heading is part of a message. `# assistant` after `# user` is an example turn.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def _text(path: Path) -> str:
 
 
 def _end_of_front_matter(lines: list[str]) -> int | None:
-    """How many lines the front matter takes, both rules included; None where there is none."""
+    """The number of lines of the front matter with both `---` lines; None: the file has none."""
     if not lines or lines[0].rstrip() != "---":
         return None
     return next((number + 1 for number, line in enumerate(lines[1:], start=1) if line.rstrip() == "---"), None)

@@ -1,2 +1,4 @@
-"""What Switchyard lets be seen: a catalogue of metrics, instruments over OTLP, and traces of which the telling ones are
-kept. With no collector configured every call here costs next to nothing. Never a text, key or prompt in a label."""
+"""Metrics and traces: a catalogue of metrics, their measurements, and traces of requests, sent over OTLP.
+
+Without a configured collector, a call costs next to nothing. No label ever contains a text, a key or a prompt.
+"""

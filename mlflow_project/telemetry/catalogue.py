@@ -1,7 +1,7 @@
-"""Every metric that Switchyard emits: name, kind, unit, labels. `docs/guide/metrics.md` lists them, and a test
-compares.
+"""Every metric that Switchyard emits: name, kind, unit, labels. A test compares this list with `docs/guide/metrics.md`.
 
-Names are OTel's with dots; Prometheus shows underscores and adds nothing (UnderscoreEscapingWithoutSuffixes).
+Names have dots, as OpenTelemetry's do. Prometheus shows them with underscores and adds no suffix (its translation
+strategy is UnderscoreEscapingWithoutSuffixes).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 LLM_LABELS = ("model_name", "endpoint", "success", "error_type")
 LATENCY_MS = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
 GEN_AI_SECONDS = tuple(round(0.01 * 2**power, 2) for power in range(14))
-"""The conventions' own boundaries: 0.01 s to 81.92 s."""
+"""The boundaries of OpenTelemetry's GenAI conventions: 0.01 s to 81.92 s."""
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 _GEN_AI = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
 TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)
@@ -20,7 +20,7 @@ TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """One metric, equal to itself alone. `labels` are the only ones it takes; `boundaries` are those of a histogram."""
+    """One metric. `labels` are the only labels that it takes. `boundaries` are those of a histogram."""
 
     name: str
     kind: Literal["histogram", "counter", "gauge"]
@@ -35,7 +35,9 @@ LLM_DURATION = Metric(
 )
 LLM_INPUT_TOKENS = Metric("llm.input.tokens_total", "counter", "token", "Tokens sent to the provider", LLM_LABELS)
 LLM_OUTPUT_TOKENS = Metric("llm.output.tokens_total", "counter", "token", "Tokens the provider wrote", LLM_LABELS)
-LLM_THOUGHT_TOKENS = Metric("llm.thought.tokens_total", "counter", "token", "Tokens the provider thought", LLM_LABELS)
+LLM_THOUGHT_TOKENS = Metric(
+    "llm.thought.tokens_total", "counter", "token", "Tokens of the provider's reasoning", LLM_LABELS
+)
 LLM_CACHED_TOKENS = Metric("llm.cached.tokens_total", "counter", "token", "Input tokens from a cache", LLM_LABELS)
 LLM_COST = Metric(
     "llm.estimated.cost_usd", "counter", "USD", "Cost by the price table that the release pins", LLM_LABELS
@@ -91,13 +93,17 @@ RETRIEVAL_EMPTY = Metric(
     "switchyard.retrieval.empty_total", "counter", "request", "Searches that found nothing", ("release",)
 )
 RELEASE_SERVED = Metric(
-    "switchyard.release.serving", "gauge", "1", "1 for what a worker serves, 0 after it", ("release", "alias")
+    "switchyard.release.serving",
+    "gauge",
+    "1",
+    "1 while a worker serves the release, 0 afterwards",
+    ("release", "alias"),
 )
 RELEASES_REFUSED = Metric(
     "switchyard.releases.refused",
     "gauge",
     "1",
-    "1 while an alias asks for what is not served",
+    "1 while an alias names a release that is not served",
     ("release", "alias", "reason"),
 )
 REGISTRY_AGE = Metric("switchyard.registry.age_seconds", "gauge", "s", "Since the registry last answered")
@@ -109,7 +115,9 @@ FLIP_DURATION = Metric(
     ("release", "how", "outcome"),
     LATENCY_MS,
 )
-FLIP_OPEN = Metric("switchyard.flip.open_seconds", "gauge", "s", "How long a flip has not ended; 0: none", ("name",))
+FLIP_OPEN = Metric(
+    "switchyard.flip.open_seconds", "gauge", "s", "Seconds since an open flip began; 0: none is open", ("name",)
+)
 SEAL_CHECKS = Metric(
     "switchyard.seal.checks_total",
     "counter",
@@ -117,11 +125,15 @@ SEAL_CHECKS = Metric(
     "Seals checked: holds, broken",
     ("release", "outcome"),
 )
-VERDICTS = Metric("switchyard.verdicts_total", "counter", "verdict", "What the gate decided", ("release", "outcome"))
+VERDICTS = Metric("switchyard.verdicts_total", "counter", "verdict", "Decisions of the gate", ("release", "outcome"))
 QUEUE_WAITING = Metric("switchyard.queue.waiting", "gauge", "request", "Requests that wait for a place")
 QUEUE_ANSWERING = Metric("switchyard.queue.answering", "gauge", "request", "Requests that have a place")
 TURNED_AWAY = Metric(
-    "switchyard.requests.turned_away_total", "counter", "request", "Requests that met no route", ("status",)
+    "switchyard.requests.turned_away_total",
+    "counter",
+    "request",
+    "Requests that were refused before a route",
+    ("status",),
 )
 RESPONSES = Metric(
     "switchyard.http.responses_total", "counter", "response", "Every response, by route and status", ("route", "status")
@@ -134,7 +146,11 @@ BUDGET_REFUSED = Metric(
 )
 MASKED = Metric("switchyard.masked_total", "counter", "item", "Personal data and secrets masked, by kind", ("kind",))
 DROPPED = Metric(
-    "switchyard.telemetry.dropped_total", "counter", "item", "What a full or silent backend cost", ("signal",)
+    "switchyard.telemetry.dropped_total",
+    "counter",
+    "item",
+    "Items dropped because a queue was full or a backend did not answer",
+    ("signal",),
 )
 QUARANTINE_SHARE = Metric(
     "switchyard.quarantine.share", "gauge", "1", "Share of the newest run's records that were rejected", ("table",)

@@ -1,7 +1,7 @@
-"""Takes the measurements of the catalogue, from any thread, and adds them up. Sends nothing: `sending` does.
+"""Adds up measurements of the catalogue's metrics, from any thread. `sending` sends them.
 
-Labels are bounded twice: only those that the catalogue names, and of each at most `MOST_VALUES` distinct values a
-process; what comes later is counted under `other`.
+Labels are bounded in two ways. A metric takes only the labels that the catalogue names; and each label takes at most
+`MOST_VALUES` distinct values per process, and counts all later ones under `other`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST_KNOWN = 4096
 
 
 class Meters:
-    """With `listening` false nothing is recorded."""
+    """The measurements of one process. If `listening` is false, nothing is recorded."""
 
     def __init__(self, *, listening: bool = True) -> None:
         self.listening = listening
@@ -29,8 +29,10 @@ class Meters:
         self._seen: dict[str, set[str]] = defaultdict(set)
 
     def record(self, metric: Metric, value: float, **labels: object) -> None:
-        """Add to a counter, observe into a histogram, or set a gauge. Dots in a label's name are written `__`; a label
-        that is None is left out."""
+        """Add to a counter, observe into a histogram, or set a gauge.
+
+        In the name of a label, `__` stands for a dot. A label whose value is None is left out.
+        """
         if not self.listening:
             return
         key = (metric.name, *labels.items())
@@ -43,7 +45,7 @@ class Meters:
             found.add(value)
 
     def now(self) -> Mapping[Metric, list[Series]]:
-        """A copy of everything as it stands; empty when nothing was measured."""
+        """A copy of all measurements; empty if nothing was measured."""
         with self._lock:
             return {metric: deepcopy(list(found.values())) for metric, found in self._series.items()}
 

@@ -1,7 +1,7 @@
-"""A bounded queue with a thread behind it: what a request leaves behind is dealt with later, or dropped and counted.
+"""A bounded queue with a thread that empties it in batches, so that no request waits for a disk or a network.
 
-`put` never waits. Whoever takes the batches may be slow, broken or gone: what finds no room, and every batch that was
-not taken, is counted in `dropped`.
+`put` never waits. An item that finds the queue full is dropped, and so is a batch that its receiver does not take.
+`dropped` counts both.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Generic, TypeVar
 logger = logging.getLogger(__name__)
 
 BREATH_SECONDS = 0.001
-"""Between two batches, so that a thread that has much to do does not hold the interpreter while requests wait."""
+"""The pause between two batches, so that a busy thread does not keep the interpreter from the requests."""
 
 T = TypeVar("T")
 
 
 class Outbox(Generic[T]):
-    """`take` gets at most `batch` items at a time and says whether it took them; where it raises, it did not."""
+    """Gives `take` at most `batch` items at a time. `take` returns whether it took them; an exception counts as no."""
 
     def __init__(
         self, name: str, take: Callable[[Sequence[T]], bool], *, most: int = 512, batch: int = 64, seconds: float = 0.5
@@ -40,14 +40,14 @@ class Outbox(Generic[T]):
         return len(self._waiting)
 
     def put(self, item: T) -> None:
-        """Leave it here, if there is room."""
+        """Queue an item, or drop it if the queue is full."""
         if len(self._waiting) >= self._most:
             self.dropped += 1
         else:
             self._waiting.append(item)
 
     def close(self, seconds: float = 2.0) -> None:
-        """Hand out what is left, for so long at most."""
+        """Hand out the rest, within this number of seconds."""
         self._stop.set()
         self._thread.join(seconds)
 
@@ -57,15 +57,16 @@ class Outbox(Generic[T]):
         self._hand_out()
 
     def _hand_out(self) -> None:
-        """What waits, and what comes meanwhile as far as it fills batches: a batch of three costs nearly as much as a
-        full one. At the end, everything."""
+        """Hand out the items that wait. Items that arrive meanwhile follow only in full batches, since a batch of three
+        costs nearly as much as a full one. At the end, everything is handed out.
+        """
         least = 1
         while len(self._waiting) >= least:
             items = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
             taken = self._taken(items)
             if not taken:
                 self.dropped += len(items)
-            self._tell(taken)
+            self._log_change(taken)
             if not taken and self._stop.is_set():
                 return
             least = 1 if self._stop.wait(BREATH_SECONDS) else self._batch
@@ -73,14 +74,14 @@ class Outbox(Generic[T]):
     def _taken(self, items: Sequence[T]) -> bool:
         try:
             return self._take(items)
-        except Exception as error:  # a thread that ended here would drop everything from now on
+        except Exception as error:  # otherwise the thread would end, and drop everything from then on
             if not self._failing:
                 logger.error("telemetry broke", extra={"signal": self.name, "error": type(error).__name__})
             return False
 
-    def _tell(self, taken: bool) -> None:
-        """Once when it begins to fail, once when it is well again."""
+    def _log_change(self, taken: bool) -> None:
+        """Log the first failure, and the first success after it."""
         if taken == self._failing:
             self._failing = not taken
-            said = "telemetry is taken again" if taken else "telemetry is not taken; it is dropped and counted"
-            logger.warning(said, extra={"signal": self.name})
+            message = "telemetry is taken again" if taken else "telemetry is not taken; it is dropped and counted"
+            logger.warning(message, extra={"signal": self.name})

@@ -1,7 +1,7 @@
 """Sends this process's metrics over OTLP: a server every few seconds from a thread, a command or job once at its end.
 
-A collector that is down, slow or full costs no request and no memory: sums are sent again with the next export, and
-nobody waits for one longer than two seconds. OpenTelemetry's libraries are loaded only where something is sent.
+A collector that is down or slow delays no request and takes no memory: the sums are sent again with the next export. An
+export takes two seconds at most. OpenTelemetry's libraries are imported only if something is sent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 EXPORT_SECONDS = 2.0
 
 Send = Callable[[Mapping[Metric, list[Series]]], bool]
-"""Whether everything arrived."""
+"""Sends measurements. Returns whether all of them arrived."""
 
 
 class Sender:
@@ -38,12 +38,12 @@ class Sender:
     def __init__(self, meters: Meters, send: Send, seconds: float) -> None:
         self._meters, self._send, self._seconds = meters, send, seconds
         self._stop = threading.Event()
-        self._heard = True
+        self._arrives = True
         self._thread = threading.Thread(target=self._run, name="meters", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Send what is left, within two seconds or so."""
+        """Send the rest, within about two seconds."""
         self._stop.set()
         self._thread.join(EXPORT_SECONDS + 0.5)
 
@@ -53,15 +53,19 @@ class Sender:
         self._once()
 
     def _once(self) -> None:
-        heard = self._send(self._meters.now())
-        if heard != self._heard:
-            self._heard = heard
-            logger.warning("metrics arrive again" if heard else "metrics do not arrive; they are sent again later")
+        arrives = self._send(self._meters.now())
+        if arrives != self._arrives:
+            self._arrives = arrives
+            logger.warning("metrics arrive again" if arrives else "metrics do not arrive; they are sent again later")
 
 
 def start(meters: Meters, settings: TelemetrySettings, service: str, instance: str | None = None) -> Sender | None:
-    """Send metrics from now on, if a collector is configured; else measure nothing. `service` is what Prometheus calls
-    `job`, `instance` this process (default: host and process id)."""
+    """Send metrics from now on if a collector is configured. Without one, measure nothing and return None.
+
+    Args:
+        service: the label `job` in Prometheus.
+        instance: the label `instance`; by default host and process id.
+    """
     meters.listening = settings.otlp_endpoint is not None
     if settings.otlp_endpoint is None:
         return None
@@ -80,17 +84,17 @@ def send_once(meters: Meters, service: str) -> None:
     except WorkspaceError:
         return  # the command has reported the wrong setting already
     if endpoint is not None and not exporter(endpoint, service)(measured):
-        logger.warning("metrics do not arrive; this command's are lost", extra={"collector": endpoint})
+        logger.warning("the metrics of this command do not arrive; they are lost", extra={"collector": endpoint})
 
 
 def exporter(address: str, service: str, instance: str | None = None) -> Send:
-    """To a collector, tried again within two seconds."""
+    """The function that sends measurements to a collector. It tries again within two seconds."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics import export as otlp
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # whoever sends says it, once
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # the caller logs it, once
     name = instance or f"{socket.gethostname()}-{os.getpid()}"
     resource = Resource.create({"service.name": service, "service.instance.id": name})
     to = OTLPMetricExporter(endpoint=address.rstrip("/") + "/v1/metrics", timeout=EXPORT_SECONDS)
@@ -105,7 +109,7 @@ def exporter(address: str, service: str, instance: str | None = None) -> Send:
 
 
 def _metric(metric: Metric, found: Sequence[Series], since: int) -> otlp.Metric:
-    """The SDK's form of a metric with all its series, cumulative since the process began."""
+    """A metric with all its series in OpenTelemetry's form, cumulative since the process began."""
     from opentelemetry.sdk.metrics import export as otlp
 
     now, cumulative = time.time_ns(), otlp.AggregationTemporality.CUMULATIVE

@@ -1,7 +1,7 @@
-"""Numbers added up in place: a counter, a gauge or a histogram with one set of labels.
+"""The measurements of one metric with one set of labels: a counter, a gauge or a histogram.
 
-The SDK's own instruments cost about ten microseconds a measurement, which a request with fifteen of them feels; these
-cost a tenth. `otlp` gives them the SDK's form when they are sent.
+OpenTelemetry's own instruments take about ten microseconds per measurement, and a request makes fifteen. These take a
+tenth of that. `sending` converts them to OpenTelemetry's form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Counted:
         self.value: float = 0
 
     def add(self, value: float) -> None:
-        """Take a measurement."""
+        """Add a measurement."""
         self.value += value
 
 
@@ -28,12 +28,12 @@ class Last(Counted):
     """The newest measurement."""
 
     def add(self, value: float) -> None:
-        """Take a measurement."""
+        """Add a measurement."""
         self.value = value
 
 
 class Spread:
-    """How many measurements fell between which boundaries; a boundary belongs to what lies below it."""
+    """The number of measurements between each two boundaries. A value equal to a boundary counts below it."""
 
     def __init__(self, labels: Mapping[str, str], boundaries: Sequence[float]) -> None:
         self.labels = labels
@@ -43,7 +43,7 @@ class Spread:
         self.least, self.most = float("inf"), float("-inf")
 
     def add(self, value: float) -> None:
-        """Take a measurement."""
+        """Add a measurement."""
         self.counts[bisect_left(self.boundaries, value)] += 1
         self.sum += value
         if value < self.least:
@@ -56,7 +56,7 @@ Series = Counted | Spread
 
 
 def series(metric: Metric, labels: Mapping[str, str]) -> Series:
-    """A new one, at nothing."""
+    """A new series without measurements, of the kind of the metric."""
     if metric.kind == "histogram":
         return Spread(labels, metric.boundaries)
     return Counted(labels) if metric.kind == "counter" else Last(labels)

@@ -1,8 +1,8 @@
-"""Which traces are kept, and where they go: decided when a request ends, sent later and in batches.
+"""Decides which traces are kept when their requests end, and sends these later, in batches.
 
-Kept are all that failed, all that were slow, and a share of the rest, chosen by the trace's id, so that several
-processes choose the same ones. They go to an OTLP collector and, where an experiment is named, to MLflow's trace UI,
-tied to the prompt's version. Conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
+Kept are the traces of all failed and all slow requests, and of a share of the others. The share is chosen by the
+trace's id, so that several processes choose the same ones. Traces go to an OTLP collector and, if the settings name an
+experiment, to MLflow, linked to the prompt's version. Conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 @dataclass(frozen=True)
 class Keeping:
-    """The tail decision: a request is slow from `slow_ms` on; `share` of the others, 0 to 1, is kept."""
+    """The rule for keeping a trace. A request is slow from `slow_ms` on. Of the others, the share `share` (0 to 1) is
+    kept.
+    """
 
     share: float
     slow_ms: float
 
     def why(self, trace: Trace) -> str | None:
-        """Why a trace that has ended is kept; None: it is not."""
+        """Why a finished trace is kept; None: it is not kept."""
         if trace.failed:
             return "error"
         if trace.root.seconds * 1000 >= self.slow_ms:
@@ -47,14 +49,14 @@ class Keeping:
 
 
 class Traces:
-    """Takes every trace that ends, and hands on those that are kept."""
+    """Gets every finished trace, and queues those that are kept."""
 
     def __init__(self, keeping: Keeping, outboxes: Sequence[Outbox[Trace]] = ()) -> None:
         self.outboxes = tuple(outboxes)
         self._keeping = keeping
 
     def ended(self, trace: Trace) -> None:
-        """Decide. Costs a request nothing more than this decision."""
+        """Queue the trace if it is kept."""
         if not self.outboxes:
             return
         why = self._keeping.why(trace)
@@ -64,13 +66,13 @@ class Traces:
                 outbox.put(trace)
 
     def close(self) -> None:
-        """Send what is left, within two seconds."""
+        """Send the rest, within two seconds."""
         for outbox in self.outboxes:
             outbox.close()
 
 
 def traces_for(settings: TelemetrySettings, mlflow_uri: str, service: str, instance: str) -> Traces:
-    """The process's traces: to the collector and to MLflow, to one of them, or nowhere."""
+    """The traces of this process, which go to the collector, to MLflow, to both or to neither."""
     resource = Resource.create({"service.name": service, "service.instance.id": instance})
     takers: dict[str, Callable[[Sequence[Trace]], bool]] = {}
     if settings.otlp_endpoint is not None:
@@ -85,39 +87,40 @@ def traces_for(settings: TelemetrySettings, mlflow_uri: str, service: str, insta
 def _exporter(address: str, headers: dict[str, str]) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # the outbox says it, once
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # the outbox logs it, once
     return OTLPSpanExporter(endpoint=address.rstrip("/") + "/v1/traces", headers=headers, timeout=SEND_SECONDS)
 
 
 @dataclass(frozen=True)
 class _Sender:
-    """To a collector."""
+    """Sends traces to a collector."""
 
     exporter: SpanExporter
     resource: Resource
 
     def take(self, traces: Sequence[Trace]) -> bool:
-        """Send; whether it arrived."""
+        """Send a batch. Returns whether it arrived."""
         spans = [span for trace in traces for span in spans_of(trace, self.resource)]
         return self.exporter.export(spans) is SpanExportResult.SUCCESS
 
 
 @dataclass(frozen=True)
 class _MlflowSender:
-    """To MLflow, which shows a trace as finished only when its root has no parent, and ties it to a prompt's version
-    by a call of its own."""
+    """Sends traces to MLflow, and links each one to its prompt version by another call. MLflow shows a trace as
+    finished only if its root has no parent.
+    """
 
     exporter: SpanExporter
     resource: Resource
     uri: str
 
     def take(self, traces: Sequence[Trace]) -> bool:
-        """Send and tie; whether all of it arrived."""
+        """Send and link a batch. Returns whether all of it arrived."""
         spans = [span for trace in traces for span in spans_of(trace, self.resource, whole=True)]
         sent = self.exporter.export(spans) is SpanExportResult.SUCCESS
-        return sent and all(self._tied(trace) for trace in traces if trace.release is not None)
+        return sent and all(self._linked(trace) for trace in traces if trace.release is not None)
 
-    def _tied(self, trace: Trace) -> bool:
+    def _linked(self, trace: Trace) -> bool:
         name, _, version = (trace.release or "").rpartition("/")
         body = {"trace_id": f"tr-{trace.trace_id:032x}", "prompt_versions": [{"name": name, "version": version}]}
         request = urllib.request.Request(
@@ -133,7 +136,9 @@ class _MlflowSender:
 
 
 def spans_of(trace: Trace, resource: Resource, *, whole: bool = False) -> list[ReadableSpan]:
-    """The trace as OpenTelemetry's spans, root first. `whole`: the root has no parent, even if the caller has one."""
+    """The trace as OpenTelemetry's spans, root first. With `whole`, the root has no parent, even if the caller sent
+    one.
+    """
     remote = None if trace.remote is None or whole else _context(trace.trace_id, trace.remote.span_id, remote=True)
     root = _span(trace, trace.root, remote, resource, SpanKind.SERVER, _root_attributes(trace))
     steps = [
@@ -165,7 +170,7 @@ def _attributes(step: Step, trace: Trace) -> dict[str, Any]:
 
 
 def _gen_ai(trace: Trace) -> dict[str, Any]:
-    """What OpenTelemetry's conventions say of a call to a model."""
+    """The attributes of OpenTelemetry's conventions for a call to a model."""
     found: dict[str, Any] = {}
     if (usage := trace.usage) is not None:
         counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}

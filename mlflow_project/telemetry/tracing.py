@@ -1,10 +1,11 @@
-"""What one request did, step by step: `begin` at the door, `with span("retrieve"):` wherever something is done.
+"""Records what one request does, step by step: `begin` when it arrives, `with span("retrieve"):` around each step.
 
-Out: a `Trace` in memory; whether it is kept is decided when its root ends (see `traces`). Outside of a request, or
-where nobody listens, `span` gives one shared step that does nothing. No text, key or name that a caller chose goes in.
+Out: a `Trace` in memory. `traces` decides whether it is kept when the request ends. Outside of a request, or if traces
+are not recorded, `span` returns one shared step that does nothing. A trace contains no text, key or name that a caller
+chose.
 
-W3C Trace Context (https://www.w3.org/TR/trace-context/): `begin` reads the caller's `traceparent`, `Step.headers` are
-what goes on to the provider.
+W3C Trace Context (https://www.w3.org/TR/trace-context/): `begin` reads the caller's `traceparent`; `Step.headers` go to
+the provider.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})(
 
 @dataclass(frozen=True)
 class Remote:
-    """Where a caller's own trace stands; `state` is passed on as it came."""
+    """The caller's own trace and span. `state` is passed on unchanged."""
 
     trace_id: int
     span_id: int
@@ -34,9 +35,11 @@ class Remote:
 
 
 class Step:
-    """One thing that was done, as a context manager. Nanoseconds of `time.perf_counter_ns`; `error` is a type's name,
-    `first_ns` when the first piece of a stream came. It knows its trace only while it is open: a circle of the two
-    would be left to the garbage collector, whose pauses requests feel.
+    """One step of a request, as a context manager.
+
+    Times are in nanoseconds of `time.perf_counter_ns`; `first_ns` is when the first piece of a stream came. `error` is
+    the name of an exception's class. A step refers to its trace only while it is open: a reference cycle would be left
+    to the garbage collector, whose pauses delay requests.
     """
 
     __slots__ = ("attributes", "began_ns", "ended_ns", "error", "first_ns", "name", "parent", "span_id", "trace")
@@ -53,20 +56,20 @@ class Step:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """How long the step took."""
         return (self.ended_ns - self.began_ns) / 1e9
 
     def note(self, **attributes: Any) -> None:
-        """Add what only came to light on the way. Dots in a name are written `__`."""
+        """Add attributes. In a name, `__` stands for a dot."""
         self.attributes.update((name.replace("__", "."), value) for name, value in attributes.items())
 
     def first(self) -> None:
-        """The first piece of a stream is here."""
+        """Note that the first piece of a stream has come."""
         if self.first_ns is None:
             self.first_ns = time.perf_counter_ns()
 
     def headers(self) -> dict[str, str]:
-        """The context for whoever is asked in this step."""
+        """The headers that pass this trace on to a provider."""
         found = {"traceparent": f"00-{self.trace.trace_id:032x}-{self.span_id:016x}-01"}
         remote = self.trace.remote
         return found | {"tracestate": remote.state} if remote is not None and remote.state else found
@@ -89,18 +92,18 @@ class Step:
 
 
 class Nothing:
-    """The step of a request that nobody traces."""
+    """A step that records nothing."""
 
     __slots__ = ()
 
     def note(self, **attributes: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def first(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def headers(self) -> dict[str, str]:
-        """None."""
+        """No headers."""
         return {}
 
     def __enter__(self) -> Nothing:
@@ -114,9 +117,11 @@ _NOTHING = Nothing()
 
 
 class Trace:
-    """A request. `open` is the step that runs now; `provider` and `usage` are those of its answer; `texts` are
-    (question, answer), masked, where they are recorded. The ids of its steps follow one another from a random one on;
-    `last_id` is the newest.
+    """The trace of one request.
+
+    `open` is the step that runs now. `provider` and `usage` are those of the answer. `texts` are question and answer,
+    masked, if texts are recorded. The ids of its steps are consecutive, from a random number on; `last_id` is the
+    newest.
     """
 
     __slots__ = (
@@ -146,21 +151,22 @@ class Trace:
         return self.step_failed or self.root.error is not None
 
     def step(self, name: str) -> Step | None:
-        """The last step of this name."""
+        """The last step of this name; None: there is none."""
         for step in reversed(self.steps):
             if step.name == name:
                 return step
         return None
 
     def end(self) -> None:
-        """The request is over."""
+        """End the trace."""
         self.root.ended_ns = time.perf_counter_ns()
         del self.root.trace
 
 
 def _new_id(now_ns: int) -> int:
-    """128 bits, of which the first 48 are the time in milliseconds, as in a UUID 7 (RFC 9562): where they are an index,
-    new ones come at its end, which is a fifth of the work. The rest is chance, as W3C Trace Context asks."""
+    """128 bits: the time in milliseconds in the first 48, as in a UUID 7 (RFC 9562), the rest random, as W3C Trace
+    Context asks. A database that sorts by this id appends new ones at the end, which takes a fifth of the work.
+    """
     return (now_ns // 1_000_000) << 80 | random.getrandbits(80)
 
 
@@ -168,19 +174,19 @@ _CURRENT: ContextVar[Trace | None] = ContextVar("switchyard_trace", default=None
 
 
 def begin(name: str, traceparent: str = "", tracestate: str = "", *, listening: bool = True) -> Trace:
-    """Begin a request's trace; from here on it is the current one of this task and of those that it starts."""
+    """Begin a request's trace. It becomes the current trace of this task and of the tasks that it starts."""
     trace = Trace(name, remote_of(traceparent, tracestate), listening=listening)
     _CURRENT.set(trace)
     return trace
 
 
 def leave() -> None:
-    """There is no current trace any more."""
+    """End the role of the current trace: there is none afterwards."""
     _CURRENT.set(None)
 
 
 def current() -> Trace | None:
-    """The trace of the request that this code runs for."""
+    """The trace of the current request; None: there is none."""
     return _CURRENT.get()
 
 
@@ -193,7 +199,7 @@ def span(name: str, **attributes: Any) -> Step | Nothing:
 
 
 def remote_of(traceparent: str, tracestate: str = "") -> Remote | None:
-    """What a caller's headers say; None when they are missing or malformed."""
+    """The caller's trace as its headers name it; None: they are missing or malformed."""
     found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if found is None:
         return None

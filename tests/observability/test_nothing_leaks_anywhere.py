@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 NAME = "whispering"
 AT_ONCE = 50
-COUNT = 500
+COUNT = 250
 ALL_KINDS = [*KINDS, *SITE_KINDS]
 
 

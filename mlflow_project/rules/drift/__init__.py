@@ -1,5 +1,5 @@
-"""Did something change? Pure statistics: observations in, distances and an alarm out.
+"""Statistics of drift: whether a window of traffic differs from its reference by more than chance explains.
 
-`splits` divides a reference into pretended windows, `statistics` measures how far a window is from the rest, and
-`calibration` says how far is further than the reference is from itself. `profiles` does the same for corpus versions.
+`splits` divides a reference into simulated windows. `statistics` measures the distance of a window from the rest.
+`calibration` finds the threshold from the distances within the reference. `profiles` compares versions of a corpus.
 """

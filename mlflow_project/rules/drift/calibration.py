@@ -1,9 +1,9 @@
-"""Thresholds from the reference's own variation, for a whole family of checks at once.
+"""Finds one threshold for a family of checks, from the variation within the reference.
 
-Every check is measured on A/A splits of the reference, in its own standard deviations. Of each split the largest is
-kept; its quantile is the threshold of all checks (Westfall and Young 1993, "Resampling-based multiple testing", maxT),
-so that checks that depend on each other are not paid for twice. Where the wanted quantile lies beyond what the splits
-resolve, a Gumbel distribution goes on (extreme value theory).
+Every check is measured on A/A splits of the reference, in units of its own standard deviation. The largest value of
+each split is kept; the quantile of these values is the threshold of all checks (Westfall and Young 1993,
+"Resampling-based multiple testing", maxT). So checks that depend on each other do not raise the threshold twice. If the
+quantile lies beyond what the splits resolve, it is extrapolated by a Gumbel distribution (extreme value theory).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlflow_project.rules.drift.statistics import Statistic
 
 SPLITS = 1_000
 ALARMS_A_MONTH = 0.2
-"""False alarms that a quiet month of windows may have on average: it then has two in one month of fifty."""
+"""The average number of false alarms in a month without drift: then one month in fifty has two or more."""
 MONTH_HOURS = 720.0
 LEAST_THRESHOLD = 3.0
 _RESOLVED = 10
@@ -28,8 +28,15 @@ _RESOLVED = 10
 
 @dataclass(frozen=True)
 class Found:
-    """One check: its `distance`, what it is on average within the reference (`usual`), and its `score`, which is how
-    far it is from there by how far it may be: above 1 is an alarm. `p` is corrected over the family."""
+    """The result of one check.
+
+    Attributes:
+        check: its name.
+        distance: how far the window is from the rest of the reference.
+        usual: the average distance within the reference.
+        score: the distance beyond `usual`, divided by the threshold. Above 1 it is an alarm.
+        p: the probability of such a distance without drift, corrected for the number of checks.
+    """
 
     check: str
     distance: float
@@ -44,7 +51,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a reference says of itself, for windows of one size: means, deviations and threshold."""
+    """The variation within a reference for windows of one size: means, standard deviations and the threshold."""
 
     rows: int
     window: int
@@ -54,7 +61,7 @@ class Calibrated:
     threshold: float
 
     def judge(self, distances: Mapping[str, float]) -> tuple[Found, ...]:
-        """Hold a window's distances against the threshold; the most conspicuous check comes first."""
+        """Compare a window's distances with the threshold. Returns the results, the highest score first."""
         found = [self._found(name, distances[name]) for name in self.means if name in distances]
         return tuple(sorted(found, key=lambda one: -one.score))
 
@@ -65,7 +72,7 @@ class Calibrated:
 
 
 def alpha_for(window_hours: float) -> float:
-    """The chance of a false alarm that one window may have, so that a month of them keeps `ALARMS_A_MONTH`."""
+    """The probability of a false alarm in one window at which a month of windows has `ALARMS_A_MONTH` of them."""
     return min(0.05, ALARMS_A_MONTH * window_hours / MONTH_HOURS)
 
 
@@ -84,8 +91,9 @@ def calibrate(
 
 
 def threshold_of(largest: NDArray[np.float64], alpha: float) -> float:
-    """The quantile that a share `alpha` of the splits exceed: seen where enough do, a Gumbel tail's beyond that. Three
-    deviations at least: where nothing varied in the reference, the splits know too little."""
+    """The value that a share `alpha` of the splits exceeds: the observed quantile, or, if too few splits lie beyond it,
+    a Gumbel distribution's. At least three standard deviations, because a reference without variation says too little.
+    """
     if float(largest.std()) < 1e-6:
         return LEAST_THRESHOLD
     return max(LEAST_THRESHOLD, _quantile(largest, alpha))

@@ -1,8 +1,8 @@
-"""Two profiles of a corpus, as `profile_documents` keeps them: is the newer one further off than chance would have it?
+"""Compares two profiles of a corpus, as `profile_documents` writes them: do they differ by more than chance explains?
 
-In: profiles as mappings. Out: what each check found. A profile holds no rows, so the reference's own variation comes
-from a parametric bootstrap: corpora of the newer one's size are drawn from the older profile. Words of one text stand
-together, so a text counts as one draw of each check.
+In: profiles as mappings. Out: the result of each check. A profile contains no rows, so the variation within the
+reference comes from a parametric bootstrap: corpora of the newer one's size are drawn from the older profile. The words
+of one text depend on each other, so each text counts as one draw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Shares = NDArray[np.float64]
 
 
 def compare(reference: Profile, newer: Profile, seed: int = 7) -> tuple[Found, ...]:
-    """Length, words, new terms, language and topics of the newer profile; the most conspicuous first."""
+    """Check length, words, new terms, language and topics of the newer profile. The highest score comes first."""
     random = np.random.default_rng(seed)
     rows = max(int(newer["rows"]) - int(newer["blank"]), 1)
     distances: dict[str, float] = {}
@@ -43,7 +43,7 @@ def compare(reference: Profile, newer: Profile, seed: int = 7) -> tuple[Found, .
 
 
 def _shares(reference: Profile, newer: Profile) -> dict[str, tuple[Shares, Shares]]:
-    """Per check both profiles as shares of the same categories."""
+    """For each check, both profiles as shares of the same categories."""
     return {
         "corpus length": _lengths(reference["length_quantiles"], newer["length_quantiles"]),
         "corpus words": _aligned(_counts(reference["top_terms"], "term"), _counts(newer["top_terms"], "term")),
@@ -53,7 +53,7 @@ def _shares(reference: Profile, newer: Profile) -> dict[str, tuple[Shares, Share
 
 
 def _lengths(before: Any, now: Any) -> tuple[Shares, Shares]:
-    """Shares of both between the older profile's tenths; its quantiles are joined by straight lines."""
+    """The shares of both profiles between the deciles of the older one. Quantiles are interpolated linearly."""
     levels = np.linspace(0, 1, _GRID)
     steps = np.linspace(0, 1, len(before))
     edges = np.unique(np.quantile(np.interp(levels, steps, before), np.linspace(0, 1, 11)))[1:-1]
@@ -66,7 +66,7 @@ def _new_terms(reference: Profile, newer: Profile, rows: int, random: np.random.
     """The share of the newer profile's frequent words that are not among the older one's frequent ones."""
     known, now = _counts(reference["top_terms"], "term"), _counts(newer["top_terms"], "term")
     share = sum(count for term, count in now.items() if term not in known) / max(sum(now.values()), 1)
-    usual = max(1 / rows, 0.02)  # the rank of the rarest frequent words changes by chance
+    usual = max(1 / rows, 0.02)  # the rarest of the frequent words change by chance
     return share, random.binomial(rows, usual, size=DRAWS) / rows
 
 

@@ -1,7 +1,7 @@
-"""A/A splits: which rows of a reference play the window. Out: boolean arrays of shape (splits, rows), True: window.
+"""A/A splits: choose rows of a reference as a simulated window. Out: boolean arrays (splits, rows); True: window.
 
 Neighbours in time move together in blocks (Künsch 1989, "The jackknife and the bootstrap for general stationary
-observations"), so that one caller's burst of like questions widens the thresholds instead of raising alarms.
+observations"), so that one caller's burst of similar questions raises the threshold instead of an alarm.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ BLOCK = 10
 
 
 def block_splits(rows: int, window: int, splits: int, seed: int, block: int = BLOCK) -> NDArray[np.bool_]:
-    """Random splits; exactly `window` of the `rows` are in each window."""
+    """Random splits with exactly `window` of the `rows` in each window."""
     random = np.random.default_rng(seed)
     blocks = -(-rows // block)
     keys = random.random((splits, blocks)).repeat(block, axis=1)[:, :rows]

@@ -1,8 +1,8 @@
-"""How far a window is from the rest of a pool: one number a check, for many divisions of the same pool at once.
+"""Measures how far a window is from the rest of a pool: one number per check, for many divisions of the pool at once.
 
-In: a pool of rows, and divisions as boolean arrays (divisions, rows), True: in the window. Out: an array (divisions,),
-0 where both sides are alike. Each statistic says its `floor`, the least spread that it can be believed to have: a
-column that never varied in the reference does not alarm at its first exception.
+In: a pool of rows, and divisions as boolean arrays (divisions, rows); True: the row is in the window. Out: an array
+(divisions,); 0: both sides are alike. The `floor` of a statistic is the least standard deviation that is assumed for
+it, so that a column without variation in the reference raises no alarm at its first exception.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _RIDGE = 1 / 256
 
 @dataclass(frozen=True)
 class Statistic:
-    """`measure` gives the distances; `floor(window, rest)` the least standard deviation at these numbers of rows."""
+    """`measure` returns the distances, `floor(window, rest)` the least standard deviation for these numbers of rows."""
 
     measure: Callable[[Divisions], Distances]
     floor: Callable[[int, int], float]
 
 
 def kolmogorov_smirnov(values: NDArray[np.float64]) -> Statistic:
-    """The largest difference of the two distribution functions; rows without a value (NaN) are left out."""
+    """The largest difference between the two distribution functions. Rows without a value (NaN) are left out."""
     known = ~np.isnan(values)
 
     def measure(divisions: Divisions) -> Distances:
@@ -43,7 +43,9 @@ def kolmogorov_smirnov(values: NDArray[np.float64]) -> Statistic:
 
 
 def difference_of_shares(holds: NDArray[np.bool_]) -> Statistic:
-    """The difference of two shares by its standard error, one half added to each count (Agresti and Caffo 2000)."""
+    """The difference of two shares in units of its standard error, with 0.5 added to each count (Agresti and Caffo
+    2000).
+    """
 
     def measure(divisions: Divisions) -> Distances:
         window, rest = divisions.sum(1), (~divisions).sum(1)
@@ -57,7 +59,7 @@ def difference_of_shares(holds: NDArray[np.bool_]) -> Statistic:
 
 
 def new_terms(counts: csr_array) -> Statistic:
-    """The share of the window's words that the rest never used. `counts`: rows by terms."""
+    """The share of the window's words that the rest does not contain. `counts` has a row per row, a column per term."""
 
     def measure(divisions: Divisions) -> Distances:
         window, rest = _sides(counts, divisions)
@@ -68,7 +70,7 @@ def new_terms(counts: csr_array) -> Statistic:
 
 
 def jensen_shannon(counts: csr_array) -> Statistic:
-    """The Jensen-Shannon distance (base 2) of the two sides' frequencies of terms, categories or topics."""
+    """The Jensen-Shannon distance (base 2) between the two sides' frequencies of terms, categories or topics."""
     frequent = np.argsort(-np.asarray(counts.sum(axis=0)).ravel(), kind="stable")[:_MOST_TERMS]
     kept = csr_array(counts[:, np.sort(frequent)])
 
@@ -81,10 +83,11 @@ def jensen_shannon(counts: csr_array) -> Statistic:
 
 
 def classifier_two_sample(vectors: NDArray[np.float32]) -> Statistic:
-    """How well a classifier tells window from rest on rows that it has not seen: area under the curve, over one half.
+    """How well a classifier separates window and rest on rows that it has not seen: area under the curve, minus one
+    half.
 
     Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests". The classifier is ridge regression on the
-    labels, whose leave-one-out predictions have a closed form, so that a thousand divisions cost one matrix product.
+    labels. Its leave-one-out predictions have a closed form, so that a thousand divisions cost one matrix product.
     """
     centred = vectors - vectors.mean(axis=0)
     gram = centred.T @ centred + np.eye(centred.shape[1], dtype=np.float32) * np.float32(len(vectors) * _RIDGE)
@@ -101,8 +104,9 @@ def classifier_two_sample(vectors: NDArray[np.float32]) -> Statistic:
 
 
 def mean_discrepancy(vectors: NDArray[np.float32]) -> Statistic:
-    """The squared maximum mean discrepancy under a Gaussian kernel (Gretton and others 2012): it sees a shift that is
-    too thin for a classifier to learn from one window."""
+    """The squared maximum mean discrepancy under a Gaussian kernel (Gretton and others 2012). It detects a shift that
+    is too small for a classifier to learn from one window.
+    """
     squared = (vectors * vectors).sum(axis=1)
     kernel = np.exp(2 * vectors @ vectors.T - squared[:, None] - squared[None, :])
 
@@ -116,7 +120,9 @@ def mean_discrepancy(vectors: NDArray[np.float32]) -> Statistic:
 
 
 def area_under_curve(scores: NDArray[Any], positive: Divisions) -> Distances:
-    """The chance that a row of the window scores higher than one of the rest (Mann and Whitney's U by its range)."""
+    """The probability that a row of the window scores higher than one of the rest (Mann-Whitney U, divided by its
+    range).
+    """
     ranks = rankdata(scores, axis=1)
     inside, outside = positive.sum(1), (~positive).sum(1)
     area: Distances = ((ranks * positive).sum(1) - inside * (inside + 1) / 2) / np.maximum(inside * outside, 1)
@@ -134,6 +140,6 @@ def _ks(window: NDArray[np.float64], rest: NDArray[np.float64]) -> float:
 
 
 def _sides(counts: csr_array, divisions: Divisions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Per division the counts of each term in the window, and in the rest."""
+    """For each division, the counts of each term in the window and in the rest."""
     window = np.asarray((counts.T @ divisions.T.astype(np.float64)).T)
     return window, np.asarray(counts.sum(axis=0)).ravel() - window

@@ -1,7 +1,7 @@
-"""The checks of live traffic: of questions, of answers, and of what both mean.
+"""The checks of live traffic: of questions, of answers, and of the meaning of both.
 
-In: rows of one pool, reference and window together. Out: the family of checks by name, without those that have nothing
-to measure. Topics are those of the reference (k-means, scikit-learn), so that they keep their numbers over time.
+In: the rows of one pool, reference and window together. Out: the checks by name, without those that have no values.
+Topics are those of the reference (k-means of scikit-learn), so that they keep their numbers over time.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ TOPICS = 32
 
 @dataclass(frozen=True)
 class Traffic:
-    """Rows in order of time. Numbers are NaN and vectors zero where there is nothing. `words` are those of a question
-    with a meaning of their own, each once; `lengths` are in characters."""
+    """Rows in order of time. A missing number is NaN, a missing vector zero. `words` are the content words of a
+    question, each once. `lengths` are in characters.
+    """
 
     words: tuple[tuple[str, ...], ...]
     languages: tuple[str, ...]
@@ -47,7 +48,7 @@ class Traffic:
 
     @classmethod
     def of(cls, questions: Sequence[str], vectors: NDArray[np.float32]) -> Traffic:
-        """Questions alone."""
+        """Traffic that consists of questions only."""
         words = tuple(tuple(sorted(content_words(text))) for text in questions)
         languages = tuple(language_of(text) or UNKNOWN for text in questions)
         return cls(words, languages, np.array([len(text) for text in questions], dtype=np.float64), vectors)
@@ -91,9 +92,9 @@ class Topics:
 
     @classmethod
     def of(cls, vectors: NDArray[np.float32], seed: int) -> Topics:
-        """Found in the vectors of a reference's questions."""
+        """Find the topics in the vectors of a reference's questions."""
         clusters = KMeans(min(TOPICS, len(np.unique(vectors, axis=0))), n_init=4, random_state=seed).fit(vectors)
-        with np.errstate(invalid="ignore"):  # where all are the same, no axis has a share of their variance
+        with np.errstate(invalid="ignore"):  # identical questions have no variance to share
             return cls(clusters, PCA(2, random_state=seed).fit(vectors))
 
     def numbers(self, vectors: NDArray[np.float32]) -> list[int]:
@@ -106,12 +107,12 @@ class Topics:
         return [float(count) / max(len(vectors), 1) for count in counts]
 
     def points(self, vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
-        """Where each row lies in the plane."""
+        """The point of each row in the plane."""
         return [(float(x), float(y)) for x, y in self.plane.transform(vectors)]
 
 
 def checks_of(pool: Traffic, topics: Topics) -> dict[str, Statistic]:
-    """The family of checks; a check that has no value in the pool is left out."""
+    """All checks by name. A check without values in the pool is left out."""
     counts = term_counts(pool.words)
     found = {
         "question length": kolmogorov_smirnov(pool.lengths),
@@ -131,7 +132,7 @@ def checks_of(pool: Traffic, topics: Topics) -> dict[str, Statistic]:
 
 
 def term_counts(words: Sequence[Sequence[str]]) -> csr_array:
-    """Rows by words; where no row has any, one column that is empty."""
+    """Counts with a row per row and a column per word. If no row has a word, one empty column."""
     if not any(words):
         return csr_array((len(words), 1), dtype=np.float64)
     return csr_array(CountVectorizer(analyzer=lambda row: row).fit_transform(words), dtype=np.float64)
