@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.private_files import exclusive, write_private
 
@@ -120,4 +121,4 @@ def _hash(token: str) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc_text(datetime.now(UTC), timespec="seconds")

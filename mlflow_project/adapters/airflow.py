@@ -1,6 +1,6 @@
 """Airflow over its REST API: tell it of a new Candidate, read and trigger runs. In: address and credentials. Out: JSON.
 
-Airflow is optional: where no address is configured nothing is told to anybody. Must not import Airflow.
+Airflow is optional: without a configured address, no event is sent. This module must not import Airflow.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def announce_candidates(settings: AirflowSettings, candidates: Sequence[tuple[st
     Returns a sentence that says what Airflow was told, what follows, and where to look.
 
     Raises:
-        ConfigError: Airflow is not configured. Unavailable: it does not answer. The registration stands all the same.
+        ConfigError: Airflow is not configured. Unavailable: it does not answer. The versions stay registered.
     """
     airflow = Airflow(settings)
     for name, version in candidates:

@@ -29,7 +29,7 @@ class Assessments:
         self._api = MlflowApi(settings)
 
     def assess(self, event: FeedbackEvent) -> None:
-        """Write the feedback to its trace, unless it stands there already."""
+        """Write the feedback to its trace, unless the trace has it already."""
         if event.trace_id is None:
             return
         trace = trace_id_of(event.trace_id)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and which version `qa/2`, `qa@Candidate` or `--version 2` names.
+"""Arguments and options that several commands share. Reads versions: `qa/2`, `qa@Candidate` and `--version 2`.
 
 Typer's help shows the class of each argument, so arguments are `Text` or `Reference`, never `str`. An option shows its
 `metavar` instead, so each option has one.
@@ -36,7 +36,7 @@ def read_reference(text: str | Reference) -> Reference:
 
 
 def read_name(text: str) -> str:
-    """A name alone, for commands that look at every version of it."""
+    """Read a name without a version, for commands about all versions of it."""
     found = read_reference(text)
     if found.version is not None or found.alias is not None:
         raise typer.BadParameter(f"This command takes a name without a version: {found.name}.")
@@ -44,7 +44,7 @@ def read_name(text: str) -> str:
 
 
 def read_version(text: str | int) -> int:
-    """A version number, with errors that Typer shows as wrong usage."""
+    """Read a version number, with errors that Typer shows as wrong usage."""
     try:
         return version_number(str(text))
     except InvalidData as error:
@@ -52,7 +52,7 @@ def read_version(text: str | int) -> int:
 
 
 def whole_number(least: int) -> Callable[[str | int], int]:
-    """A parser of whole numbers from `least` on."""
+    """Make a parser of whole numbers from `least` on."""
 
     def parse(text: str | int) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", str(text)) or int(text) < least:
@@ -63,14 +63,14 @@ def whole_number(least: int) -> Callable[[str | int], int]:
 
 
 def read_digest(text: str) -> str:
-    """A digest as the ledger writes it: `sha256:` and 64 hexadecimal digits."""
+    """Read a digest in the ledger's form: `sha256:` and 64 hexadecimal digits."""
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
         raise typer.BadParameter(f"{text!r} is not a digest: write sha256: and 64 hexadecimal digits in lower case.")
     return text
 
 
 def amount(text: str | float) -> float:
-    """A number that is 0 or more."""
+    """Read a number that is 0 or more."""
     try:
         number = float(text)
     except ValueError:

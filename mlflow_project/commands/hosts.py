@@ -1,4 +1,4 @@
-"""`switchyard hosts`: the hosts that announce themselves, and how to forget one."""
+"""`switchyard hosts`: lists the hosts that announce themselves, and forgets one."""
 
 from __future__ import annotations
 

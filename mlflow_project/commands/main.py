@@ -1,7 +1,7 @@
 """`switchyard`: assembles the command line.
 
-Start-up time is felt at every command, so this module imports nothing heavy. `main` answers `--version` at once and
-loads only the module of the command that was typed; help, completion and misspelt commands load all of them.
+Every command waits for the start-up, so this module imports nothing heavy. `main` answers `--version` at once, and
+loads only the module of the command that was typed. Help, completion and unknown commands load all modules.
 """
 
 from __future__ import annotations

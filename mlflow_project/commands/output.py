@@ -1,4 +1,4 @@
-"""How every command prints: its result on stdout (a table, or one JSON document with `--json`), all else on stderr.
+"""Prints for every command: its result on stdout (a table, or one JSON document with `--json`), the rest on stderr.
 
 A `WorkspaceError` becomes one message on stderr and its exit code, never a stack trace.
 """
@@ -38,7 +38,7 @@ def emit(data: Any, as_json: bool, human: Callable[[Console], None]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
-    """A plain table; None shows as an empty cell, and square brackets are text, never markup."""
+    """A plain table. None becomes an empty cell. Square brackets are text, not markup."""
     made = Table(*columns, title=title, title_justify="left", header_style="bold")
     for row in rows:
         made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))

@@ -1,6 +1,6 @@
-"""Shows on stderr what a command spends its time on: a bar on a terminal, lines in a task's log.
+"""Shows the progress of a command on stderr: a bar on a terminal, lines in a task's log.
 
-In: the name of a step. Out: a context that gives `(done, total, cost in USD) -> None`, to be called after each case.
+In: the name of a step. Out: a context that yields `(done, total, cost in USD) -> None`, to be called after each case.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mlflow_project.commands.output import progress
 Report = Callable[[int, int, float], None]
 
 _PAUSE = 5.0
-"""Seconds between two lines of a log."""
-_WORTH_A_WORD = 0.05
-"""Seconds below which a step is not reported at the end."""
+"""The seconds between two lines in a log."""
+_LEAST_SECONDS = 0.05
+"""A step that took less is left out of the summary at the end."""
 
 
 class Steps:
@@ -29,7 +29,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Report]:
-        """Shows that this step is at work until the block ends."""
+        """Show the progress of this step until the block ends."""
         began = time.monotonic()
         try:
             with _bar(name) if progress.is_terminal else _lines(name) as report:
@@ -38,8 +38,8 @@ class Steps:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
     def report(self) -> None:
-        """Say how long each step took."""
-        parts = [f"{name} {taken:.1f} s" for name, taken in self.seconds.items() if taken >= _WORTH_A_WORD]
+        """Print how long each step took."""
+        parts = [f"{name} {taken:.1f} s" for name, taken in self.seconds.items() if taken >= _LEAST_SECONDS]
         if parts:
             progress.print(f"Time: {'; '.join(parts)}.", highlight=False, soft_wrap=True)
 
@@ -59,14 +59,14 @@ def _bar(name: str) -> Iterator[Report]:
 
 @contextmanager
 def _lines(name: str) -> Iterator[Report]:
-    began = said = time.monotonic()
+    began = printed_at = time.monotonic()
     rate = Rate()
 
     def report(done: int, total: int, cost: float) -> None:
-        nonlocal said
+        nonlocal printed_at
         now, words = time.monotonic(), rate.after(done, total, cost)
-        if done == total or now - said >= _PAUSE:
-            said = now
+        if done == total or now - printed_at >= _PAUSE:
+            printed_at = now
             progress.print(f"{name}: {done} of {total}, {words}, {now - began:.0f} s", soft_wrap=True)
 
     progress.print(f"{name} ...")

@@ -150,7 +150,7 @@ def _show_history(console: Console, records: list[LedgerRecord], why: bool) -> N
 
 
 def _rest(record: LedgerRecord) -> Iterator[tuple[str, str]]:
-    """What the line of a record leaves out. Signatures stay out: `--json` has them."""
+    """The parts of a record that its line leaves out. Only `--json` shows signatures."""
     if record.why:
         yield "why", record.why
     if record.digest:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this room's commands."""
+    """Add this module's commands."""
     app.command()(follow)
     app.command()(ask)
     keys = typer.Typer(name="keys", help="Manage API keys.", no_args_is_help=True)
@@ -120,10 +120,10 @@ def revoke_key(
 
 
 def _alias_to_ask(named: Reference, option: str | None) -> str:
-    """The alias that answers.
+    """The alias that is asked.
 
     Raises:
-        InvalidData: a version was named, or two aliases.
+        InvalidData: the arguments name a version, or two aliases.
     """
     if named.version is not None:
         raise InvalidData(

@@ -1,4 +1,4 @@
-"""`list` and `show`: what exists in MLflow, and what the gate said of it."""
+"""`list` and `show`: the versions that MLflow has, and the gate's verdicts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _show_rows(console: Console, rows: list[Version]) -> None:
 
 
 def _aliases(pointing: tuple[str, ...], live: tuple[str, ...]) -> str:
-    """Aliases that point here, and what is live here although its alias was moved by hand."""
+    """The aliases that name a version, and those under which it is live although they were moved by hand."""
     moved = [f"{alias} (live, but the alias was moved by hand)" for alias in live if alias not in pointing]
     return ", ".join([*pointing, *moved])
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from mlflow_project.adapters.delta_tables import batches, open_table
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.release import KnowledgeBase, Release
-from mlflow_project.drift.watch import Watched, iso
+from mlflow_project.domain.times import utc_text
+from mlflow_project.drift.watch import Watched
 from mlflow_project.errors import NotFound
 from mlflow_project.feedback.live import Row
 from mlflow_project.rules.canonical import manifest_digest
@@ -57,8 +58,8 @@ def _watched(release: Release, pinned: Row, newest: Row) -> Watched:
         release.name,
         release.label,
         release.digest,
-        since=iso(pinned["profiled_at"]),
-        until=iso(newest["profiled_at"]),
+        since=utc_text(pinned["profiled_at"]),
+        until=utc_text(newest["profiled_at"]),
         rows=newest["rows"],
         reference=pinned["rows"],
         status="drift" if any(one.alarm for one in found) else "quiet",

@@ -84,10 +84,10 @@ def record_metrics(meters: Meters, all_watched: Sequence[Watched]) -> None:
 
 
 def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[str]:
-    """Tell Airflow of what drifted, by events that start runs there. Returns the assets of the events.
+    """Announce what drifted to Airflow, by events that start runs there. Returns the assets of the events.
 
     Raises:
-        ConfigError: Airflow is not configured. Unavailable: it does not answer. All else stands.
+        ConfigError: Airflow is not configured. Unavailable: it does not answer. Everything else was recorded.
     """
     drifted = {DRIFT_ASSETS[kind] for one in all_watched for kind, alarm in one.kinds.items() if alarm}
     if not drifted:

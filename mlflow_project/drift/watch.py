@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.domain.times import utc_text
 from mlflow_project.drift.observed import traffic_of
 from mlflow_project.drift.reference import pin, pinned
 from mlflow_project.errors import NotFound
@@ -92,8 +93,8 @@ def watch(
     Raises:
         NotFound: the prompt answered nothing in the window.
     """
-    since = iso(until - window)
-    rows = [row for row in answers(store.settings, name, since) if row["at"] <= iso(until)]
+    since = utc_text(until - window)
+    rows = [row for row in answers(store.settings, name, since) if row["at"] <= utc_text(until)]
     if not rows:
         raise NotFound(
             f"{name!r} has given no answer since {since}. Ask it something, or take a longer --window. If it did "
@@ -116,8 +117,8 @@ def _watched(store: ObjectStore, rows: Sequence[Row], window: timedelta, until: 
     reference = pinned(store, name, digest) or pin(store, name, digest, window, until, early=early)
 
     def watched(status: Status, count: int, **more: Any) -> Watched:
-        since = iso(until - window)
-        return Watched(name, newest["release"], digest, since, iso(until), count, len(reference), status, **more)
+        since = utc_text(until - window)
+        return Watched(name, newest["release"], digest, since, utc_text(until), count, len(reference), status, **more)
 
     if not reference:
         return watched("gathering", len(rows))
@@ -133,8 +134,3 @@ def _judged(reference: Sequence[Row], inside: Sequence[Row], window: timedelta) 
     found = baseline.judge(present, alpha_for(window.total_seconds() / 3600))
     before, now, topics = baseline.reference.question_vectors, present.question_vectors, baseline.topics
     return found, Drawn(topics.shares(now), topics.shares(before), topics.points(now), topics.points(before))
-
-
-def iso(moment: datetime) -> str:
-    """UTC in ISO 8601, with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -11,7 +11,6 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval.embeddings import embed
 from mlflow_project.domain.event import FeedbackEvent
+from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.feedback.live import EVENTS, Row
 from mlflow_project.rules.canonical import digest_of
@@ -163,7 +163,7 @@ def _event(row: Row, author: str, masker: Masker) -> FeedbackEvent:
     said = [row["event_id"], author, row["judgement"], texts["comment"], texts["corrected_answer"]]
     return FeedbackEvent(
         event_id=digest_of(said)[7:39],
-        at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        at=utc_now(),
         feedback_id=digest_of([row["event_id"], author])[7:39],
         request_id=row["request_id"],
         answer_event=row["event_id"],

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
 from mlflow_project.domain.refusal import Cause, cause_of
+from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import Unavailable, WorkspaceError
 from mlflow_project.follower.alias_reader import Entries
 from mlflow_project.follower.contents import Contents
@@ -107,7 +107,7 @@ class Decider:
         if seal is None or (before is not None and (before.version, before.digest) == (seal.version, seal.digest)):
             return before, None
         try:
-            return replace(self._fetcher.fetch(name, seal, alias), since=_now()), None
+            return replace(self._fetcher.fetch(name, seal, alias), since=utc_now()), None
         except WorkspaceError as error:
             return before, error
 
@@ -155,7 +155,3 @@ def _refusal(judged: Judged, placed: Placed | None, why: str, cause: Cause) -> R
     seal = known.seals.get(version)
     digest = seal.digest if seal is not None else None
     return RefusedRelease(known.kind, known.name, judged.alias, version, digest, why, cause)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

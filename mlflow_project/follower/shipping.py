@@ -15,6 +15,7 @@ from threading import Event
 from mlflow_project.adapters.assessments import Assessments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.event import FeedbackEvent
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.settings import EventSettings
 from mlflow_project.snapshot.spool import Spool
@@ -55,7 +56,7 @@ class Shipper:
             self.assess()
             if time.monotonic() - self._trimmed_at >= TRIM_SECONDS:
                 self._trimmed_at = time.monotonic()
-                self._spool.trim(_iso(datetime.now(UTC) - timedelta(days=self._settings.event_days)))
+                self._spool.trim(utc_text(datetime.now(UTC) - timedelta(days=self._settings.event_days)))
         except WorkspaceError as error:
             logger.warning("the events of this host wait", extra={"error": str(error)})
 
@@ -72,7 +73,7 @@ class Shipper:
 
     def assess(self) -> None:
         """Attach judgements to their traces. One whose trace has not arrived yet is tried again next time."""
-        for event in self._spool.untold():
+        for event in self._spool.unassessed():
             try:
                 self._assessments.assess(event)
             except NotFound:
@@ -80,12 +81,8 @@ class Shipper:
                     continue
             except InvalidData as error:
                 logger.warning("MLflow does not take a judgement", extra={"error": str(error)})
-            self._spool.told(event)
+            self._spool.mark_assessed(event)
 
 
 def _too_old(event: FeedbackEvent) -> bool:
     return (datetime.now(UTC) - datetime.fromisoformat(event.at)).total_seconds() > TRACE_SECONDS
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

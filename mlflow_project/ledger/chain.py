@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from mlflow_project.domain.record import GENESIS, LedgerRecord, RecordType, seconds_of
+from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import canonical, digest
 
@@ -159,8 +159,3 @@ def read_record(data: bytes) -> LedgerRecord:
         return LedgerRecord.from_dict(orjson.loads(data))
     except ValueError as error:
         raise InvalidData(f"This is no ledger record, for it is not JSON: {error}.") from error
-
-
-def utc_now(ahead: float = 0.0) -> str:
-    """Now, UTC in ISO 8601 with milliseconds; by a clock that is so many seconds ahead of this machine's."""
-    return (datetime.now(UTC) + timedelta(seconds=ahead)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

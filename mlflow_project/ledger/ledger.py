@@ -17,11 +17,12 @@ from pathlib import Path
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import GENESIS, LedgerRecord
+from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, LedgerRewritten, NotFound, PromotionConflict, Unavailable
 from mlflow_project.ledger.anchor import Anchor, Head
 from mlflow_project.ledger.blocks import SIZE, Blocks
 from mlflow_project.ledger.cache import Cache
-from mlflow_project.ledger.chain import UNREADABLE, Draft, Link, key_of, link_over, placed, utc_now
+from mlflow_project.ledger.chain import UNREADABLE, Draft, Link, key_of, link_over, placed
 from mlflow_project.ledger.state import State, replay
 from mlflow_project.ledger.versions import Content, Records
 from mlflow_project.rules.masking import Masker

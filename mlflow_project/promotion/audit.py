@@ -101,8 +101,8 @@ class _Audit:
     def _scores_hold(self, seal: Seal) -> str:
         predicate = checked_statement(self._parts, self._state.name, seal).predicate
         sealed = {role: wanted for role, wanted in predicate.get("scores", {}).items() if wanted is not None}
-        told = [self._scores_of(role, predicate["runs"][role], wanted) for role, wanted in sealed.items()]
-        return "; ".join(told) or "the seal is older than the binding of scores"
+        findings = [self._scores_of(role, predicate["runs"][role], wanted) for role, wanted in sealed.items()]
+        return "; ".join(findings) or "the seal is older than the binding of scores"
 
     def _scores_of(self, role: str, run: str, wanted: str) -> str:
         """The scores of one run, as they were kept and as MLflow shows them, against the digest in the seal."""

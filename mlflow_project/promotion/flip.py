@@ -1,10 +1,10 @@
-"""Move one alias: intent, warm workers, `Previous`, the alias, receipts, outcome.
+"""Moves one alias: intent record, warm workers, `Previous`, the alias, receipts, outcome record.
 
-In: a decision on a state of the ledger. Out: a `Flip` with its receipts. The intent takes the ledger's next serial, so
-of all moves that were decided on the same state one wins. A record that somebody else writes in between is read, and
-the move goes on if nothing that its decision rests on has changed. Until the outcome is written, the intent
-stands open; `settle` ends one whose writer is gone, and whatever the alias says then counts: moved is finished, not
-moved is undone.
+In: a decision on a state of the ledger. Out: a `Flip` with its receipts. The intent record takes the ledger's next
+serial, so of several moves that were decided on the same state one wins. If somebody else writes a record in between,
+the move reads it, and goes on if it changes nothing that the decision depends on. The intent is open until its outcome
+is written. `settle` ends an open intent whose writer is gone: if the alias was moved, the flip is finished, otherwise
+it is undone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import PromotionConflict, Refused, Unavailable, WorkspaceError
 from mlflow_project.ledger import Draft, LiveVersion, NameState, State
 from mlflow_project.ledger.observe import PREVIOUS
@@ -36,7 +37,7 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Move:
-    """A flip that was decided on and not yet made. `how` is the type of its outcome's record."""
+    """A flip that is decided and not yet made. `how` is the type of its outcome record."""
 
     how: Literal["flip", "rollback"]
     kind: str
@@ -82,8 +83,8 @@ def carry_out(parts: Parts, state: State, move: Move, decide: Decide) -> Flip:
 
     Raises:
         PromotionConflict: somebody else was first, or has ended this flip; the alias is where the record has it.
-        Refused: no worker could warm the release. Unavailable: a part is gone; what was begun is undone, or the message
-        says that it stands open.
+        Refused: no worker could warm the release. Unavailable: a service does not answer. The flip is undone, or the
+        message says that it is still open.
     """
     began, outcome = time.perf_counter(), "failed"
     try:
@@ -141,7 +142,7 @@ def settle(parts: Parts, state: NameState, who: str) -> LedgerRecord | None:
 
 
 def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc_text(datetime.fromtimestamp(seconds, UTC), timespec="seconds")
 
 
 def _intend(parts: Parts, state: State, move: Move, decide: Decide) -> LedgerRecord:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from mlflow_project.domain.record import LedgerRecord, seconds_of
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import PromotionConflict
 from mlflow_project.ledger import Draft, Ledger, State
 
@@ -29,7 +30,7 @@ def writer_evidence(seconds: float) -> dict[str, Any]:
     process = psutil.Process()
     return {
         "writer": {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()},
-        "expires": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "expires": utc_text(expires),
     }
 
 

@@ -13,10 +13,10 @@ from mlflow_project.adapters.releases import write_release
 from mlflow_project.domain.model import Loading
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Release
+from mlflow_project.domain.times import utc_now
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.errors import SealBroken
 from mlflow_project.ledger import Draft, Seal
-from mlflow_project.ledger.chain import utc_now
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.sealed import checked_statement
 from mlflow_project.seal.keys import ensure_key, signing_key

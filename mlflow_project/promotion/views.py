@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.ledger import LiveVersion, NameState, replay
 from mlflow_project.parts import Parts
@@ -126,4 +127,4 @@ def _moment(time: str) -> str:
         raise InvalidData(f"Cannot read {time!r} as a time. Use ISO 8601, for example 2026-11-30T14:03:07Z.") from error
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     end = moment.replace(microsecond=999_000) if moment.microsecond == 0 else moment
-    return end.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(end)

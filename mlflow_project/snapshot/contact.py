@@ -1,7 +1,7 @@
-"""When the registry last answered: written by the follower after each look, read by workers to tell how stale they are.
+"""When the registry last answered. The follower writes it after each look; workers read it to know how stale they are.
 
-Ages are taken from the clock that counts since boot, so that a wall clock set back changes nothing; across a reboot the
-wall clock has to do.
+Ages are measured by the clock that counts since boot, so that setting the wall clock back changes nothing. After a
+reboot they are measured by the wall clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTACT_SCHEMA = "switchyard.contact/v1"
 
 @functools.cache
 def boot_id() -> str:
-    """Changes with every boot of this machine; empty where the system does not say."""
+    """The id of this boot of the machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -28,8 +28,10 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class Contact:
-    """`monotonic` and `wall` (seconds) are when the registry last answered; `reachable`: whether it did at last look;
-    `interval_ms` is how often the follower asks it."""
+    """When the registry last answered, by two clocks (`monotonic`, `wall`, in seconds).
+
+    `reachable`: whether it answered at the last look. `interval_ms`: how often the follower asks it.
+    """
 
     reachable: bool
     monotonic: float
@@ -39,7 +41,7 @@ class Contact:
 
     @classmethod
     def now(cls, interval_ms: int) -> Contact:
-        """The registry has just answered."""
+        """A contact at this moment."""
         return cls(True, time.monotonic(), time.time(), interval_ms, boot_id())
 
     def age_ms(self) -> float:
@@ -50,17 +52,17 @@ class Contact:
 
     @property
     def fresh(self) -> bool:
-        """Whether the registry was asked with success lately: within four intervals, and a second at least."""
+        """Whether the registry has answered recently: within four intervals, or within a second."""
         return self.reachable and self.age_ms() <= max(1000, 4 * self.interval_ms)
 
 
 def write_contact(path: Path, contact: Contact) -> None:
-    """Replace the contact file; raises OSError when the disk does not take it."""
+    """Replace the contact file. Raises OSError if the disk cannot be written."""
     replace_file(path, {"schema": CONTACT_SCHEMA, **asdict(contact)})
 
 
 def read_contact(path: Path) -> Contact | None:
-    """The last contact; None where there is no readable one."""
+    """The last contact; None: the file is missing or cannot be read."""
     try:
         data = read_file(path)
         return Contact(**{key: value for key, value in data.items() if key != "schema"})

@@ -1,6 +1,6 @@
-"""The serving folder: where the files lie that follower and workers exchange, and how they are read and replaced.
+"""The serving folder: the files that follower and workers exchange. Reads and replaces them.
 
-Every file is replaced by rename, so a reader sees a whole old file or a whole new one. Who reads which file, and who
+Every file is replaced by rename, so a reader sees either the old or the new content. Who reads which file, and who
 checks it when:
 
 - `snapshot.json`: written by the follower, read by workers and by a new follower. A reader checks digest and seal of
@@ -68,7 +68,7 @@ class ServingFolder:
             make_private_folder(folder)
 
     def index_folder(self, digest: str) -> Path:
-        """Where the index of this digest (`sha256:…`) lies."""
+        """The folder of the index with this digest (`sha256:…`)."""
         return self.indexes / digest.removeprefix("sha256:")
 
     def model_folder(self, digest: str) -> Path:
@@ -78,8 +78,8 @@ class ServingFolder:
     def write_snapshot(self, snapshot: Snapshot) -> None:
         """Put a new snapshot in place, and keep the two before it.
 
-        What stands in the file now is kept only if this object wrote it or `vouch` was called for it: a file that
-        somebody else changed never becomes a last known good.
+        The present content is kept only if this object wrote it or `vouch` was called for it. So a file that somebody
+        else changed never becomes a last known good.
         """
         if self.holds(every_byte=True):
             spare = self.path / f"snapshot.previous.{os.getpid()}.tmp"
@@ -94,13 +94,13 @@ class ServingFolder:
         self.wake_workers()
 
     def vouch(self) -> None:
-        """Take what stands in `snapshot.json` now as if this object had written it: its caller has verified it."""
+        """Treat the present content of `snapshot.json` as written by this object. The caller has verified it."""
         self._written, self._stamp = self.snapshot_file.read_bytes(), _stamp_and_size(self.snapshot_file)
 
     def holds(self, *, every_byte: bool = False) -> bool:
         """Whether `snapshot.json` is still what this object wrote: by time stamp and size, or byte by byte."""
         seen = _stamp_and_size(self.snapshot_file)
-        if not seen or self._stamp != seen:  # a file that is missing holds nothing
+        if not seen or self._stamp != seen:  # the file is missing or was changed
             return False
         try:
             return not every_byte or self.snapshot_file.read_bytes() == self._written
@@ -177,11 +177,11 @@ def read_file(path: Path) -> Any:
 
 
 MISSING = (0, 0)
-"""The stamp of a file that is not there."""
+"""The stamp of a file that does not exist."""
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file is replaced: inode and time of change; `MISSING` while there is none."""
+    """Inode and time of change, which differ after a file was replaced; `MISSING`: there is no file."""
     try:
         found = path.stat()
         return found.st_ino, found.st_mtime_ns

@@ -1,8 +1,8 @@
-"""What this host's workers have to say of live traffic, until the follower has shipped it: one SQLite file.
+"""A SQLite queue of answered requests, events and feedback. Workers append; the follower uploads and deletes.
 
-Workers note requests and add events; the follower takes events in batches and lets go of what was shipped. A batch
-keeps its name and its rows until then, so that a follower that died in between ships the same object again.
-Bounded: what would make the file larger than `most_bytes` is not taken. Several processes may use the file at once.
+The follower takes events in batches. A batch keeps its name and its rows until it was uploaded, so that a follower that
+died in between uploads the same object again. The file is bounded: a full one takes no more rows. Several processes may
+use it at once.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ CREATE INDEX IF NOT EXISTS events_subject ON events (subject);
 """
 _COLUMNS = 'request_id, key_id, at, name, "release", digest, event_id, trace_id'
 _NOTE = f"INSERT INTO answered ({_COLUMNS}) VALUES "
-"""One more row at the end and one key: a row sorted by its random id, and a second index by time, cost three times as
-much. Rows stand in the order of their time, as far as the workers' batches do."""
+"""Rows are appended, with an index on the request id. A table sorted by a random id, with another index by time, took
+three times as long. The order of the rows is the order of the workers' batches, which is nearly that of time."""
 _ROW = "(?,?,?,?,?,?,?,?)"
 _ROWS = 100
-"""For each statement SQLite lets go of the interpreter and must get it back, which in a busy worker costs more than a
-row does; and a connection keeps 128 of them prepared."""
+"""Rows per statement. SQLite releases the interpreter's lock for each statement, and in a busy worker getting it back
+takes longer than inserting a row."""
 
 
 class Asked(NamedTuple):
-    """A request that was answered here. `key_id` is "" where no key was asked for; `event_id` None: not sampled."""
+    """A request that was answered here. `key_id` is "" if the server requires no keys; `event_id` None: not sampled."""
 
     request_id: str
     key_id: str
@@ -59,14 +59,14 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Events to ship together; `rows` are JSON documents. The same name always has the same rows."""
+    """Events to upload together. `rows` are JSON documents. A batch of the same name always has the same rows."""
 
     name: str
     rows: tuple[bytes, ...]
 
 
 class Spool:
-    """One host's file. Every call may raise `Unavailable`: the disk does not take it, or the file is full."""
+    """The queue of one host. Every call may raise `Unavailable`: the disk cannot be written, or the file is full."""
 
     def __init__(self, path: Path, most_bytes: int) -> None:
         self._path = path
@@ -74,7 +74,7 @@ class Spool:
         self._local = threading.local()
 
     def add(self, asked: Sequence[Asked], events: Sequence[AnswerEvent]) -> None:
-        """Note requests, and take the events of those that were sampled."""
+        """Add requests, and the events of those that were sampled."""
         rows = [(event.kind, event.at, "", "", orjson.dumps(event.to_dict())) for event in events]
         with self._writing() as connection:
             self._check_room(connection)
@@ -84,8 +84,9 @@ class Spool:
             connection.executemany("INSERT INTO events (kind, at, subject, said, body) VALUES (?,?,?,?,?)", rows)
 
     def asked(self, request_id: str) -> tuple[Asked, ...]:
-        """The requests of this id, the newest of each key, the newest first: callers choose ids, and two may choose the
-        same."""
+        """The newest request of this id for each API key, the newest first. Callers choose ids, and two callers may
+        choose the same one.
+        """
         newest = "SELECT max(seq) FROM answered WHERE request_id = ? GROUP BY key_id"
         with self._open() as connection:
             found = connection.execute(
@@ -94,7 +95,7 @@ class Spool:
             return tuple(Asked(*row) for row in found)
 
     def note_feedback(self, event: FeedbackEvent, said: str) -> bool:
-        """Take a judgement; False where the last one of its `feedback_id` said the same (`said` is its digest)."""
+        """Add a judgement. Returns False if the last one with its `feedback_id` has the same digest, `said`."""
         with self._writing() as connection:
             last = "SELECT said FROM events WHERE subject = ? ORDER BY seq DESC LIMIT 1"
             if connection.execute(last, (event.feedback_id,)).fetchone() == (said,):
@@ -105,21 +106,21 @@ class Spool:
             connection.execute("INSERT INTO events (kind, at, subject, said, body, told) VALUES (?,?,?,?,?,?)", row)
             return True
 
-    def untold(self) -> tuple[FeedbackEvent, ...]:
-        """The judgements of traced answers that MLflow has not been told of, the oldest first."""
+    def unassessed(self) -> tuple[FeedbackEvent, ...]:
+        """The judgements that are not attached to their traces in MLflow yet, the oldest first."""
         with self._open() as connection:
             found = connection.execute("SELECT body FROM events WHERE told = 0 ORDER BY seq LIMIT 100")
             return tuple(FeedbackEvent.from_dict(orjson.loads(row[0])) for row in found)
 
-    def told(self, event: FeedbackEvent) -> None:
-        """MLflow was told of a judgement, or need not be."""
+    def mark_assessed(self, event: FeedbackEvent) -> None:
+        """Note that a judgement is attached to its trace, or will never be."""
         with self._writing() as connection:
             connection.execute(
                 "UPDATE events SET told = 1 WHERE subject = ? AND at <= ?", (event.feedback_id, event.at)
             )
 
     def batch(self, name: str, most: int) -> Batch | None:
-        """What is to be shipped next: a batch that was begun before, or a new one of this name; None: nothing is."""
+        """The next batch to upload: one that was begun before, or a new one of this name. None: there are no events."""
         with self._writing() as connection:
             begun = connection.execute(
                 "SELECT batch FROM events WHERE done = 0 AND batch IS NOT NULL LIMIT 1"
@@ -133,13 +134,13 @@ class Spool:
         return Batch(taken, bodies) if bodies else None
 
     def shipped(self, batch: str) -> None:
-        """Let go of a batch. Judgements stay, so that the same one is known when it comes again."""
+        """Delete a batch that was uploaded. Judgements stay, so that one that comes again is recognised."""
         with self._writing() as connection:
             connection.execute("DELETE FROM events WHERE batch = ? AND kind = ?", (batch, AnswerEvent.kind))
             connection.execute("UPDATE events SET done = 1 WHERE batch = ?", (batch,))
 
     def trim(self, before: str) -> None:
-        """Forget what is older than a time and shipped, and the oldest requests where the file is nearly full."""
+        """Delete what is older than a time and was uploaded; if the file is nearly full, also the oldest requests."""
         with self._writing() as connection:
             young = "SELECT seq FROM answered WHERE at >= ? ORDER BY seq LIMIT 1"
             after_all = "SELECT max(seq) + 1 FROM answered"
@@ -168,7 +169,7 @@ class Spool:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection, made on its first call; made anew after an error."""
+        """This thread's connection. Opened at its first call, and again after an error."""
         try:
             if getattr(self._local, "connection", None) is None:
                 self._local.connection = self._connect()
@@ -188,12 +189,12 @@ class Spool:
 
 
 def _take_over(connection: sqlite3.Connection) -> None:
-    """The requests that an older release of this program noted."""
+    """Take over the requests that an older version of this program recorded."""
     older = "SELECT 1 FROM sqlite_master WHERE name = 'asked'"
     if connection.execute(older).fetchone() is None:
         return
     connection.execute("BEGIN IMMEDIATE")
-    if connection.execute(older).fetchone() is not None:  # no other process was first
+    if connection.execute(older).fetchone() is not None:  # no other process has done it
         connection.execute(f"INSERT INTO answered ({_COLUMNS}) SELECT {_COLUMNS} FROM asked ORDER BY at")
         connection.execute("DROP TABLE asked")
     connection.commit()

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.event import AnswerEvent
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidAnswer, Unavailable
 from mlflow_project.rules.masking import Masker
 from mlflow_project.rules.scorers.context import ScoringContext
@@ -85,7 +86,7 @@ class EventRecorder:
         text = answer.text if answer is not None else None
         return AnswerEvent(
             event_id=uuid.uuid4().hex,
-            at=_iso(finished.at),
+            at=_at(finished),
             request_id=finished.call.request_id,
             key_id=_key_id(finished) or None,
             name=release.name,
@@ -118,7 +119,7 @@ def _asked(finished: Finished, event: AnswerEvent | None) -> Asked:
     return Asked(
         finished.call.request_id,
         _key_id(finished),
-        _iso(finished.at),
+        _at(finished),
         release.name,
         release.label,
         release.digest,
@@ -135,5 +136,5 @@ def _grounded(question: str, answer: Answer | None) -> float | None:
     return groundedness(ScoringContext(Case("", question), answer)).value if answer is not None else None
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _at(finished: Finished) -> str:
+    return utc_text(datetime.fromtimestamp(finished.at, UTC))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.event import FeedbackEvent
+from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import NotFound, Refused, Unavailable
 from mlflow_project.rules.canonical import digest_of
 from mlflow_project.rules.masking import Masker
@@ -72,7 +72,7 @@ class FeedbackDesk:
         texts = {name: self._masked(judgement.get(name)) for name in _TEXTS}
         return FeedbackEvent(
             event_id=uuid.uuid4().hex,
-            at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            at=utc_now(),
             feedback_id=digest_of([asked.request_id, asked.key_id, asked.at, author])[7:39],
             request_id=asked.request_id,
             answer_event=asked.event_id,

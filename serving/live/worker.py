@@ -15,7 +15,6 @@ import shutil
 import socket
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mlflow_project.adapters.providers import Providers
 from mlflow_project.answering import WarmRelease
 from mlflow_project.domain.receipt import Receipt
 from mlflow_project.domain.refusal import Cause, cause_of
+from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.settings import ModelSettings
 from mlflow_project.snapshot.contact import Contact, read_contact
@@ -242,7 +242,7 @@ class Worker:
                 live[placed.key] = before
             elif held is not None:
                 checked = replace(held.placed, alias=placed.alias, since=placed.since)
-                live[placed.key] = LiveRelease(checked, held, _now())
+                live[placed.key] = LiveRelease(checked, held, utc_now())
         self.shelf.live = live
         self.shelf.retire({identity(placed) for placed in (*self._wanted.live, *self._wanted.warm)})
         self.refused = (*self._wanted.refused, *self._own_refusals())
@@ -284,7 +284,3 @@ class Worker:
 def _receipt(worker: str, placed: Placed, state: str, since: str) -> Receipt:
     kind, name = placed.manifest.kind, placed.name
     return Receipt(worker, kind, name, placed.alias, placed.version, placed.digest, state, since)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,1 +1,1 @@
-"""The routes, a file each; every one parses, makes one call, and answers."""
+"""The routes, one file each. A route parses, makes one call, and answers."""

@@ -30,8 +30,7 @@ Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which
 
 @dataclass(frozen=True)
 class Question:
-    """The variables of a template, a text that the caller sends along, earlier turns of a conversation, and what else
-    the caller chooses."""
+    """The variables of a template, a context from the caller, earlier turns of the conversation, and options."""
 
     variables: Mapping[str, str]
     context: str | None = None
@@ -49,7 +48,7 @@ Check = Callable[[Answer], None]
 
 @dataclass(slots=True)
 class Asking:
-    """A request under way. `answer` is set as soon as the release gave one, even if it is refused afterwards."""
+    """A running request. `answer` is set when the release has given one, even if it is refused afterwards."""
 
     live: LiveRelease
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -85,8 +84,10 @@ async def ask(
 async def ask_in_pieces(
     server: Server, call: Call, name: str, alias: str, prepare: Prepare, check: Check | None = None
 ) -> AsyncGenerator[Piece]:
-    """Pieces of text as they come, and the whole answer last. Raises as `ask`. Close it early, and the provider is told
-    to stop."""
+    """Yield pieces of text as they come, and the whole answer last. Raises as `ask` does.
+
+    Closing it early closes the connection to the provider.
+    """
     async with using(server, call, name, alias) as asking:
         question = prepare(asking.live)
         asking.variables = question.variables
@@ -127,7 +128,7 @@ def variables_for(wanted: Collection[str], question: str, given: Mapping[str, st
 
 
 def check_texts(server: Server, call: Call, texts: Iterable[tuple[str, str]]) -> None:
-    """Refuses texts that are too long; each comes after its name.
+    """Refuse texts that are too long. Each text comes after its name.
 
     Raises:
         TooLarge: one is longer than `SWITCHYARD_MAX_TEXT_CHARS`.
@@ -142,7 +143,7 @@ def check_texts(server: Server, call: Call, texts: Iterable[tuple[str, str]]) ->
 
 @asynccontextmanager
 async def using(server: Server, call: Call, name: str, alias: str, kind: Kind = "prompt") -> AsyncIterator[Asking]:
-    """Resolves the alias, keeps its release loaded until the block ends, and reports once how that went.
+    """Resolve the alias, keep its release loaded until the block ends, and report the result once.
 
     Raises:
         Refused: the caller may not choose the alias. NotFound: no such release is live. Exhausted: a budget is used up.

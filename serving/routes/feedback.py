@@ -1,4 +1,4 @@
-"""`POST /feedback`: what a caller thinks of an answer. Idempotent: the same words again change nothing."""
+"""`POST /feedback`: takes a caller's judgement of an answer. The same judgement sent again changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ router = APIRouter(tags=["Feedback"])
 
 
 def _is_text(text: str) -> str:
-    """JSON can spell half a surrogate pair, which no file can hold."""
+    """Refuse half a surrogate pair, which JSON can write and UTF-8 cannot."""
     if not text.isprintable() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise ValueError("holds half of a surrogate pair, which is no character: send whole ones")
     return text
@@ -24,7 +24,7 @@ Text = Annotated[str, AfterValidator(_is_text)]
 
 
 class Feedback(BaseModel):
-    """At least one of the four. `score`: the higher, the better; a site keeps to one scale, as 0 to 1."""
+    """At least one of the four fields. A higher `score` is better. A site uses one scale, for example 0 to 1."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -44,7 +44,7 @@ class Feedback(BaseModel):
 
 
 class Taken(BaseModel):
-    """`status` is `unchanged` where the same had been said before."""
+    """`status` is `unchanged` if the same judgement was recorded before."""
 
     request_id: str
     release: str
@@ -53,7 +53,7 @@ class Taken(BaseModel):
 
 @router.post("/feedback", summary="Judge an answer")
 async def feedback(body: Feedback, call: TheCall, server: TheServer) -> Taken:
-    """May be sent with the key that asked, or an admin's. It is on disk when the answer comes."""
+    """Needs the API key that asked, or an admin's. The judgement is on disk when the response comes."""
     judgement = body.model_dump(exclude={"request_id"})
     asked, new = await server.feedback.take(body.request_id, judgement, call.caller)
     return Taken(request_id=asked.request_id, release=asked.release, status="recorded" if new else "unchanged")

@@ -1,4 +1,4 @@
-"""`GET /releases`: what this worker serves and refuses. `GET /health/live`, `/health/ready`: whether to ask it."""
+"""`GET /releases`: what this worker serves and refuses. `GET /health/live`, `/health/ready`: whether it is healthy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def alive() -> dict[str, str]:
 
 @router.get("/health/ready", summary="Send it traffic", response_model=None)
 async def ready(server: TheServer) -> dict[str, str] | JSONResponse:
-    """Ready once the snapshot of this host was read."""
+    """Ready when the worker has read the snapshot of this host."""
     if server.worker.loaded:
         return {"status": "ready"}
     no = Unavailable("There is no snapshot on this host yet: is the follower running? `make status` shows it.")

@@ -17,11 +17,12 @@ from pydantic import SecretStr
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.times import utc_now, utc_text
 from mlflow_project.errors import ConfigError, InvalidData, LedgerRewritten, WorkspaceError
 from mlflow_project.ledger import Draft, Ledger
 from mlflow_project.ledger import audit as ledger_audit
 from mlflow_project.ledger.anchor import Anchor, Head
-from mlflow_project.ledger.chain import Link, key_of, placed, utc_now
+from mlflow_project.ledger.chain import Link, key_of, placed
 from mlflow_project.ledger.ledger import ledger_address
 from mlflow_project.promotion.intent import MOST_SECONDS, is_under_way
 from mlflow_project.promotion.promote import promote
@@ -327,7 +328,7 @@ def test_a_forged_intent_blocks_a_name_for_minutes_and_not_for_ever(yard: Yard) 
         promote(yard.parts, yard.name, version, "Production", ANNA)
     assert "9999" not in str(refused.value)
     then = datetime.now(UTC) - timedelta(seconds=MOST_SECONDS + 1)
-    old = replace(intent, time=then.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+    old = replace(intent, time=utc_text(then))
     assert is_under_way(intent)
     assert not is_under_way(old)
     assert not is_under_way(replace(intent, evidence={**evidence, "expires": "~"}))

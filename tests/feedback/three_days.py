@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.domain.times import utc_text
 from mlflow_project.settings import StoreSettings, load
 from tests.unit.test_spool import answer, judgement
 
@@ -32,7 +33,7 @@ def ship(name: str) -> ObjectStore:
         asked = (AFTER if late else BEFORE)[number % 3]
         at = NOW - (timedelta(hours=1) if late else timedelta(hours=60)) + timedelta(seconds=number)
         event = answer(number, f"It is number {number % 7}.")
-        stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        stamp = utc_text(at)
         event = replace(event, event_id=f"{name}-{number}", at=stamp, name=name, release=f"{name}/1", question=asked)
         events.append(event)
     said = {"name": name, "release": f"{name}/1", "answer_event": f"{name}-1", "feedback_id": name}

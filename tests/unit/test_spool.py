@@ -110,9 +110,9 @@ def test_the_same_judgement_is_taken_once_and_a_new_one_again(spool: Spool) -> N
 def test_mlflow_is_told_of_each_judgement_of_a_traced_answer_once(spool: Spool) -> None:
     spool.note_feedback(judgement("a"), "one")
     spool.note_feedback(judgement("b", trace_id="0f"), "two")
-    assert [event.event_id for event in spool.untold()] == ["b"]
-    spool.told(spool.untold()[0])
-    assert spool.untold() == ()
+    assert [event.event_id for event in spool.unassessed()] == ["b"]
+    spool.mark_assessed(spool.unassessed()[0])
+    assert spool.unassessed() == ()
 
 
 def test_a_full_file_takes_no_more_and_says_so(tmp_path: Path) -> None:

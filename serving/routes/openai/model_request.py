@@ -1,4 +1,4 @@
-"""What a chat or a response request asks of a release, whichever of OpenAI's forms it came in.
+"""A request to a release, read from one of OpenAI's two forms.
 
 A model is a prompt: `qa` (its Production), `qa@Staging`, `qa/7`. The last user message fills the template's question.
 Turns before it are history; turns after it are tool calls and their results. The release pins how the model generates:

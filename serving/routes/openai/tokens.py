@@ -11,7 +11,7 @@ from mlflow_project.domain.answer import Answer, Usage
 
 @dataclass(frozen=True)
 class Tokens:
-    """`estimated` is true when a tokenizer of ours counted, which differs from the model's own by some per cent."""
+    """`estimated`: our own tokenizer has counted, which differs from the model's by some per cent."""
 
     input: int
     output: int
