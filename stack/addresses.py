@@ -79,12 +79,20 @@ def environment_file(state: Path) -> Path:
 
 
 def read_environment(state: Path) -> dict[str, str]:
-    """Read `stack.env`; empty before the first `make up`.
+    """Read `stack.env`. Returns nothing before the first `make up`.
 
     Raises:
-        ConfigError: the file is there and cannot be read.
+        ConfigError: the file exists and cannot be read.
     """
-    path = environment_file(state)
+    return read_exports(environment_file(state))
+
+
+def read_exports(path: Path) -> dict[str, str]:
+    """Read a file of lines `export NAME=value`. Returns nothing if there is no file.
+
+    Raises:
+        ConfigError: the file exists and cannot be read.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         words = [word for line in lines if line.startswith("export ") for word in shlex.split(line)[1:]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlflow_project.errors import ConfigError
 from mlflow_project.private_files import write_private
-from stack.addresses import environment_file, read_environment
+from stack.addresses import environment_file, read_environment, read_exports
 
 ROLES = ("admin", "follower", "mlflow")
 _KEYS = ("ACCESS_KEY", "SECRET_KEY")
@@ -35,7 +35,7 @@ def minio_credentials(state: Path) -> dict[str, str]:
         ConfigError: a file cannot be read or written.
     """
     path = credentials_file(state)
-    known = _read(path)
+    known = read_exports(path)
     if not known:
         known = _taken_from_commands(state)
     made = {f"SWITCHYARD_S3_{role.upper()}_{key}": secrets.token_hex(_LENGTHS[key]) for role in ROLES for key in _KEYS}
@@ -66,19 +66,6 @@ def _taken_from_commands(state: Path) -> dict[str, str]:
     fresh = {f"SWITCHYARD_S3_{key}": secrets.token_hex(_LENGTHS[key]) for key in _KEYS}
     write_private(environment_file(state), _lines(before | fresh))
     return {f"SWITCHYARD_S3_ADMIN_{key}": before[f"SWITCHYARD_S3_{key}"] for key in _KEYS}
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        words = [word for line in lines if line.startswith("export ") for word in shlex.split(line)[1:]]
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"MinIO's credentials in {path} cannot be read ({error}): make the file yours and readable again."
-        ) from error
-    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def _lines(values: Mapping[str, str]) -> str:

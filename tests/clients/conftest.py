@@ -9,17 +9,11 @@ import pytest
 from mlflow_project.domain.release import CallerOptions, Message, ProviderChoice
 from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, provider_process, provider_server
-from tests.serving.snapshots import Snapshots, released
+from tests.serving.snapshots import MOOD_SCHEMA, Snapshots, released
 
 __all__ = ["provider_process", "provider_server", "released"]
 
 SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 4.0, "temperature": 0.2})
-MOOD = {
-    "type": "object",
-    "properties": {"label": {"enum": ["positive", "negative"]}},
-    "required": ["label"],
-    "additionalProperties": False,
-}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +24,7 @@ def host(released: Snapshots, provider_process: Simulated) -> Iterator[Host]:
     callers = CallerOptions({"temperature": (0.0, 1.0), "max_tokens": (1.0, 50.0)}, tools=True)
     template = (Message("user", "{{question}}"),)
     released.seal("open", provider=SIMULATED, template=template, callers=callers, system_allowed=True)
-    released.seal("mood", provider=SIMULATED, response_schema=MOOD)
+    released.seal("mood", provider=SIMULATED, response_schema=MOOD_SCHEMA)
     released.seal("quoted")
     for name in ("chat", "open", "mood", "quoted"):
         released.point(name, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -57,10 +58,9 @@ class Simulated:
         self.script.always = always or Behaviour()
 
 
-@pytest.fixture
-def provider_server() -> Iterator[Simulated]:
-    """The simulated provider at an address of its own, so that no test inherits another's circuit breaker; it answers
-    `A simulated answer.` until told otherwise."""
+@contextmanager
+def running_provider() -> Iterator[Simulated]:
+    """A simulated provider in a thread, until the block ends."""
     loop, script = asyncio.new_event_loop(), Script()
     server = ProviderServer(script)
     loop.run_until_complete(server.start())
@@ -71,3 +71,12 @@ def provider_server() -> Iterator[Simulated]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join(5)
     loop.close()
+
+
+@pytest.fixture
+def provider_server() -> Iterator[Simulated]:
+    """A provider for one test, so that no test inherits another's circuit breaker. It answers `A simulated answer.`
+    unless the test sets something else.
+    """
+    with running_provider() as provider:
+        yield provider

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,8 +25,7 @@ from mlflow_project.rules.content import content_of, manifest_of
 from mlflow_project.snapshot.workers import live_workers
 from stack.ports import free_port
 from tests.conftest import ROOT, RunningStack
-from tests.provider.fixtures import Simulated
-from tests.provider.server import ProviderServer, Script
+from tests.provider.fixtures import Simulated, running_provider
 
 
 class Releases:
@@ -205,17 +202,9 @@ def host(registry_server: RunningStack, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def provider_process() -> Iterator[Simulated]:
-    """One simulated provider for a module's host, which is told its address when it starts."""
-    loop, script = asyncio.new_event_loop(), Script()
-    server = ProviderServer(script)
-    loop.run_until_complete(server.start())
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield Simulated(server.port, script)
-    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
-    loop.close()
+    """One simulated provider for a module's host, which gets its address when it starts."""
+    with running_provider() as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -25,6 +25,12 @@ from mlflow_project.snapshot.content import Placed, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
 from tests.serving.conftest import Host
 
+MOOD_SCHEMA = {
+    "type": "object",
+    "properties": {"label": {"enum": ["positive", "negative"]}},
+    "required": ["label"],
+    "additionalProperties": False,
+}
 _RECORDED = "2026-11-01T00:00:00.000Z"
 
 

@@ -17,24 +17,18 @@ from mlflow_project.domain.release import Message, ProviderChoice
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, until
-from tests.serving.snapshots import Snapshots, released
+from tests.serving.snapshots import MOOD_SCHEMA, Snapshots, released
 
 __all__ = ["released"]
 
 SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 4.0})
-SCHEMA = {
-    "type": "object",
-    "properties": {"label": {"enum": ["positive", "negative"]}},
-    "required": ["label"],
-    "additionalProperties": False,
-}
 
 
 @pytest.fixture(scope="module")
 def host(released: Snapshots, provider_process: Simulated) -> Iterator[Host]:
     released.seal("chat", "Be brief.", provider=SIMULATED)
     template = (Message("system", "Say which."), Message("user", "{{text}}"))
-    released.seal("mood", provider=SIMULATED, response_schema=SCHEMA, template=template)
+    released.seal("mood", provider=SIMULATED, response_schema=MOOD_SCHEMA, template=template)
     for name in ("chat", "mood"):
         released.point(name, 1)
     settings = {
