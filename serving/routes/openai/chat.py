@@ -25,6 +25,7 @@ async def chat(body: ChatRequest, call: TheCall, server: TheServer, x_alias: Ali
     prepare = partial(request.question_for, call)
     if body.stream:
         pieces = ask_in_pieces(server, call, name, alias, prepare, request.check)
-        return await event_stream(pieces, lambda: ChatWriter(call, body.include_usage))
+        first = await anext(pieces)
+        return event_stream(ChatWriter(call, body.include_usage), first, pieces)
     answer = await ask(server, call, name, alias, prepare, request.check)
     return JSONResponse(await ChatWriter(call, body.include_usage).whole(answer))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -47,17 +47,11 @@ class EventStream(StreamingResponse):
             await self.stream_response(send)
 
 
-async def event_stream(pieces: AsyncGenerator[Piece], writer: Callable[[], Writer]) -> EventStream:
-    """The response that streams an answer. Waits for its first piece: until then, a failure has an HTTP status.
-
-    Args:
-        writer: called after the first piece, when the release that answers is known.
-
-    Raises:
-        WorkspaceError: the release failed before its first piece.
+def event_stream(writer: Writer, first: Piece, pieces: AsyncGenerator[Piece]) -> EventStream:
+    """The response that streams an answer. Its caller has taken the first piece: a failure before that has an HTTP
+    status, a later one is an event.
     """
-    first = await anext(pieces)
-    return EventStream(_events(writer(), first, pieces))
+    return EventStream(_events(writer, first, pieces))
 
 
 async def _events(writer: Writer, piece: Piece, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[bytes]:

@@ -27,6 +27,7 @@ async def responses(
     prepare = partial(request.question_for, call)
     if body.stream:
         pieces = ask_in_pieces(server, call, name, alias, prepare, request.check)
-        return await event_stream(pieces, lambda: ResponseWriter(body, call))
+        first = await anext(pieces)
+        return event_stream(ResponseWriter(body, call), first, pieces)
     answer = await ask(server, call, name, alias, prepare, request.check)
     return JSONResponse(await ResponseWriter(body, call).whole(answer))
