@@ -21,8 +21,8 @@ PYTHON_TYPES = re.compile(
 )
 
 
-def processor_seconds(*arguments: str) -> float:
-    """Processor time of one run: the least of three, because a busy machine only adds to it."""
+def costs_at_most(seconds: float, *arguments: str) -> bool:
+    """Whether one of three runs takes at most so much processor time: a busy machine adds to it."""
 
     def once() -> float:
         process = os.posix_spawn(
@@ -35,7 +35,7 @@ def processor_seconds(*arguments: str) -> float:
         assert status == 0
         return used.ru_utime + used.ru_stime
 
-    return min(once() for _ in range(3))
+    return any(once() <= seconds for _ in range(3))
 
 
 def all_commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -45,13 +45,13 @@ def all_commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str,
             yield from all_commands(command, (*words, name))
 
 
-def test_the_version_is_told_in_a_sixth_of_a_second_of_processor_time() -> None:
-    assert processor_seconds("--version") <= 0.15
+def test_the_version_is_printed_in_a_sixth_of_a_second_of_processor_time() -> None:
+    assert costs_at_most(0.15, "--version")
 
 
 def test_help_costs_less_than_a_second_of_processor_time() -> None:
-    assert processor_seconds("--help") <= 1.0
-    assert processor_seconds("promote", "--help") <= 1.0
+    assert costs_at_most(1.0, "--help")
+    assert costs_at_most(1.0, "promote", "--help")
 
 
 def test_a_command_ends_without_a_last_collection_of_all_that_it_imported() -> None:

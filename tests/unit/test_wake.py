@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import threading
@@ -14,7 +15,8 @@ from mlflow_project.snapshot.wake import WakePipe, wake
 def test_a_call_ends_the_sleep_and_many_calls_are_one(tmp_path: Path) -> None:
     pipe = WakePipe(tmp_path / "wake")
     assert not pipe.wait(0.01)
-    for _ in range(66_000):  # more than the pipe has room for
+    fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+    for _ in range(5_000):  # more than the pipe has room for
         wake(tmp_path / "wake")
     assert pipe.wait(10)
     assert not pipe.wait(0.01)
