@@ -119,9 +119,9 @@ class Experiments:
         """One run by id."""
         return _run(self._api.get("2.0/mlflow/runs/get", {"run_id": run_id})["run"])
 
-    def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
-        """The finished runs that have all these tags, the newest first."""
-        conditions = [f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["attributes.status = 'FINISHED'"]
+    def find(self, experiment: str, tags: Mapping[str, str], *, status: str = "FINISHED") -> list[Run]:
+        """The runs of this status that have all these tags, the newest first."""
+        conditions = [f"tags.`{key}` = '{value}'" for key, value in tags.items()] + [f"attributes.status = '{status}'"]
         body = {
             "experiment_ids": [experiment],
             "filter": " and ".join(conditions),

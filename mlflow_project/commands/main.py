@@ -24,6 +24,7 @@ MODULES = {
     "promotion": ("live", "promote", "rollback", "approve", "diff", "repair", "reconcile"),
     "drift": ("drift",),
     "feedback": ("review", "cases"),
+    "fine_tuning": ("fine-tune",),
     "record": ("history", "at", "verify", "ledger"),
     "serving": ("follow", "ask", "keys"),
     "hosts": ("hosts",),

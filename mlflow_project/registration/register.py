@@ -77,6 +77,15 @@ def register(
     return registered
 
 
+def register_manifest(registry: Registry, manifest: Manifest, description: str) -> Registered:
+    """Register a manifest that no template file spells, such as a prompt with a tuned model. `Candidate` points at it
+    afterwards."""
+    known = _known_digests(registry.versions(manifest.name))
+    registered = _register(registry, description, manifest, known)
+    _point_candidate(registry, manifest.name, registered.version)
+    return registered
+
+
 def _register(registry: Registry, template: str, manifest: Manifest, known: dict[str, int]) -> Registered:
     digest = manifest_digest(manifest)
     if digest in known:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from tests.provider import anthropic_wire, gemini_wire, openai_wire
 from tests.provider.behaviour import Behaviour
+from tests.provider.tuning_wire import Tuning
 
 _GEMINI = re.compile(r".*/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)$")
 _KEPT = 1_000
@@ -35,6 +36,7 @@ class Received:
     body: Any
     connection: int = 0
     left: bool = False
+    method: str = ""
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Script:
     running: int = 0
     most_running: int = 0
     taken: int = 0
+    tuning: Tuning = field(default_factory=Tuning)
     line: deque[asyncio.Event] = field(default_factory=deque)
 
     @asynccontextmanager
@@ -158,7 +161,7 @@ class _Connection(asyncio.Protocol):
         script.received.append(received)
         try:
             async with script.slot(script.behaviour()) as behaviour:
-                again = await _Answer(self._transport, received, behaviour).send()
+                again = await _Answer(self._transport, received, behaviour, script.tuning).send()
         finally:
             script.running -= 1
         self._answering = None
@@ -183,8 +186,10 @@ class _Connection(asyncio.Protocol):
 class _Answer:
     """One request's answer, faults and all."""
 
-    def __init__(self, out: asyncio.Transport, received: Received, behaviour: Behaviour) -> None:
+    def __init__(self, out: asyncio.Transport, received: Received, behaviour: Behaviour, tuning: Tuning) -> None:
         self.out = out
+        self.received = received
+        self.tuning = tuning
         self.behaviour = behaviour
         gemini = _GEMINI.fullmatch(received.path)
         body = received.body if isinstance(received.body, dict) else {}
@@ -208,6 +213,11 @@ class _Answer:
         elif behaviour.status != 200:
             headers = {"Retry-After": behaviour.retry_after} if behaviour.retry_after else {}
             self.out.write(_response(behaviour.status, _json(self.wire.error(behaviour)), headers=headers))
+        elif self.tuning.serves(self.received.path):
+            status, data = self.tuning.answer(self.received.method, self.received.path, self.received.body)
+            if behaviour.fault == "cut":  # the work is done, and nobody learns of it
+                return False
+            self.out.write(_response(status, _json(data)))
         elif behaviour.fault == "wrong_type":
             self.out.write(_response(200, b"<html><body>It works!</body></html>", "text/html"))
         elif self.streamed:
@@ -270,7 +280,9 @@ def _parsed(data: bytes) -> tuple[str, Received, int] | None:
     if len(data) < size:
         return None
     raw, parts = data[end + 4 : size], urlsplit(target)
-    return method, Received(parts.path, parts.query, headers, json.loads(raw) if raw else None), size
+    is_form = headers.get("content-type", "").startswith("multipart/")
+    body = raw.decode("latin-1") if is_form else json.loads(raw) if raw else None
+    return method, Received(parts.path, parts.query, headers, body, method=method), size
 
 
 def _response(status: int, body: bytes, kind: str = "application/json", headers: dict[str, str] | None = None) -> bytes:
