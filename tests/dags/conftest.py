@@ -12,6 +12,7 @@ import pytest
 from stack.airflow import environment
 from stack.ports import free_port
 from tests.dags.driving import RunningAirflow, manage
+from tests.provider.fixtures import Simulated, running_provider
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,15 @@ def airflow_python() -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow(stack: Any, airflow_python: Path) -> Iterator[RunningAirflow]:
+def provider() -> Iterator[Simulated]:
+    """The simulated provider that Airflow's tasks ask."""
+    with running_provider() as provider:
+        os.environ["LLM_API_URL"] = provider.openai_url
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def airflow(stack: Any, airflow_python: Path, provider: Simulated) -> Iterator[RunningAirflow]:
     """Airflow beside the test's stack, on a free port, stopped at the end."""
     os.environ["SWITCHYARD_AIRFLOW_PORT"] = str(free_port())
     os.environ["SWITCHYARD_EVALUATION_EXTRAS"] = "false"  # they have a test of their own, and take seconds a run

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "dags"))
 
 import drift_watch
 import evaluate_and_promote
+import fine_tune
 import prepare_knowledge
 import rollback
 from airflow.sdk import DAG
@@ -38,6 +39,6 @@ def bounded(task: object) -> bool:
     return any(getattr(task, limit, None) or given.get(limit) for limit in limits)
 
 
-modules = (prepare_knowledge, evaluate_and_promote, rollback, drift_watch)
+modules = (prepare_knowledge, evaluate_and_promote, rollback, drift_watch, fine_tune)
 dags = [value() for module in modules for name, value in vars(module).items() if name == module.__name__]
 json.dump({dag.dag_id: described(dag) for dag in dags}, sys.stdout)
