@@ -1,6 +1,6 @@
 """OpenAI's API of files and fine-tuning jobs, as OpenAI itself and compatible servers offer it.
 
-In: a file, or the description of a job. Out: ids and `TuningJob`. The address is `LLM_API_URL`, the key `LLM_API_KEY`.
+In: a file, or the description of a job. Out: ids and `TuningJob`.
 Source: https://platform.openai.com/docs/api-reference/fine-tuning.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
+from mlflow_project.adapters.providers.endpoints import Endpoint
 from mlflow_project.errors import ConfigError, InvalidData, NotFound, ProviderError
 from mlflow_project.rules.masking import Masker
-from mlflow_project.settings import ProviderSettings
 
 KEY = "switchyard"
 """The field of a job's metadata that says which request the job belongs to."""
@@ -54,18 +54,20 @@ class TuningApi:
     NotFound: there is no such job or file.
     """
 
-    def __init__(self, settings: ProviderSettings, masker: Masker) -> None:
-        if "enerateContent" in settings.llm_api_url:
+    def __init__(self, endpoint: Endpoint, masker: Masker) -> None:
+        """Raises:
+        ConfigError: the endpoint speaks another protocol.
+        """
+        if endpoint.protocol not in {None, "openai"} or "enerateContent" in endpoint.url:
             raise ConfigError(
-                "Fine-tuning needs an OpenAI-compatible API, and LLM_API_URL is Gemini's. Set it to an address that "
-                "ends with /v1. Google tunes Gemini on Vertex AI only."
+                f"Fine-tuning needs an OpenAI-compatible API, and the endpoint {endpoint.name!r} is none. Name another "
+                "with --endpoint, or set LLM_API_URL to an address that ends with /v1."
             )
-        self._secret = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
+        self._secret = endpoint.key.get_secret_value() if endpoint.key else ""
         self._masker = masker
-        self.url = settings.llm_api_url.rstrip("/").removesuffix(_METHOD)
-        headers = {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
-        limits = httpx.Timeout(60.0, connect=10.0, write=300.0)
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=limits)
+        self.url = endpoint.url.rstrip("/").removesuffix(_METHOD)
+        headers, limits = endpoint.headers_with_key("openai"), httpx.Timeout(60.0, connect=10.0, write=300.0)
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=limits, proxy=endpoint.proxy)
 
     def upload(self, name: str, lines: bytes) -> str:
         """Upload a file of examples. Returns its id."""
@@ -133,7 +135,7 @@ class TuningApi:
                 f"{self.url} answered {status}: {said}", kind="http_error", status=status, retry_after=wait
             )
         if status in {401, 403}:
-            raise ConfigError(f"{self.url} refuses the key ({status}): {said} Check LLM_API_KEY.")
+            raise ConfigError(f"{self.url} refuses the key ({status}): {said} Check its key.")
         raise InvalidData(f"{self.url} refuses this ({status}): {said}")
 
 

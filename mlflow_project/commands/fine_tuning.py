@@ -41,6 +41,9 @@ def fine_tune(
         Reference | None,
         typer.Option("--for", metavar="NAME/N", parser=read_reference, help="Make a version like this one, tuned."),
     ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="An endpoint of providers.yaml; else LLM_API_URL is asked.")
+    ] = None,
     epochs: Annotated[int, typer.Option(metavar="N", parser=whole_number(1), help="Passes over the set.")] = 3,
     usd_per_million: Annotated[
         float | None, typer.Option(metavar="USD", parser=amount, help="The provider's price of a million tokens.")
@@ -59,6 +62,7 @@ def fine_tune(
     """
     from mlflow_project.adapters.experiments import Experiments
     from mlflow_project.adapters.object_store import ObjectStore
+    from mlflow_project.adapters.providers.endpoints import Endpoints
     from mlflow_project.adapters.registry import Registry
     from mlflow_project.adapters.tuning_api import TuningApi
     from mlflow_project.fine_tuning.examples import read_set
@@ -74,13 +78,13 @@ def fine_tune(
         emit({"estimate": asdict(estimate), "job": None}, json, lambda console: console.print(words))
         return
     _check_cost(estimate, max_usd)
-    api = TuningApi(load(ProviderSettings), Masker(load(LogSettings).mask_patterns))
+    api = TuningApi(Endpoints(load(ProviderSettings)).get(endpoint), Masker(load(LogSettings).mask_patterns))
     request = TuningRequest(examples, model, epochs, prompt.name if prompt else "switchyard")
     tuning = Tuning(api, Experiments(load(RegistrySettings)), request)
     job = tuning.cancel() if cancel else _submitted(tuning, estimate, wait)
     data: dict[str, Any] = {"estimate": asdict(estimate), "job": asdict(job), "run": tuning.run.id, "registered": None}
     if not cancel and job.is_over:
-        data["registered"] = _registered(tuning, job, base, registry)
+        data["registered"] = _registered(tuning, job, base, endpoint, registry)
     emit(data, json, lambda console: console.print(_outcome(data, tuning.address), markup=False, soft_wrap=True))
 
 
@@ -115,12 +119,12 @@ def _submitted(tuning: Tuning, estimate: Estimate, wait: bool) -> TuningJob:
 
 
 def _registered(
-    tuning: Tuning, job: TuningJob, base: tuple[str, int] | None, registry: Registry
+    tuning: Tuning, job: TuningJob, base: tuple[str, int] | None, endpoint: str | None, registry: Registry
 ) -> dict[str, Any] | None:
     from mlflow_project.fine_tuning.adopt import adopt
 
     tuned = tuning.finish(job)
-    return None if base is None else asdict(adopt(registry, *base, tuned))
+    return None if base is None else asdict(adopt(registry, *base, tuned, endpoint))
 
 
 def _words(estimate: Estimate) -> str:

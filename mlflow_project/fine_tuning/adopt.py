@@ -11,11 +11,11 @@ from mlflow_project.registration.register import Registered, register_manifest
 from mlflow_project.rules.content import manifest_of
 
 
-def adopt(registry: Registry, name: str, version: int, tuned_model: str) -> Registered:
+def adopt(registry: Registry, name: str, version: int, tuned_model: str, endpoint: str | None) -> Registered:
     """Register a version of the prompt whose provider is the tuned model; `Candidate` points at it.
 
-    Parameters are kept where the version was answered by OpenAI's protocol already. Its prices are left out, since
-    the tuned model has others.
+    `endpoint` is where the model was tuned; None: the address that `LLM_API_URL` sets. Parameters are kept where the
+    version was answered by OpenAI's protocol already. Its prices are left out, since the tuned model has others.
 
     Raises:
         NotFound: there is no such version. InvalidData: it is no prompt.
@@ -24,5 +24,5 @@ def adopt(registry: Registry, name: str, version: int, tuned_model: str) -> Regi
     if manifest.provider is None:
         raise InvalidData(f"{name}/{version} is a model. Only a prompt can be answered by a tuned model.")
     kept = manifest.provider.parameters if manifest.provider.name == "openai" else {}
-    tuned = replace(manifest, provider=ProviderChoice("openai", tuned_model, kept), prices=None)
+    tuned = replace(manifest, provider=ProviderChoice("openai", tuned_model, kept, endpoint), prices=None)
     return register_manifest(registry, tuned, f"{name}/{version} with a tuned model")

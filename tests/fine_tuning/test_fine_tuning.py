@@ -24,7 +24,7 @@ from tests.provider.fixtures import Simulated
 PAID = ("--usd-per-million", "8", "--max-usd", "1")
 
 
-def command(provider: Simulated, *words: object) -> list[str]:
+def command(*words: object) -> list[str]:
     return [str(Path(sys.executable).with_name("switchyard")), "fine-tune", *map(str, words), "--json"]
 
 
@@ -32,10 +32,15 @@ def environment(provider: Simulated) -> dict[str, str]:
     return {**os.environ, "LLM_API_URL": provider.openai_url, "LLM_API_KEY": "sk-secret-of-the-test"}
 
 
-def fine_tune(provider: Simulated, *words: object) -> tuple[int, dict[str, Any], str]:
+def fine_tune(provider: Simulated, *words: object, **settings: str) -> tuple[int, dict[str, Any], str]:
     """Exit code, JSON and messages of a command."""
     done = subprocess.run(
-        command(provider, *words), cwd=ROOT, env=environment(provider), capture_output=True, text=True, timeout=120
+        command(*words),
+        cwd=ROOT,
+        env={**environment(provider), **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert "Traceback" not in done.stderr
     assert "sk-secret-of-the-test" not in done.stderr + done.stdout
@@ -78,6 +83,21 @@ def test_the_tuned_model_answers_a_new_version_that_is_the_old_one_besides(
     assert len(provider_server.script.tuning.jobs) == 1
 
 
+def test_a_named_endpoint_is_asked_and_pinned(
+    provider_server: Simulated, examples: Path, prompt: str, tmp_path: Path
+) -> None:
+    endpoint = {"protocol": "openai", "url": provider_server.openai_url, "key": {"env": "LLM_API_KEY"}}
+    (tmp_path / "providers.yaml").write_text(json.dumps({"endpoints": {"tuner": endpoint}}))
+    words = (examples, "--model", "base-1", "--for", f"{prompt}/1", "--endpoint", "tuner", *PAID)
+    elsewhere = {"LLM_API_URL": "http://127.0.0.1:9", "SWITCHYARD_PROVIDERS": str(tmp_path / "providers.yaml")}
+    provider_server.script.tuning.looks = 1
+    assert fine_tune(provider_server, *words, **elsewhere)[0] == 0
+    assert {asked.headers["authorization"] for asked in provider_server.requests} == {"Bearer sk-secret-of-the-test"}
+    tuned = manifest_of(Registry(load(RegistrySettings)).version(prompt, 2)).provider
+    assert tuned is not None
+    assert tuned.endpoint == "tuner"
+
+
 def test_a_crash_at_any_moment_pays_for_no_second_job(
     registry_server: RunningStack, provider_server: Simulated, examples: Path
 ) -> None:
@@ -85,7 +105,7 @@ def test_a_crash_at_any_moment_pays_for_no_second_job(
     provider_server.script.tuning.looks = 1_000
     words = (examples, "--model", "base-2", *PAID)
     with subprocess.Popen(
-        command(provider_server, *words), cwd=ROOT, env=environment(provider_server), stderr=subprocess.DEVNULL
+        command(*words), cwd=ROOT, env=environment(provider_server), stderr=subprocess.DEVNULL
     ) as process:
         until = time.monotonic() + 60
         while not any(job["looks"] for job in provider_server.script.tuning.jobs):
