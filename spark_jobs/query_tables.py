@@ -8,13 +8,22 @@ Out: one JSON document on stdout, `{"columns": [...], "rows": [[...], ...]}`. `s
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from contextlib import suppress
 from typing import Any
 
+from pyspark.errors import ParseException
+from pyspark.sql import SparkSession
+
+from mlflow_project.adapters.delta_tables import plain
+from mlflow_project.rules.reading_sql import refusal, refuse_writing
 from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_job
 
 USAGE = "query_tables.py <query>"
+_SHOWS = re.compile(r"\s*(describe|desc|show)\b", re.IGNORECASE)
+"""Statements that read and are no queries."""
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -25,15 +34,33 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the query; columns and rows as JSON-ready data. Decodes bytes as UTF-8; other types become text."""
+    """Run a statement that reads; columns and rows as JSON-ready data. Bytes are read as UTF-8, other types as text."""
+    refuse_writing(options.query)
     with spark_job("query_tables", "The query cannot be read") as spark:
+        if not _SHOWS.match(options.query):
+            refuse_hidden_writing(spark, options.query)
         found = spark.sql(options.query)
         return {"columns": found.columns, "rows": [[_plain(value) for value in row] for row in found.collect()]}
 
 
+def refuse_hidden_writing(spark: SparkSession, query: str) -> None:
+    """Refuse a statement that begins like a query and writes, such as `WITH new AS (...) INSERT INTO ...`.
+
+    Only a query can be written between parentheses after FROM. EXPLAIN parses a statement and runs nothing.
+
+    Raises:
+        Refused: the statement is no query.
+    """
+    with suppress(ParseException):
+        spark.sql(f"EXPLAIN SELECT * FROM (\n{query}\n)")
+        return
+    with suppress(ParseException):  # not a statement at all: `spark.sql` says what is wrong with it
+        spark.sql(f"EXPLAIN {query}")
+        raise refusal("writes, although it begins like a query")
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, bytes | bytearray):
-        return bytes(value).decode("utf-8", "replace")
+    value = plain(value)
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 

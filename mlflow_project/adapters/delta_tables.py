@@ -5,6 +5,7 @@ In: a query. Out: column names and rows. Never writes: one Spark driver writes a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from mlflow_project.errors import InvalidData, NotFound, Unavailable, WorkspaceError
+from mlflow_project.rules.reading_sql import refuse_writing
 from mlflow_project.settings import StoreSettings, load
 
 _OUTAGE = (
@@ -26,6 +28,7 @@ _OUTAGE = (
     "status: 503",
 )
 _TABLE = re.compile(r"\bdelta\.`([^`]+)`", re.IGNORECASE)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _READ_AS_ANOTHER = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
 
@@ -51,13 +54,18 @@ def ask(query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Run a query; returns the column names and the rows.
 
     Raises:
-        InvalidData: the query is wrong. NotFound: a table that it names does not exist.
+        InvalidData: the query is wrong. NotFound: a table that it names does not exist. Refused: it may write.
     """
+    refuse_writing(query)
     names = {address: f"table_{number}" for number, address in enumerate(dict.fromkeys(_TABLE.findall(query)))}
     found = read(_TABLE.sub(lambda match: names[match[1]], query), {name: open_table(at) for at, name in names.items()})
-    columns = list(found.schema.names)
-    rows = [tuple(_plain(row[name]) for name in columns) for batch in found.to_batches() for row in batch.to_pylist()]
-    return columns, rows
+    names_of_columns = list(found.schema.names)
+    rows = [
+        tuple(plain(row[name]) for name in names_of_columns)
+        for batch in found.to_batches()
+        for row in batch.to_pylist()
+    ]
+    return [re.sub(r"\btable_\d+\.", "", name) for name in names_of_columns], rows
 
 
 def read(query: str, tables: Mapping[str, DeltaTable]) -> pa.Table:
@@ -115,13 +123,18 @@ def _for_delta_rs(address: str) -> str:
     return f"{scheme}://{quote(place)}" if mark else address
 
 
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: bytes as UTF-8, and numbers that JSON does not know as text (`nan`, `inf`)."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "replace")
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def translated(failure: str, error: Exception) -> WorkspaceError:
     """An error of delta-rs as one of ours. `failure` begins the message, such as "The query cannot be read"."""
-    said = str(error)
+    said = _COLOUR.sub("", str(error))
+    if "NoSuchBucket" in said:
+        return NotFound(f"{failure}: the bucket does not exist.")
     if any(sign in said for sign in _OUTAGE):
         return Unavailable(f"{failure}: the object store does not answer. `make status` says whether it is up.")
     return InvalidData(f"{failure}: {' '.join(said.split())[:400] or type(error).__name__}")

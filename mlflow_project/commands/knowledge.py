@@ -24,6 +24,7 @@ import typer
 from mlflow_project.commands.arguments import Text, whole_number
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.errors import ConfigError, Unavailable
+from mlflow_project.rules.reading_sql import refuse_writing
 
 More = {"allow_extra_args": True, "ignore_unknown_options": True}
 _START_UP_NOISE = (
@@ -127,8 +128,9 @@ def sql(
     """Query Delta tables with DataFusion's SQL, or with Spark's.
 
     The default reads the tables with delta-rs and DataFusion, which answer in a second. `--engine spark` takes as long
-    as Spark needs to start, and understands all of Spark SQL.
+    as Spark needs to start, and understands all queries of Spark SQL. A statement that writes is refused.
     """
+    refuse_writing(query)
     if engine is Engine.spark:
         answer = json.loads(_output_of("spark-submit", "query_tables.py", [query]))
         columns, rows = answer["columns"], [tuple(row) for row in answer["rows"]]
