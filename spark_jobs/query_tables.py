@@ -34,13 +34,24 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Run a statement that reads; columns and rows as JSON-ready data. Bytes are read as UTF-8, other types as text."""
+    """Run a statement in a session of its own; columns and rows as JSON-ready data."""
     refuse_writing(options.query)
     with spark_job("query_tables", "The query cannot be read") as spark:
-        if not _SHOWS.match(options.query):
-            refuse_hidden_writing(spark, options.query)
-        found = spark.sql(options.query)
-        return {"columns": found.columns, "rows": [[_plain(value) for value in row] for row in found.collect()]}
+        return answer(spark, options.query)
+
+
+def answer(spark: SparkSession, query: str) -> dict[str, Any]:
+    """Run a statement that reads; columns and rows. Bytes are read as UTF-8; dates and decimals become text.
+
+    Raises:
+        Refused: the statement may write.
+    """
+    if not _SHOWS.match(query):
+        refuse_hidden_writing(spark, query)
+    found = spark.sql(query)
+    numbered = found.toDF(*map(str, range(len(found.columns))))  # two columns may have the same name
+    rows = [row.asDict(recursive=True) for row in numbered.collect()]
+    return {"columns": found.columns, "rows": [[plain(value) for value in row.values()] for row in rows]}
 
 
 def refuse_hidden_writing(spark: SparkSession, query: str) -> None:
@@ -57,11 +68,6 @@ def refuse_hidden_writing(spark: SparkSession, query: str) -> None:
     with suppress(ParseException):  # not a statement at all: `spark.sql` says what is wrong with it
         spark.sql(f"EXPLAIN {query}")
         raise refusal("writes, although it begins like a query")
-
-
-def _plain(value: Any) -> Any:
-    value = plain(value)
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def main(argv: list[str]) -> int:

@@ -70,7 +70,8 @@ def spark_job(name: str, doing: str) -> Iterator[SparkSession]:
 
 def _log_no_stack_traces() -> None:
     """Stop PySpark and py4j from logging errors that they raise as well."""
-    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
+    for name in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(_is_not_of_py4j)
 
 

@@ -124,10 +124,16 @@ def _for_delta_rs(address: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can say it: bytes as UTF-8, and numbers that JSON does not know as text (`nan`, `inf`)."""
+    """A value as JSON can say it. Bytes are read as UTF-8; dates, decimals, and numbers that JSON does not know (`nan`)
+    become text."""
     if isinstance(value, bytes | bytearray):
         return bytes(value).decode("utf-8", "replace")
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    known = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if known else str(value)
 
 
 def translated(failure: str, error: Exception) -> WorkspaceError:

@@ -9,7 +9,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from mlflow_project.errors import Refused
-from spark_jobs.query_tables import refuse_hidden_writing
+from spark_jobs.query_tables import answer, refuse_hidden_writing
 
 
 @pytest.fixture
@@ -46,6 +46,19 @@ def test_a_statement_that_begins_like_a_query_and_writes_is_refused(
     with pytest.raises(Refused, match="begins like a query"):
         refuse_hidden_writing(spark, statement.format(table=table))
     assert spark.sql(f"SELECT count(*) FROM {table}").first()[0] == 5  # type: ignore[index]
+
+
+def test_nested_values_and_columns_of_the_same_name_are_kept(spark: SparkSession) -> None:
+    query = "SELECT 1 AS x, 2 AS x, named_struct('a', array(1.5D), 'm', map('k', 2)) AS s, cast('nan' AS double) AS n"
+    assert answer(spark, query) == {
+        "columns": ["x", "x", "s", "n"],
+        "rows": [[1, 2, {"a": [1.5], "m": {"k": 2}}, "nan"]],
+    }
+
+
+def test_the_history_of_a_table_can_be_read(spark: SparkSession, table: str) -> None:
+    found = answer(spark, f"DESCRIBE HISTORY {table}")
+    assert found["rows"][0][found["columns"].index("operation")] == "WRITE"
 
 
 def test_wrong_sql_is_left_to_spark_which_says_what_is_wrong(spark: SparkSession, table: str) -> None:

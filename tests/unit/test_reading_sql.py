@@ -1,5 +1,8 @@
 """`switchyard sql` runs statements that read, and refuses all others before anything runs."""
 
+from datetime import date
+from decimal import Decimal
+
 import pytest
 
 from mlflow_project.adapters.delta_tables import ask, plain
@@ -51,4 +54,5 @@ def test_a_query_writes_no_file(tmp_path) -> None:  # type: ignore[no-untyped-de
 
 def test_a_number_that_json_does_not_know_is_text() -> None:
     assert [plain(value) for value in (float("nan"), float("-inf"), 1.5, b"a", None)] == ["nan", "-inf", 1.5, "a", None]
+    assert plain({"k": [Decimal("1.10"), (date(2026, 11, 30), b"a")]}) == {"k": ["1.10", ["2026-11-30", "a"]]}
     assert ask("SELECT cast('nan' AS double) AS x") == (["x"], [("nan",)])
