@@ -198,4 +198,11 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "the first 300,000 characters, in one pass",
         "tests/attacks/test_callers.py::test_no_long_answer_of_a_providers_holds_others_up",
     ),
+    UntrustedInput(
+        "a model.yaml",
+        "author",
+        "mlflow_project.training.files.read_declaration",
+        "1,000,000 characters, 50 levels, no aliases; unknown keys and wrong types are refused",
+        "tests/unit/test_training.py",
+    ),
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULES = {
     "knowledge": ("prepare", "sql", "index", "restore"),
     "registration": ("new", "register"),
+    "training": ("train",),
     "versions": ("list", "show"),
     "evaluation": ("evaluate", "gate"),
     "promotion": ("live", "promote", "rollback", "approve", "diff", "repair", "reconcile"),

@@ -15,7 +15,7 @@ ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 
 
 def test_the_entry_points_are_the_promised_ones() -> None:
-    assert set(ENTRY_POINTS) == {"demo", "prepare", "evaluate", "fine_tune", "promote", "rollback"}
+    assert set(ENTRY_POINTS) == {"demo", "prepare", "train", "evaluate", "fine_tune", "promote", "rollback"}
 
 
 @pytest.mark.parametrize("name", sorted(set(ENTRY_POINTS) - {"demo"}))
@@ -30,7 +30,14 @@ def test_an_entry_point_calls_a_command_with_options_that_it_has(name: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "default"),
-    [("promote", "fail"), ("rollback", "fail"), ("fine_tune", "fail"), ("prepare", "log"), ("evaluate", "log")],
+    [
+        ("promote", "fail"),
+        ("rollback", "fail"),
+        ("fine_tune", "fail"),
+        ("prepare", "log"),
+        ("train", "log"),
+        ("evaluate", "log"),
+    ],
 )
 def test_a_refusal_fails_where_traffic_was_to_move(name: str, default: str) -> None:
     assert ENTRY_POINTS[name]["parameters"]["on_refusal"]["default"] == default

@@ -1,0 +1,49 @@
+"""`train`: train the candidates of a model and register the best one as its next version."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from mlflow_project.commands.arguments import Text
+from mlflow_project.commands.output import Json, emit, reports_errors, table
+
+Model = Annotated[Text, typer.Argument(metavar="MODEL", parser=str, help="A name below models/, or a model's folder.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(train)
+
+
+@reports_errors
+def train(
+    model: Model,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="TABLE", help="The rows, as in s3a://bucket/table@3. Default: `data` of model.yaml."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Train although the same was trained before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train the candidates of a model.yaml and register the best one.
+
+    The same rows, declaration and code are trained once: a second call names the version of the first.
+    """
+    from mlflow_project.settings import RegistrySettings, load
+    from mlflow_project.training.files import model_folder, read_declaration
+    from mlflow_project.training.model_file import ModelFile
+    from mlflow_project.training.run import train_model
+
+    folder = model_folder(model)
+    declared = read_declaration(folder / "model.yaml", ModelFile)
+    made = train_model(folder.name, declared, data, load(RegistrySettings), user=getpass.getuser(), again=again)
+    rows = [[name, f"{value:.4f}"] for name, value in sorted(made.metrics.items())]
+    done = "is registered" if made.new else "was trained from the same before"
+    title = f"{made.name}/{made.version} {done} ({made.chosen}, trained on {made.data}, tested on {made.test_set})"
+
+    emit(
+        made.to_dict(), as_json, lambda console: console.print(table(["metric", "held out"], rows, title), made.address)
+    )

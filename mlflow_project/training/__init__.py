@@ -1,0 +1,1 @@
+"""Classic models before their release: training, and registration in MLflow."""

@@ -1,0 +1,158 @@
+"""One training from its declaration to a registered version: `train_model(name, declared, data, settings)`.
+
+In: `model.yaml`, and a Delta table at a version. Out: `Registered`. The same rows, declaration and code are trained
+once: a second call finds the version of the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.registry import Registry
+from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.rules.canonical import digest, digest_of
+from mlflow_project.settings import RegistrySettings
+from mlflow_project.training.data import Rows, read_rows
+from mlflow_project.training.model_file import ModelFile
+from mlflow_project.training.record import child_run, register, result
+from mlflow_project.training.rows import split
+from mlflow_project.training.training import train
+
+_DONE = {"switchyard.kind": "training"}
+_DECIDES = ("scikit-learn", "lightgbm", "numpy", "optuna")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version that was trained now, or before from the same (`new` is false)."""
+
+    name: str
+    version: int
+    run: str
+    address: str
+    new: bool
+    chosen: str
+    data: str
+    test_set: str
+    metrics: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return dict(vars(self))
+
+
+def experiment_name(name: str) -> str:
+    """The MLflow experiment of a model's trainings."""
+    return f"train-{name}"
+
+
+def train_model(
+    name: str,
+    declared: ModelFile,
+    data: str | None,
+    registry: RegistrySettings,
+    *,
+    user: str = "",
+    again: bool = False,
+) -> Registered:
+    """Train and register. `data` takes the place of the declared table; `again` trains although it was done before.
+
+    Raises:
+        InvalidData: no table is named, or its rows do not fit the declaration. NotFound: there is no such table.
+        Unavailable: MLflow or the store does not answer.
+    """
+    address = data or declared.data
+    if address is None:
+        raise InvalidData(f"Which rows? Give --data s3a://bucket/table, or name `data` in the model.yaml of {name}.")
+    rows = read_rows(address)
+    experiments = Experiments(registry)
+    experiment = experiments.experiment(experiment_name(name))
+    parts = split(declared, rows)
+    identity = _identity(name, declared, rows, parts.test_set)
+    tags = {**_DONE, "switchyard.training": identity}
+    if not again and (known := _known(experiments, Registry(registry), experiment, tags)) is not None:
+        return known
+    run = experiments.start(
+        experiment, f"{name} on {rows.table.rpartition('/')[2]}@{rows.version}", _origin(user) | _DONE
+    )
+    try:
+        trained = train(
+            declared,
+            parts.training.rows,
+            parts.training.labels,
+            parts.test.rows,
+            parts.test.labels,
+            lambda one: child_run(experiments, run, one, declared),
+        )
+        result(experiments, run, declared, rows, parts, trained)
+        number = register(name, experiments.uri, run, declared, parts, trained)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            experiments.finish(run, status="FAILED")
+        raise
+    made = Registered(
+        name,
+        number,
+        run.id,
+        experiments.address(run),
+        True,
+        trained.best.name,
+        str(rows),
+        str(parts.test_set),
+        dict(trained.metrics),
+    )
+    experiments.write(run, "registered.json", _json(made))
+    experiments.log(run, tags=tags)
+    experiments.finish(run)
+    return made
+
+
+def _identity(name: str, declared: ModelFile, rows: Rows, test_set: Rows) -> str:
+    """Names everything that decides the result: rows, declaration, and the code that trains."""
+    packages = {package: version(package) for package in _DECIDES}
+    digests = {"data": rows.digest, "test": test_set.digest, "declaration": declared.digest}
+    return digest_of({"name": name, **digests, "code": code_digest(), "packages": packages})
+
+
+def code_digest() -> str:
+    """Names the code of this package, in a repository or installed."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return digest(b"".join(path.name.encode() + b"\0" + path.read_bytes() + b"\0" for path in files))
+
+
+def _known(experiments: Experiments, registry: Registry, experiment: str, tags: dict[str, str]) -> Registered | None:
+    """The newest version that was trained from the same, if it is still registered."""
+    for run in experiments.find(experiment, tags):
+        found = Registered(**{**json.loads(experiments.read(run, "registered.json")), "new": False})
+        with contextlib.suppress(NotFound):
+            registry.version(found.name, found.version)
+            return found
+    return None
+
+
+def _origin(user: str) -> dict[str, str]:
+    """Who trains, by which code, and from which Git commit of this project if it is a repository."""
+    tags = {"mlflow.source.name": "switchyard train", "mlflow.source.type": "LOCAL", "switchyard.code": code_digest()}
+    tags |= {"mlflow.user": user} if user else {}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+        tags["mlflow.source.git.commit"] = found.stdout.strip()
+    return tags
+
+
+def _json(made: Registered) -> bytes:
+    return json.dumps(made.to_dict(), sort_keys=True).encode()
