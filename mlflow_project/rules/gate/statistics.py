@@ -6,7 +6,7 @@ the statistic, and bounds of the difference of two releases on the same cases, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -67,9 +67,6 @@ def compare(
 ) -> Resampled | None:
     """The statistic of both, with bootstrap bounds of the difference (positive: the candidate is better). None if no
     case was scored for both.
-
-    Each bound is the widest of three bootstrap intervals: the percentile, the basic and the normal one (Efron and
-    Tibshirani 1993, chapters 12 and 13).
     """
     cases = _cases([candidate, champion], metric, tag)
     if not cases:
@@ -78,26 +75,40 @@ def compare(
     ours, theirs = (_values(scores, columns, cases) for scores in (candidate, champion))
     whole = np.ones((1, len(cases)))
     mean, other = float(statistic(ours, whole)[0]), float(statistic(theirs, whole)[0])
-    sign = 1.0 if higher else -1.0
-    drawn = sign * _resampled(lambda weights: statistic(ours, weights) - statistic(theirs, weights), len(cases))
-    observed, error = sign * (mean - other), float(drawn.std(ddof=1))
-    width = NormalDist().inv_cdf(confidence)
-    low, high = np.quantile(drawn, [1 - confidence, confidence])
-    lower = min(observed - width * error, 2 * observed - float(high), float(low))
-    upper = max(observed + width * error, 2 * observed - float(low), float(high))
+    lower, upper, error = bounds(metric, ours, theirs, resamples(len(cases)), higher, confidence)
     return Resampled(mean, other, lower, upper, error * len(cases) ** 0.5, len(cases))
 
 
-def _resampled(statistic: Callable[[np.ndarray], np.ndarray], cases: int) -> np.ndarray:
-    """The statistic of each resample; equal input gives equal output."""
-    random, found, left = np.random.default_rng(SEED), [], RESAMPLES
+def bounds(
+    metric: str, ours: Values, theirs: Values, weights: Iterable[np.ndarray], higher: bool, confidence: float
+) -> tuple[float, float, float]:
+    """Lower and upper bound of the difference, each one-sided, and its standard error. Positive: `ours` is better.
+
+    Each bound is the widest of three bootstrap intervals: the percentile, the basic and the normal one (Efron and
+    Tibshirani 1993, chapters 12 and 13).
+    """
+    statistic, sign = STATISTICS[metric][1], 1.0 if higher else -1.0
+
+    def difference(drawn: np.ndarray) -> np.ndarray:
+        return np.asarray(sign * (statistic(ours, drawn) - statistic(theirs, drawn)))
+
+    observed = float(difference(np.ones((1, len(next(iter(ours.values()))))))[0])
+    resampled = np.concatenate([difference(drawn) for drawn in weights])
+    error, width = float(resampled.std(ddof=1)), NormalDist().inv_cdf(confidence)
+    low, high = (float(value) for value in np.quantile(resampled, [1 - confidence, confidence]))
+    lower = min(observed - width * error, 2 * observed - high, low)
+    upper = max(observed + width * error, 2 * observed - low, high)
+    return lower, upper, error
+
+
+def resamples(cases: int) -> Iterator[np.ndarray]:
+    """How often each case is drawn in each resample, some resamples at a time; always the same for so many cases."""
+    random, left = np.random.default_rng(SEED), RESAMPLES
     while left:
         count = min(left, max(1, _NUMBERS_AT_ONCE // cases))
         drawn = random.integers(0, cases, (count, cases)) + cases * np.arange(count)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=count * cases).reshape(count, cases)
-        found.append(statistic(weights.astype(float)))
+        yield np.bincount(drawn.ravel(), minlength=count * cases).reshape(count, cases).astype(float)
         left -= count
-    return np.concatenate(found)
 
 
 def _cases(all_scores: Sequence[Scores], metric: str, tag: str | None) -> list[int]:
