@@ -129,6 +129,27 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "tests/unit/test_content.py",
     ),
     UntrustedInput(
+        "rows of a request for predictions, as JSON",
+        "caller",
+        "mlflow_project.models.requests.read_json",
+        "32 MiB, two large bodies at a time, 5,000,000 values, 100,000 rows; every value is checked by the signature",
+        "tests/unit/test_model_requests.py::test_a_body_of_another_form_is_a_bad_request",
+    ),
+    UntrustedInput(
+        "rows of a request for predictions, as CSV",
+        "caller",
+        "mlflow_project.models.requests.read_csv",
+        "32 MiB, two large bodies at a time, 131,072 characters of a field, 100,000 rows",
+        "tests/unit/test_model_requests.py::test_a_csv_that_does_not_fit_says_where",
+    ),
+    UntrustedInput(
+        "a request of KServe's protocol",
+        "caller",
+        "mlflow_project.models.requests.read_v2",
+        "as for JSON; a tensor has as many values as its shape says",
+        "tests/unit/test_model_requests.py::test_kserves_protocol_says_what_is_wrong",
+    ),
+    UntrustedInput(
         "the file MLmodel of a logged model",
         "author",
         "mlflow_project.rules.mlmodel.describe",

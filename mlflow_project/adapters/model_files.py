@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -71,7 +72,7 @@ class LoggedModels:
         """Bring the files of a version to `into/<hex>`, as MLflow has them now, each checked.
 
         Raises:
-            SealBroken: a file is not what the manifest says.
+            SealBroken: a file is not what the manifest says, or the version's tags describe another model.
         """
 
         def write(folder: Path) -> None:
@@ -81,7 +82,9 @@ class LoggedModels:
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (folder / path).write_bytes(data)
 
-        return _complete(release.manifest, release.digest, into, write)
+        folder = _complete(release.manifest, release.digest, into, write)
+        _check_description(release, folder)
+        return folder
 
     def publish(self, release: Release) -> None:
         """Copy the files to where sealed releases lie, each checked.
@@ -158,6 +161,15 @@ def fetch_sealed(store: ObjectStore, manifest: Manifest, release_digest: str, in
             store.download(store.settings.artifacts_bucket, file_key(release_digest, file.path), path)
 
     return _complete(manifest, release_digest, into, write)
+
+
+def _check_description(release: Release, folder: Path) -> None:
+    """Check what the version's tags say of the model against its file MLmodel: anybody may have written the tags."""
+    found = release.manifest.model
+    said = describe((folder / MLMODEL).read_bytes(), {}, release.label) if (folder / MLMODEL).exists() else None
+    stated = found and replace(found, task=None, label=None, test_table=None, test_version=None)
+    if said is None or stated != said:
+        raise SealBroken(f"The tags of {release.label} do not describe what its file {MLMODEL} says: register it anew.")
 
 
 def _complete(manifest: Manifest, release_digest: str, into: Path, write: Callable[[Path], None]) -> Path:

@@ -111,7 +111,9 @@ class InputReader:
         self._check_has_columns()
         lengths = {len(values) for values in given.values()}
         if len(lengths) > 1:
-            raise InvalidData(f"All columns must have the same number of values, not {sorted(lengths)}.")
+            raise InvalidData(
+                f"All columns must have the same number of values, not {min(lengths)} and {max(lengths)}."
+            )
         count = lengths.pop() if lengths else 0
         self._check_count(count)
         missing = [

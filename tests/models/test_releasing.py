@@ -13,6 +13,7 @@ from mlflow_project.adapters.model_files import fetch_sealed, file_key
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.errors import InvalidData, Refused, SealBroken
 from mlflow_project.promotion.approve import diff
+from mlflow_project.promotion.audit import verify
 from mlflow_project.promotion.inventory import every_version, one_version
 from mlflow_project.rules.gate.policy import policy_from
 from tests.models.conftest import FEATURES, POLICY, Models
@@ -57,6 +58,10 @@ def test_the_commands_evaluate_gate_and_seal_a_model(models: Models, tmp_path: P
     release = models.release(version)
     assert read_manifest(models.parts.store, release.digest) == release.manifest
     fetch_sealed(models.parts.store, release.manifest, release.digest, tmp_path)
+    models.promote(version)
+    found = {finding.check: finding for finding in verify(models.parts, models.name)}
+    assert found["files"].ok, found["files"].detail
+    assert [finding.detail for finding in found.values() if not finding.ok] == []
 
 
 def test_a_candidate_is_compared_with_the_champion_and_its_contract(models: Models) -> None:
@@ -84,6 +89,17 @@ def test_a_file_changed_in_mlflow_is_refused_by_evaluation_and_seal(models: Mode
     with pytest.raises(SealBroken, match=r"model.skops of .* was changed"):
         models.seal(version)
     assert version not in models.parts.ledger.state().of(models.name).seals
+
+
+def test_tags_that_describe_another_model_than_its_files_are_refused(models: Models) -> None:
+    version = models.register()
+    described = models.release(version).manifest.to_dict()["model"]
+    described["signature"]["inputs"][0]["required"] = False
+    models.parts.registry.set_version_tag(models.name, version, "switchyard.model", json.dumps(described))
+    with pytest.raises(SealBroken, match="do not describe what its file MLmodel says"):
+        models.evaluate(version)
+    with pytest.raises(SealBroken, match="do not describe what its file MLmodel says"):
+        models.seal(version)
 
 
 def test_pickle_is_evaluated_and_sealed_only_where_the_policy_says_so(models: Models) -> None:
