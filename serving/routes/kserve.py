@@ -47,9 +47,7 @@ _BODY = {
                     "parameters": {"type": "object"},
                     "inputs": {"type": "array", "items": _TENSOR},
                 },
-                "example": {
-                    "inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [12.5]}],
-                },
+                "examples": [{"inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [12.5]}]}],
             }
         }
     },

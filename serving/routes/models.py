@@ -32,7 +32,7 @@ _JSON_BODY = {
         "instances": _ROWS,
         "params": {"type": "object"},
     },
-    "example": {"dataframe_split": {"columns": ["amount", "hour"], "data": [[12.5, 23]]}},
+    "examples": [{"dataframe_split": {"columns": ["amount", "hour"], "data": [[12.5, 23]]}}],
 }
 _BODY = {
     "required": True,
