@@ -1,6 +1,6 @@
 """Everything that a running site has written, laid out in one folder; and a search of it with grep.
 
-Files are taken as they are, SQLite databases as SQL, objects in every version, Parquet as rows, and what Prometheus
+Files are taken as they are, SQLite databases as rows, objects in every version, Parquet as rows, and what Prometheus
 answers as JSON. A secret is looked for as it was spelt, escaped as JSON and as URLs escape it.
 """
 
@@ -26,7 +26,7 @@ LEAST_CHARS = 9
 
 
 def of_folder(source: Path, into: Path, without: Iterable[str] = ()) -> None:
-    """Each file below a folder but those below the folders named; databases as SQL beside it."""
+    """Each file below a folder but those below the folders named; databases as rows."""
     skipped = {source / name for name in without}
     for number, path in enumerate(sorted(source.rglob("*"))):
         if not path.is_file() or skipped & {*path.parents}:
@@ -34,8 +34,17 @@ def of_folder(source: Path, into: Path, without: Iterable[str] = ()) -> None:
         copy = into / f"{source.name}-{number}-{path.name}"
         copy.write_bytes(path.read_bytes())
         if copy.read_bytes().startswith(b"SQLite format 3"):
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-                copy.write_text("\n".join(database.iterdump()))
+            copy.write_text("\n".join(rows_of(path)))
+
+
+def rows_of(path: Path) -> Iterator[str]:
+    """Every row of every table of an SQLite database. Values of type BLOB are shown as text."""
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            for row in database.execute(f'SELECT * FROM "{table}"'):
+                shown = [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in row]
+                yield f"{table}: {' | '.join(shown)}"
 
 
 def of_store(into: Path) -> None:

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI
 from httpx_aiohttp.httpx2 import AiohttpTransport
 
 from mlflow_project.domain.release import ProviderChoice
@@ -17,6 +15,7 @@ from mlflow_project.rules.masking import Masker
 from serving.app import Settings, build
 from tests.conftest import ROOT
 from tests.provider.fixtures import Simulated
+from tests.serving.in_process import client_of, set_up
 from tests.serving.snapshots import Snapshots, released
 
 __all__ = ["released"]
@@ -48,10 +47,7 @@ def test_a_request_reaches_its_provider_through_few_frames_in_few_files(
 ) -> None:
     released.seal("chat", "Be brief.", provider=ProviderChoice("openai", "simulated-1", {"tries": 1}))
     released.point("chat", 1)
-    monkeypatch.setenv("SWITCHYARD_SERVING_FOLDER", str(released.path))
-    monkeypatch.setenv("SWITCHYARD_TRUSTED_KEYS", str(released.keys.trusted_keys))
-    monkeypatch.setenv("LLM_API_URL", provider_server.openai_url)
-    monkeypatch.setenv("LLM_API_KEY", "provider-secret-0123456789")
+    set_up(monkeypatch, released, provider_server)
     stacks: list[list[tuple[str, str]]] = []
     connect = AiohttpTransport.handle_async_request
 
@@ -68,15 +64,5 @@ def test_a_request_reaches_its_provider_through_few_frames_in_few_files(
 
 
 async def _statuses() -> list[int]:
-    """Ask each route of a worker in this process."""
-    edge: Any = build(Settings(), Masker())
-    fastapi: FastAPI = edge._app
-    async with fastapi.router.lifespan_context(fastapi) as state:
-
-        async def with_state(scope: Any, receive: Any, send: Any) -> None:
-            scope["state"] = dict(state or {})
-            await edge(scope, receive, send)
-
-        transport = httpx.ASGITransport(with_state)
-        async with httpx.AsyncClient(transport=transport, base_url="http://server") as http:
-            return [(await http.post(path, json=body)).status_code for path, body in REQUESTS]
+    async with client_of(build(Settings(), Masker())) as http:
+        return [(await http.post(path, json=body)).status_code for path, body in REQUESTS]
