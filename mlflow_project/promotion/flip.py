@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _READY = ("warm", "serving")
 _URGENT_SECONDS = 2.0
+_FIRST_MODEL_SECONDS = 30.0
+"""A worker's first model makes it import scikit-learn, which takes seconds, and longer on a busy machine."""
 _TRIES = 3
 
 
@@ -186,7 +188,7 @@ def _check_still_wanted(now: NameState, move: Move, decide: Decide) -> None:
 
 def _draft_intent(parts: Parts, move: Move) -> Draft:
     believed = {"version": move.before.version, "digest": move.before.digest} if move.before else None
-    writer = writer_evidence(2 * parts.receipt_timeout)
+    writer = writer_evidence(2 * _patience(parts, move))
     return _outcome("intent", move, {**move.evidence, **writer, "how": move.how, "believes_live": believed})
 
 
@@ -210,7 +212,7 @@ def _warm(parts: Parts, move: Move) -> None:
 
     Workers that cannot make it ready do not stop the flip. If none can, a promotion is refused.
     """
-    patience = parts.receipt_timeout if move.how == "flip" else min(parts.receipt_timeout, _URGENT_SECONDS)
+    patience = _patience(parts, move) if move.how == "flip" else min(parts.receipt_timeout, _URGENT_SECONDS)
     wanted = Wanted(move.name, move.alias, move.version, move.digest)
     hosts = read_hosts(parts.store)
     for host in hosts:
@@ -221,8 +223,13 @@ def _warm(parts: Parts, move: Move) -> None:
     if warm.missing and not warm.milliseconds and move.how == "flip":
         raise Refused(
             f"None of {len(workers)} live workers could make {move.name}/{move.version} ready within "
-            f"{parts.receipt_timeout:g} s, so nothing was moved: the server's `/releases` says why."
+            f"{patience:g} s, so nothing was moved: the server's `/releases` says why."
         )
+
+
+def _patience(parts: Parts, move: Move) -> float:
+    """How many seconds a promotion waits until workers are ready."""
+    return parts.receipt_timeout if move.kind == "prompt" else max(parts.receipt_timeout, _FIRST_MODEL_SECONDS)
 
 
 def _switch(parts: Parts, move: Move) -> Receipts:
