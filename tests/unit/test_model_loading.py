@@ -20,6 +20,7 @@ from mlflow_project.errors import InvalidData, Refused, SealBroken
 from mlflow_project.models.loading import load_model
 from mlflow_project.models.rows import InputReader, Rows
 from mlflow_project.rules.canonical import digest
+from mlflow_project.training.candidates import estimator
 
 SIGNATURE = Signature((Column("a", "double"), Column("b", "double")))
 RANDOM = np.random.default_rng(7)
@@ -131,3 +132,21 @@ def test_rows_that_the_model_refuses_are_one_sentence(tmp_path: Path) -> None:
     loaded = load_model(tmp_path, written(tmp_path, skops.io.dumps(logistic()), "skops"), SAFE)
     with pytest.raises(InvalidData, match="refuses these rows: Input X contains NaN"):
         loaded.predict(InputReader(SIGNATURE, 9).table(["a", "b"], [[None, 1.0]]))
+
+
+@pytest.mark.parametrize("kind", ["linear", "support_vectors", "lightgbm"])
+def test_what_training_makes_is_loaded_without_a_word_in_the_policy(tmp_path: Path, kind: Any) -> None:
+    fitted = estimator(kind, "classifier", {}, 1, 1).fit(rows(200).frame(), Y)
+    data = skops.io.dumps(fitted)
+    manifest = written(tmp_path, data, "skops", trusted_types=tuple(skops.io.get_untrusted_types(data=data)))
+    loaded = load_model(tmp_path, manifest, SAFE)
+    assert np.array_equal(loaded.predict(rows()), fitted.predict(rows().frame()))
+
+
+def test_trees_of_scikit_learn_need_a_word_in_the_policy(tmp_path: Path) -> None:
+    data = skops.io.dumps(estimator("random_forest", "classifier", {"n_estimators": 5}, 1, 1).fit(rows(200).frame(), Y))
+    trusted = tuple(skops.io.get_untrusted_types(data=data))
+    manifest = written(tmp_path, data, "skops", trusted_types=trusted)
+    with pytest.raises(Refused, match=r"contains the classes sklearn.tree._tree.Tree"):
+        load_model(tmp_path, manifest, SAFE)
+    load_model(tmp_path, manifest, Loading(trusted_types=("sklearn.tree._tree.Tree",)))
