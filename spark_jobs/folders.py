@@ -16,12 +16,14 @@ from pyspark.sql import SparkSession
 
 from spark_jobs import spark_internals
 
-_DELTA_RS_OPTIONS = {
-    "access_key": "AWS_ACCESS_KEY_ID",
-    "secret_key": "AWS_SECRET_ACCESS_KEY",
-    "session_token": "AWS_SESSION_TOKEN",
-    "region": "AWS_REGION",
+_S3_OPTIONS = {
+    "access_key": ("fs.s3a.access.key", "AWS_ACCESS_KEY_ID"),
+    "secret_key": ("fs.s3a.secret.key", "AWS_SECRET_ACCESS_KEY"),
+    "session_token": ("fs.s3a.session.token", "AWS_SESSION_TOKEN"),
+    "region": ("fs.s3a.endpoint.region", "AWS_REGION"),
 }
+"""Arrow's options for S3, with Hadoop's and delta-rs's names for each."""
+_ENDPOINT, _SSL = "fs.s3a.endpoint", "fs.s3a.connection.ssl.enabled"
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,16 @@ class Folder:
         """The address and the storage options by which delta-rs reaches this folder."""
         if self.access == "local":
             return self.path, {}
-        options = {theirs: self.options[ours] for ours, theirs in _DELTA_RS_OPTIONS.items() if ours in self.options}
+        options = {own: self.options[name] for name, (_, own) in _S3_OPTIONS.items() if name in self.options}
         if "endpoint_override" in self.options:
             options["AWS_ENDPOINT_URL"] = f"{self.options['scheme']}://{self.options['endpoint_override']}"
             options["AWS_ALLOW_HTTP"] = str(self.options["scheme"] == "http").lower()
         return f"s3://{self.path}", {**options, "aws_conditional_put": "etag"}
 
 
-_S3_SETTINGS = {
-    "access_key": "fs.s3a.access.key",
-    "secret_key": "fs.s3a.secret.key",
-    "session_token": "fs.s3a.session.token",
-    "region": "fs.s3a.endpoint.region",
-}
-_ENDPOINT, _SSL = "fs.s3a.endpoint", "fs.s3a.connection.ssl.enabled"
-
-
 def folder(spark: SparkSession, address: str) -> Folder:
     """Find out how workers reach an address. For S3, asks once whether Arrow gets access with Hadoop's settings."""
-    found = spark_internals.resolve(spark, address, [*_S3_SETTINGS.values(), _ENDPOINT, _SSL])
+    found = spark_internals.resolve(spark, address, [_ENDPOINT, _SSL, *(name for name, _ in _S3_OPTIONS.values())])
     parts = urlsplit(found.address)
     if parts.scheme == "file":
         return Folder(address, "local", unquote(parts.path))
@@ -85,7 +78,7 @@ def folder(spark: SparkSession, address: str) -> Folder:
 
 def _s3_options(settings: Mapping[str, str]) -> dict[str, str]:
     """Hadoop's settings for S3 as Arrow's options. What is not set is left to Arrow's own chain of credentials."""
-    options = {option: settings[name] for option, name in _S3_SETTINGS.items() if name in settings}
+    options = {option: settings[name] for option, (name, _) in _S3_OPTIONS.items() if name in settings}
     endpoint = settings.get(_ENDPOINT, "")
     if endpoint:
         options["endpoint_override"] = endpoint.split("://")[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlflow_project.errors import Refused
 from mlflow_project.rules.chunking.records import DROPPED_ON_REQUEST
@@ -73,13 +73,7 @@ class Plan:
 
     def objection(self, limits: Limits) -> str:
         """The sentences that say which limits this plan crosses; empty if it crosses none."""
-        wrong = []
-        if self._deletes_too_many(limits):
-            wrong.append(_sentence(self.deleted, self.held, limits.deleted, "documents in the table would be deleted"))
-        if self._rejects_too_many(limits):
-            wrong.append(_sentence(self._unwanted, self.read, limits.rejected, "rows are rejected"))
-            wrong.append(self._reasons())
-        return " ".join(wrong)
+        return " ".join(each.sentence for each in self._crossed(limits))
 
     def check(self, limits: Limits, command: str, example: Callable[[], str] = str) -> None:
         """Stop a preparation that deletes or rejects more than the limits allow.
@@ -90,42 +84,35 @@ class Plan:
         Raises:
             Refused: a limit is crossed.
         """
-        why = self.objection(limits)
-        if not why:
+        crossed = self._crossed(limits)
+        if not crossed:
             return
-        if self._deletes_too_many(limits):
-            command += f" --max-deleted {_enough(self.deleted, self.held)}"
-        if self._rejects_too_many(limits):
-            command += f" --max-rejected {_enough(self._unwanted, self.read)}"
-            why = f"{why} {example()}".rstrip()
+        rejects = any(each.option.startswith("--max-rejected") for each in crossed)
+        why = " ".join(filter(None, [self.objection(limits), example() if rejects else ""]))
         raise Refused(
             f"{why} The tables are as they were. Is this the right input, and the whole corpus? `--dry-run` shows the "
-            f"plan, and `--append` keeps documents that the input does not hold. To go on: {command}"
+            f"plan, and `--append` keeps documents that the input does not hold. To go on: "
+            f"{' '.join([command, *(each.option for each in crossed)])}"
         )
 
-    @property
-    def _unwanted(self) -> int:
-        return sum(n for reason, n in self.quarantined.items() if reason not in DROPPED_ON_REQUEST)
-
-    def _deletes_too_many(self, limits: Limits) -> bool:
-        return _above(self.deleted, self.held, limits.deleted)
-
-    def _rejects_too_many(self, limits: Limits) -> bool:
-        return _above(self._unwanted, self.read, limits.rejected)
-
-    def _reasons(self) -> str:
+    def _crossed(self, limits: Limits) -> list[_Crossed]:
+        unwanted = sum(n for reason, n in self.quarantined.items() if reason not in DROPPED_ON_REQUEST)
         most = sorted(self.quarantined.items(), key=lambda each: (-each[1], each[0]))
-        return "Reasons: " + ", ".join(f"{reason} {n:,}" for reason, n in most) + "."
+        reasons = " Reasons: " + ", ".join(f"{reason} {n:,}" for reason, n in most) + "."
+        found = []
+        for part, whole, limit, what, more, option in (
+            (self.deleted, self.held, limits.deleted, "documents in the table would be deleted", "", "--max-deleted"),
+            (unwanted, self.read, limits.rejected, "rows are rejected", reasons, "--max-rejected"),
+        ):
+            if part > limit * whole + 1e-9:
+                sentence = f"{part:,} of {whole:,} {what} ({part / whole:.1%}; at most {limit:.1%} may be).{more}"
+                enough = math.ceil(part / whole * 1000 - 1e-9) / 1000
+                found.append(_Crossed(sentence, f"{option} {enough:g}"))
+        return found
 
 
-def _above(part: int, whole: int, limit: float) -> bool:
-    return part > limit * whole + 1e-9
+class _Crossed(NamedTuple):
+    """A limit that a plan crosses: a sentence about it, and the option, to three decimals, that allows the plan."""
 
-
-def _sentence(part: int, whole: int, limit: float, what: str) -> str:
-    return f"{part:,} of {whole:,} {what} ({part / whole:.1%}; at most {limit:.1%} may be)."
-
-
-def _enough(part: int, whole: int) -> str:
-    """The smallest limit, to three decimals, that allows this share."""
-    return f"{math.ceil(part / whole * 1000 - 1e-9) / 1000:g}"
+    sentence: str
+    option: str
