@@ -68,7 +68,7 @@ def ended(preparation: Preparation, code: int) -> str:
     return said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_preparation_that_is_told_to_end_inside_a_spark_call_ends_with_all_its_processes(
     preparation: Preparation, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -79,6 +79,7 @@ def test_a_preparation_that_is_told_to_end_inside_a_spark_call_ends_with_all_its
     assert not (tmp_path / "chunks" / "_delta_log").exists()
 
 
+@pytest.mark.long
 def test_a_preparation_whose_java_is_killed_says_so_in_a_sentence(preparation: Preparation) -> None:
     """The system kills the largest process when memory runs out."""
     next(each for each in preparation.processes if each.name() == "java").kill()
