@@ -109,14 +109,20 @@ def _planned(spark: SparkSession, in_bucket: bool, found: list[Found]) -> list[l
         path = parts.netloc + unquote(parts.path) if in_bucket else unquote(parts.path)
         files.append(File(address, path, each.size))
     settings = ("spark.sql.files.maxPartitionBytes", "spark.sql.files.openCostInBytes")
-    most, opening = (_bytes(str(spark.conf.get(name))) for name in settings)
+    most, opening = (size_of(name, str(spark.conf.get(name))) for name in settings)
     return planned(sorted(files), most, opening, spark.sparkContext.defaultParallelism)
 
 
-def _bytes(size: str) -> int:
-    """A size as Spark's settings spell it: `32m`, `128kb`, `134217728`, `4194304b`."""
-    number, unit = re.fullmatch(r"(\d+)([kmgtp]?)b?", size.strip().lower()).groups()  # type: ignore[union-attr]
-    return int(number) << 10 * ("kmgtp".find(unit) + 1 if unit else 0)
+def size_of(setting: str, value: str) -> int:
+    """The bytes of a size as Spark's settings spell it: `32m`, `128kb`, `134217728`, `4194304b`.
+
+    Raises:
+        InvalidData: the value is no size.
+    """
+    found = re.fullmatch(r"(\d+)([kmgtp]?)b?", value.strip().lower())
+    if found is None:
+        raise InvalidData(f"{setting} is {value!r}, which is not a size. Write it like 32m or 134217728.")
+    return int(found[1]) << 10 * " kmgtp".index(found[2] or " ")
 
 
 def _files(spark: SparkSession, path: str) -> DataFrame:

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_project.errors import InvalidData
 from spark_jobs import rows
 from spark_jobs.folders import Folder
+from spark_jobs.raw import size_of
 from spark_jobs.rows import File, Piece, PieceReader, planned
 
 CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"bc", b"\xff", b"\0", b"defghij"]), max_size=40).map(
@@ -86,3 +88,17 @@ def test_a_small_input_is_spread_over_the_cores() -> None:
 
 def numbers(*those: int) -> list[pa.RecordBatch]:
     return [pa.RecordBatch.from_arrays([pa.array(those, pa.int64())], names=["id"])]
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [("134217728", 1 << 27), ("4194304b", 1 << 22), ("32m", 1 << 25), ("128KB", 1 << 17), ("2g", 2 << 30)],
+)
+def test_sizes_are_read_as_spark_spells_them(value: str, size: int) -> None:
+    assert size_of("spark.sql.files.maxPartitionBytes", value) == size
+
+
+@pytest.mark.parametrize("value", ["", "many", "-1", "1.5m", "32 m", "m"])
+def test_a_setting_that_is_no_size_is_named(value: str) -> None:
+    with pytest.raises(InvalidData, match=r"spark\.sql\.files\.maxPartitionBytes is .* not a size\. Write it like 32m"):
+        size_of("spark.sql.files.maxPartitionBytes", value)
