@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,6 +38,15 @@ def test_a_session_of_another_version_starts_no_job(spark: SparkSession, monkeyp
     monkeypatch.setitem(spark_internals.TRIED, "delta-spark", "4.9.0")
     with pytest.raises(ConfigError, match=r"need delta-spark 4\.9\.0 and this Spark has 4\.4\.0"):
         spark_session("tests")
+
+
+def test_spark_without_delta_lake_ends_with_what_to_do(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("spark-submit"), ROOT / "spark_jobs" / "query_tables.py", "SELECT 1"]
+    here = {"SPARK_CONF_DIR": str(tmp_path), "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    done = subprocess.run(command, env={**os.environ, **here}, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Spark has no Delta Lake: run `make up`" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_no_other_file_of_the_jobs_uses_internals() -> None:
