@@ -205,6 +205,8 @@ def _import_all(home: Path | None, done: Future[None]) -> None:
 def _import(home: Path | None) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default it waits minutes for a lost server
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")  # MLflow imports LiteLLM, which fetches a price list
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the command shows its own progress; two bars draw over each other
     mlflow = importlib.import_module("mlflow")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.models.list_evaluators()  # imports the evaluators, and with them scikit-learn and matplotlib
