@@ -18,9 +18,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from mlflow_project.adapters.model_files import file_key
 from tests.models.conftest import FEATURES, Models, transactions
-from tests.serving.conftest import Host, until
+from tests.serving.conftest import Host, host, new_host, until
 
-pytest_plugins = ("tests.serving.conftest",)
+__all__ = ["host", "new_host"]
 
 ROW = {"amount": 3.0, "hour": 0.0, "velocity": 3.0}
 
