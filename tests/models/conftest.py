@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -148,6 +147,9 @@ def test_table(minio: RunningStack) -> str:
 
 
 @pytest.fixture
-def models(mlflow_client: None, test_table: str, tmp_path: Path) -> Models:
-    """A model name that nobody else has."""
-    return Models(f"fraud-{uuid4().hex[:8]}", test_table, Parts.connect())
+def models(mlflow_client: None, test_table: str) -> Iterator[Models]:
+    """A model name that nobody else has. It is deleted at the end, so that hosts of other tests load no model."""
+    made = Models(f"fraud-{uuid4().hex[:8]}", test_table, Parts.connect())
+    yield made
+    if made.parts.registry.entry(made.name) is not None:
+        mlflow.MlflowClient().delete_registered_model(made.name)
