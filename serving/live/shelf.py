@@ -91,6 +91,8 @@ class Shelf:
 
     def __init__(self) -> None:
         self.live: Mapping[tuple[str, str], LiveRelease] = {}
+        self.not_loaded: Mapping[tuple[str, str], str] = {}
+        """Why the release that belongs under a name and alias could not be loaded here."""
         self.held: dict[Identity, LoadedRelease] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -99,11 +101,13 @@ class Shelf:
 
         Raises:
             NotFound: this name and alias are not served.
-            Unavailable: nothing is served yet.
+            Unavailable: nothing is served yet, or the release could not be loaded on this host.
         """
         found = self.live.get((name, alias))
         if found is not None:
             return [(1.0, found)]
+        if why := self.not_loaded.get((name, alias)):
+            raise Unavailable(f"The release of {name!r} under {alias!r} could not be loaded on this host: {why}")
         if not self.live:
             raise Unavailable(
                 f"Nothing is served yet, so nobody answers for {name}@{alias}. Seal a version, then flip the alias: "

@@ -244,8 +244,10 @@ class Worker:
                 checked = replace(held.placed, alias=placed.alias, since=placed.since)
                 live[placed.key] = LiveRelease(checked, held, utc_now())
         self.shelf.live = live
+        refusals = self._own_refusals()
+        self.shelf.not_loaded = {(no.name, no.alias): no.reason for no in refusals if no.cause == "not_warmed"}
         self.shelf.retire({identity(placed) for placed in (*self._wanted.live, *self._wanted.warm)})
-        self.refused = (*self._wanted.refused, *self._own_refusals())
+        self.refused = (*self._wanted.refused, *refusals)
         self.changed.set()
         self.changed = asyncio.Event()
         self._report()

@@ -12,7 +12,7 @@ from mlflow_project.adapters.providers.protocol import ProviderRequest
 from mlflow_project.domain.answer import Completion, Usage
 from mlflow_project.domain.release import Message, ProviderChoice
 from mlflow_project.domain.tools import ToolCall, ToolRequest, ToolResult
-from mlflow_project.errors import ProviderError
+from mlflow_project.errors import InvalidData, ProviderError
 from mlflow_project.settings import ProviderSettings
 
 HELLO = Message("user", "Hello")
@@ -73,6 +73,11 @@ def test_system_messages_go_into_a_field_of_their_own_and_a_limit_of_tokens_is_a
     assert sent["max_tokens"] == MAX_TOKENS
     assert "system" not in body(HELLO)
     assert body(HELLO, overrides={"max_tokens": 7, "stop": "END"})["stop_sequences"] == ["END"]
+
+
+def test_a_callers_parameter_that_the_api_does_not_have_is_refused_by_its_name() -> None:
+    with pytest.raises(InvalidData, match="no parameter seed"):
+        body(HELLO, overrides={"seed": 7, "temperature": 0.5})
 
 
 def test_results_of_tools_that_were_asked_for_together_are_one_turn() -> None:

@@ -53,6 +53,14 @@ def test_nothing_served_is_an_outage_and_an_unknown_name_is_not() -> None:
         shelf_with(live(1)).resolve("qa", "Staging")
 
 
+def test_a_release_that_could_not_be_loaded_is_an_outage_that_says_why() -> None:
+    for shelf in (Shelf(), shelf_with(live(1))):
+        shelf.not_loaded = {("qa", "Staging"): "The endpoint 'gemini-eu' is unknown here."}
+        with pytest.raises(Unavailable, match=r"'qa' under 'Staging'.*'gemini-eu' is unknown here"):
+            shelf.resolve("qa", "Staging")
+    assert shelf.resolve("qa", "Production")
+
+
 def test_a_version_is_found_under_production_first() -> None:
     shelf = shelf_with(live(1), live(1, "Staging"), live(2, "Previous"))
     assert shelf.alias_of("qa", 1) == "Production"

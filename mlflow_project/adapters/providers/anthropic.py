@@ -14,6 +14,7 @@ import orjson
 
 from mlflow_project.adapters.providers.chat import ChatProvider, Reading, arguments_of, with_path
 from mlflow_project.adapters.providers.endpoints import Endpoint
+from mlflow_project.adapters.providers.parameters import refuse_unknown
 from mlflow_project.adapters.providers.protocol import ProviderRequest, count
 from mlflow_project.domain.answer import Usage
 from mlflow_project.domain.release import Message
@@ -87,6 +88,12 @@ class Anthropic(ChatProvider):
         if request.tools.tools:
             body |= _tools(request.tools)
         return {**body, "stream": True} if streamed else body
+
+    def asked_options(self, request: ProviderRequest) -> dict[str, Any]:
+        """The API refuses parameters that it does not have, such as OpenAI's `seed`."""
+        options = super().asked_options(request)
+        refuse_unknown(self.PROTOCOL, options, self.OPTIONS)
+        return options
 
     def error_status(self, error: Mapping[str, Any]) -> object:
         return _STATUSES.get(str(error.get("type")))
