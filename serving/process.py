@@ -7,12 +7,13 @@ import sys
 
 import uvicorn
 
+from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.allowances import windows
 from mlflow_project.api_keys import KeyFile, by_id
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
 from mlflow_project.private_files import keep_files_private
-from mlflow_project.settings import GuardSettings, KeySettings, ServerSettings, load
+from mlflow_project.settings import GuardSettings, KeySettings, ProviderSettings, ServerSettings, load
 from serving.edge.keys import is_loopback
 from serving.edge.protocol import PatientHttp
 
@@ -37,6 +38,7 @@ def main() -> int:
         settings = load(ServerSettings)
         check_exposure(settings)
         windows(load(GuardSettings).limits)
+        Endpoints(load(ProviderSettings))
     except (ConfigError, InvalidData) as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

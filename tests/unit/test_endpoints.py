@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.registration.endpoints import pin_endpoints
 from mlflow_project.settings import ProviderSettings, check_all
 from stack.processes import _provider_mark
+from tests.conftest import ROOT
 
 KEY = "a-key-that-must-stay-secret-1234567890"
 FILE = """
@@ -252,3 +256,17 @@ def test_the_local_stack_starts_again_when_the_file_or_a_key_of_it_has_changed(
 )
 def test_an_address_gets_the_rest_of_its_path_once(url: str, path: str, whole: str) -> None:
     assert with_path(url, path) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("endpoints:\n  eu: {preset: gemni}\n", "endpoint 'eu': preset: must be one of"), (None, "SWITCHYARD_PROVIDERS")],
+)
+def test_a_server_does_not_start_with_a_file_of_endpoints_that_is_wrong(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
+    path = written(tmp_path, text) if text is not None else tmp_path / "none.yaml"
+    env = {**os.environ, "SWITCHYARD_PROVIDERS": str(path)}
+    ended = subprocess.run([sys.executable, "-m", "serving"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert said in ended.stderr
