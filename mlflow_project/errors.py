@@ -7,6 +7,9 @@ Exit codes: 0 done; 1 internal error; 2 wrong usage or input; 3 a service cannot
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class WorkspaceError(Exception):
     """Root of all errors that are meant for a person.
@@ -15,11 +18,13 @@ class WorkspaceError(Exception):
         exit_code: how a command ends.
         http_status: how the server answers.
         retry_after: the seconds of the header `Retry-After`; None: the response has none.
+        report: what a job prints with `--json` although it failed; None: nothing.
     """
 
     exit_code: int = 1
     http_status: int = 500
     retry_after: float | None = None
+    report: Mapping[str, Any] | None = None
 
 
 class ConfigError(WorkspaceError):

@@ -220,10 +220,17 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "tests/attacks/test_callers.py::test_no_long_answer_of_a_providers_holds_others_up",
     ),
     UntrustedInput(
-        "a model.yaml",
+        "a features.yaml or model.yaml",
         "author",
         "mlflow_project.training.files.read_declaration",
         "1,000,000 characters, 50 levels, no aliases; unknown keys and wrong types are refused",
         "tests/unit/test_training.py",
+    ),
+    UntrustedInput(
+        "a line of raw events",
+        "author",
+        "mlflow_project.rules.features.lines.read_event",
+        "strict types, finite numbers, times with an offset; what does not fit goes to the quarantine",
+        "tests/unit/test_feature_lines.py",
     ),
 )

@@ -62,6 +62,8 @@ def run(
             result = job(options)
     except WorkspaceError as error:
         sys.stderr.write(f"{error}\n")
+        if options.json and error.report is not None:
+            sys.stdout.write(json.dumps(error.report, ensure_ascii=False) + "\n")
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         number = signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT

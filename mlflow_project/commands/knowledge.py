@@ -23,7 +23,7 @@ import typer
 
 from mlflow_project.commands.arguments import Text, whole_number
 from mlflow_project.commands.output import Json, emit, reports_errors, table
-from mlflow_project.errors import ConfigError, Unavailable
+from mlflow_project.errors import ConfigError, Refused, Unavailable
 from mlflow_project.rules.reading_sql import refuse_writing
 
 More = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -193,7 +193,10 @@ def _run(program: str, job: str, arguments: list[str], stdout: int | None) -> st
         code = process.wait()
         reader.join()
     if code:
-        sys.stderr.write(printed)
+        *before, last = printed.splitlines(keepends=True) or [""]
+        report = code == Refused.exit_code and last.startswith("{")  # what a refused job found, asked for by --json
+        sys.stderr.writelines(before)
+        (sys.stdout if report else sys.stderr).write(last)
     if received:
         sys.stderr.write(f"Ended by {received[0].name}. Nothing is half done; run the same command again.\n")
         raise typer.Exit(128 + received[0])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MODULES = {
     "knowledge": ("prepare", "sql", "index", "restore"),
     "registration": ("new", "register"),
-    "training": ("train",),
+    "training": ("features", "train"),
     "versions": ("list", "show"),
     "evaluation": ("evaluate",),
     "gate": ("gate",),

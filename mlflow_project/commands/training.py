@@ -1,4 +1,4 @@
-"""`train`: train the candidates of a model and register the best one as its next version."""
+"""`features` and `train`: bring a model's tables up to date, and train and register its next version."""
 
 from __future__ import annotations
 
@@ -8,14 +8,36 @@ from typing import Annotated
 import typer
 
 from mlflow_project.commands.arguments import Text
+from mlflow_project.commands.knowledge import run_job
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 
 Model = Annotated[Text, typer.Argument(metavar="MODEL", parser=str, help="A name below models/, or a model's folder.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
+    app.command()(features)
     app.command()(train)
+
+
+@reports_errors
+def features(
+    model: Model,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Use only labels that were known by then, as in 2026-11-30T00:00Z."),
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute all feature rows anew.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a model's features and its training set up to date.
+
+    Reads the raw rows that the model's features.yaml names and adds what is new. A training row holds only what was
+    known at its time. Exit code 4: an expectation of features.yaml failed; only the quarantine was written.
+    """
+    given = [] if as_of is None else ["--as-of", as_of]
+    job = [model, *given, *(["--rebuild"] if rebuild else [])]
+    run_job("spark-submit", "feature_engineering_job.py", job, as_json)
 
 
 @reports_errors

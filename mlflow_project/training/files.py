@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.rules.plain_yaml import read_yaml
@@ -24,12 +24,26 @@ class Declaration(BaseModel):
 
 D = TypeVar("D", bound=Declaration)
 
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _microseconds(text: Any) -> Any:
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text) if isinstance(text, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError("write a duration as 30m, 24h or 7d")
+    return int(match[1]) * _UNITS[match[2]] * 1_000_000
+
 
 def _column_name(text: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
         raise ValueError(f"{text!r} must begin with a lower-case letter and hold only those, digits and _")
     return text
 
+
+Duration = Annotated[
+    int, BeforeValidator(_microseconds), PlainSerializer(lambda value: f"{value // 1_000_000}s", return_type=str)
+]
+"""Written as `30m`, `24h` or `7d`; held in microseconds."""
 
 ColumnName = Annotated[str, AfterValidator(_column_name)]
 Number = Annotated[float | None, BeforeValidator(lambda value: float(value) if type(value) is int else value)]

@@ -13,6 +13,7 @@ import skops.io
 from mlflow_project.errors import InvalidData
 from mlflow_project.training.candidates import estimator
 from mlflow_project.training.data import read_rows, rows_digest, write_rows
+from mlflow_project.training.feature_file import FeatureFile
 from mlflow_project.training.files import declaration_from, read_declaration
 from mlflow_project.training.model_file import ModelFile
 from mlflow_project.training.rows import split
@@ -149,6 +150,33 @@ def test_what_does_not_fit_is_said(tmp_path: Path, changes: dict[str, Any], said
         trained(declared(**changes), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        ("features", {"f": {"aggregate": "sum", "over": "1h"}}, "needs `of`"),
+        ("features", {"f": {"aggregate": "sum", "of": "channel", "over": "1h"}}, "sum needs numbers"),
+        ("features", {"f": {"aggregate": "count", "over": "1 hour"}}, "write a duration as 30m"),
+        ("features", {"f": {"aggregate": "last", "of": "channel", "over": "1h"}}, "needs `encode`"),
+        ("inputs", {"answer": {"of": "is_fraud"}}, "the label itself"),
+        ("inputs", {"x": {"of": "channel"}}, "give encode or vectors"),
+        ("inputs", {"payments_1h": {"of": "amount"}}, "taken twice: payments_1h"),
+        ("label", "fraud", "not a column of labels"),
+        ("age", "id", "taken twice: id"),
+        ("expectations", {"max_rejected": 2}, "expectations.max_rejected"),
+        ("columns", {}, "columns"),
+    ],
+)
+def test_mistakes_in_a_declaration_of_features_are_named(where: str, value: Any, said: str) -> None:
+    good = read_declaration(ROOT / "models" / "fraud" / "features.yaml", FeatureFile).model_dump(mode="json")
+    assert declaration_from(good, FeatureFile, "features.yaml").digest
+    with pytest.raises(InvalidData, match=said):
+        declaration_from({**good, where: value}, FeatureFile, "features.yaml")
+
+
 @pytest.mark.parametrize("name", ["fraud", "intent"])
-def test_the_declarations_that_ship_are_read(name: str) -> None:
-    assert read_declaration(ROOT / "models" / name / "model.yaml", ModelFile).task == "classifier"
+def test_the_models_that_ship_learn_from_columns_that_their_features_have(name: str) -> None:
+    folder = ROOT / "models" / name
+    features = read_declaration(folder / "features.yaml", FeatureFile)
+    model = read_declaration(folder / "model.yaml", ModelFile)
+    assert model.columns(features.columns()) == features.columns()
+    assert (model.label, model.data) == (features.label, f"{features.table}_training")

@@ -1,0 +1,1 @@
+"""Generated raw data for the two models that ship: `fraud` and `intent`. Recipes: docs/guide/models.md."""

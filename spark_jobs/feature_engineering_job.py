@@ -1,0 +1,120 @@
+"""Raw events and labels -> the Delta tables of a model's features, and its training set.
+
+    spark-submit spark_jobs/feature_engineering_job.py <model folder> [--as-of TIME]
+
+In: the folder's `features.yaml`, and the raw rows that it names. Out: new rows in `<table>`, `<table>_events`,
+`<table>_labels` and `<table>_quarantine`; `<table>_training` with the rows to train on, and a note of the Delta
+versions that they were made from. A second run adds only what is new, and commits nothing where nothing is.
+
+Exit code 4 means that an expectation failed; with --json the report says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from mlflow_project.errors import NotFound
+from mlflow_project.rules.features.lines import microseconds
+from mlflow_project.training.data import Rows, write_rows
+from mlflow_project.training.feature_file import FeatureFile
+from mlflow_project.training.files import model_folder, read_declaration
+from spark_jobs import tables
+from spark_jobs.feature_tables import append_features, arrived, check, rebuild_features
+from spark_jobs.lease import one_writer
+from spark_jobs.program import Arguments, run
+from spark_jobs.session import spark_job
+from spark_jobs.table_log import newest_version
+from spark_jobs.training_sets import Pins, recipe, training_set
+
+USAGE = "feature_engineering_job.py <model folder> [--as-of TIME] [--rebuild]"
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
+    parser = Arguments(USAGE, __doc__ or "")
+    parser.add_argument("model", help="a model's folder, or its name below models/")
+    parser.add_argument("--as-of", metavar="TIME", help="use only labels that were known by then")
+    parser.add_argument("--rebuild", action="store_true", help="compute all feature rows anew")
+    options = parser.parse_args(argv)
+    try:
+        microseconds(options.as_of or "2026-11-30T00:00:00Z")
+    except ValueError:
+        parser.error(f"Cannot read {options.as_of!r} as a time. Use ISO 8601, for example 2026-11-30T14:03:07Z.")
+    return options
+
+
+def build(
+    spark: SparkSession,
+    declared: FeatureFile,
+    *,
+    as_of: str | None = None,
+    rebuild: bool = False,
+    now: int | None = None,
+) -> dict[str, Any]:
+    """Bring the tables up to date and make the training set. Returns the report.
+
+    Raises:
+        ExpectationFailed: the input fails an expectation; only the quarantine was written.
+        Refused: another writer holds the tables.
+    """
+    moment = time.time_ns() // 1_000 if now is None else now
+    sources = {name: one for name, one in (("events", declared.events), ("labels", declared.labels)) if one is not None}
+    with one_writer(declared.table) as still_ours, ExitStack() as held:
+        found = [held.enter_context(arrived(spark, name, one, declared, moment)) for name, one in sources.items()]
+        for one in found:
+            if one.rejected:
+                still_ours()
+                tables.writer(one.rejects).mode("append").save(f"{declared.table}_quarantine")
+        check(found, declared)
+        for one in found:
+            if one.new or newest_version(spark, one.table) is None:
+                still_ours()
+                tables.writer(one.rows).mode("append").save(one.table)
+        report: dict[str, Any] = {one.name: one.counts() for one in found}
+        if declared.features:
+            still_ours()
+            report["feature_rows"] = rebuild_features(spark, declared) if rebuild else append_features(spark, declared)
+        still_ours()
+        rows = _write_training_set(spark, declared, _newest_pins(spark, declared, as_of))
+    return {**report, **_described(rows), "failed_expectations": []}
+
+
+def _newest_pins(spark: SparkSession, declared: FeatureFile, as_of: str | None) -> Pins:
+    labels = newest_version(spark, f"{declared.table}_labels")
+    if labels is None:
+        raise NotFound(f"There is no table {declared.table}_labels.")
+    return Pins(labels, newest_version(spark, declared.table) if declared.features else None, as_of)
+
+
+def _write_training_set(spark: SparkSession, declared: FeatureFile, pins: Pins) -> Rows:
+    rows = training_set(spark, declared, pins)
+    return write_rows(f"{declared.table}_training", rows, recipe(declared, pins))
+
+
+def _described(rows: Rows) -> dict[str, Any]:
+    return {"training_set": str(rows), "training_rows": rows.data.num_rows, "digest": rows.digest}
+
+
+def job(options: argparse.Namespace) -> dict[str, Any]:
+    """Build; the result as JSON-ready data."""
+    folder = model_folder(options.model)
+    declared = read_declaration(folder / "features.yaml", FeatureFile)
+    with spark_job("feature_engineering", f"Building {declared.table}") as spark:
+        return build(spark, declared, as_of=options.as_of, rebuild=options.rebuild)
+
+
+def main(argv: list[str]) -> int:
+    """The program; returns the exit code."""
+    options = arguments(argv)
+    return run(job, options, f"Features of {Path(options.model).name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
