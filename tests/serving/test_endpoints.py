@@ -84,3 +84,13 @@ def test_where_the_endpoint_is_missing_the_fallback_answers_and_the_log_says_why
     assert [request.path for request in provider_server.requests] == ["/us/v1/messages"]
     assert "a provider is not set up here" in host.log("server")
     assert "moved-away" in host.log("server")
+
+
+def test_no_key_of_an_endpoint_reaches_an_answer_a_log_or_a_file(host: Host, provider_server: Simulated) -> None:
+    said = []
+    for name, key in (("in-eu", KEYS["EU_KEY"]), ("in-us", KEYS["US_KEY"])):
+        provider_server.will(always=Behaviour(status=401, message=f"The key {key} is wrong."))
+        said.append(host.ask(name).text)
+    said += [file.read_text(errors="replace") for file in host.folder.rglob("*") if file.is_file()]
+    assert "[key]" in "".join(said)
+    assert not any(key in text for key in KEYS.values() for text in said)
