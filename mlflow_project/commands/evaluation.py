@@ -169,7 +169,7 @@ def _show(console: Console, done: Sequence[Evaluated], address: str, tables: str
     columns = [means(item.scores) for item in done]
     names = sorted(set().union(*columns))
     rows = [[name, *(number(column[name]) if name in column else "-" for column in columns)] for name in names]
-    title = f"{len(done[0].scores.case_ids)} questions"
+    title = f"{len(done[0].scores.case_ids)} cases"
     console.print(table(["metric (mean)", *(item.release.label for item in done)], rows, title))
     for item in done:
         if item.reused:

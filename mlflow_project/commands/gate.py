@@ -159,7 +159,7 @@ def _explain(console: Console, judged: Judged, label: str, serial: int | None, k
     against = f" against {judged.champion.label}" if judged.champion else ", no champion: floors and caps decide"
     style = "bold green" if verdict.accepted else "bold red"
     of = judged.candidate.cases_digest[:19]
-    console.print(f"{label} {verdict.outcome} on {verdict.cases} questions ({of}){against}", style=style)
+    console.print(f"{label} {verdict.outcome} on {verdict.cases} cases ({of}){against}", style=style)
     for reason in verdict.reasons:
         console.print(f"  - {reason}", markup=False)
     if shown := detectable(verdict.checks, verdict.cases):

@@ -6,6 +6,7 @@ import getpass
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from mlflow_project.commands.arguments import Text
 from mlflow_project.commands.knowledge import run_job
@@ -64,8 +65,17 @@ def train(
     made = train_model(folder.name, declared, data, load(RegistrySettings), user=getpass.getuser(), again=again)
     rows = [[name, f"{value:.4f}"] for name, value in sorted(made.metrics.items())]
     done = "is registered" if made.new else "was trained from the same before"
-    title = f"{made.name}/{made.version} {done} ({made.chosen}, trained on {made.data}, tested on {made.test_set})"
-
-    emit(
-        made.to_dict(), as_json, lambda console: console.print(table(["metric", "held out"], rows, title), made.address)
+    label = f"{made.name}/{made.version}"
+    lines = (
+        f"{label} {done} ({made.chosen})",
+        f"trained on {made.data}",
+        f"tested on {made.test_set}",
+        f"In MLflow: {made.address}",
+        f"Next: switchyard evaluate {label}",
     )
+
+    def show(console: Console) -> None:
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
+        console.print(table(["metric", "held out"], rows))
+
+    emit(made.to_dict(), as_json, show)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -218,14 +219,16 @@ def _log(predicted: _Predicted, held_out: HeldOut, scores: Scores) -> None:
     )
     curves = _curves(predicted, held_out, answered) if predicted.task == "classifier" else []
     if len(set(frame["label"]) | set(frame["prediction"])) > 1:
-        mlflow.models.evaluate(
-            data=frame[["label", "prediction"]],
-            targets="label",
-            predictions="prediction",
-            model_type=predicted.task,
-            evaluators="default",
-            custom_artifacts=curves or None,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Hint: Inferred schema")  # labels have no missing values
+            mlflow.models.evaluate(
+                data=frame[["label", "prediction"]],
+                targets="label",
+                predictions="prediction",
+                model_type=predicted.task,
+                evaluators="default",
+                custom_artifacts=curves or None,
+            )
     mlflow.log_table(frame, "rows.json")
     mlflow.log_metrics({f"gate_{name}": value for name, value in means(scores).items()})
 

@@ -29,7 +29,7 @@ def note(
     """
     against = f" against {champion.label}" if champion else ", no champion"
     outcome = verdict.outcome if verdict else "evaluated"
-    parts = [f"**{candidate.label}: {outcome}** on {len(candidate.case_ids)} questions{against}."]
+    parts = [f"**{candidate.label}: {outcome}** on {len(candidate.case_ids)} cases{against}."]
     if verdict:
         parts.append("\n".join(f"- {reason}" for reason in verdict.reasons))
     parts += [f"![{name}](get-artifact?path={name}&run_uuid={candidate.run})" for name in pictures]

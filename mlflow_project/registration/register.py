@@ -73,7 +73,7 @@ def register(
     registered = []
     for template, manifest in zip(templates, manifests, strict=True):
         registered.append(_register(registry, template.path.name, manifest, known))
-    _point_candidate(registry, name, max(row.version for row in registered))
+    point_candidate(registry, name, max(row.version for row in registered))
     return registered
 
 
@@ -82,7 +82,7 @@ def register_manifest(registry: Registry, manifest: Manifest, description: str) 
     afterwards."""
     known = _known_digests(registry.versions(manifest.name))
     registered = _register(registry, description, manifest, known)
-    _point_candidate(registry, manifest.name, registered.version)
+    point_candidate(registry, manifest.name, registered.version)
     return registered
 
 
@@ -115,7 +115,8 @@ def _known_digests(versions: Sequence[RegistryVersion]) -> dict[str, int]:
     return known
 
 
-def _point_candidate(registry: Registry, name: str, version: int) -> None:
+def point_candidate(registry: Registry, name: str, version: int) -> None:
+    """Point the alias `Candidate` at a version, if it does not point there."""
     entry = registry.entry(name)
     if entry is None or entry.aliases.get(CANDIDATE) != version:
         registry.set_alias(name, CANDIDATE, version)

@@ -134,13 +134,14 @@ def _types_beyond_those_of_skops(model: Any) -> list[str]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep MLflow's addresses and remarks from stdout, which is for one JSON document, and from the log."""
+    """Keep MLflow's addresses and remarks from the terminal and the log; stdout is for one JSON document."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "mlflow.sklearn", "mlflow.models.model")]
     levels = [one.level for one in loggers]
     for one in loggers:
         one.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        silent = io.StringIO()
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -17,6 +17,7 @@ from typing import Any
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.registration.register import point_candidate
 from mlflow_project.rules.canonical import digest, digest_of
 from mlflow_project.settings import RegistrySettings
 from mlflow_project.training.data import Rows, read_rows
@@ -62,7 +63,9 @@ def train_model(
     user: str = "",
     again: bool = False,
 ) -> Registered:
-    """Train and register. `data` takes the place of the declared table; `again` trains although it was done before.
+    """Train, and register a version, which the alias `Candidate` then points at.
+
+    `data` takes the place of the declared table. `again` trains although the same was trained before.
 
     Raises:
         InvalidData: no table is named, or its rows do not fit the declaration. NotFound: there is no such table.
@@ -93,6 +96,7 @@ def train_model(
         )
         result(experiments, run, declared, rows, parts, trained)
         number = register(name, experiments.uri, run, declared, parts, trained)
+        point_candidate(Registry(registry), name, number)
     except BaseException:
         with contextlib.suppress(Exception):
             experiments.finish(run, status="FAILED")

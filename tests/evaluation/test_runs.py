@@ -185,7 +185,7 @@ def test_the_description_shows_the_verdict_and_the_pictures(bench: Bench, name: 
     assert bench.experiments.case_by_case(bench.experiments.get(new.run or "")) in described
     keep_verdict(judge(release(name, 2), release(name, 1), POLICY, bench.experiments, bench.store), bench.experiments)
     described = bench.experiments.get(new.run or "").tags["mlflow.note.content"]
-    assert f"**{name}/2: accepted** on 60 questions against {name}/1." in described
+    assert f"**{name}/2: accepted** on 60 cases against {name}/1." in described
     for file in ("differences.png", "wins_and_losses.png"):
         shown = httpx.get(f"{bench.experiments.uri}/get-artifact?path={file}&run_uuid={new.run}")
         assert f"](get-artifact?path={file}&run_uuid={new.run})" in described
