@@ -68,13 +68,12 @@ def evaluate_model(release: Release, model: Model, held_out: HeldOut, bench: Ben
             "the version is registered."
         )
     experiment = bench.experiments.experiment(experiment_name(release.name))
-    imports = start_imports(None)
+    with bench.step(f"{release.label}: loading MLflow's client"):
+        start_imports(None).result()  # before the latency is measured, which imports on a thread would lengthen
     with bench.step(f"{release.label}: predicting"):
         predicted = _Predicted(model, held_out)
         columns = predicted.columns()
         columns["size_mb"] = [_megabytes(release), *[None] * (len(held_out.ids) - 1)]
-    with bench.step(f"{release.label}: loading MLflow's client"):
-        imports.result()
     tags = run_tags(release, held_out.digest, scorers_digest()) | origin_tags(bench.user)
     with (
         bench.step(f"{release.label}: scoring by mlflow.models.evaluate"),
