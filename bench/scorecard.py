@@ -25,6 +25,7 @@ durations. A goal that is missed says so.
 FIRST_HOUR = {
     "`make setup`, the first time": "`make setup`, empty caches",
     "`make demo` in a new clone, after that": "`make demo`",
+    "`make demo`, again": "`make demo`, again",
     "the Python environment, `.venv`": "disk: .venv",
     "the installer's cache, `~/.cache/uv`, which shares its files with `.venv`": "disk: cache uv",
     "MinIO and Spark's jars, `~/.cache/switchyard`": "disk: cache switchyard",
