@@ -53,8 +53,8 @@ def _measured(given: argparse.Namespace, releases: Releases, traces: Traces) -> 
     pair = sealed_pair(releases, NAME)
     with _host(given.workers, traces) as host:
         releases.point(NAME, pair[0].version)
-        releases.point(NAME, pair[0].version, "Staging")
         host.serves(NAME, pair[0].version)
+        promote(releases.parts, NAME, pair[0].version, "Staging", "user:bench")
         with Load(host, NAME, given.callers, given.rate) as load:
             turns = [pair[(turn + 1) % 2] for turn in range(2 * (given.flips // 2))]
             flips = {

@@ -84,7 +84,7 @@ class Pace:
         finally:
             self._under_way -= 1
             async with self._free:
-                self._free.notify_all()
+                self._free.notify(max(1, self.at_once - self._under_way))
 
     def _answered(self, step: int, seconds: float) -> None:
         """Learn from an answer. `step` is the least step that allows the requests that were under way with it."""
