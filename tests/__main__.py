@@ -1,8 +1,9 @@
 """`python -m tests`: the whole suite in two lanes side by side, as `make test` runs it on two cores.
 
-One lane starts programs and mostly waits for them (stacks by hand, Airflow, the demo); the other one computes. Each
-lane is one pytest process with a stack of its own, so that no test of one lane disturbs a server of the other. A line
-of output begins with the lane's name. Exit code 0: both lanes passed. SIGTERM and Ctrl-C end both, with their servers.
+One lane starts programs and mostly waits for them (stacks by hand, Airflow, the demo), and has Spark's tests, so that
+both take about as long; the other one has the rest. Each lane is one pytest process with a stack of its own, so that no
+test of one lane disturbs a server of the other. A line of output begins with the lane's name. Exit code 0: both lanes
+passed. SIGTERM and Ctrl-C end both, with their servers.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("stack", "dags", "e2e", "feedback")
-"""The folders of the lane that waits for programs; every other folder is in the lane that computes."""
+PROGRAMS = ("stack", "dags", "e2e", "feedback", "spark")
+"""The folders of the first lane; every other folder is in the second one."""
 
 
 class Lane:
