@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import signal
 import sys
 import threading
@@ -57,6 +58,7 @@ def run(
     """Run a job, print its result as a table or as JSON, send what it measured, and return the exit code."""
     keep_files_private()
     set_up_logs()
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs traces when Java ends; the job says it in a sentence
     try:
         with _ended_by_sigterm():
             result = job(options)
