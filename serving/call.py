@@ -17,6 +17,7 @@ from mlflow_project.answering.question import question_slot
 from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Release
+from mlflow_project.domain.rollout import Arm
 from mlflow_project.errors import InvalidData, ProviderError
 from mlflow_project.snapshot.content import Placed
 from mlflow_project.telemetry.tracing import Trace
@@ -30,7 +31,9 @@ class Call:
     """What the server knows of a request while it is answered.
 
     `started` is in seconds of `time.perf_counter`; `status` is 0 until the response begins; `complete` is true when
-    uvicorn has the response's last byte. `caller` is None if the server requires no API key.
+    uvicorn has the response's last byte. `caller` is None if the server requires no API key. `alias` is the alias that
+    the request asked for, "" until it is resolved. `arm` and `rollout` (the id of the rollout under way, None without
+    one) say which share of a rollout the request belongs to.
     """
 
     request_id: str
@@ -40,6 +43,9 @@ class Call:
     caller: ApiKey | None = None
     body_bytes: int = 0
     release: Release | None = None
+    alias: str = ""
+    arm: Arm = "production"
+    rollout: int | None = None
     queued_seconds: float = 0.0
     release_headers: Headers = field(default_factory=list)
     reservation: Reservation | None = None
@@ -59,7 +65,7 @@ class Call:
         return self.release
 
     def name_release(self, placed: Placed, stale_seconds: float | None) -> None:
-        """Name the release in the response's headers and in the trace.
+        """Name the release and the arm in the response's headers and in the trace.
 
         Args:
             stale_seconds: how long ago the registry confirmed the alias; None: just now.
@@ -69,7 +75,12 @@ class Call:
         self.trace.release = label
         self.trace.root.attributes["switchyard.alias"] = placed.alias
         self.trace.root.attributes["switchyard.digest"] = placed.digest
-        self.release_headers = [(b"x-release", label.encode()), (b"x-release-digest", placed.digest.encode())]
+        self.trace.root.attributes["switchyard.arm"] = self.arm
+        self.release_headers = [
+            (b"x-release", label.encode()),
+            (b"x-release-digest", placed.digest.encode()),
+            (b"x-release-arm", self.arm.encode()),
+        ]
         if stale_seconds is not None:
             self.release_headers.append((b"x-release-stale", f"{stale_seconds:.1f}".encode()))
 
@@ -101,6 +112,11 @@ class Finished:
     ) -> Finished:
         """A request that ends now."""
         return cls(call, release, variables, answer, error, time.time(), 1000 * (time.perf_counter() - call.started))
+
+    @property
+    def arm(self) -> Arm:
+        """Which share of a rollout the request belongs to; `production` without a rollout."""
+        return self.call.arm
 
     @property
     def question(self) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from mlflow_project.domain.rollout import Arm
+
 EVENT_SCHEMA = "switchyard.event/v1"
 
 
@@ -19,6 +21,7 @@ class AnswerEvent:
 
     `groundedness` is computed by the evaluation's scorer; None if that gave no score. `key_id` is None if the server
     demands no key. `error_type` is None if the request was answered. `trace_id` is OpenTelemetry's, in hex.
+    `arm` is which share of a rollout the request belonged to.
     """
 
     kind: ClassVar[str] = "answer"
@@ -43,6 +46,7 @@ class AnswerEvent:
     latency_ms: float
     groundedness: float | None
     trace_id: str | None
+    arm: Arm = "production"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

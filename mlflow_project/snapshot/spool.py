@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from mlflow_project.domain.event import AnswerEvent, FeedbackEvent
+from mlflow_project.domain.rollout import Arm
 from mlflow_project.errors import Unavailable
 
 _BUSY_SECONDS = 2.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answered (
   seq INTEGER PRIMARY KEY, request_id TEXT, key_id TEXT, at TEXT, name TEXT, "release" TEXT, digest TEXT, event_id TEXT,
-  trace_id TEXT);
+  trace_id TEXT, arm TEXT DEFAULT 'production');
 CREATE INDEX IF NOT EXISTS answered_id ON answered (request_id);
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY, kind TEXT, at TEXT, subject TEXT, said TEXT, body BLOB, batch TEXT, done INTEGER DEFAULT 0,
@@ -34,18 +35,21 @@ CREATE INDEX IF NOT EXISTS events_batch ON events (done, batch);
 CREATE INDEX IF NOT EXISTS events_untold ON events (told) WHERE told = 0;
 CREATE INDEX IF NOT EXISTS events_subject ON events (subject);
 """
-_COLUMNS = 'request_id, key_id, at, name, "release", digest, event_id, trace_id'
+_FIRST_COLUMNS = 'request_id, key_id, at, name, "release", digest, event_id, trace_id'
+_COLUMNS = f"{_FIRST_COLUMNS}, arm"
 _NOTE = f"INSERT INTO answered ({_COLUMNS}) VALUES "
 """Rows are appended, with an index on the request id. A table sorted by a random id, with another index by time, took
 three times as long. The order of the rows is the order of the workers' batches, which is nearly that of time."""
-_ROW = "(?,?,?,?,?,?,?,?)"
+_ROW = "(?,?,?,?,?,?,?,?,?)"
 _ROWS = 100
 """Rows per statement. SQLite releases the interpreter's lock for each statement, and in a busy worker getting it back
 takes longer than inserting a row."""
 
 
 class Asked(NamedTuple):
-    """A request that was answered here. `key_id` is "" if the server requires no keys; `event_id` None: not sampled."""
+    """A request that was answered here. `key_id` is "" if the server requires no keys; `event_id` None: not sampled.
+    `arm` is which share of a rollout the request belonged to.
+    """
 
     request_id: str
     key_id: str
@@ -55,6 +59,7 @@ class Asked(NamedTuple):
     digest: str
     event_id: str | None
     trace_id: str | None
+    arm: Arm = "production"
 
 
 @dataclass(frozen=True)
@@ -189,13 +194,16 @@ class Spool:
 
 
 def _take_over(connection: sqlite3.Connection) -> None:
-    """Take over the requests that an older version of this program recorded."""
+    """Take over the requests that an older version of this program recorded, and add columns that it did not have."""
+    if "arm" not in {row[1] for row in connection.execute("PRAGMA table_info(answered)")}:
+        with contextlib.suppress(sqlite3.OperationalError):  # another process has added it
+            connection.execute("ALTER TABLE answered ADD COLUMN arm TEXT DEFAULT 'production'")
     older = "SELECT 1 FROM sqlite_master WHERE name = 'asked'"
     if connection.execute(older).fetchone() is None:
         return
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute(older).fetchone() is not None:  # no other process has done it
-        connection.execute(f"INSERT INTO answered ({_COLUMNS}) SELECT {_COLUMNS} FROM asked ORDER BY at")
+        connection.execute(f"INSERT INTO answered ({_FIRST_COLUMNS}) SELECT {_FIRST_COLUMNS} FROM asked ORDER BY at")
         connection.execute("DROP TABLE asked")
     connection.commit()
 

@@ -15,6 +15,8 @@ GEN_AI_SECONDS = tuple(round(0.01 * 2**power, 2) for power in range(14))
 """The boundaries of OpenTelemetry's GenAI conventions: 0.01 s to 81.92 s."""
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 _GEN_AI = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
+_BY_ARM = ("release", "arm")
+"""Labels of what is measured by release: `arm` is production, canary or baseline."""
 TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)
 
 
@@ -72,25 +74,25 @@ GEN_AI_FIRST_TOKEN = Metric(
     GEN_AI_SECONDS,
 )
 ANSWER_DURATION = Metric(
-    "switchyard.answer.duration", "histogram", "ms", "A request, by release", ("release", "success"), LATENCY_MS
+    "switchyard.answer.duration", "histogram", "ms", "A request, by release", ("release", "arm", "success"), LATENCY_MS
 )
-ANSWER_COST = Metric("switchyard.answer.cost_usd", "counter", "USD", "Cost by release", ("release",))
+ANSWER_COST = Metric("switchyard.answer.cost_usd", "counter", "USD", "Cost by release", _BY_ARM)
 ANSWERS_REFUSED = Metric(
-    "switchyard.answers.refused_total", "counter", "answer", "Answers that say they do not know", ("release",)
+    "switchyard.answers.refused_total", "counter", "answer", "Answers that say they do not know", _BY_ARM
 )
 ANSWER_QUALITY = Metric(
     "switchyard.answer.quality",
     "histogram",
     "1",
     "Scores of a sample of live answers: groundedness, relevance, coherence, toxicity",
-    ("release", "score"),
+    (*_BY_ARM, "score"),
     SHARES,
 )
 RETRIEVAL_DURATION = Metric(
-    "switchyard.retrieval.duration", "histogram", "ms", "Searching the knowledge base", ("release",), LATENCY_MS
+    "switchyard.retrieval.duration", "histogram", "ms", "Searching the knowledge base", _BY_ARM, LATENCY_MS
 )
 RETRIEVAL_EMPTY = Metric(
-    "switchyard.retrieval.empty_total", "counter", "request", "Searches that found nothing", ("release",)
+    "switchyard.retrieval.empty_total", "counter", "request", "Searches that found nothing", _BY_ARM
 )
 RELEASE_SERVED = Metric(
     "switchyard.release.serving",
@@ -159,7 +161,7 @@ PREPARED = Metric(
     "switchyard.prepared.records", "gauge", "record", "Records of the newest run, by outcome", ("table", "outcome")
 )
 FEEDBACK = Metric(
-    "switchyard.feedback.received_total", "counter", "judgement", "Judgements of answers, new or changed", ("release",)
+    "switchyard.feedback.received_total", "counter", "judgement", "Judgements of answers, new or changed", _BY_ARM
 )
 DRIFT_SCORE = Metric(
     "switchyard.drift.score",

@@ -105,6 +105,7 @@ class EventRecorder:
             latency_ms=round(finished.milliseconds, 3),
             groundedness=_grounded(question, answer) if release.manifest.kind == "prompt" else None,
             trace_id=finished.call.trace_id,
+            arm=finished.arm,
         )
 
     def _safe(self, text: str | None) -> str | None:
@@ -125,6 +126,7 @@ def _asked(finished: Finished, event: AnswerEvent | None) -> Asked:
         release.digest,
         event.event_id if event is not None else None,
         finished.call.trace_id,
+        finished.arm,
     )
 
 

@@ -46,7 +46,7 @@ class FeedbackDesk:
         said = digest_of([event.score, event.label, event.comment, event.corrected_answer])
         new = await asyncio.to_thread(self._spool.note_feedback, event, said)
         if new:
-            self._meters.record(FEEDBACK, 1, release=asked.release)
+            self._meters.record(FEEDBACK, 1, release=asked.release, arm=asked.arm)
         return asked, new
 
     async def _asked(self, request_id: str, caller: ApiKey | None) -> Asked:

@@ -76,14 +76,15 @@ class RequestMetrics:
             self._meters.record(catalogue.GEN_AI_FIRST_TOKEN, seconds, **asked)
 
     def _by_release(self, finished: Finished, answer: Answer | None) -> None:
-        label, success = finished.release.label, "true" if finished.succeeded else "false"
-        self._meters.record(catalogue.ANSWER_DURATION, finished.milliseconds, release=label, success=success)
+        of = {"release": finished.release.label, "arm": finished.arm}
+        success = "true" if finished.succeeded else "false"
+        self._meters.record(catalogue.ANSWER_DURATION, finished.milliseconds, **of, success=success)
         if answer is not None and answer.cost_usd:
-            self._meters.record(catalogue.ANSWER_COST, answer.cost_usd, release=label)
+            self._meters.record(catalogue.ANSWER_COST, answer.cost_usd, **of)
         if answer is not None and answer.refused:
-            self._meters.record(catalogue.ANSWERS_REFUSED, 1, release=label)
+            self._meters.record(catalogue.ANSWERS_REFUSED, 1, **of)
         retrieved = finished.call.trace.step("retrieve")
         if retrieved is not None:
-            self._meters.record(catalogue.RETRIEVAL_DURATION, 1000 * retrieved.seconds, release=label)
+            self._meters.record(catalogue.RETRIEVAL_DURATION, 1000 * retrieved.seconds, **of)
             if retrieved.attributes.get("chunks") == 0:
-                self._meters.record(catalogue.RETRIEVAL_EMPTY, 1, release=label)
+                self._meters.record(catalogue.RETRIEVAL_EMPTY, 1, **of)

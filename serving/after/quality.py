@@ -56,7 +56,6 @@ class Quality:
             for name, scorer in SCORERS.items():
                 score = scorer(context)
                 if score.value is not None:
-                    self._meters.record(
-                        catalogue.ANSWER_QUALITY, score.value, release=finished.release.label, score=name
-                    )
+                    of = {"release": finished.release.label, "arm": finished.arm}
+                    self._meters.record(catalogue.ANSWER_QUALITY, score.value, **of, score=name)
         return True

@@ -66,7 +66,8 @@ class QueryLog:
 def _event(finished: Finished) -> Event:
     call, release, answer = finished.call, finished.release, finished.answer
     fields: dict[str, object] = {"request_id": call.request_id, "route": finished.call.route}
-    fields |= {"release": release.label, "digest": release.digest, "success": finished.succeeded}
+    fields |= {"release": release.label, "digest": release.digest, "arm": finished.arm}
+    fields["success"] = finished.succeeded
     if not finished.succeeded or answer is None:
         fields["error_type"] = finished.error_type
     else:

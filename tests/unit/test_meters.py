@@ -30,6 +30,14 @@ def finished(answer: Answer | None = None, error: Exception | None = None, trace
     return Finished(call, release, {}, answer, error, 0.0, 12.5)
 
 
+def test_what_is_measured_by_release_names_the_arm(meters: Meters) -> None:
+    asked = finished(Answer("a", cost_usd=0.25))
+    asked.call.arm = "canary"
+    RequestMetrics(meters).record(asked)
+    measured = points(meters)["switchyard.answer.cost_usd"][0].labels
+    assert measured == {"release": "qa/7", "arm": "canary"}
+
+
 def test_a_call_records_duration_tokens_cost_and_length(meters: Meters) -> None:
     usage = Usage(input_tokens=10, output_tokens=5)
     RequestMetrics(meters).record(finished(Answer("a b a", usage=usage, cost_usd=0.25)))
@@ -64,7 +72,7 @@ def test_a_streamed_call_records_its_first_token_its_providers_time_and_its_rele
     for name in ("gen_ai.client.operation.duration", "gen_ai.server.time_to_first_token", "switchyard.answer.duration"):
         assert sum(found[name][0].counts) == 1
     for name in ("switchyard.retrieval.empty_total", "switchyard.answers.refused_total"):
-        assert (found[name][0].value, found[name][0].labels) == (1, {"release": "qa/7"})
+        assert (found[name][0].value, found[name][0].labels) == (1, {"release": "qa/7", "arm": "production"})
 
 
 def test_ten_thousand_model_names_stay_a_bounded_number_of_series(meters: Meters) -> None:

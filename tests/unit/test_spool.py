@@ -95,6 +95,19 @@ def test_another_process_finds_what_one_has_noted(spool: Spool, tmp_path: Path) 
     assert other.asked("r2") == ()
 
 
+def test_a_request_keeps_its_arm_and_one_of_an_older_release_belongs_to_production(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    with sqlite3.connect(path) as older:
+        older.execute(
+            "CREATE TABLE answered (seq INTEGER PRIMARY KEY, request_id TEXT, key_id TEXT, at TEXT, name TEXT, "
+            '"release" TEXT, digest TEXT, event_id TEXT, trace_id TEXT)'
+        )
+        older.execute("INSERT INTO answered (request_id, key_id) VALUES ('r1', '')")
+    spool = Spool(path, 10_000_000)
+    spool.add([asked(2)._replace(arm="canary")], [])
+    assert [spool.asked(request)[0].arm for request in ("r1", "r2")] == ["production", "canary"]
+
+
 def test_the_same_judgement_is_taken_once_and_a_new_one_again(spool: Spool) -> None:
     assert spool.note_feedback(judgement("a"), "says yes")
     assert not spool.note_feedback(judgement("b"), "says yes")
@@ -163,7 +176,7 @@ def test_requests_that_an_older_release_noted_are_known(tmp_path: Path) -> None:
             'CREATE TABLE asked (request_id TEXT, key_id TEXT, at TEXT, name TEXT, "release" TEXT, digest TEXT, '
             "event_id TEXT, trace_id TEXT, PRIMARY KEY (request_id, key_id)) WITHOUT ROWID"
         )
-        before.execute("INSERT INTO asked VALUES (?,?,?,?,?,?,?,?)", asked(1, "a"))
+        before.execute("INSERT INTO asked VALUES (?,?,?,?,?,?,?,?)", asked(1, "a")[:-1])
     assert Spool(path, 10_000_000).asked("r1") == (asked(1, "a"),)
     assert Spool(path, 10_000_000).asked("r1") == (asked(1, "a"),)
 
