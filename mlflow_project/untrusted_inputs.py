@@ -26,7 +26,7 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
     UntrustedInput(
         "the head of a request",
         "caller",
-        "serving.edge.protocol.PatientHttp",
+        "mlflow_project.web.protocol.PatientHttp",
         "64 KiB, and 10 s to arrive",
         "tests/unit/test_protocol.py",
     ),
@@ -40,7 +40,7 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
     UntrustedInput(
         "the fields of a request that are wrong",
         "caller",
-        "serving.problems.response",
+        "mlflow_project.web.problems.response",
         "20 of them are reported, with 100 characters of each name",
         "tests/attacks/test_callers.py::test_no_body_is_an_error_of_the_servers_or_holds_others_up",
     ),

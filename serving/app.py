@@ -40,7 +40,9 @@ from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.outbox import Outbox
 from mlflow_project.telemetry.sending import start
 from mlflow_project.telemetry.traces import traces_for
-from serving import problems
+from mlflow_project.web import problems
+from mlflow_project.web.counts import SharedCounts
+from mlflow_project.web.keys import Keys, is_loopback
 from serving.after.events import EventRecorder
 from serving.after.feedback import FeedbackDesk
 from serving.after.metrics import RequestMetrics
@@ -49,10 +51,8 @@ from serving.after.query_log import QueryLog
 from serving.after.reporter import Reporter, TraceNotes
 from serving.after.vitals import Vitals
 from serving.call import Finished
-from serving.edge.keys import Keys, is_loopback
 from serving.edge.middleware import Edge
 from serving.edge.places import Places
-from serving.live.counts import SharedCounts
 from serving.live.heartbeat import start_beating
 from serving.live.spending import Spending
 from serving.live.strict import StrictResolver

@@ -24,7 +24,7 @@ from stack.spark_jars import fetch_jars
 from stack.tools import Tools
 
 DEMO_GROUPS = ("serving", "mlflow", "spark", "documents", "models", "training", "stack")
-TEST_GROUPS = (*DEMO_GROUPS, "checks")
+TEST_GROUPS = (*DEMO_GROUPS, "ingestion", "checks")
 
 
 def set_up(groups: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import re
 from starlette.types import Receive, Scope
 
 from mlflow_project.errors import WorkspaceError
-from serving.problems import BadRequest, TooLarge
+from mlflow_project.web.problems import BadRequest, TooLarge
 
 MOST_VALUES = 20_000
 """The most values of a JSON body; a text counts as one. To report mistakes in so many takes tens of milliseconds."""

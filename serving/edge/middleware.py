@@ -17,12 +17,12 @@ from mlflow_project.errors import WorkspaceError
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import GuardSettings
 from mlflow_project.telemetry import tracing
+from mlflow_project.web.keys import Keys
+from mlflow_project.web.problems import response
+from mlflow_project.web.protocol import MAX_HEADER_BYTES
 from serving.call import Call
 from serving.edge.body import read_body
-from serving.edge.keys import Keys
 from serving.edge.places import Places
-from serving.edge.protocol import MAX_HEADER_BYTES
-from serving.problems import response
 from serving.server import Server
 
 CALLER_LEFT = 499

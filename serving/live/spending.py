@@ -12,44 +12,22 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from limits import RateLimitItem
-
-from mlflow_project.allowances import MILLIONTHS, windows
+from mlflow_project.allowances import MILLIONTHS
 from mlflow_project.answering.answer import cost
 from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Manifest, Release
-from mlflow_project.errors import Exhausted, InvalidAnswer, WorkspaceError
-from mlflow_project.telemetry.catalogue import BUDGET_REFUSED, BUDGET_USED
+from mlflow_project.errors import InvalidAnswer, WorkspaceError
+from mlflow_project.telemetry.catalogue import BUDGET_USED
 from mlflow_project.telemetry.meters import Meters
-from serving.live.counts import SharedCounts
+from mlflow_project.web.caller_limits import Caller, CallerLimits
+from mlflow_project.web.counts import SharedCounts
 
 _PINNED_OUTPUT = ("max_tokens", "max_completion_tokens", "maxOutputTokens")
 _CHARACTERS_A_TOKEN = 4
-_ANYONE = "anyone"
 _NOTHING: Mapping[str, int] = {}
-_NOTHING_OWN: Mapping[str, str] = {}
-_ONE_REQUEST = {"requests": 1}
-
-
-class Window(NamedTuple):
-    """One limit of one caller: its kind, and the key under which it is counted."""
-
-    kind: str
-    item: RateLimitItem
-    key: str
-    amount: int
-    expiry: int
-
-
-class Caller(NamedTuple):
-    """A caller: the id of the API key, its limits, and the windows that were made from these limits."""
-
-    id: str
-    limits: Mapping[str, str]
-    windows: tuple[Window, ...]
 
 
 @dataclass(slots=True)
@@ -69,11 +47,10 @@ class Spending:
     """Each worker has one. `default` holds the limits of callers whose key has none of its own."""
 
     def __init__(self, counts: SharedCounts, default: Mapping[str, str], reserve_tokens: int, meters: Meters) -> None:
+        self._limits = CallerLimits(counts, default, meters)
         self._counts = counts
-        self._default = dict(default)
         self._reserve_tokens = reserve_tokens
         self._meters = meters
-        self._callers: dict[str, Caller] = {}
 
     def admit(self, key: ApiKey | None) -> None:
         """Count a request.
@@ -81,7 +58,7 @@ class Spending:
         Raises:
             Exhausted: the caller has sent too many.
         """
-        self._take(self._caller(key), _ONE_REQUEST, time.time())
+        self._limits.admit(key)
 
     def reserve(self, key: ApiKey | None, release: Release, characters: int) -> Reservation:
         """Reserve what a request with this number of characters may use.
@@ -89,10 +66,10 @@ class Spending:
         Raises:
             Exhausted: a budget has no room for it.
         """
-        caller, amounts, now = self._caller(key), _NOTHING, time.time()
+        caller, amounts, now = self._limits.caller(key), _NOTHING, time.time()
         if caller.windows and release.manifest.kind == "prompt":  # a model uses neither tokens nor dollars
             amounts = self._expected(release.manifest, characters)
-            self._take(caller, amounts, now)
+            self._limits.take(caller, amounts, now)
         return Reservation(caller, characters, amounts, now)
 
     def settle(self, reserved: Reservation, answer: Answer | None, error: BaseException | None) -> None:
@@ -127,33 +104,6 @@ class Spending:
         if manifest.prices is None:
             return _amounts(asked + output, None)
         return _amounts(asked + output, cost(Usage(input_tokens=asked, output_tokens=output), manifest.prices))
-
-    def _take(self, caller: Caller, amounts: Mapping[str, int], now: float) -> None:
-        """Count all amounts or none. Nothing awaits in between, so no other request can come first."""
-        wanted = [(w, min(amounts[w.kind], w.amount)) for w in caller.windows if w.kind in amounts]
-        for window, amount in wanted:
-            if not self._counts.has_room(window.key, window.amount, window.expiry, amount, now):
-                raise self._exhausted(window, caller)
-        for window, amount in wanted:
-            self._counts.add(window.key, window.expiry, amount, now)
-
-    def _caller(self, key: ApiKey | None) -> Caller:
-        """The caller of a key. Cached until the key's limits change, since naming windows costs more than counting."""
-        id, own = (key.id, key.limits) if key is not None else (_ANYONE, _NOTHING_OWN)
-        known = self._callers.get(id)
-        if known is None or known.limits is not own:
-            found = [(kind, item) for kind, items in windows({**self._default, **own}).items() for item in items]
-            made = [Window(kind, item, item.key_for(kind, id), item.amount, item.get_expiry()) for kind, item in found]
-            known = self._callers[id] = Caller(id, own, tuple(made))
-        return known
-
-    def _exhausted(self, window: Window, caller: Caller) -> Exhausted:
-        kind, item = window.kind, window.item
-        self._meters.record(BUDGET_REFUSED, 1, caller=caller.id, kind=kind)
-        wait = max(1, math.ceil(self._counts.seconds_to_wait(window.key, window.expiry, time.time())))
-        amount = f"{item.amount / MILLIONTHS:g}" if kind == "usd" else f"{item.amount}"
-        span = f"{item.multiples} {item.GRANULARITY.name}"
-        return Exhausted(f"{amount} {kind} per {span} are used up: try again in {wait} s.", retry_after=wait)
 
 
 def _amounts(tokens: int, usd: float | None) -> dict[str, int]:

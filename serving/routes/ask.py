@@ -20,9 +20,9 @@ from mlflow_project.domain.release import Kind, Message
 from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import InvalidAnswer, NotFound, Refused
 from mlflow_project.telemetry.tracing import span
+from mlflow_project.web.problems import BadRequest, TooLarge
 from serving.call import Call, Finished
 from serving.live.shelf import LiveRelease
-from serving.problems import BadRequest, TooLarge
 from serving.server import Server
 
 Alias = Annotated[str, Header(alias="X-Alias", max_length=64, description="Which alias answers.", examples=["Staging"])]

@@ -13,9 +13,9 @@ from mlflow_project import __version__
 from mlflow_project.domain.release import version_number
 from mlflow_project.errors import NotFound
 from mlflow_project.models.requests import read_v2, v2_answer, v2_metadata
+from mlflow_project.web.problems import BadRequest
 from serving.call import Call, TheCall
 from serving.live.shelf import LiveRelease
-from serving.problems import BadRequest
 from serving.routes.ask import Alias
 from serving.routes.model_answer import predict
 from serving.routes.models import ModelName

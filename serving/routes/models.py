@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from mlflow_project.models.requests import predictions, read_csv, read_json
+from mlflow_project.web.problems import BadRequest
 from serving.call import TheCall
-from serving.problems import BadRequest
 from serving.routes.ask import Alias
 from serving.routes.model_answer import Read, predict
 from serving.server import TheServer

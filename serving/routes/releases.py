@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 
 from mlflow_project.errors import Unavailable
 from mlflow_project.snapshot.contact import Contact
+from mlflow_project.web.problems import response
 from serving.live.shelf import LiveRelease
-from serving.problems import response
 from serving.server import TheServer
 
 router = APIRouter(tags=["Operations"])

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 
 from mlflow_project.errors import NotFound
 from mlflow_project.snapshot.folder import ServingFolder
-from serving.problems import Unauthorized
+from mlflow_project.web.problems import Unauthorized
 from serving.server import TheServer
 
 router = APIRouter(tags=["Operations"])

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from mlflow_project.domain.release import Message, ProviderChoice
+from mlflow_project.web.problems import TooLarge
 from serving.edge.body import MOST_VALUES, check_values
-from serving.problems import TooLarge
 from tests.attacks.watching import MOST_STALL_SECONDS, stall_of
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import Simulated

@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from serving import app, problems
+from mlflow_project.web import problems
+from serving import app
 from serving.routes import documentation
 
 FILES = Path(documentation.__file__).parent / "swagger_ui"

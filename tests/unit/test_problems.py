@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from mlflow_project.errors import Exhausted, InvalidAnswer, NotFound, ProviderError
-from serving import problems
+from mlflow_project.web import problems
 
 
 class Number(BaseModel):

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.edge import protocol
-from serving.edge.protocol import PatientHttp
+from mlflow_project.web import protocol
+from mlflow_project.web.protocol import PatientHttp
 
 ASKED = b"GET / HTTP/1.1\r\nhost: me\r\n\r\n"
 

@@ -15,7 +15,7 @@ from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.domain.release import Manifest, Prices, ProviderChoice, Release
 from mlflow_project.errors import Exhausted, InvalidData, ProviderError
 from mlflow_project.telemetry.meters import Meters
-from serving.live.counts import SharedCounts
+from mlflow_project.web.counts import SharedCounts
 from serving.live.spending import Reservation, Spending
 
 YEAR = "year"

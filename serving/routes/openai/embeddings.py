@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlflow_project.adapters.retrieval.embeddings import DIMENSIONS, count_tokens, embed
 from mlflow_project.errors import NotFound
+from mlflow_project.web.problems import BadRequest
 from serving.call import TheCall
-from serving.problems import BadRequest
 from serving.routes.ask import check_texts
 from serving.server import TheServer
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import WorkspaceError
-from serving.problems import openai_error
+from mlflow_project.web.problems import openai_error
 from serving.routes.ask import Piece
 
 

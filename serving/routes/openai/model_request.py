@@ -19,9 +19,9 @@ from mlflow_project.domain.tools import ToolChoice, ToolRequest, ToolResult
 from mlflow_project.errors import InvalidAnswer, InvalidData
 from mlflow_project.rules.caller_parameters import overrides_and_ignored
 from mlflow_project.rules.json_schema import Schema
+from mlflow_project.web.problems import BadRequest
 from serving.call import Call
 from serving.live.shelf import LiveRelease, Shelf
-from serving.problems import BadRequest
 from serving.routes.ask import Question, check_texts, variables_for
 from serving.server import Server
 

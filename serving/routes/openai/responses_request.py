@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mlflow_project.domain.release import Message
 from mlflow_project.domain.tools import ToolCall, ToolChoice, ToolRequest, ToolResult
 from mlflow_project.rules.json_schema import Schema
-from serving.problems import BadRequest
+from mlflow_project.web.problems import BadRequest
 from serving.routes.openai.chat_request import MOST_TOOLS, Function
 from serving.routes.openai.model_request import ModelRequest, schema_of
 

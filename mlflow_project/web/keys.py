@@ -15,7 +15,7 @@ from starlette.types import Scope
 from mlflow_project.api_keys import ApiKey, KeyFile, by_id, owner_of
 from mlflow_project.errors import InvalidData, Refused
 from mlflow_project.snapshot.folder import stamp
-from serving.problems import Unauthorized
+from mlflow_project.web.problems import Unauthorized
 
 logger = logging.getLogger(__name__)
 
