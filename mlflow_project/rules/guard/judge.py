@@ -1,0 +1,229 @@
+"""Adds up what the guard counts and answers: harm, clear or inconclusive.
+
+In: blocks of counts by indicator, of the new release and of what it is compared with. Out: a `Judgement`. A `Watch`
+compares two arms that answer at the same time, or, where `past` has rates, one release with a known past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from mlflow_project.rules.guard.betting import (
+    Numbers,
+    Tally,
+    log_capital,
+    no_worse,
+    no_worse_than,
+    worse,
+    worse_than,
+)
+from mlflow_project.rules.guard.policy import GuardPolicy, Indicator
+from mlflow_project.rules.guard.split import is_broken, split_capitals
+
+Answer = Literal["harm", "clear", "inconclusive"]
+_NONE = Tally(0.0, 0.0)
+_ZERO: Numbers = np.zeros(1)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The capitals of an indicator's two tests, and the counts that they rest on.
+
+    `pending` are counts of one arm that wait for the other one: a block needs both.
+    """
+
+    harm: Numbers
+    clear: Numbers
+    new: Tally = _NONE
+    old: Tally = _NONE
+    pending_new: Tally = _NONE
+    pending_old: Tally = _NONE
+
+    def after_both(self, new: Tally, old: Tally, tolerance: float) -> Evidence:
+        """The evidence after a block of two arms."""
+        new, old = _sum(self.pending_new, new), _sum(self.pending_old, old)
+        if not new.requests or not old.requests:
+            return replace(self, pending_new=new, pending_old=old)
+        return Evidence(
+            self.harm + worse(new, old),
+            self.clear + no_worse(new, old, tolerance),
+            _sum(self.new, new),
+            _sum(self.old, old),
+        )
+
+    def after_new(self, new: Tally, known: float, tolerance: float) -> Evidence:
+        """The evidence after a block of the new release, beside the rate of a known past."""
+        if not new.requests:
+            return self
+        return replace(
+            self,
+            harm=self.harm + worse_than(known, new),
+            clear=self.clear + no_worse_than(known, new, tolerance),
+            new=_sum(self.new, new),
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one indicator says. Rates are shares of requests; `missing` is the traffic, in requests of the new release,
+    after which it should be clear if nothing changes; None: it is decided, or nothing can be said."""
+
+    indicator: str
+    answer: Answer
+    new_requests: int
+    new_rate: float | None
+    old_rate: float | None
+    log_evidence: float
+    log_needed: float
+    missing: int | None
+
+    def sentence(self) -> str:
+        """What the indicator says, with its numbers."""
+        if self.new_rate is None:
+            return f"{self.indicator}: no traffic to judge by"
+        old = "no old traffic" if self.old_rate is None else f"{self.old_rate:.1%} before"
+        told = f"{self.indicator} {self.new_rate:.1%} of {self.new_requests} requests, {old}"
+        return f"{told} (about {self.missing} more requests needed)" if self.missing else told
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The answer, what each indicator says, and whether the split between the arms is broken."""
+
+    answer: Answer
+    findings: tuple[Finding, ...]
+    broken_split: bool = False
+
+    def sentence(self) -> str:
+        """The answer and its reasons, in one line."""
+        if self.broken_split:
+            return "The split is broken: one arm has far more requests than the other, so nothing can be compared."
+        if self.answer == "inconclusive":
+            told = [each for each in self.findings if each.missing or each.new_rate is None]
+        else:
+            told = [each for each in self.findings if each.answer == self.answer]
+        return "; ".join(each.sentence() for each in told or self.findings)
+
+    @property
+    def missing(self) -> int:
+        """How many requests of the new release are still missing before it can be clear, about."""
+        return max((each.missing or 0 for each in self.findings), default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        findings = [
+            {
+                "indicator": each.indicator,
+                "answer": each.answer,
+                "requests": each.new_requests,
+                "rate": _rounded(each.new_rate),
+                "rate_before": _rounded(each.old_rate),
+                "log_evidence": round(each.log_evidence, 2),
+                "log_needed": round(each.log_needed, 2),
+                "missing": each.missing,
+            }
+            for each in self.findings
+        ]
+        return {"answer": self.answer, "broken_split": self.broken_split, "indicators": findings}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """All evidence of one rollout's step or of one bake time.
+
+    Attributes:
+        past: the rate that each indicator is compared with; None: the comparison is between two arms.
+    """
+
+    policy: GuardPolicy
+    past: Mapping[str, float] | None = None
+    evidence: Mapping[str, Evidence] | None = None
+    split: Numbers | None = None
+
+    def after(self, new: Mapping[str, Tally], old: Mapping[str, Tally]) -> Watch:
+        """The watch after one block of counts. An indicator that a mapping lacks had no requests."""
+        evidence = dict(self.evidence or {})
+        for indicator in self.policy.indicators:
+            before = evidence.get(indicator.name) or Evidence(_ZERO, _ZERO)
+            counts = new.get(indicator.name, _NONE)
+            if self.past is None:
+                after = before.after_both(counts, old.get(indicator.name, _NONE), indicator.tolerance)
+            elif indicator.name in self.past:
+                after = before.after_new(counts, self.past[indicator.name], indicator.tolerance)
+            else:
+                continue
+            evidence[indicator.name] = after
+        return replace(self, evidence=evidence)
+
+    def after_split(self, new_requests: float, old_requests: float) -> Watch:
+        """The watch after so many more requests of both arms, for the test of the split."""
+        split = np.zeros((2, 1)) if self.split is None else self.split
+        return replace(self, split=split + split_capitals(new_requests, old_requests))
+
+    def judgement(self) -> Judgement:
+        """Harm if one indicator shows harm; clear if all that must be clear are; else inconclusive."""
+        findings = tuple(self._finding(indicator) for indicator in self.policy.indicators)
+        broken = self.split is not None and is_broken(self.split)
+        needed = {each.name for each in self.policy.indicators if each.must_clear}
+        needed = needed or {each.name for each in self.policy.indicators}
+        answer: Answer = "inconclusive"
+        if any(each.answer == "harm" for each in findings):
+            answer = "harm"
+        elif not broken and all(each.answer == "clear" for each in findings if each.indicator in needed):
+            answer = "clear"
+        return Judgement(answer, findings, broken)
+
+    def _finding(self, indicator: Indicator) -> Finding:
+        evidence = (self.evidence or {}).get(indicator.name) or Evidence(_ZERO, _ZERO)
+        harm, clear = float(log_capital(evidence.harm)), float(log_capital(evidence.clear))
+        needed, needed_clear = harm_needed(self.policy), float(np.log(1 / self.policy.miss))
+        new, old = _rate(evidence.new), _rate(evidence.old)
+        if self.past is not None:
+            old = self.past.get(indicator.name)
+        answer: Answer = "harm" if harm >= needed else "clear" if clear >= needed_clear else "inconclusive"
+        missing = None
+        if answer == "inconclusive" and not (self.past is not None and old is None):
+            missing = self._missing(indicator, evidence, needed_clear - clear, old)
+        shown, limit = (clear, needed_clear) if answer == "clear" else (harm, needed)
+        return Finding(indicator.name, answer, int(evidence.new.requests), new, old, shown, limit, missing)
+
+    def _missing(self, indicator: Indicator, evidence: Evidence, lacking: float, old: float | None) -> int:
+        """How many requests more let the test reach its limit, if both sides have the old release's rate."""
+        rate = min(0.5, max(0.005, old if old is not None else 0.01))
+        one = Tally(1.0, rate)
+        if self.past is not None:
+            gains = no_worse_than(rate, one, indicator.tolerance)
+        else:
+            gains = no_worse(one, one, indicator.tolerance)
+        spread = np.log(gains.shape[-1]) if not evidence.new.requests else 0.0
+        return int(np.ceil((lacking + spread) / max(float(gains.max()), 1e-6)))
+
+
+def harm_needed(policy: GuardPolicy) -> float:
+    """The logarithm of the capital at which an indicator shows harm: all indicators share `alpha`."""
+    return float(np.log(len(policy.indicators) / policy.alpha))
+
+
+def known_rate(past: Tally) -> float:
+    """The rate that a past sets for a new release: the upper end of Wilson's 95 % interval, so that a short past is
+    not taken for more than it shows."""
+    n, z = float(past.requests), 1.96
+    rate = float(past.hits) / n
+    spread = z * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return float(min(0.98, (rate + z * z / (2 * n) + spread) / (1 + z * z / n)))
+
+
+def _sum(one: Tally, other: Tally) -> Tally:
+    return Tally(one.requests + other.requests, one.hits + other.hits)
+
+
+def _rate(tally: Tally) -> float | None:
+    return float(tally.hits / tally.requests) if tally.requests else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
