@@ -43,6 +43,7 @@ from mlflow_project.telemetry.traces import traces_for
 from mlflow_project.web import problems
 from mlflow_project.web.counts import SharedCounts
 from mlflow_project.web.keys import Keys, is_loopback
+from serving.after.arm_counts import ArmCounter
 from serving.after.events import EventRecorder
 from serving.after.feedback import FeedbackDesk
 from serving.after.metrics import RequestMetrics
@@ -155,12 +156,14 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     counts = SharedCounts(settings.server.serving_folder / "usage", worker.name)
     counts.start()
     spending = Spending(counts, settings.limits.limits, settings.limits.reserve_tokens, meters)
-    reporter = _reporter(settings, masker, meters, spool, spending, worker.name)
-    desk = FeedbackDesk(spool, masker, meters)
+    arms = ArmCounter(folder.counts)
+    reporter = _reporter(settings, masker, meters, spool, spending, arms, worker.name)
+    desk = FeedbackDesk(spool, masker, meters, arms)
     await worker.start()
     gc.freeze()  # or each full collection would scan 100,000 loaded objects: 55 ms in which no request proceeds
     vitals = Vitals(worker, reporter, meters, places)
     beside = [beating, asyncio.create_task(vitals.run()), asyncio.create_task(counts.share())]
+    beside.append(asyncio.create_task(arms.keep_writing()))
     yield Server(settings.server, settings.limits, worker, strict, spending, reporter, desk)
     for task in beside:
         task.cancel()
@@ -170,12 +173,19 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     if strict is not None:
         await strict.close()
     reporter.close()
+    arms.write()
     if sender is not None:
         sender.close()
 
 
 def _reporter(
-    settings: Settings, masker: Masker, meters: Meters, spool: Spool, spending: Spending, worker: str
+    settings: Settings,
+    masker: Masker,
+    meters: Meters,
+    spool: Spool,
+    spending: Spending,
+    arms: ArmCounter,
+    worker: str,
 ) -> Reporter:
     """Build the subscribers that get every finished request."""
     telemetry = settings.telemetry
@@ -183,14 +193,15 @@ def _reporter(
     log = QueryLog(settings.logs, masker, meters)
     notes = TraceNotes(log.safe if telemetry.trace_texts and traces.outboxes else None)
     quality = Quality(telemetry.quality_share if meters.listening else 0.0, meters)
-    events = EventRecorder(settings.events, spool, masker)
+    events = EventRecorder(settings.events, spool, masker, arms)
 
     def settle(finished: Finished) -> None:
         reserved = finished.call.reservation
         if reserved is not None:
             spending.settle(reserved, finished.answer, finished.error)
 
-    subscribers = (settle, notes.record, log.record, RequestMetrics(meters).record, quality.offer, events.record)
+    metrics = RequestMetrics(meters)
+    subscribers = (settle, notes.record, log.record, metrics.record, arms.record, quality.offer, events.record)
     outboxes: list[Outbox[Any]] = [log.outbox, events.outbox]
     if quality.outbox is not None:
         outboxes.append(quality.outbox)

@@ -129,6 +129,7 @@ class _Decision:
             who=parts.who,
             protected=self.policy.protected,
             loading=self.policy.loading if self.candidate.manifest.kind == "model" else None,
+            guard=self.policy.guard,
         )
 
 

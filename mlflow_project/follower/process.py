@@ -1,7 +1,7 @@
-"""Runs the follower: builds its parts from settings, starts five threads, and ends on SIGTERM.
+"""Runs the follower: builds its parts from settings, starts its threads, and ends on SIGTERM.
 
-The main thread looks at registry and ledger. The others write this host's presence, upload its events, and check the
-search indexes on its disk, so that none of them waits for another.
+The main thread looks at registry and ledger. The others write this host's presence, upload its events and counts, and
+check the search indexes on its disk, so that none of them waits for another.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mlflow_project.adapters.model_files import fetch_sealed
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.adapters.retrieval import index_store
+from mlflow_project.follower.counting import CountsPublisher
 from mlflow_project.follower.folders import FolderKeeper
 from mlflow_project.follower.presence import PresenceKeeper
 from mlflow_project.follower.sealed import Fetcher
@@ -72,7 +73,9 @@ def follow() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     sender = start(meters, load(TelemetrySettings), "switchyard-follower")
+    counting = CountsPublisher(_store(), folder, host=_host(settings))
     others = [
+        threading.Thread(target=counting.run, args=(stop,), name="counts"),
         threading.Thread(target=keeper.run, args=(stop,), name="presence"),
         threading.Thread(target=_shipper(settings, folder).run, args=(stop,), name="events"),
         threading.Thread(target=indexes.run, args=(stop,), name="indexes"),

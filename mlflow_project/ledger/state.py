@@ -46,7 +46,8 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Seal:
-    """A seal as the ledger holds it. The key must have been valid at `recorded`, the time of the record."""
+    """A seal as the ledger holds it. The key must have been valid at `recorded`, the time of the record. `guard` is the
+    guard's policy for the time after the release became live; None: nothing is watched."""
 
     version: int
     digest: str
@@ -54,6 +55,7 @@ class Seal:
     recorded: str
     serial: int
     protected: bool
+    guard: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -154,7 +156,7 @@ def replay(records: Iterable[LedgerRecord]) -> State:
 
 
 def _seal(name: NameState, record: LedgerRecord) -> None:
-    evidence = record.evidence
+    evidence, guard = record.evidence, record.evidence.get("guard")
     seal = Seal(
         version=_version(record),
         digest=record.digest or "",
@@ -162,6 +164,7 @@ def _seal(name: NameState, record: LedgerRecord) -> None:
         recorded=record.time,
         serial=record.serial,
         protected=bool(evidence.get("protected", False)),
+        guard=guard if isinstance(guard, Mapping) else None,
     )
     name.seals[seal.version] = name.all_seals[seal.version, seal.digest] = seal
     name.refusals.pop(_version(record), None)

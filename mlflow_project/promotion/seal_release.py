@@ -38,6 +38,7 @@ def record_verdict(
     scores: Mapping[str, str | None] | None = None,
     protected: bool = False,
     loading: Loading | None = None,
+    guard: Mapping[str, Any] | None = None,
 ) -> LedgerRecord:
     """Seal the release, or record why not.
 
@@ -45,6 +46,7 @@ def record_verdict(
         scores: the digests of the scores that the verdict was computed from, under the names of `runs`.
         protected: what the policy says of the name: it then follows the ledger alone, and needs an approval.
         loading: for a model, what the policy allows when its files are loaded.
+        guard: what the guard watches once the release is live, as the policy has it.
 
     Raises:
         SealBroken: this version was sealed before with other content.
@@ -54,7 +56,7 @@ def record_verdict(
     statement = statement_for(
         release, verdict, policy_digest, champion, runs, cases, who, utc_now(), scores, protected, loading
     )
-    evidence = _sealed(parts, release, statement, protected) if verdict.accepted else _refused(statement)
+    evidence = _sealed(parts, release, statement, protected, guard) if verdict.accepted else _refused(statement)
     parts.meters.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
     return parts.ledger.append(
         Draft(
@@ -89,13 +91,20 @@ def same_seal(
     return seal if stated == (release.digest, policy_digest, cases_digest, against) else None
 
 
-def _sealed(parts: Parts, release: Release, statement: Mapping[str, Any], protected: bool) -> dict[str, Any]:
+def _sealed(
+    parts: Parts,
+    release: Release,
+    statement: Mapping[str, Any],
+    protected: bool,
+    guard: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     """A model's files and the manifest in the store, then the signed statement."""
     if release.manifest.kind == "model":
         parts.models.publish(release)
     write_release(parts.store, release)
     ensure_key(parts.seal)
-    return {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected}
+    watched = {"guard": guard} if guard is not None else {}
+    return {"envelope": sign(statement, signing_key(parts.seal)), "protected": protected, **watched}
 
 
 def _refused(statement: Mapping[str, Any]) -> dict[str, Any]:

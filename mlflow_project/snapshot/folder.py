@@ -20,6 +20,8 @@ checks it when:
   indexes.
 - `scratch/<worker>/`: those copies. They lose their names as soon as they are open.
 - `usage/*.json`, `events.sqlite`: counts for limits, and events to upload. Their form is checked.
+- `counts/<run>.json`: a worker's counts of requests by release and arm (see `arm_counts`), which the follower
+  publishes for the guard.
 
 Template, provider, schema and prices are part of the manifest in `snapshot.json`. A worker keeps the manifest that it
 has checked in memory and never reads it again.
@@ -55,6 +57,7 @@ class ServingFolder:
         self.workers = path / "workers"
         self.indexes = path / "indexes"
         self.models = path / "models"
+        self.counts = path / "counts"
         self.scratch = path / "scratch"
         self.wake_pipe = path / "wake"
         self.receipts_pipe = path / "receipts.wake"

@@ -25,6 +25,7 @@ from mlflow_project.rules.scorers.words import content_words
 from mlflow_project.settings import EventSettings
 from mlflow_project.snapshot.spool import Asked, Spool
 from mlflow_project.telemetry.outbox import Outbox
+from serving.after.arm_counts import ArmCounter
 from serving.call import Finished
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,12 @@ class _Noted(NamedTuple):
 class EventRecorder:
     """Each worker has one."""
 
-    def __init__(self, settings: EventSettings, spool: Spool, masker: Masker) -> None:
+    def __init__(self, settings: EventSettings, spool: Spool, masker: Masker, arms: ArmCounter) -> None:
         self.outbox = Outbox("events", self._write, most=MOST_PENDING, batch=100, seconds=FLUSH_SECONDS)
         self._settings = settings
         self._spool = spool
         self._masker = masker
+        self._arms = arms
         self._second = 0
         self._sampled = 0
 
@@ -84,6 +86,9 @@ class EventRecorder:
         release, answer = finished.release, finished.answer if finished.succeeded else None
         question = finished.question if answer is not None else ""  # the question of a failed request is not kept
         text = answer.text if answer is not None else None
+        grounded = _grounded(question, answer) if release.manifest.kind == "prompt" else None
+        if grounded is not None:
+            self._arms.scored(finished, grounded)
         return AnswerEvent(
             event_id=uuid.uuid4().hex,
             at=_at(finished),
@@ -103,7 +108,7 @@ class EventRecorder:
             tokens=answer.usage.total_tokens if answer is not None else None,
             cost_usd=answer.cost_usd if answer is not None else None,
             latency_ms=round(finished.milliseconds, 3),
-            groundedness=_grounded(question, answer) if release.manifest.kind == "prompt" else None,
+            groundedness=grounded,
             trace_id=finished.call.trace_id,
             arm=finished.arm,
         )

@@ -20,6 +20,7 @@ from mlflow_project.rules.masking import Masker
 from mlflow_project.snapshot.spool import Asked, Spool
 from mlflow_project.telemetry.catalogue import FEEDBACK
 from mlflow_project.telemetry.meters import Meters
+from serving.after.arm_counts import ArmCounter
 
 _TEXTS = ("label", "comment", "corrected_answer")
 _TRIES, _PAUSE_SECONDS = 6, 0.1  # longer than an answer is on its way to the disk
@@ -28,8 +29,9 @@ _TRIES, _PAUSE_SECONDS = 6, 0.1  # longer than an answer is on its way to the di
 class FeedbackDesk:
     """Each worker has one. Every worker of a host knows the requests of all of them."""
 
-    def __init__(self, spool: Spool, masker: Masker, meters: Meters) -> None:
+    def __init__(self, spool: Spool, masker: Masker, meters: Meters, arms: ArmCounter) -> None:
         self._spool = spool
+        self._arms = arms
         self._masker = masker
         self._meters = meters
 
@@ -47,6 +49,7 @@ class FeedbackDesk:
         new = await asyncio.to_thread(self._spool.note_feedback, event, said)
         if new:
             self._meters.record(FEEDBACK, 1, release=asked.release, arm=asked.arm)
+            self._arms.judged(asked.release, asked.arm, judgement)
         return asked, new
 
     async def _asked(self, request_id: str, caller: ApiKey | None) -> Asked:

@@ -160,6 +160,7 @@ async def using(server: Server, call: Call, name: str, alias: str, kind: Kind = 
     with used as live:
         _check_kind(live, kind)
         release = live.placed.release
+        call.alias = alias
         call.name_release(live.placed, None if confirmed else worker.stale_seconds())
         call.reservation = server.spending.reserve(call.caller, release, call.body_bytes)
         asking = Asking(live)

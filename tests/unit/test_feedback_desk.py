@@ -12,6 +12,7 @@ from mlflow_project.errors import NotFound, Refused
 from mlflow_project.rules.masking import Masker
 from mlflow_project.snapshot.spool import Spool
 from mlflow_project.telemetry.meters import Meters
+from serving.after.arm_counts import ArmCounter
 from serving.after.feedback import FeedbackDesk
 from tests.unit.test_spool import asked
 
@@ -26,8 +27,8 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def desk(spool: Spool) -> FeedbackDesk:
-    return FeedbackDesk(spool, Masker(), Meters())
+def desk(spool: Spool, tmp_path: Path) -> FeedbackDesk:
+    return FeedbackDesk(spool, Masker(), Meters(), ArmCounter(tmp_path / "counts"))
 
 
 async def judged(desk: FeedbackDesk, request_id: str, caller: ApiKey | None) -> str:

@@ -16,6 +16,8 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
     new_contract: false       for models: true allows inputs that the champion's callers do not send
     protected: false          a protected prompt follows the ledger alone, and needs a second person's approval
     approval: false           a person approves in the workflow before Production
+    guard:                    what the guard watches after a promotion and during a rollout (rules/guard/policy.py)
+      {indicators: {errors: {}, latency: {}}, bake: 30m}
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from mlflow_project.domain.model import Format, Loading
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import digest_of
 from mlflow_project.rules.gate.statistics import RMSE, is_statistic
+from mlflow_project.rules.guard.policy import read_guard_policy
 
 Direction = Literal["higher", "lower"]
 Rule = Literal["superior", "non_inferior", "report"]
@@ -65,7 +68,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Policy:
-    """A validated policy; `digest` is of the data that it was read from."""
+    """A validated policy; `digest` is of the data that it was read from. `guard`, where it is given, is valid too."""
 
     metrics: tuple[MetricRule, ...]
     caps: tuple[Cap, ...]
@@ -77,13 +80,25 @@ class Policy:
     digest: str
     loading: Loading = field(default_factory=Loading)
     new_contract: bool = False
+    guard: Mapping[str, Any] | None = None
 
     def rule_of(self, metric: str) -> MetricRule:
         """The rule of a metric that the policy names."""
         return next(rule for rule in self.metrics if rule.metric == metric)
 
 
-_KEYS = {"confidence", "min_cases", "metrics", "caps", "guards", "protected", "approval", "loading", "new_contract"}
+_KEYS = {
+    "confidence",
+    "min_cases",
+    "metrics",
+    "caps",
+    "guards",
+    "protected",
+    "approval",
+    "loading",
+    "new_contract",
+    "guard",
+}
 
 
 def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
@@ -108,6 +123,9 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     flags = {key: data.get(key, False) for key in ("protected", "approval", "new_contract")}
     mistakes += [f"{key} must be true or false" for key, value in flags.items() if not isinstance(value, bool)]
     loading = _loading(data, mistakes)
+    guard = data.get("guard")
+    if guard is not None:
+        mistakes += read_guard_policy(guard)[1]
     capped = any(cap.metric == RMSE for cap in caps)
     if not capped and not any(metric.floor is not None for metric in metrics):
         mistakes.append(f"no metric has a floor, and {RMSE} no cap, so nothing could decide on a first version")
@@ -122,6 +140,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
         **flags,
         loading=loading,
         digest=digest_of(dict(data)),
+        guard=guard,
     )
 
 

@@ -21,7 +21,7 @@ from mlflow_project.errors import InvalidData
 
 FRACTIONS = {"errors", "schema_failures", "refusals", "negative_feedback"}
 """Indicators that are counted as they are."""
-ABOVE_LIMIT = {"latency", "cost", "ungroundedness", "prediction_drift"}
+ABOVE_LIMIT = {"latency", "cost", "ungroundedness"}
 """Indicators that count values above a limit, which the old release's values set."""
 
 
@@ -62,7 +62,6 @@ KNOWN: Mapping[str, Indicator] = {
         Indicator("cost", 0.10),
         Indicator("ungroundedness", 0.10),
         Indicator("negative_feedback", 0.10),
-        Indicator("prediction_drift", 0.10),
     )
 }
 USUAL = ("errors", "latency", "schema_failures", "refusals", "cost")
