@@ -62,17 +62,23 @@ class ProviderChoice:
         return fields if self.endpoint is not None else {key: fields[key] for key in fields if key != "endpoint"}
 
 
+Fusion = Literal["scores", "ranks"]
+
+
 @dataclass(frozen=True)
 class Retrieval:
-    """How contexts are found: number of chunks, weights of words (BM25) and vectors in reciprocal rank fusion.
+    """How contexts are found: the number of chunks, and the weights of words (BM25) and vectors (cosine).
 
     `where` keeps only chunks whose metadata (also `document_id`, `language`) has all these values; None: all chunks.
+    `fusion` says how both rankings are joined: by `scores`, or by `ranks`. None, in the manifests of releases that were
+    registered before there was a choice, means by ranks.
     """
 
     chunks: int = 5
     words_weight: float = 1.0
-    vectors_weight: float = 1.0
+    vectors_weight: float = 0.2
     where: Mapping[str, str] | None = None
+    fusion: Fusion | None = None
 
     def __post_init__(self) -> None:
         """Raises:
@@ -80,6 +86,10 @@ class Retrieval:
         """
         if self.where is not None and not _maps_texts(self.where):
             raise InvalidData(f"A retrieval's filter maps metadata fields to texts; {self.where!r} does not.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the fields that are None, so that digests of older releases stay."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def _maps_texts(value: Any) -> bool:
@@ -170,8 +180,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON-ready data, without the fields that are None."""
         fields = {key: value for key, value in asdict(self).items() if value is not None}
-        if self.retrieval is not None and self.retrieval.where is None:
-            del fields["retrieval"]["where"]
+        if self.retrieval is not None:
+            fields["retrieval"] = self.retrieval.to_dict()
         if self.provider is not None:
             fields["provider"] = self.provider.to_dict()
         if self.fallbacks is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,8 @@ class _Reader:
         if "retrieval" in self._data and "knowledge_base" not in self._data:
             self._wrong("retrieval", "retrieval needs a knowledge_base: the URI of the chunk table to retrieve from")
         if "retrieval" not in self._data:
-            return Retrieval() if table else None
-        retrieval: Retrieval | None = self._section("retrieval", _RETRIEVAL, Retrieval)
+            return Retrieval(fusion="scores") if table else None
+        retrieval: Retrieval | None = self._section("retrieval", _RETRIEVAL, partial(Retrieval, fusion="scores"))
         return retrieval
 
     def _table(self) -> str | None:
@@ -258,6 +259,7 @@ _RETRIEVAL = {
     ),
     "words_weight": _WEIGHT,
     "vectors_weight": _WEIGHT,
+    "fusion": _Rule("scores or ranks", lambda value: value in ("scores", "ranks")),
     "where": _Rule(
         "a mapping of metadata fields to texts, such as {language: en}",
         lambda value: (

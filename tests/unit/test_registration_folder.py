@@ -47,7 +47,7 @@ def test_a_template_is_front_matter_and_sections(tmp_path: Path) -> None:
         Message("user", "{{context}}\n{{ question }}"),
     )
     assert manifest.provider == ProviderChoice("extractive", "extractive-1", {"sentences": 2})
-    assert manifest.retrieval == Retrieval(chunks=4)
+    assert manifest.retrieval == Retrieval(chunks=4, fusion="scores")
     assert templates[0].front.table == "s3a://curated-data-bucket/docs"
 
 

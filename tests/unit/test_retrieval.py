@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,9 +94,29 @@ def test_texts_numbers_truth_and_lists_of_them_may_be_filtered_on() -> None:
 
 def test_a_release_without_a_filter_keeps_its_digest() -> None:
     plain = Manifest("prompt", "qa", retrieval=Retrieval(3)).to_dict()
-    assert plain["retrieval"] == {"chunks": 3, "words_weight": 1.0, "vectors_weight": 1.0}
+    assert plain["retrieval"] == {"chunks": 3, "words_weight": 1.0, "vectors_weight": 0.2}
     pinned = Manifest("prompt", "qa", retrieval=Retrieval(3, where={"language": "en"}))
     assert Manifest.from_dict(pinned.to_dict()) == pinned
+
+
+def test_joined_by_scores_many_words_count_more_than_the_nearest_meaning(hybrid: Index) -> None:
+    question = "the tower of Tokyo in Japan and its record"
+    assert best(hybrid, question, Retrieval(1, 1, 2, fusion="ranks")) == ["tokyo"]
+    assert best(hybrid, question, Retrieval(1, 1, 1, fusion="scores")) == ["ledger"]
+
+
+def test_joined_by_scores_the_meaning_decides_where_only_frequent_words_are_shared(hybrid: Index) -> None:
+    question = "a tall tower in Japan"
+    assert best(hybrid, question, Retrieval(1, 1, 0)) == ["rollback"]
+    assert best(hybrid, question, Retrieval(1, 1, 1, fusion="scores")) == ["tokyo"]
+
+
+def test_a_score_is_the_share_of_the_highest_bm25_score_plus_the_cosine(hybrid: Index) -> None:
+    (plain,) = hybrid.search("hash", Retrieval(1, 1, 0))
+    (joined,) = hybrid.search("hash", Retrieval(1, 2.0, 0.5, fusion="scores"))
+    highest = 2.2 * math.log(1 + (4 - 1 + 0.5) / (1 + 0.5))
+    cosine = max(0.0, embeddings.similarity("hash", TEXTS["ledger"]))
+    assert joined.score == pytest.approx(2.0 * plain.score / highest + 0.5 * cosine, abs=1e-4)
 
 
 @pytest.mark.parametrize("wrong", ["en", {"year": 2024}, {"": "x"}, {"language": ""}])

@@ -1,15 +1,18 @@
-"""Searching one index: words by BM25, vectors by cosine, both joined by weighted reciprocal rank fusion.
+"""Searches one index: words by BM25, vectors by cosine, both joined by their scores or by their ranks.
 
 In: a fetched index folder (see `index_store.fetch`) and questions, which may be any text at all. Out: contexts, best
 first. An index is searched in a private copy, whose digests are checked and whose files lose their names once they are
 open: whatever somebody writes into the index folder later, what was checked is what is searched.
 In a large index the first 64 numbers of each vector choose 1,000 candidates, and whole vectors rank those: WordLlama's
 are trained so that they can be cut (Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022).
-Fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet", SIGIR 2009 (k = 60).
+Joined by scores, a chunk's score is `words_weight` times its BM25 score as a share of the highest one that the question
+could get, plus `vectors_weight` times its cosine (docs/decisions/0019). Joined by ranks, weighted reciprocal rank
+fusion with k = 60: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet", SIGIR 2009.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -33,6 +36,8 @@ DEPTH = 100
 CANDIDATES = 1000
 MOST_WORDS = 64
 TITLE_BOOST = 0.5
+SATURATION = 2.2
+"""By how much the factor of a word's frequency is bounded in BM25: k1 + 1, with tantivy's k1 of 1.2."""
 
 Ranking = list[tuple[int, float]]
 """Ordinal numbers of chunks with their scores, best first."""
@@ -97,17 +102,50 @@ class Index:
         filters = frozenset([*(retrieval.where or {}).items(), *(where or {}).items()])
         by_words = retrieval.words_weight > 0 or self._vectors is None
         by_vectors = retrieval.vectors_weight > 0 and self._vectors is not None
-        depth = max(DEPTH, retrieval.chunks) if by_words and by_vectors else retrieval.chunks
-        rankings: list[tuple[float, Ranking]] = []
-        if by_words:
-            rankings.append((retrieval.words_weight, self._by_words(question, depth, filters)))
-        if by_vectors:
-            rankings.append((retrieval.vectors_weight, self._by_vectors(question, depth, filters)))
-        ranking = rankings[0][1] if len(rankings) == 1 else fuse(rankings)
+        if by_words and by_vectors:
+            ranking = self._by_both(question, retrieval, filters)
+        elif by_words:
+            ranking = self._by_words(question, retrieval.chunks, filters)
+        else:
+            ranking = self._by_vectors(embeddings.embed([question])[0], retrieval.chunks, filters)
         return [self._context(ordinal, score) for ordinal, score in ranking[: retrieval.chunks]]
 
+    def _by_both(self, question: str, retrieval: Retrieval, where: Filters) -> Ranking:
+        asked = embeddings.embed([question])[0]
+        depth = max(DEPTH, retrieval.chunks)
+        by_words, by_vectors = self._by_words(question, depth, where), self._by_vectors(asked, depth, where)
+        if retrieval.fusion != "scores":
+            return fuse([(retrieval.words_weight, by_words), (retrieval.vectors_weight, by_vectors)])
+        cosines = dict(by_vectors) | self._cosines(asked, [ordinal for ordinal, _ in by_words])
+        highest, found = self._highest_score(question), dict(by_words)
+        scores = {
+            ordinal: retrieval.words_weight * found.get(ordinal, 0.0) / highest
+            + retrieval.vectors_weight * max(0.0, cosine)
+            for ordinal, cosine in cosines.items()
+        }
+        return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+    def _highest_score(self, question: str) -> float:
+        """The BM25 score of a text that has nothing but this question's words, again and again.
+
+        If the question's rare words are in no chunk, every chunk has a small share of this score, and vectors decide.
+        """
+        return SATURATION * sum(self._rarity(word) for word in _asked(question)) or 1.0
+
+    def _rarity(self, word: str) -> float:
+        """The inverse document frequency of a word, by tantivy's formula."""
+        having = self._searcher.doc_freq("text", word)
+        return math.log(1.0 + (len(self) - having + 0.5) / (having + 0.5))
+
+    def _cosines(self, asked: NDArray[np.float32], ordinals: Sequence[int]) -> dict[int, float]:
+        assert self._vectors is not None
+        if not ordinals:
+            return {}
+        found = _products(self._vectors[np.asarray(ordinals)], asked)
+        return {ordinal: float(cosine) for ordinal, cosine in zip(ordinals, found, strict=True)}
+
     def _by_words(self, question: str, limit: int, where: Filters) -> Ranking:
-        asked = list(dict.fromkeys(words(question)))[:MOST_WORDS]
+        asked = _asked(question)
         if not asked:
             return []
         found = self._any_of(asked)
@@ -135,9 +173,8 @@ class Index:
             for key, value in where
         ]
 
-    def _by_vectors(self, question: str, limit: int, where: Filters) -> Ranking:
+    def _by_vectors(self, asked: NDArray[np.float32], limit: int, where: Filters) -> Ranking:
         assert self._vectors is not None
-        asked = embeddings.embed([question])[0]
         if not asked.any():
             return []
         exact = self._heads is None
@@ -165,6 +202,11 @@ class Index:
     def _context(self, ordinal: int, score: float) -> Context:
         row = self._chunks[ordinal]
         return Context(row["chunk_id"], row["document_id"], row["title"], row["text"], row["start"], row["end"], score)
+
+
+def _asked(question: str) -> list[str]:
+    """The different words of a question, at most 64."""
+    return list(dict.fromkeys(words(question)))[:MOST_WORDS]
 
 
 def _products(rows: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
