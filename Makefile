@@ -11,7 +11,7 @@ BIN := .venv/bin
 # Container images often forbid Python to keep what it compiles: each program would compile MLflow again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-checks demo up airflow airflow-down observe observe-down status logs down clean doctor check format lint types contracts tests test test-long bench dashboards lock
+.PHONY: help setup setup-checks demo up airflow airflow-down observe observe-down ingest ingest-down status logs down clean doctor check format lint types contracts tests test test-long bench dashboards lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -40,19 +40,27 @@ observe: up ## Prometheus and the OpenTelemetry collector beside the stack
 observe-down: environment-is-here ## stop Prometheus and the collector and leave the stack running
 	@$(PYTHON) -m stack.observe down
 
+ingest: python-is-here ## Kafka, the ingestion service and the writer of its tables, beside the stack
+	@$(SYSTEM_PYTHON) -m stack setup --ingestion
+	@$(PYTHON) -m stack up
+	@$(PYTHON) -m stack.ingest up
+
+ingest-down: environment-is-here ## stop Kafka, the ingestion service and the writer and leave the stack running
+	@$(PYTHON) -m stack.ingest down
+
 doctor: ## what this machine lacks, and what to type
 	@if $(PYTHON) -c '' 2>/dev/null; then $(PYTHON) -m stack doctor; else $(or $(SYSTEM_PYTHON),python3) -m stack doctor; fi
 
 up: setup ## start the stack and wait until it is ready
 	@$(PYTHON) -m stack up
 
-status: environment-is-here ## what runs (the stack, Airflow, Prometheus, orphans), where, and its memory
+status: environment-is-here ## what runs (the stack, Airflow, Prometheus, Kafka, orphans), where, and its memory
 	@$(PYTHON) -m stack status
 
 logs: environment-is-here ## the end of the logs; PART=server for one part
 	@$(PYTHON) -m stack logs $(PART)
 
-down: environment-is-here ## stop everything of this stack, Airflow and Prometheus too
+down: environment-is-here ## stop everything of this stack, Airflow, Prometheus and Kafka too
 	@$(PYTHON) -m stack down
 
 clean: environment-is-here ## stop everything and remove its data (asks; YES=1 does not)

@@ -216,6 +216,43 @@ class ProviderSettings(BaseSettings):
     providers_file: Path | None = Field(default=None, validation_alias="SWITCHYARD_PROVIDERS")
 
 
+class KafkaSettings(_Settings):
+    """The Kafka cluster, for the ingestion service, the commands and the Spark job.
+
+    `kafka_brokers` is a list of `host:port`, with commas. With SASL, `kafka_user` and `kafka_password` sign in; with
+    TLS, `kafka_ca_file` names the certificates that are trusted (PEM; default: those of the system).
+    """
+
+    kafka_brokers: str = Field(default="127.0.0.1:9092", min_length=1)
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_user: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: Path | None = None
+    schemas_folder: Path = Field(
+        default=Path(__file__).resolve().parents[1] / "schemas", validation_alias="SWITCHYARD_SCHEMAS"
+    )
+
+
+class IngestionSettings(_Settings):
+    """The HTTP service in front of Kafka.
+
+    A record that Kafka has not confirmed after `ingest_kafka_seconds` goes to the spool, a file in `ingest_folder` of
+    at most `ingest_spool_mb`. At most `ingest_pending_mb` of records wait for Kafka at once. One record has at most
+    `ingest_record_bytes`. An id that comes again among the last `ingest_known_ids` is recognised without Kafka.
+    """
+
+    ingest_host: str = "127.0.0.1"
+    ingest_port: int = Field(default=8002, ge=1, le=65535)
+    ingest_url: WebAddress = "http://127.0.0.1:8002"
+    ingest_folder: Path = Field(default_factory=lambda: state_folder() / "ingestion")
+    ingest_kafka_seconds: float = Field(default=5.0, gt=0)
+    ingest_spool_mb: int = Field(default=512, ge=1)
+    ingest_pending_mb: int = Field(default=32, ge=1)
+    ingest_record_bytes: int = Field(default=1_048_576, ge=1, le=1_900_000)
+    ingest_known_ids: int = Field(default=100_000, ge=0)
+
+
 class TelemetrySettings(_Settings):
     """Where metrics and traces go.
 
@@ -257,6 +294,8 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     KeySettings,
     ClientSettings,
     ProviderSettings,
+    KafkaSettings,
+    IngestionSettings,
     TelemetrySettings,
     LogSettings,
 )

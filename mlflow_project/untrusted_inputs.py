@@ -24,6 +24,20 @@ class UntrustedInput:
 
 UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
     UntrustedInput(
+        "a record for the ingestion service, or in Kafka",
+        "caller",
+        "mlflow_project.rules.ingestion.Stream.read",
+        "1 MiB over HTTP (a setting), 4 MiB in Kafka; 254 levels; the schemas are this project's own; 20 mistakes",
+        "tests/attacks/test_ingestion.py::test_no_record_is_an_error_of_the_services",
+    ),
+    UntrustedInput(
+        "a body for the ingestion service",
+        "caller",
+        "ingestion.lines.elements_of",
+        "arrays: 8 MiB, 10,000 records, 30 s; NDJSON: any length, 1 MiB a line, 60 s of silence",
+        "tests/attacks/test_ingestion.py::test_no_record_is_an_error_of_the_services",
+    ),
+    UntrustedInput(
         "the head of a request",
         "caller",
         "mlflow_project.web.protocol.PatientHttp",

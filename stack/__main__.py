@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     setup = commands.add_parser("setup", help="build, install and fetch what is missing")
     setup.add_argument("--checks", action="store_true", help="with the tools of `make check`")
+    setup.add_argument("--ingestion", action="store_true", help="with Kafka's client and Kafka itself")
     for name in ("doctor", "status"):
         commands.add_parser(name).add_argument("--json", action="store_true")
     commands.add_parser("up", help="start the parts and wait until each is ready")
@@ -68,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
 def _setup(given: argparse.Namespace) -> int:
     from stack.setup import DEMO_GROUPS, TEST_GROUPS, set_up
 
-    set_up(TEST_GROUPS if given.checks else DEMO_GROUPS)
+    groups = TEST_GROUPS if given.checks else DEMO_GROUPS
+    set_up((*groups, "ingestion") if given.ingestion else groups)
+    if given.ingestion or given.checks:
+        from stack.ingest.kafka import fetch_all
+
+        fetch_all()
     return 0
 
 
@@ -136,13 +142,18 @@ def _status(given: argparse.Namespace) -> int:
     if any(row["state"] == "orphan" for row in rows):
         say("An orphan is left from a process that was killed. `make up` and `make down` end it.")
     stopped = {row["part"] for row in rows if row["state"] == "stopped"}
-    for part, target in {"server": "up", "scheduler": "airflow", "prometheus": "observe"}.items():
+    for part, target in {"server": "up", "scheduler": "airflow", "prometheus": "observe", "kafka": "ingest"}.items():
         if part in stopped:
             say(f"`make {target}` starts {_TARGETS[target]}.")
     return 0
 
 
-_TARGETS = {"up": "the stack", "airflow": "Airflow", "observe": "Prometheus and the collector"}
+_TARGETS = {
+    "up": "the stack",
+    "airflow": "Airflow",
+    "observe": "Prometheus and the collector",
+    "ingest": "Kafka and ingestion",
+}
 
 
 def _logs(given: argparse.Namespace) -> int:

@@ -27,6 +27,7 @@ from stack.addresses import StackSettings, read_environment, read_settings, writ
 from stack.airflow import processes as airflow
 from stack.airflow.home import AirflowPort
 from stack.credentials import check_commands_are_no_administrator, minio_credentials
+from stack.ingest import processes as ingest
 from stack.layout import jar_folder, minio_binary
 from stack.marks import end
 from stack.minio_users import User, make_users, user_of
@@ -39,7 +40,7 @@ from stack.supervision import Supervisor
 
 Say = Callable[[str], None]
 
-SETTINGS = (StackSettings, observe.ObserveSettings, AirflowPort, AirflowSettings)
+SETTINGS = (StackSettings, observe.ObserveSettings, ingest.IngestPorts, AirflowPort, AirflowSettings)
 """The settings of the programs beside the library's own."""
 
 _ALIVE = {"STARTING", "RUNNING", "BACKOFF", "EXITED"}
@@ -72,12 +73,14 @@ def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
 
 
 def down(state: Path, *, say: Say) -> None:
-    """Stop everything of this stack: Airflow, observability, the four parts, and orphans. Stopping nothing is fine."""
+    """Stop everything of this stack: Airflow, observability, ingestion, the four parts, orphans. Stopping nothing is
+    fine."""
     supervisor = Supervisor(state)
     running = len(supervisor.marked())
     _end_orphans(supervisor, say)
     airflow.stop(state)
     observe.down(state)
+    ingest.down(state)
     supervisor.stop()
     say(f"Stopped: {running} processes." if running else "Nothing was running.")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from mlflow_project.errors import ConfigError
 from mlflow_project.private_files import write_private
 from mlflow_project.settings import StoreSettings
+from stack.ingest.kafka import spark_jars
 from stack.layout import ROOT
 
 _LOGS = """\
@@ -44,9 +45,10 @@ _FILES = ("spark-defaults.conf", "log4j2.properties", "spark-env.sh")
 
 
 def spark_defaults(state: Path, store: StoreSettings, jars: Path) -> dict[str, str]:
-    """The settings of every Spark job on this stack. Figures: few and small tables on few cores."""
+    """The settings of every Spark job on this stack. The jars that read Kafka are among them once `make ingest` has
+    fetched them. Figures: few and small tables on few cores."""
     return {
-        "spark.jars": ",".join(str(jar) for jar in sorted(jars.glob("*.jar"))),
+        "spark.jars": ",".join(str(jar) for folder in (jars, spark_jars()) for jar in sorted(folder.glob("*.jar"))),
         "spark.driver.defaultJavaOptions": _QUICK_TO_START,
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",

@@ -1,4 +1,4 @@
-"""What runs: a row for each part of the stack, of Airflow and of observability, and one for each orphan.
+"""What runs: a row for each part of the stack, of Airflow, of observability and of ingestion, and one for each orphan.
 
 In: the state folder. Out: rows of `part`, `state`, `pid`, `address`, `ready`, `memory_mb` (with all child processes).
 An orphan is a process of this stack that no process manager watches any more; `make up` and `make down` end it.
@@ -16,6 +16,7 @@ import psutil
 from mlflow_project.settings import load
 from stack.addresses import read_environment
 from stack.airflow import processes as airflow
+from stack.ingest import processes as ingest
 from stack.marks import part_of
 from stack.observe import processes as observe
 from stack.readiness import PARTS, addresses, is_ready
@@ -32,12 +33,19 @@ def status(state: Path) -> list[Row]:
 
 
 def status_of_all(state: Path) -> list[Row]:
-    """The same, followed by Prometheus, the collector, Airflow's three processes, and orphans."""
+    """The same, followed by Prometheus, the collector, Kafka, ingestion, the writer, Airflow's processes, orphans."""
     settings = load(observe.ObserveSettings)
     ready = observe.ready(settings)
+    ports = load(ingest.IngestPorts)
     return [
         *status(state),
         *_rows(observe.supervisor_of(state), tuple(ready), observe.addresses(settings), ready.__getitem__),
+        *_rows(
+            ingest.supervisor_of(state),
+            ingest.PARTS,
+            ingest.addresses(ports),
+            lambda part: ingest.is_ready(part, ports),
+        ),
         *_rows(airflow.supervisor_of(state), airflow.PARTS, airflow.addresses(), airflow.is_healthy),
         *(_orphan(process) for process in Supervisor(state).orphans()),
     ]

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from stack.addresses import read_environment
+from stack.ingest.kafka import fetch_all as fetch_kafka
+from stack.ingest.processes import up as start_ingestion
 from stack.ports import free_port
 from stack.processes import down, up
 
@@ -27,6 +29,10 @@ ON_PUBLIC_DATA = {
 }
 """Test files, and the data set that each needs."""
 LEFT_OUT = [file for file, data_set in ON_PUBLIC_DATA.items() if not (PUBLIC_DATA / data_set).is_dir()]
+PORTS = (
+    *("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT"),
+    *("KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "INGEST_PORT"),
+)
 TOLD_TO_END = "The run was told to end."
 collect_ignore = LEFT_OUT
 
@@ -82,7 +88,15 @@ def own_settings() -> Iterator[Path]:
         del os.environ[name]
     os.environ["SWITCHYARD_STATE"] = str(state)
     os.environ["SWITCHYARD_ENV_FILE"] = str(state / "none.env")
-    for name in ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT"):
+    for name in (
+        "MINIO_PORT",
+        "MINIO_CONSOLE_PORT",
+        "MLFLOW_PORT",
+        "API_PORT",
+        "KAFKA_PORT",
+        "KAFKA_CONTROLLER_PORT",
+        "INGEST_PORT",
+    ):
         os.environ[f"SWITCHYARD_{name}"] = str(free_port())
     try:
         yield state
@@ -112,6 +126,16 @@ def _own_settings() -> Iterator[Path]:
 def minio(_own_settings: Path) -> RunningStack:
     """MinIO with its buckets; settings of this session load from the environment."""
     return running(_own_settings, "minio")
+
+
+@pytest.fixture(scope="session")
+def kafka(_own_settings: Path) -> RunningStack:
+    """Kafka with the topics of `schemas/topics.yaml`; settings of this session load from the environment."""
+    fetch_kafka()
+    start_ingestion(_own_settings, ("kafka",), say=_quiet)
+    values = read_environment(_own_settings)
+    os.environ.update(values)
+    return RunningStack(_own_settings, values)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ MODULES = {
     "fine_tuning": ("fine-tune",),
     "record": ("history", "at", "verify", "ledger"),
     "serving": ("follow", "ask", "keys"),
+    "ingestion": ("topics",),
     "hosts": ("hosts",),
     "providers": ("providers",),
     "doctor": ("doctor",),

@@ -17,6 +17,7 @@ SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 _GEN_AI = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
 _BY_ARM = ("release", "arm")
 """Labels of what is measured by release: `arm` is production, canary or baseline."""
+INGEST_SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 300.0, 900.0)
 TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)
 
 
@@ -179,6 +180,42 @@ DRIFT_ALARM = Metric(
 )
 DRIFT_CLUSTER_SHARE = Metric(
     "switchyard.drift.cluster_share", "gauge", "1", "Share of the newest questions in a cluster", ("name", "cluster")
+)
+INGESTED = Metric(
+    "switchyard.ingest.records_total",
+    "counter",
+    "record",
+    "Records that came over HTTP: accepted, spooled, duplicate, refused",
+    ("topic", "outcome", "status"),
+)
+INGEST_SPOOL = Metric("switchyard.ingest.spool_bytes", "gauge", "By", "Bytes of records that wait on disk for Kafka")
+INGEST_PENDING = Metric(
+    "switchyard.ingest.pending_bytes", "gauge", "By", "Bytes of records that wait for Kafka's confirmation"
+)
+INGEST_WRITTEN = Metric(
+    "switchyard.ingest.written_total",
+    "counter",
+    "record",
+    "Records from Kafka: written to the table, duplicate, dead_letter",
+    ("topic", "outcome"),
+)
+INGEST_LAG = Metric(
+    "switchyard.ingest.lag",
+    "gauge",
+    "record",
+    "Records of a partition that are not in the table yet",
+    ("topic", "partition"),
+)
+INGEST_DELAY = Metric(
+    "switchyard.ingest.delay",
+    "histogram",
+    "s",
+    "From the acceptance of a record to its commit in the table",
+    ("topic",),
+    INGEST_SECONDS,
+)
+DEAD_LETTERS = Metric(
+    "switchyard.ingest.dead_letters_total", "counter", "record", "Dead letters, by reason", ("topic", "reason")
 )
 
 CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -7,7 +7,6 @@ here reaches no route. If the caller closes the connection, the work on the requ
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 
@@ -16,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import GuardSettings
-from mlflow_project.telemetry import tracing
+from mlflow_project.web.beginnings import begin
 from mlflow_project.web.keys import Keys
 from mlflow_project.web.problems import response
 from mlflow_project.web.protocol import MAX_HEADER_BYTES
@@ -32,8 +31,6 @@ _TAKE_ROWS = ("/models/", "/v2/models/")
 """Paths whose bodies hold rows of numbers. They are larger than texts, and nothing is parsed of them that may become an
 error message."""
 _MOST_LARGE_BODIES = 2
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
 
 
 class HeadTooLarge(WorkspaceError):
@@ -70,7 +67,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         server: Server = scope["state"]["server"]
-        call = scope["state"]["call"] = self._begin(scope, server)
+        call = scope["state"]["call"] = Call(*begin(scope, self._masker, listening=server.reporter.listening))
         send = _with_headers(send, call)
         try:
             _check_head(scope)
@@ -93,23 +90,6 @@ class Edge:
             await response(scope["path"], error)(scope, receive, send)
         finally:  # the trace stays current, because what uvicorn logs of an unexpected error belongs to it
             server.reporter.ended(scope, call)
-
-    def _begin(self, scope: Scope, server: Server) -> Call:
-        headers = dict(scope["headers"])
-        context = [headers.get(name, b"").decode("latin-1") for name in (b"traceparent", b"tracestate")]
-        trace = tracing.begin(scope["method"], *context, listening=server.reporter.listening)
-        own = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = own if self._is_recordable(own) else f"{trace.trace_id:032x}"
-        trace.root.attributes["switchyard.request_id"] = request_id
-        return Call(request_id, trace)
-
-    def _is_recordable(self, request_id: str) -> bool:
-        """Whether a caller's id may be logged as it is: the masker finds nothing in it. A UUID is accepted whatever its
-        digits are.
-        """
-        if _ID.fullmatch(request_id) is None:
-            return False
-        return _UUID.fullmatch(request_id) is not None or not self._masker.mask(request_id).found
 
     @asynccontextmanager
     async def _large_body(self, scope: Scope) -> AsyncIterator[int]:

@@ -1,0 +1,32 @@
+"""A record on its way to Kafka, and the receipt when it has arrived."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """What Kafka gets. `value` None is a tombstone: the key's document is deleted."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        return len(self.key or b"") + len(self.value or b"") + sum(len(n) + len(v) for n, v in self.headers)
+
+
+class Receipt(NamedTuple):
+    """Where a record is: at an offset of a partition, or (`spooled`) on this host's disk until Kafka is back."""
+
+    partition: int | None = None
+    offset: int | None = None
+    spooled: bool = False
+
+
+SPOOLED = Receipt(spooled=True)
