@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlflow_project.settings import ALL_SETTINGS
 from stack.addresses import StackSettings
+from stack.ingest.processes import IngestPorts
 
 ROOT = Path(__file__).parents[2]
 SHOWN = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
@@ -13,7 +14,7 @@ READ_ELSEWHERE = {"SWITCHYARD_LOG_LEVEL"}
 
 def names() -> set[str]:
     found = set()
-    for kind in (*ALL_SETTINGS, StackSettings):
+    for kind in (*ALL_SETTINGS, StackSettings, IngestPorts):
         prefix = str(kind.model_config.get("env_prefix", ""))
         for name, field in kind.model_fields.items():
             found.add(str(field.validation_alias or (prefix + name).upper()))

@@ -18,12 +18,13 @@ from mlflow_project.rules.quoting import Weights
 from mlflow_project.rules.scorers import FAILED, SCORERS
 from mlflow_project.settings import ALL_SETTINGS
 from stack.addresses import StackSettings
+from stack.ingest.processes import IngestPorts
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "guide").glob("*.md")}
 COMMANDS: dict[str, Any] = get_command(build()).commands  # type: ignore[attr-defined]
 PROGRAM_OPTIONS = {"--help", *(option for parameter in get_command(build()).params for option in parameter.opts)}
-SETTINGS: tuple[type[BaseSettings], ...] = (*ALL_SETTINGS, StackSettings)
+SETTINGS: tuple[type[BaseSettings], ...] = (*ALL_SETTINGS, StackSettings, IngestPorts)
 NAMED_SETTING = re.compile(r"SWITCHYARD_[A-Z0-9_]+")
 ROOMS = ("mlflow_project", "serving", "spark_jobs", "stack")
 SOURCES = " ".join(file.read_text() for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))
