@@ -87,8 +87,8 @@ def follow() -> None:
     while not stop.is_set():
         began = time.monotonic()
         watcher.look(hurry=was_rung)
-        indexes.want(watcher.current.indexes)
-        models.want(watcher.current.models)
+        indexes.want(watcher.current.indexes, lambda: (name for old in folder.read_earlier() for name in old.indexes))
+        models.want(watcher.current.models, lambda: (name for old in folder.read_earlier() for name in old.models))
         pause = settings.poll_ms / 1000 / LOOKS_PER_INTERVAL
         pause = min(pause, FLIP_LOOK_SECONDS) if watcher.flip_under_way else pause
         was_rung = _rest(pipe, watcher, began + pause)
@@ -115,7 +115,7 @@ def _watcher(settings: FollowerSettings, folder: ServingFolder, meters: Meters) 
 
 def _index_keeper(folder: ServingFolder) -> FolderKeeper:
     store = _store()
-    return FolderKeeper("index", lambda name: index_store.fetch(store, name, folder.indexes), folder.index_folder)
+    return FolderKeeper("index", lambda name: index_store.fetch(store, name, folder.indexes), folder.indexes)
 
 
 def _model_keeper(folder: ServingFolder, watcher: Watcher) -> FolderKeeper:
@@ -126,7 +126,7 @@ def _model_keeper(folder: ServingFolder, watcher: Watcher) -> FolderKeeper:
         if manifest is not None:  # else the snapshot has changed meanwhile, and nobody needs the folder any more
             fetch_sealed(store, manifest, name, folder.models)
 
-    return FolderKeeper("model", fetch, folder.model_folder)
+    return FolderKeeper("model", fetch, folder.models)
 
 
 def _shipper(settings: FollowerSettings, folder: ServingFolder) -> Shipper:

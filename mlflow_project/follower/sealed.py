@@ -1,7 +1,8 @@
 """Fetches sealed releases: reads the manifest by its digest, verifies the seal, puts the search index on disk.
 
 In: a version's seal in the ledger. Out: a `Placed` release whose every byte was checked, or an error that says why
-not. A release that was fetched once is kept in memory, since content never changes under a digest.
+not. A release that was fetched once is kept in memory, since content never changes under a digest. Its index or its
+files are fetched again if their folder was deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Fetcher:
         self._folder = folder
         self.trusted = trusted
         self.meters = meters
-        self._indexes: set[str] = set()
+        self._brought: set[Path] = set()
         self._placed: dict[tuple[str, int, str], Placed] = {}
 
     def fetch(self, name: str, seal: Seal, alias: str) -> Placed:
@@ -39,19 +40,23 @@ class Fetcher:
             NotFound, InvalidData, Unavailable: the release cannot be fetched.
         """
         key = (name, seal.version, seal.digest)
-        if key not in self._placed:
+        placed = self._placed.get(key)
+        if placed is None:
             manifest = read_manifest(self._store, seal.digest)
             placed = Placed("", seal.version, seal.digest, manifest, seal.envelope, seal.recorded)
             verify(placed, self.trusted, self.meters)
-            if manifest.knowledge_base is not None:
-                self._fetch_index(manifest.knowledge_base.index)
-            if manifest.kind == "model":
-                fetch_sealed(self._store, manifest, seal.digest, self._folder.models)
-            self._placed[key] = placed
-        found = self._placed[key]
-        return replace(found, alias=alias)
+        self._bring(placed)
+        self._placed[key] = placed
+        return replace(placed, alias=alias)
 
-    def _fetch_index(self, digest: str) -> None:
-        if digest not in self._indexes:
-            index_store.fetch(self._store, digest, self._folder.indexes)
-            self._indexes.add(digest)
+    def _bring(self, placed: Placed) -> None:
+        """Put the index or the model's files on disk, each file checked."""
+        base = placed.manifest.knowledge_base
+        if base is not None and self._is_missing(self._folder.index_folder(base.index)):
+            self._brought.add(index_store.fetch(self._store, base.index, self._folder.indexes))
+        if placed.manifest.kind == "model" and self._is_missing(self._folder.model_folder(placed.digest)):
+            self._brought.add(fetch_sealed(self._store, placed.manifest, placed.digest, self._folder.models))
+
+    def _is_missing(self, folder: Path) -> bool:
+        """Whether the folder was not checked by this process yet, or was deleted since."""
+        return folder not in self._brought or not folder.is_dir()

@@ -1,5 +1,6 @@
 """The follower keeps folders of its disk whole: what is missing or changed is fetched again, and failures wait."""
 
+import time
 from pathlib import Path
 from threading import Event
 
@@ -28,7 +29,7 @@ class Store:
 
 def test_a_missing_or_changed_folder_is_fetched_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    keeper = FolderKeeper("model", store.fetch, tmp_path.joinpath)
+    keeper = FolderKeeper("model", store.fetch, tmp_path)
     keeper.want(["a"])
     keeper.look()
     keeper.look()
@@ -48,7 +49,7 @@ def test_a_missing_or_changed_folder_is_fetched_again(tmp_path: Path) -> None:
 def test_a_store_that_is_down_is_asked_again_after_a_pause(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.down = True
-    keeper = FolderKeeper("model", store.fetch, tmp_path.joinpath)
+    keeper = FolderKeeper("model", store.fetch, tmp_path)
     keeper.want(["a"])
     keeper.look()
     keeper.look()
@@ -57,3 +58,19 @@ def test_a_store_that_is_down_is_asked_again_after_a_pause(tmp_path: Path) -> No
     stopped.set()
     keeper.look(stopped)
     assert store.fetched == 1
+
+
+def test_a_folder_that_nobody_needs_is_deleted_after_a_while_and_those_of_old_snapshots_stay(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    keeper = FolderKeeper("model", store.fetch, tmp_path, keep_seconds=0.05)
+    names = ["sha256:a", "sha256:b", "sha256:c"]
+    for name in names:
+        (tmp_path / name.removeprefix("sha256:")).mkdir()
+    (tmp_path / ".a.lock").touch()
+    keeper.want(["sha256:a"], lambda: ["sha256:b"])
+    keeper.delete_removed()
+    assert (tmp_path / "c").exists(), "a worker may still be reading it"
+    time.sleep(0.06)
+    keeper.want(["sha256:a"], lambda: ["sha256:b"])
+    keeper.delete_removed()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.lock", "a", "b"]
