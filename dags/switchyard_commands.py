@@ -43,6 +43,11 @@ ANSWER_DRIFT = Asset(
     uri="switchyard://answer-drift",
     extra={"meaning": "a release's answers, or what they mean, are not those of its first window any more"},
 )
+MODEL_DRIFT = Asset(
+    name="model_drift",
+    uri="switchyard://model-drift",
+    extra={"meaning": "a model's inputs or predictions are not those of its release's first window any more"},
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FOUND = 2
@@ -70,6 +75,11 @@ def switchyard(*words: str | int, accept: Collection[int] = (0,), person: str | 
 def prompts() -> list[str]:
     """The names of the prompts that have a folder."""
     return sorted(path.name for path in (ROOT / "prompts").iterdir() if path.is_dir())
+
+
+def models() -> list[str]:
+    """The names of the models that have a folder."""
+    return sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
 
 
 def missing_files(name: str) -> list[str]:

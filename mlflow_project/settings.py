@@ -154,14 +154,16 @@ class EventSettings(_Settings):
     """The events that a host records of its live traffic, for drift and reviews.
 
     It records the share `event_share` of the requests, at most `events_per_second` per worker. Texts are masked and cut
-    to `event_text_chars` characters, or left out. A request can get feedback for `event_days` days. The file on disk
-    never takes more than `event_spool_mb`. The follower uploads it every `event_ship_ms` milliseconds.
+    to `event_text_chars` characters, or left out. Of a request to a model it records up to `event_rows` rows. A request
+    can get feedback for `event_days` days. The file on disk never takes more than `event_spool_mb`. The follower
+    uploads it every `event_ship_ms` milliseconds.
     """
 
     event_share: float = Field(default=1.0, ge=0, le=1)
     events_per_second: int = Field(default=20, ge=1)
     event_texts: bool = True
     event_text_chars: int = Field(default=2000, ge=1)
+    event_rows: int = Field(default=10, ge=0, le=10)
     event_days: float = Field(default=30.0, gt=0)
     event_spool_mb: int = Field(default=256, ge=1)
     event_ship_ms: int = Field(default=5_000, ge=100)

@@ -19,6 +19,7 @@ from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.rollout import Arm
 from mlflow_project.errors import InvalidData, ProviderError
+from mlflow_project.models.sample import RowSample
 from mlflow_project.snapshot.content import Placed
 from mlflow_project.telemetry.tracing import Trace
 from serving.live.spending import Reservation
@@ -90,7 +91,8 @@ class Finished:
     """A request that a release answered, or failed to answer.
 
     If `error` is set, `answer` is what the provider sent before it was refused; None: it sent nothing. `at` is in
-    seconds since the epoch. `milliseconds` is the time since the request arrived.
+    seconds since the epoch. `milliseconds` is the time since the request arrived. `sample` holds a few rows that a
+    model has predicted.
     """
 
     call: Call
@@ -100,6 +102,7 @@ class Finished:
     error: BaseException | None
     at: float
     milliseconds: float
+    sample: RowSample | None = None
 
     @classmethod
     def of(
@@ -109,9 +112,11 @@ class Finished:
         variables: Mapping[str, str],
         answer: Answer | None,
         error: BaseException | None,
+        sample: RowSample | None = None,
     ) -> Finished:
         """A request that ends now."""
-        return cls(call, release, variables, answer, error, time.time(), 1000 * (time.perf_counter() - call.started))
+        milliseconds = 1000 * (time.perf_counter() - call.started)
+        return cls(call, release, variables, answer, error, time.time(), milliseconds, sample)
 
     @property
     def arm(self) -> Arm:

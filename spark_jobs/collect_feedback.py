@@ -97,7 +97,8 @@ def _append(spark: SparkSession, lines: DataFrame, kind: type[AnswerEvent] | typ
             _check(rows)
             if count or not there:
                 still_ours()
-                tables.writer(rows.drop("schema", "value")).partitionBy("day").mode("append").save(table)
+                wider = tables.writer(rows.drop("schema", "value")).option("mergeSchema", "true")  # a newer release
+                wider.partitionBy("day").mode("append").save(table)
             return count
         finally:
             rows.unpersist()

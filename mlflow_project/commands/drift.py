@@ -40,7 +40,7 @@ def drift(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Say whether questions, answers or documents have changed.
+    """Say whether questions, answers, documents, or a model's inputs and predictions have changed.
 
     Compares recent traffic with the traffic just after the release went live. Logs an MLflow run, rows in a Delta
     table, and metrics. Finding drift is no error: the exit code is 0.

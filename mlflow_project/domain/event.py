@@ -21,7 +21,8 @@ class AnswerEvent:
 
     `groundedness` is computed by the evaluation's scorer; None if that gave no score. `key_id` is None if the server
     demands no key. `error_type` is None if the request was answered. `trace_id` is OpenTelemetry's, in hex.
-    `arm` is which share of a rollout the request belonged to.
+    `arm` is which share of a rollout the request belonged to. `sample` is set for models: some rows and their
+    predictions, in the form of `models.sample`.
     """
 
     kind: ClassVar[str] = "answer"
@@ -47,6 +48,7 @@ class AnswerEvent:
     groundedness: float | None
     trace_id: str | None
     arm: Arm = "production"
+    sample: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

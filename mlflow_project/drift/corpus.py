@@ -22,7 +22,7 @@ def corpus_drift(registry: Registry, name: str, alias: str = "Production") -> Wa
     """Compare the documents of the release under an alias. Returns None if the alias names no release."""
     entry = registry.entry(name)
     version = entry.aliases.get(alias) if entry is not None else None
-    if version is None:
+    if version is None or entry is None or entry.kind == "model":
         return None
     manifest = manifest_of(registry.version(name, version))
     return documents_drift(Release(version, manifest_digest(manifest), manifest))

@@ -9,6 +9,7 @@ from typing import Any
 from mlflow_project.drift.watch import Drawn
 from mlflow_project.rules.drift.calibration import Found
 
+MOST_BARS = 40
 _BEFORE, _NOW, _ALARM = "#8a8a8a", "#2a7f62", "#b3413b"
 
 
@@ -23,7 +24,8 @@ def projection(drawn: Drawn, release: str) -> bytes:
 
 
 def scores(found: Sequence[Found], release: str) -> bytes:
-    """One bar per check. A bar beyond 1 raises an alarm."""
+    """One bar per check, for the `MOST_BARS` with the highest scores. A bar beyond 1 raises an alarm."""
+    found = found[:MOST_BARS]
     figure, axes = _figure(1.6 + 0.35 * len(found))
     rows = range(len(found))
     axes.barh(

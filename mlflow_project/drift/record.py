@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -23,6 +24,9 @@ DRIFT_ASSETS = {
     "corpus": "answer_drift",
 }
 """`question_drift` can start `prepare_knowledge`; `answer_drift` `evaluate_and_promote`, on the newest documents."""
+MODEL_DRIFT = "model_drift"
+"""Whatever drifted of a model can start `train_model`."""
+_NO_METRIC_NAME = re.compile(r"[^\w\-. /]")
 
 
 def plain(watched: Watched) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def keep_run(experiments: Experiments, watched: Watched) -> str:
     finished = "FAILED"
     try:
         about = {key: getattr(watched, key) for key in ("since", "until", "rows", "reference", "release", "digest")}
-        metrics = {f"{one.check}".replace(" ", "_"): one.score for one in watched.found}
+        metrics = {metric_name(one.check): one.score for one in watched.found}
         experiments.log(run, parameters=about, metrics={**metrics, "alarm": float(watched.status == "drift")})
         experiments.write(run, "drift.json", json.dumps(plain(watched), ensure_ascii=False).encode())
         experiments.write(run, "scores.png", scores(watched.found, watched.release))
@@ -50,6 +54,12 @@ def keep_run(experiments: Experiments, watched: Watched) -> str:
     finally:
         experiments.finish(run, status=finished)
     return experiments.address(run)
+
+
+def metric_name(check: str) -> str:
+    """The name of a check as a metric of MLflow, which takes letters, digits and a few signs. Columns of a model may
+    have any name."""
+    return _NO_METRIC_NAME.sub("_", check.replace(" ", "_"))[:250]
 
 
 def keep_rows(store: ObjectStore, all_watched: Sequence[Watched]) -> int | None:
@@ -71,7 +81,7 @@ def keep_rows(store: ObjectStore, all_watched: Sequence[Watched]) -> int | None:
 
 
 def record_metrics(meters: Meters, all_watched: Sequence[Watched]) -> None:
-    """Set the gauges of a prompt. Where several releases answered, the one that drifted most counts."""
+    """Set the gauges of a prompt or model. Where several releases answered, the one that drifted most counts."""
     for watched in sorted((one for one in all_watched if one.found), key=lambda one: one.found[0].score):
         for one in watched.found:
             labels = {"name": watched.name, "kind": kind_of(one.check), "measure": one.check}
@@ -89,7 +99,12 @@ def announce(settings: AirflowSettings, all_watched: Sequence[Watched]) -> list[
     Raises:
         ConfigError: Airflow is not configured. Unavailable: it does not answer. Everything else was recorded.
     """
-    drifted = {DRIFT_ASSETS[kind] for one in all_watched for kind, alarm in one.kinds.items() if alarm}
+    drifted = {
+        MODEL_DRIFT if one.of_model else DRIFT_ASSETS[kind]
+        for one in all_watched
+        for kind, alarm in one.kinds.items()
+        if alarm
+    }
     if not drifted:
         return []
     airflow = Airflow(settings)

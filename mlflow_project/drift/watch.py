@@ -1,4 +1,4 @@
-"""Checks a prompt's live traffic: every release that answered in a window, against that release's own reference."""
+"""Checks live traffic of a prompt or a model: each release that answered in a window, against its own reference."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.times import utc_text
-from mlflow_project.drift.observed import traffic_of
+from mlflow_project.drift.observed import sampled, tables_of, traffic_of
 from mlflow_project.drift.reference import pin, pinned
 from mlflow_project.errors import NotFound
 from mlflow_project.feedback.live import Row, answers
 from mlflow_project.rules.drift.calibration import Found, alpha_for
+from mlflow_project.rules.drift.traffic import Topics
 from mlflow_project.rules.drift.windows import LEAST_REFERENCE, LEAST_WINDOW, Baseline
 
 Status = Literal["drift", "quiet", "gathering", "too few"]
@@ -35,7 +36,8 @@ class Drawn:
 class Watched:
     """The result for one release: of its answers in a window, or of its documents since it pinned them.
 
-    While there is nothing to compare, `found` is empty and `drawn` is None. For documents, `drawn` is always None.
+    While there is nothing to compare, `found` is empty and `drawn` is None. For documents and for models, `drawn` is
+    always None.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Watched:
     found: tuple[Found, ...] = ()
     drawn: Drawn | None = None
     counted: Literal["answers", "documents"] = "answers"
+    of_model: bool = False
 
     @property
     def kinds(self) -> dict[str, bool]:
@@ -76,8 +79,12 @@ class Watched:
 
 
 def kind_of(check: str) -> str:
-    """The kind of a check: `data` (questions), `output` (answers), `embeddings` (the meaning of both) or `corpus`
-    (documents)."""
+    """The kind of a check: `data` (questions, a model's inputs), `output` (answers, predictions), `embeddings` (the
+    meaning of questions and answers) or `corpus` (documents)."""
+    if check.startswith("input "):
+        return "data"
+    if check.startswith("prediction"):
+        return "output"
     if check.startswith("corpus"):
         return "corpus"
     if check.endswith(("meaning", "classifier")):
@@ -91,7 +98,7 @@ def watch(
     """Check every release that answered in the window that ends at `until`.
 
     Raises:
-        NotFound: the prompt answered nothing in the window.
+        NotFound: the prompt or model answered nothing in the window.
     """
     since = utc_text(until - window)
     rows = [row for row in answers(store.settings, name, since) if row["at"] <= utc_text(until)]
@@ -123,14 +130,25 @@ def _watched(store: ObjectStore, rows: Sequence[Row], window: timedelta, until: 
     if not reference:
         return watched("gathering", len(rows))
     inside = [row for row in rows if row["at"] > reference[-1]["at"]]
+    is_model = bool(sampled(reference))
+    inside = sampled(inside) if is_model else inside
     if len(inside) < LEAST_WINDOW:
         return watched("too few", len(inside))
-    found, drawn = _judged(reference, inside, window)
-    return watched("drift" if any(one.alarm for one in found) else "quiet", len(inside), found=found, drawn=drawn)
+    found, drawn = (_judged_rows if is_model else _judged)(reference, inside, window)
+    status: Status = "drift" if any(one.alarm for one in found) else "quiet"
+    return watched(status, len(inside), found=found, drawn=drawn, of_model=is_model)
+
+
+def _judged_rows(reference: Sequence[Row], inside: Sequence[Row], window: timedelta) -> tuple[tuple[Found, ...], None]:
+    """The result for a model: per column of its inputs, and per prediction."""
+    before, present = tables_of(sampled(reference), inside)
+    return Baseline(before).judge(present, alpha_for(window.total_seconds() / 3600)), None
 
 
 def _judged(reference: Sequence[Row], inside: Sequence[Row], window: timedelta) -> tuple[tuple[Found, ...], Drawn]:
     baseline, present = Baseline(traffic_of(reference)), traffic_of(inside)
     found = baseline.judge(present, alpha_for(window.total_seconds() / 3600))
-    before, now, topics = baseline.reference.question_vectors, present.question_vectors, baseline.topics
+    topics = baseline.checks
+    assert isinstance(topics, Topics), "what `Traffic` is fitted to"
+    before, now = baseline.reference.question_vectors, present.question_vectors
     return found, Drawn(topics.shares(now), topics.shares(before), topics.points(now), topics.points(before))

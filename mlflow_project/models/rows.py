@@ -50,6 +50,12 @@ class Rows:
             return Rows(end - begin, tensor=self.tensor[begin:end])
         return Rows(end - begin, {name: array[begin:end] for name, array in self.columns.items()})
 
+    def chosen(self, numbers: Any) -> Rows:
+        """A copy of the rows with these numbers, an array of whole numbers."""
+        if self.columns is None:
+            return Rows(len(numbers), tensor=self.tensor[numbers])
+        return Rows(len(numbers), {name: array[numbers] for name, array in self.columns.items()})
+
 
 def joined(parts: Sequence[Rows]) -> Rows:
     """Rows of several requests as one."""

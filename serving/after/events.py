@@ -1,7 +1,7 @@
 """Records answers as events, for drift, feedback and reviews. A request only queues its event; a thread writes it.
 
-In: finished requests. Out: rows of this host's spool. Texts are masked before they are written, and left out if masking
-fails. Events that cannot be written are dropped and counted. No request waits for the disk.
+In: finished requests. Out: rows of this host's spool. Texts and values are masked before they are written, and left out
+if masking fails. Events that cannot be written are dropped and counted. No request waits for the disk.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.25
 MOST_PENDING = 5_000
+_VALUE_CHARS = 64
+"""The most characters of a text in a model's input that are recorded."""
 
 
 class _Noted(NamedTuple):
@@ -111,7 +113,18 @@ class EventRecorder:
             groundedness=grounded,
             trace_id=finished.call.trace_id,
             arm=finished.arm,
+            sample=self._sample(finished),
         )
+
+    def _sample(self, finished: Finished) -> str | None:
+        if finished.sample is None or not finished.succeeded:
+            return None
+        settings = self._settings
+        return finished.sample.to_text(settings.event_rows, self._masked_value, texts=settings.event_texts)
+
+    def _masked_value(self, text: str) -> str | None:
+        masked = self._masker.record_safe(text, _VALUE_CHARS)
+        return masked.text if masked is not None else None
 
     def _safe(self, text: str | None) -> str | None:
         if not self._settings.event_texts or not text:

@@ -19,6 +19,7 @@ from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Kind, Message
 from mlflow_project.domain.tools import ToolCallPiece
 from mlflow_project.errors import InvalidAnswer, NotFound, Refused
+from mlflow_project.models.sample import RowSample
 from mlflow_project.telemetry.tracing import span
 from mlflow_project.web.problems import BadRequest, TooLarge
 from serving.call import Call, Finished
@@ -48,11 +49,13 @@ Check = Callable[[Answer], None]
 
 @dataclass(slots=True)
 class Asking:
-    """A running request. `answer` is set when the release has given one, even if it is refused afterwards."""
+    """A running request. `answer` is set when the release has given one, even if it is refused afterwards; for a model,
+    `sample` then holds a few rows and their predictions."""
 
     live: LiveRelease
     variables: Mapping[str, str] = field(default_factory=dict)
     answer: Answer | None = None
+    sample: RowSample | None = None
 
 
 async def ask(
@@ -169,7 +172,7 @@ async def using(server: Server, call: Call, name: str, alias: str, kind: Kind = 
         except BaseException as error:
             server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, error))
             raise
-        server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, None))
+        server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, None, asking.sample))
 
 
 def _check_kind(live: LiveRelease, kind: Kind) -> None:

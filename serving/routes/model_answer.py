@@ -14,6 +14,7 @@ from fastapi import Response
 
 from mlflow_project.domain.answer import Answer, Usage
 from mlflow_project.models.requests import Asked, to_json
+from mlflow_project.models.sample import RowSample
 from mlflow_project.telemetry.tracing import span
 from serving.call import Call
 from serving.live.shelf import LiveRelease
@@ -47,5 +48,6 @@ async def predict(server: Server, call: Call, name: str, alias: str, read: Read,
             data = to_json(write(asking.live, asked, answer))
         else:
             data = await model.in_thread(lambda: to_json(write(asking.live, asked, answer)))
+        asking.sample = RowSample.of(asked.rows, answer) if asked.rows.count else None
         asking.answer = Answer(None, usage=Usage(total_tokens=0), latency_ms=1000 * (time.perf_counter() - began))
         return Response(data, media_type="application/json")

@@ -19,7 +19,7 @@ from mlflow_project.commands.main import build
 from mlflow_project.evaluation.cases import load_cases
 from mlflow_project.settings import RegistrySettings, load
 from tests.conftest import ROOT, RunningStack
-from tests.feedback.three_days import BEFORE, ship
+from tests.feedback.three_days import BEFORE, ship, ship_rows
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def name() -> str:
 
 @pytest.fixture(scope="module")
 def shipped(registry_server: RunningStack, name: str) -> ObjectStore:
-    """Three days of traffic."""
+    """Three days of traffic, of a prompt and of a model."""
+    ship_rows(f"{name}-model")
     return ship(name)
 
 
@@ -68,6 +69,13 @@ def test_events_become_drift_in_mlflow_and_delta_and_judgements_become_cases(
     assert kept == [{"n": len(release["found"])}]
     again = command("drift", name, "--window", "24h", "--no-collect")
     assert again["releases"][0]["found"] == release["found"], "the same window gives the same again"
+
+    of_model = command("drift", f"{name}-model", "--window", "24h", "--no-collect")
+    (release,) = of_model["releases"]
+    assert release["of_model"]
+    assert {one["check"] for one in release["found"] if one["alarm"]} == {"input amount", "prediction"}
+    assert release["kinds"] == {"data": True, "output": True}
+    assert of_model["corpus"] is None
 
     sample = tmp_path / "review.jsonl"
     assert command("review", "--n", "5", "--out", str(sample), "--no-collect")["answers"] == 5

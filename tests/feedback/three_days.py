@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.times import utc_text
 from mlflow_project.settings import StoreSettings, load
@@ -41,3 +43,17 @@ def ship(name: str) -> ObjectStore:
     body = "".join(json.dumps(event.to_dict()) + "\n" for event in events).encode()
     store.put("raw-data-bucket", f"events/day={NOW:%Y-%m-%d}/{name}.jsonl", body)
     return store
+
+
+def ship_rows(name: str) -> None:
+    """Events of a model over three days, as one object: in the last hours the amounts are larger."""
+    random, events = np.random.default_rng(1), []
+    for number in range(EVENTS):
+        late = number >= EVENTS - 100
+        at = NOW - (timedelta(hours=1) if late else timedelta(hours=60)) + timedelta(seconds=number)
+        amount, hour = float(random.normal(2.0 * late)), float(random.integers(0, 24))
+        sample = {"inputs": {"amount": [amount], "hour": [hour]}, "predictions": {"prediction": [float(amount > 1)]}}
+        event = replace(answer(number, ""), event_id=f"{name}-{number}", at=utc_text(at), name=name)
+        events.append(replace(event, release=f"{name}/1", question=None, answer=None, sample=json.dumps(sample)))
+    body = "".join(json.dumps(event.to_dict()) + "\n" for event in events).encode()
+    ObjectStore(load(StoreSettings)).put("raw-data-bucket", f"events/day={NOW:%Y-%m-%d}/{name}.jsonl", body)

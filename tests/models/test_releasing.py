@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from mlflow_project.adapters.model_files import fetch_sealed, file_key
+from mlflow_project.adapters.model_files import file_key
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.errors import InvalidData, Refused, SealBroken
+from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.promotion.approve import diff
 from mlflow_project.promotion.audit import verify
 from mlflow_project.promotion.inventory import every_version, one_version
 from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.snapshot.folder import ServingFolder
 from tests.models.conftest import FEATURES, POLICY, Models
 
 
@@ -57,7 +60,13 @@ def test_the_commands_evaluate_gate_and_seal_a_model(models: Models, tmp_path: P
     assert json.loads(again.stdout)["releases"][0]["reused"]
     release = models.release(version)
     assert read_manifest(models.parts.store, release.digest) == release.manifest
-    fetch_sealed(models.parts.store, release.manifest, release.digest, tmp_path)
+    folder = ServingFolder(tmp_path / "serving")
+    folder.prepare()
+    fetcher = Fetcher(models.parts.store, folder, models.parts.seal.trusted_keys)
+    seal = models.parts.ledger.state().names[models.name].seals[version]
+    for _ in range(2):
+        fetcher.fetch(models.name, seal, "Production")
+        shutil.rmtree(folder.model_folder(release.digest))  # as a follower does when nobody needs it
     models.promote(version)
     found = {finding.check: finding for finding in verify(models.parts, models.name)}
     assert found["files"].ok, found["files"].detail

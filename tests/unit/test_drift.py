@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from mlflow_project.commands.drift import length_of
+from mlflow_project.drift.observed import tables_of
+from mlflow_project.drift.watch import kind_of
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.drift.calibration import alpha_for, calibrate, observe, threshold_of
 from mlflow_project.rules.drift.splits import block_splits
@@ -21,7 +27,8 @@ from mlflow_project.rules.drift.statistics import (
     new_terms,
     one_hot,
 )
-from mlflow_project.rules.drift.traffic import Traffic, term_counts
+from mlflow_project.rules.drift.tabular import Table
+from mlflow_project.rules.drift.traffic import Topics, Traffic, term_counts
 from mlflow_project.rules.drift.windows import Baseline
 
 
@@ -67,6 +74,17 @@ def test_what_has_no_value_is_left_out_and_what_is_alike_has_no_distance() -> No
     assert mean_discrepancy(np.ones((4, 3), dtype=np.float32)).measure(half(4))[0] == pytest.approx(0, abs=1e-6)
 
 
+def test_the_distance_of_two_distributions_is_that_of_scipy() -> None:
+    made = random()
+    for values in (made.normal(size=200), made.integers(0, 4, 200).astype(float), np.zeros(200)):
+        values[::17] = np.nan
+        divisions = made.random((20, 200)) < 0.3
+        found = kolmogorov_smirnov(values).measure(divisions)
+        known = ~np.isnan(values)
+        expected = [ks_2samp(values[known & each], values[known & ~each]).statistic for each in divisions]
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_first_failure_is_no_alarm_and_a_tenth_of_them_is() -> None:
     def judged(failures: int) -> bool:
         reference = {"failures": difference_of_shares(np.zeros(1000, dtype=bool))}
@@ -102,6 +120,48 @@ def test_a_quiet_window_is_quiet_a_shifted_one_alarms_and_the_same_gives_the_sam
     assert baseline.judge(traffic(100, 9, shift=0.5), alpha_for(24)) == shifted
 
 
+def events(rows: int, seed: int, **shifts: float) -> list[dict[str, Any]]:
+    """Events of a model of two numbers and a category, as the table of live answers has them."""
+    made, found = np.random.default_rng(seed), []
+    for number in range(rows):
+        amount = made.normal(size=2) + shifts.get("amount", 0.0)
+        hour = [None if made.random() < shifts.get("missing", 0.0) else float(made.integers(0, 24)) for _ in range(2)]
+        country = made.choice(
+            ["DE", "FR", "IT"], 2, p=[0.5, 0.5 - shifts.get("country", 0.0), shifts.get("country", 0.0)]
+        )
+        sample = {
+            "inputs": {"amount": amount.round(4).tolist(), "hour": hour, "country": country.tolist()},
+            "predictions": {"prediction": [float(value > 0.5) for value in amount]},
+        }
+        found.append({"at": f"2026-11-{number:05d}", "sample": json.dumps(sample)})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("shifts", "expected"),
+    [
+        ({}, set()),
+        ({"amount": 1.0}, {"input amount", "prediction"}),
+        ({"country": 0.3}, {"input country"}),
+        ({"missing": 0.3}, {"input hour missing"}),
+    ],
+)
+def test_a_models_drift_names_the_column_that_changed(shifts: dict[str, float], expected: set[str]) -> None:
+    before, window = tables_of(events(300, 1), events(100, 2, **shifts))
+    found = Baseline(before, splits=120).judge(window, alpha_for(24))
+    assert {one.check for one in found if one.alarm} == expected
+    assert {kind_of(one.check) for one in found} == {"data", "output"}
+
+
+def test_samples_of_other_columns_and_lengths_are_filled_up() -> None:
+    odd = [{"inputs": {"a": [1.0, 2.0]}, "predictions": {"p": [1.0]}}, {"inputs": {"b": ["x"]}}, {}]
+    table = Table.of(odd)
+    assert len(table) == 3
+    assert np.isnan(table.numbers["p"][1:]).all()
+    assert table.categories["input b"].tolist() == [None, None, "x"]
+    assert Table.of([]).fitted(1).of(Table.of([])) == {}
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_reference_of_one_and_the_same_question_is_compared_without_a_warning() -> None:
     east, north = np.eye(2, 16, dtype=np.float32)
@@ -109,7 +169,8 @@ def test_a_reference_of_one_and_the_same_question_is_compared_without_a_warning(
     baseline = Baseline(one, splits=60)
     assert not any(found.alarm for found in baseline.judge(one, alpha_for(24)))
     assert baseline.judge(other, alpha_for(24))[0].alarm
-    assert len(baseline.topics.shares(one.question_vectors)) == 1
+    assert isinstance(baseline.checks, Topics)
+    assert len(baseline.checks.shares(one.question_vectors)) == 1
 
 
 def test_a_window_s_length_is_read_and_a_wrong_one_is_told() -> None:

@@ -47,6 +47,7 @@ from mlflow_project.settings import (
 )
 from mlflow_project.snapshot.content import Placed, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
+from mlflow_project.snapshot.spool import Spool
 from serving.app import Settings, build, running
 from serving.edge.places import Places
 
@@ -244,6 +245,19 @@ def test_fifty_megabytes_of_csv_are_refused_before_they_are_read(yard: Yard) -> 
     assert (answer.status_code, "is larger than the" in answer.json()["detail"]) == (413, True)
     (answer,) = posted(yard, b"x", kind="text/plain")
     assert answer.status_code == 400
+
+
+def test_an_event_holds_a_few_rows_and_their_predictions(yard: Yard) -> None:
+    bodies = [
+        {"dataframe_split": {"columns": NAMES, "data": FRAME.head(count).to_numpy().tolist()}} for count in (1, 99)
+    ]
+    posted(yard, *bodies, {"dataframe_records": [{**ROW, "hour": "late"}]})
+    batch = Spool(yard.folder.spool_file, 10**9).batch("b", 100)
+    assert batch is not None
+    one, many = (json.loads(json.loads(row)["sample"]) for row in batch.rows)
+    assert one["inputs"]["amount"] == [pytest.approx(FRAME["amount"][0], rel=1e-5)]
+    assert one["predictions"]["prediction"] == logistic().predict(FRAME.head(1)).tolist()
+    assert {len(values) for values in many["inputs"].values()} == {10}
 
 
 def test_prompts_and_models_are_not_mistaken_for_each_other(yard: Yard) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import ks_2samp, rankdata
+from scipy.stats import rankdata
 
 Divisions = NDArray[np.bool_]
 Distances = NDArray[np.float64]
@@ -33,11 +33,25 @@ class Statistic:
 
 
 def kolmogorov_smirnov(values: NDArray[np.float64]) -> Statistic:
-    """The largest difference between the two distribution functions. Rows without a value (NaN) are left out."""
-    known = ~np.isnan(values)
+    """The largest difference between the two distribution functions, as `scipy.stats.ks_2samp` has it. Rows without a
+    value (NaN) are left out.
+
+    The values are sorted once for all divisions: a thousand calls of `ks_2samp` took a second per column.
+    """
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    last = np.flatnonzero(np.append(np.diff(values[order]) > 0, True)) if len(order) else order  # of equal values
 
     def measure(divisions: Divisions) -> Distances:
-        return np.array([_ks(values[known & window], values[known & ~window]) for window in divisions])
+        inside = divisions[:, order].cumsum(axis=1, dtype=np.int32)
+        if not len(order):
+            return np.zeros(len(divisions))
+        window = inside[:, -1:]
+        rest = len(order) - window
+        share = inside[:, last] / np.maximum(window, 1)
+        other = (last + 1 - inside[:, last]) / np.maximum(rest, 1)
+        distances: Distances = np.abs(share - other).max(axis=1)
+        return np.where((window[:, 0] > 0) & (rest[:, 0] > 0), distances, 0.0)
 
     return Statistic(measure, lambda window, rest: 0.26 * np.sqrt(1 / window + 1 / rest))
 
@@ -133,10 +147,6 @@ def one_hot(labels: Sequence[Any]) -> csr_array:
     """Categories as counts: rows by distinct labels."""
     _, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     return csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)))
-
-
-def _ks(window: NDArray[np.float64], rest: NDArray[np.float64]) -> float:
-    return float(ks_2samp(window, rest, method="asymp").statistic) if len(window) and len(rest) else 0.0
 
 
 def _sides(counts: csr_array, divisions: Divisions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -82,20 +82,43 @@ class Traffic:
             np.concatenate(answers) if len(answers) == 2 else None,
         )
 
+    def fitted(self, seed: int) -> Topics:
+        """The checks for windows beside this reference."""
+        return Topics.found_in(self.question_vectors, seed)
+
 
 @dataclass(frozen=True)
 class Topics:
-    """A reference's topics, and the plane in which its questions are drawn."""
+    """A reference's topics, the checks that use them, and the plane in which its questions are drawn."""
 
     clusters: KMeans
     plane: PCA
 
     @classmethod
-    def of(cls, vectors: NDArray[np.float32], seed: int) -> Topics:
+    def found_in(cls, vectors: NDArray[np.float32], seed: int) -> Topics:
         """Find the topics in the vectors of a reference's questions."""
         clusters = KMeans(min(TOPICS, len(np.unique(vectors, axis=0))), n_init=4, random_state=seed).fit(vectors)
         with np.errstate(invalid="ignore"):  # identical questions have no variance to share
             return cls(clusters, PCA(2, random_state=seed).fit(vectors))
+
+    def of(self, pool: Traffic) -> dict[str, Statistic]:
+        """All checks by name. A check without values in the pool is left out."""
+        counts = term_counts(pool.words)
+        found = {
+            "question length": kolmogorov_smirnov(pool.lengths),
+            "question new terms": new_terms(counts),
+            "question words": jensen_shannon(counts),
+            "question language": jensen_shannon(one_hot(pool.languages)),
+            "question topics": jensen_shannon(one_hot(self.numbers(pool.question_vectors))),
+            "question meaning": mean_discrepancy(pool.question_vectors),
+            "question classifier": classifier_two_sample(pool.question_vectors),
+        }
+        found |= {n: kolmogorov_smirnov(values) for n, values in pool.numbers.items() if not np.isnan(values).all()}
+        found |= {name: difference_of_shares(holds) for name, holds in pool.shares.items()}
+        if pool.answer_vectors is not None:
+            found["answer meaning"] = mean_discrepancy(pool.answer_vectors)
+            found["answer classifier"] = classifier_two_sample(pool.answer_vectors)
+        return found
 
     def numbers(self, vectors: NDArray[np.float32]) -> list[int]:
         """The topic of each row."""
@@ -109,26 +132,6 @@ class Topics:
     def points(self, vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
         """The point of each row in the plane."""
         return [(float(x), float(y)) for x, y in self.plane.transform(vectors)]
-
-
-def checks_of(pool: Traffic, topics: Topics) -> dict[str, Statistic]:
-    """All checks by name. A check without values in the pool is left out."""
-    counts = term_counts(pool.words)
-    found = {
-        "question length": kolmogorov_smirnov(pool.lengths),
-        "question new terms": new_terms(counts),
-        "question words": jensen_shannon(counts),
-        "question language": jensen_shannon(one_hot(pool.languages)),
-        "question topics": jensen_shannon(one_hot(topics.numbers(pool.question_vectors))),
-        "question meaning": mean_discrepancy(pool.question_vectors),
-        "question classifier": classifier_two_sample(pool.question_vectors),
-    }
-    found |= {n: kolmogorov_smirnov(values) for n, values in pool.numbers.items() if not np.isnan(values).all()}
-    found |= {name: difference_of_shares(holds) for name, holds in pool.shares.items()}
-    if pool.answer_vectors is not None:
-        found["answer meaning"] = mean_discrepancy(pool.answer_vectors)
-        found["answer classifier"] = classifier_two_sample(pool.answer_vectors)
-    return found
 
 
 def term_counts(words: Sequence[Sequence[str]]) -> csr_array:
