@@ -52,6 +52,8 @@ _BODY = {
         }
     },
 }
+_PREDICTS: dict[str, Any] = {"response_class": Response, "openapi_extra": {"requestBody": _BODY}}
+"""What the documentation says of the routes that predict."""
 
 
 @router.get("", summary="This server, for KServe's clients")
@@ -81,7 +83,7 @@ async def metadata(name: ModelName, server: TheServer, x_alias: Alias = "Product
 @router.get("/models/{name}/ready", summary="Whether a model is live")
 async def model_ready(name: ModelName, server: TheServer, x_alias: Alias = "Production") -> dict[str, Any]:
     """404 where it is not."""
-    return {"name": name, "ready": _found(server, name, x_alias) is not None}
+    return _ready(_found(server, name, x_alias))
 
 
 @router.get("/models/{name}/versions/{version}", summary="Signature of a live version of a model")
@@ -93,36 +95,28 @@ async def version_metadata(name: ModelName, version: VersionNumber, server: TheS
 @router.get("/models/{name}/versions/{version}/ready", summary="Whether a version of a model is live")
 async def version_ready(name: ModelName, version: VersionNumber, server: TheServer) -> dict[str, Any]:
     """404 where it is not."""
-    return {"name": name, "ready": _found(server, name, _alias_of(server, name, version)) is not None}
+    return _ready(_found(server, name, _alias_of(server, name, version)))
 
 
-@router.post(
-    "/models/{name}/infer",
-    summary="Predict in KServe's protocol",
-    response_class=Response,
-    openapi_extra={"requestBody": _BODY},
-)
+@router.post("/models/{name}/infer", summary="Predict in KServe's protocol", **_PREDICTS)
 async def infer(
     name: ModelName, request: Request, call: TheCall, server: TheServer, x_alias: Alias = "Production"
 ) -> Response:
     """One tensor for each column, or one tensor of two dimensions with a row for each row."""
-    return await _infer(name, x_alias, request, call, server)
+    return await _predict(name, x_alias, request, call, server)
 
 
 @router.post(
-    "/models/{name}/versions/{version}/infer",
-    summary="Predict by a live version in KServe's protocol",
-    response_class=Response,
-    openapi_extra={"requestBody": _BODY},
+    "/models/{name}/versions/{version}/infer", summary="Predict by a live version in KServe's protocol", **_PREDICTS
 )
 async def infer_version(
     name: ModelName, version: VersionNumber, request: Request, call: TheCall, server: TheServer
 ) -> Response:
     """404 where this version is live under no alias."""
-    return await _infer(name, _alias_of(server, name, version), request, call, server)
+    return await _predict(name, _alias_of(server, name, version), request, call, server)
 
 
-async def _infer(name: str, alias: str, request: Request, call: Call, server: Server) -> Response:
+async def _predict(name: str, alias: str, request: Request, call: Call, server: Server) -> Response:
     if "inference-header-content-length" in request.headers:
         raise BadRequest("Binary tensors are not supported: send the data as JSON.")
     body = await request.body()
@@ -149,3 +143,7 @@ def _alias_of(server: Server, name: str, version: str) -> str:
 
 def _metadata(found: LiveRelease) -> dict[str, Any]:
     return v2_metadata(found.placed.name, found.placed.version, found.model.description)
+
+
+def _ready(found: LiveRelease) -> dict[str, Any]:
+    return {"name": found.placed.name, "ready": True}
