@@ -141,11 +141,13 @@ class ServerSettings(_Settings):
 
 class ModelSettings(_Settings):
     """What a worker does for models. A model of more than `max_model_mb` megabytes, packed or unpacked, is not loaded,
-    nor one that takes longer than `model_warm_seconds` to load and to predict its example. One request holds at most
+    nor one that takes longer than `model_warm_seconds` to load and to predict its example. With `model_trial` another
+    process does both first, so that a hostile file ends that process and not the worker. One request holds at most
     `max_rows` rows, and its body `max_rows_bytes`."""
 
     max_model_mb: int = Field(default=512, ge=1)
     model_warm_seconds: float = Field(default=30.0, gt=0)
+    model_trial: bool = True
     max_rows: int = Field(default=100_000, ge=1)
     max_rows_bytes: int = Field(default=33_554_432, ge=1)
 

@@ -24,11 +24,11 @@ from mlflow_project.errors import InvalidData
 from mlflow_project.models.loading import Model, load_model
 from mlflow_project.models.requests import Asked, read_json, types_of
 from mlflow_project.models.rows import InputReader, Rows, joined
+from mlflow_project.models.trial import EXAMPLE
 from mlflow_project.settings import ModelSettings
 
 SMALL_ROWS, GATHERED_ROWS = 64, 1024
 """Requests of so few rows are gathered, and at most so many rows at once."""
-_EXAMPLE = "serving_input_example.json"
 
 
 class _Waiting(NamedTuple):
@@ -117,9 +117,9 @@ def warm_model(release: Release, folder: Path, loading: Loading, settings: Model
     model = load_model(folder, manifest, loading, settings.max_model_mb * 1_000_000)
     reader = InputReader(model.description.signature, settings.max_rows)
     gathers = False
-    if any(file.path == _EXAMPLE for file in manifest.files or ()):
+    if any(file.path == EXAMPLE for file in manifest.files or ()):
         try:
-            example = read_json(read_checked(folder, manifest, _EXAMPLE), reader).rows
+            example = read_json(read_checked(folder, manifest, EXAMPLE), reader).rows
         except InvalidData as error:
             raise InvalidData(f"The input example of {release.label} does not fit its signature: {error}") from error
         gathers = _is_exact(model, example)

@@ -21,10 +21,12 @@ from pathlib import Path
 from mlflow_project import answering
 from mlflow_project.adapters.providers import Providers
 from mlflow_project.answering import WarmRelease
+from mlflow_project.domain.model import Loading
 from mlflow_project.domain.receipt import Receipt
 from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
+from mlflow_project.models.trial import try_model
 from mlflow_project.settings import ModelSettings
 from mlflow_project.snapshot.contact import Contact, read_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
@@ -87,6 +89,7 @@ class Worker:
         self._wanted = Snapshot()
         self._failed: dict[Identity, Failure] = {}
         self._warming: dict[Identity, asyncio.Task[WarmRelease | WarmModel]] = {}
+        self._harmless: set[str] = set()
         self._seen = self._contacted = MISSING
         self._beaten = 0.0
         self._watch: asyncio.Task[None] | None = None
@@ -223,7 +226,7 @@ class Worker:
     def _warmed(self, placed: Placed) -> WarmRelease | WarmModel:
         stated = verify(placed, self._trusted, self._meters)
         if placed.manifest.kind == "model":
-            return warm_model(placed.release, self._folder.model_folder(placed.digest), stated.loading, self._models)
+            return self._warmed_model(placed, stated.loading)
         base = placed.manifest.knowledge_base
         return answering.warm(
             placed.release,
@@ -231,6 +234,15 @@ class Worker:
             scratch=self._scratch,
             providers=self._providers,
         )
+
+    def _warmed_model(self, placed: Placed, loading: Loading) -> WarmModel:
+        """Load a model, after another process has loaded the same files without harm. Tried once per digest."""
+        folder, settings = self._folder.model_folder(placed.digest), self._models
+        if settings.model_trial and placed.digest not in self._harmless:
+            limit = settings.max_model_mb * 1_000_000
+            try_model(folder, placed.manifest, loading, limit, settings.model_warm_seconds)
+            self._harmless.add(placed.digest)
+        return warm_model(placed.release, folder, loading, settings)
 
     def _settle(self) -> None:
         """Make the wanted releases live that are warm. An alias whose release is not warm keeps the one before."""

@@ -77,7 +77,7 @@ class Yard:
             providers=ProviderSettings(llm_api_key=None),
             registry=RegistrySettings(),
             logs=LogSettings(),
-            models=ModelSettings(**models),
+            models=ModelSettings(**{"model_trial": False, **models}),
             events=EventSettings(),
             telemetry=TelemetrySettings(),
         )
@@ -90,8 +90,9 @@ class Yard:
             "serving_input_example.json": json.dumps(more.pop("example", example)).encode(),
         }
         files = tuple(ModelFile(name, digest(data), len(data)) for name, data in contents.items())
+        flavor = more.pop("flavor", "sklearn")
         fields = {"predict_fn": "predict", "signature": SIGNATURE, "task": "classifier", **more}
-        described = ModelDescription("sklearn", form, "model.skops", **fields)  # type: ignore[arg-type]
+        described = ModelDescription(flavor, form, "model.skops", **fields)  # type: ignore[arg-type]
         manifest = Manifest("model", "fraud", source=f"models:/m-{version}", files=files, model=described)
         release = Release(version, manifest_digest(manifest), manifest)
         folder = self.folder.model_folder(release.digest)
