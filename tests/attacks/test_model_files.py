@@ -89,6 +89,7 @@ def test_sets_of_categories_and_classes_that_do_not_exist_are_refused() -> None:
         check_trees(changed(classes, "objective", lambda value: "multiclass num_class:1000"))
 
 
+@pytest.mark.long
 def test_a_text_that_kills_or_holds_up_who_loads_it_reaches_no_worker(tmp_path: Path) -> None:
     yard = Yard(tmp_path, model_trial=True, model_warm_seconds=120)
     booster = lightgbm.train(
