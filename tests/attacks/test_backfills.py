@@ -41,7 +41,7 @@ def feature_rows(spark: SparkSession, folder: Path) -> list[Any]:
     return sorted(str(row.asDict()) for row in rows.collect())
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 10))])
 def test_late_corrected_moved_and_simultaneous_events_leak_nothing(
     spark: SparkSession, tmp_path: Path, seed: int
 ) -> None:
@@ -102,17 +102,15 @@ def test_a_backfill_that_dates_itself_back_changes_no_row_of_the_past(spark: Spa
     assert after == before
 
 
-def test_a_correction_counts_from_the_moment_at_which_it_is_known(spark: SparkSession, tmp_path: Path) -> None:
-    write(tmp_path, "events", [event("e1", 0, 0, 10), event("e1", 0, 4, 99)])
-    write(tmp_path, "labels", [label("before", 3.9), label("at", 4), label("other", 9, account="b")])
+def test_only_what_was_known_at_the_moment_of_decision_counts(spark: SparkSession, tmp_path: Path) -> None:
+    """A correction counts from the moment at which it is known, and so does an event of the very moment."""
+    corrected = [event("e1", 0, 0, 10), event("e1", 0, 4, 99)]
+    at_once = [event("known", 2, 2, 1), event("late", 2, 2.01, 50), event("after", 2.01, 2.01, 400)]
+    write(tmp_path, "events", [*corrected, *(one | {"account": "c"} for one in at_once)])
+    labels = [label("before", 3.9), label("at", 4), label("other", 9, account="b"), label("now", 2, account="c")]
+    write(tmp_path, "labels", labels)
     rows = built(spark, tmp_path)
-    assert [rows[name]["sum_3h"] for name in ("before", "at", "other")] == [10, 99, 0]
-
-
-def test_an_event_at_the_moment_of_decision_counts_only_if_it_was_known(spark: SparkSession, tmp_path: Path) -> None:
-    write(tmp_path, "events", [event("known", 2, 2, 1), event("late", 2, 2.01, 50), event("after", 2.01, 2.01, 400)])
-    write(tmp_path, "labels", [label("l", 2)])
-    assert built(spark, tmp_path)["l"]["sum_3h"] == 1
+    assert [rows[name]["sum_3h"] for name in ("before", "at", "other", "now")] == [10, 99, 0, 1]
 
 
 def test_time_zones_move_no_event(spark: SparkSession, tmp_path: Path) -> None:

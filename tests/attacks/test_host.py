@@ -57,7 +57,9 @@ def test_an_emptied_snapshot_costs_no_answer_and_is_written_again_within_a_look(
     assert statuses == {200}
 
 
-@pytest.mark.parametrize("damage", ["emptied", "deleted", "cut", "no JSON"])
+@pytest.mark.parametrize(
+    "damage", ["deleted", "cut", *(pytest.param(each, marks=pytest.mark.long) for each in ("emptied", "no JSON"))]
+)
 def test_a_host_that_starts_on_a_damaged_snapshot_in_an_outage_serves_what_was_verified_before(
     released: Releases, new_host: Callable[..., Host], damage: str
 ) -> None:

@@ -93,6 +93,7 @@ def wait_for_workers(page: str, wanted: int) -> None:
     raise AssertionError(f"The cluster did not have {wanted} workers within two minutes.")
 
 
+@pytest.mark.long
 def test_two_workers_with_the_packaged_code_make_the_same_tables_and_confs_of_the_command_line_win(
     master: str, spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -65,11 +65,6 @@ def killed_and_run_again(spark: SparkSession, tmp_path: Path, kills: int) -> Non
         assert found == wanted
 
 
-@pytest.mark.timeout(1200)
-def test_three_kills_leave_the_tables_of_an_undisturbed_run(spark: SparkSession, tmp_path: Path) -> None:
-    killed_and_run_again(spark, tmp_path, 3)
-
-
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_twenty_kills_leave_the_tables_of_an_undisturbed_run(spark: SparkSession, tmp_path: Path) -> None:
