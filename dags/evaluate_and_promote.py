@@ -2,9 +2,9 @@
 ### evaluate_and_promote: a candidate becomes live, if the evidence says so
 
 **What it does.** `choose` (which version) → `ready` (are there cases and a policy) → `evaluate` (against what is live,
-on the same cases) → `gate` (verdict; an accepted version is sealed) → `accepted` → `promote_to_staging` →
-`smoke_in_staging` → a person approves, when the policy says so → `promote_to_production` → `smoke_in_production`, and
-`roll_back` if that fails.
+on the same cases) → `replay` (of recorded live questions, if the policy asks for it) → `gate` (verdict; an accepted
+version is sealed) → `accepted` → `promote_to_staging` → `smoke_in_staging` → a person approves, when the policy says so
+→ `promote_to_production` → `smoke_in_production`, and `roll_back` if that fails.
 
 **When.** Daily at 05:00 UTC; on an event of the asset `knowledge_base` (the prompts are registered anew, pinned to it);
 on an event of `switchyard_candidate`, which `switchyard register --notify` sends, or of `answer_drift`, which
@@ -21,7 +21,7 @@ then. The DAG begins paused: nothing starts until somebody unpauses it (`make ai
 the run is a success. After half a day without an answer it asks once more, then the task fails and nothing moves.
 
 **When it fails.**
-- `evaluate`: the answers so far are kept; clear the task and it goes on from there.
+- `evaluate` or `replay`: the answers so far are kept; clear the task and it goes on from there.
 - `promote_to_…` with exit code 4: somebody else moved the alias first, or what is live is no longer what the candidate
   was measured against. Nothing moved. Trigger a new run with this version. Or the version was rolled back for a reason:
   trigger a new run with `despite_rollback`, which says why it may be live again.
@@ -112,6 +112,14 @@ def evaluate() -> Any:
     """One MLflow run for the candidate, one for what is live."""
     name, version = chosen()
     return switchyard("evaluate", name, "--version", version, "--against", "Production")
+
+
+@task(execution_timeout=timedelta(hours=4))
+def replay() -> Any:
+    """Recorded live questions on the candidate and on what is live, if the policy asks for a replay. Whatever comes of
+    it, the gate decides: without a replay that its policy asks for, it does not accept."""
+    name, version = chosen()
+    return switchyard("replay", name, "--version", version, "--if-demanded", accept=(0, NOT_FOUND, REFUSED))
 
 
 @task
@@ -250,8 +258,9 @@ def evaluate_and_promote() -> None:
         retries=1,
     )
     next_run = TriggerDagRunOperator.partial(task_id="run_next", trigger_dag_id="evaluate_and_promote")
-    to_staging = [choose(), ready(), evaluate(), gate(), accepted(), promote_to_staging(), smoke_in_staging()]
+    to_staging = [choose(), ready(), evaluate(), replay(), gate(), accepted(), promote_to_staging()]
     decide, live, smoked, rest = who_decides(), promote_to_production(), smoke_in_production(), others()
+    to_staging.append(smoke_in_staging())
     chain(*to_staging, decide, [approval, live])
     approval >> live >> smoked >> [roll_back(), rest]
     [*to_staging, decide, approval, live, smoked, rest] >> any_failure()

@@ -50,6 +50,7 @@ from serving.after.metrics import RequestMetrics
 from serving.after.quality import Quality
 from serving.after.query_log import QueryLog
 from serving.after.reporter import Reporter, TraceNotes
+from serving.after.shadow import ShadowDesk
 from serving.after.vitals import Vitals
 from serving.call import Finished
 from serving.edge.middleware import Edge
@@ -148,8 +149,16 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     folder = ServingFolder(settings.server.serving_folder)
     beating = start_beating(settings.server.api_worker_silence)
     providers = Providers(settings.providers, masker)
+    shadow_providers = Providers(settings.providers, masker)
     meters = Meters()
-    worker = Worker(folder, settings.seal.trusted_keys, providers, meters, models=settings.models)
+    worker = Worker(
+        folder,
+        settings.seal.trusted_keys,
+        providers,
+        meters,
+        models=settings.models,
+        shadow_providers=shadow_providers,
+    )
     strict = StrictResolver(settings.registry, worker, folder) if settings.server.resolve == "strict" else None
     sender = start(meters, settings.telemetry, SERVICE, worker.name)
     spool = Spool(folder.spool_file, settings.events.event_spool_mb * 1_000_000)
@@ -159,21 +168,25 @@ async def running(settings: Settings, masker: Masker, places: Places) -> AsyncIt
     arms = ArmCounter(folder.counts)
     reporter = _reporter(settings, masker, meters, spool, spending, arms, worker.name)
     desk = FeedbackDesk(spool, masker, meters, arms)
+    shadow = ShadowDesk(worker.shadows, spending, spool, masker, meters, settings.events)
     await worker.start()
     gc.freeze()  # or each full collection would scan 100,000 loaded objects: 55 ms in which no request proceeds
     vitals = Vitals(worker, reporter, meters, places)
     beside = [beating, asyncio.create_task(vitals.run()), asyncio.create_task(counts.share())]
     beside.append(asyncio.create_task(arms.keep_writing()))
-    yield Server(settings.server, settings.limits, worker, strict, spending, reporter, desk)
+    beside.append(asyncio.create_task(shadow.run()))
+    yield Server(settings.server, settings.limits, worker, strict, spending, reporter, desk, shadow)
     for task in beside:
         task.cancel()
     counts.exchange()
     await worker.stop()
     await providers.aclose()
+    await shadow_providers.aclose()
     if strict is not None:
         await strict.close()
     reporter.close()
     arms.write()
+    shadow.outbox.close()
     if sender is not None:
         sender.close()
 

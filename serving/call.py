@@ -7,7 +7,7 @@ The edge makes the `Call` and fills in what it learns; routes add the release. L
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -34,7 +34,8 @@ class Call:
     `started` is in seconds of `time.perf_counter`; `status` is 0 until the response begins; `complete` is true when
     uvicorn has the response's last byte. `caller` is None if the server requires no API key. `alias` is the alias that
     the request asked for, "" until it is resolved. `arm` and `rollout` (the id of the rollout under way, None without
-    one) say which share of a rollout the request belongs to.
+    one) say which share of a rollout the request belongs to. `session` is what the caller sent as `X-Session-Id`.
+    `after_response` is called when the response has left.
     """
 
     request_id: str
@@ -42,6 +43,7 @@ class Call:
     route: str = "none"
     started: float = field(default_factory=time.perf_counter)
     caller: ApiKey | None = None
+    session: str = ""
     body_bytes: int = 0
     release: Release | None = None
     alias: str = ""
@@ -53,6 +55,7 @@ class Call:
     caller_left: bool = False
     status: int = 0
     complete: bool = False
+    after_response: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def trace_id(self) -> str:
@@ -92,7 +95,8 @@ class Finished:
 
     If `error` is set, `answer` is what the provider sent before it was refused; None: it sent nothing. `at` is in
     seconds since the epoch. `milliseconds` is the time since the request arrived. `sample` holds a few rows that a
-    model has predicted.
+    model has predicted. `context` is a text that the caller sent beside the question; `alone`: the request had neither
+    other messages nor tools.
     """
 
     call: Call
@@ -103,6 +107,8 @@ class Finished:
     at: float
     milliseconds: float
     sample: RowSample | None = None
+    context: str | None = None
+    alone: bool = True
 
     @classmethod
     def of(
@@ -113,10 +119,12 @@ class Finished:
         answer: Answer | None,
         error: BaseException | None,
         sample: RowSample | None = None,
+        context: str | None = None,
+        alone: bool = True,
     ) -> Finished:
         """A request that ends now."""
         milliseconds = 1000 * (time.perf_counter() - call.started)
-        return cls(call, release, variables, answer, error, time.time(), milliseconds, sample)
+        return cls(call, release, variables, answer, error, time.time(), milliseconds, sample, context, alone)
 
     @property
     def arm(self) -> Arm:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from mlflow_project.settings import GuardSettings, ServerSettings
 from serving.after.feedback import FeedbackDesk
 from serving.after.reporter import Reporter
+from serving.after.shadow import ShadowDesk
 from serving.live.spending import Spending
 from serving.live.strict import StrictResolver
 from serving.live.worker import Worker
@@ -26,6 +27,7 @@ class Server:
     spending: Spending
     reporter: Reporter
     feedback: FeedbackDesk
+    shadow: ShadowDesk
 
 
 async def _server(request: Request) -> Server:

@@ -32,7 +32,7 @@ USAGE = "collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]"
 EVENTS = "s3a://raw-data-bucket/events"
 OUTPUT = "s3a://curated-data-bucket/live"
 
-_TYPES = {"str": StringType(), "float": DoubleType(), "int": LongType(), "bool": BooleanType()}
+_TYPES = {"str": StringType(), "float": DoubleType(), "int": LongType(), "bool": BooleanType(), "Arm": StringType()}
 
 
 def columns(kind: type[AnswerEvent] | type[FeedbackEvent]) -> StructType:

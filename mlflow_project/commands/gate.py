@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +58,7 @@ def gate(
     """
     from mlflow_project.evaluation.compare import judge, keep_verdict
     from mlflow_project.evaluation.policies import load_policy
+    from mlflow_project.evaluation.replay import demanded_replay
     from mlflow_project.evaluation.workplace import workplace
 
     with command_parts() as parts:
@@ -66,8 +68,9 @@ def gate(
         rules = load_policy(policy or policy_file(candidate))
         source, counted = _cases_that_count(place, candidate, cases)
         champion = place.champion_of(candidate)
-        judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted)
-        decision = _Decision(candidate, champion, rules, source, judged)
+        checks, replayed = demanded_replay(parts.experiments, parts.store, candidate, champion, rules)
+        judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted, checks)
+        decision = _Decision(candidate, champion, rules, source, judged, replayed.evidence if replayed else None)
         known, serial = None, None
         if not dry_run:
             known = decision.known_seal(parts)
@@ -81,13 +84,16 @@ def gate(
 
 @dataclass(frozen=True)
 class _Decision:
-    """A verdict, and what it was reached on. `source` is where the cases that count come from."""
+    """A verdict, and what it was reached on. `source` is where the cases that count come from. `replay` names the
+    replay that the policy asked for.
+    """
 
     candidate: Release
     champion: Release | None
     policy: Policy
     source: str | None
     judged: Judged
+    replay: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -100,6 +106,7 @@ class _Decision:
             "policy": self.policy.digest,
             "cases_digest": self.judged.candidate.cases_digest,
             "cases_source": self.source,
+            "replay": dict(self.replay) if self.replay else None,
             "approval": self.policy.approval,
             "comparison": self.judged.comparison,
         }
@@ -130,6 +137,7 @@ class _Decision:
             protected=self.policy.protected,
             loading=self.policy.loading if self.candidate.manifest.kind == "model" else None,
             guard=self.policy.guard,
+            replay=self.replay,
         )
 
 

@@ -1,4 +1,4 @@
-"""Events of live traffic: an answered request, and feedback about an answer.
+"""Events of live traffic: an answered request, a pair of answers with a shadow, and feedback about an answer.
 
 Texts are masked already; they are None where there is no text or masking failed. Times are UTC in ISO 8601, so they
 sort as text. `to_dict` returns one JSON-ready row with `kind` and `schema`.
@@ -23,6 +23,10 @@ class AnswerEvent:
     demands no key. `error_type` is None if the request was answered. `trace_id` is OpenTelemetry's, in hex.
     `arm` is which share of a rollout the request belonged to. `sample` is set for models: some rows and their
     predictions, in the form of `models.sample`.
+
+    `route` is the path of the HTTP route. `session` is a digest of the caller's `X-Session-Id`. `inputs` is a JSON
+    object with what belongs to the request beside the question: the template's other `variables`, and `context`. It is
+    None if the request cannot be asked again: a text was cut or withheld, or it had other messages or tools.
     """
 
     kind: ClassVar[str] = "answer"
@@ -49,6 +53,45 @@ class AnswerEvent:
     trace_id: str | None
     arm: Arm = "production"
     sample: str | None = None
+    route: str | None = None
+    session: str | None = None
+    inputs: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"schema": EVENT_SCHEMA, "kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ShadowEvent:
+    """One request that production answered and of which a shadow got a copy, with both answers.
+
+    `shadow` is the serial of the ledger's record that began the shadow. `scores` are those of the production answer, by
+    the evaluation's scorers. `agreement` compares both answers (0 to 1). `error_type` is None if the shadow answered.
+    `cost_usd` is what the shadow's answer cost.
+    """
+
+    kind: ClassVar[str] = "shadow"
+
+    event_id: str
+    at: str
+    shadow: int
+    request_id: str
+    name: str
+    release: str
+    digest: str
+    shadow_release: str
+    shadow_digest: str
+    route: str
+    session: str | None
+    question: str | None
+    answer: str | None
+    shadow_answer: str | None
+    agreement: float | None
+    scores: Mapping[str, float | None]
+    shadow_scores: Mapping[str, float | None]
+    error_type: str | None
+    cost_usd: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

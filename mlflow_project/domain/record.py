@@ -28,6 +28,8 @@ RecordType = Literal[
     "observed_flip",  # an alias moved by hand, and followed
     "observed_violation",  # an alias moved by hand, and not followed
     "reconciled",  # such an alias put back
+    "shadow",  # a version begins to get copies of requests; evidence holds its limits
+    "shadow_stop",  # it gets no more
 ]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mlflow_project.adapters.experiments import Experiments, Run
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.release import Release
-from mlflow_project.domain.verdict import Scores, Verdict
+from mlflow_project.domain.verdict import Check, Scores, Verdict
 from mlflow_project.errors import NotFound
 from mlflow_project.evaluation.note import NOTE_TAG, note
 from mlflow_project.evaluation.pictures import differences, wins_and_losses
@@ -45,11 +45,13 @@ def judge(
     experiments: Experiments,
     store: ObjectStore,
     cases: str | None = None,
+    more: tuple[Check, ...] = (),
 ) -> Judged:
     """The verdict on the candidate's newest run, against the champion's on the same cases.
 
     Args:
         cases: the digest of the cases that count; None: those of the candidate's newest run, whichever they are.
+        more: checks of a replay, which decide too.
 
     Raises:
         NotFound: one of them was not evaluated; the message says what to type.
@@ -58,10 +60,11 @@ def judge(
     ours = _run(experiments, candidate, {} if cases is None else {CASES_TAG: cases})
     scores = scores_of(experiments, store, ours)
     if champion is None:
-        return Judged(decide(scores, None, policy), scores, None, experiments.address(ours))
+        return Judged(decide(scores, None, policy, more), scores, None, experiments.address(ours))
     theirs = _run(experiments, champion, {tag: ours.tags[tag] for tag in (CASES_TAG, SCORERS_TAG)})
     other = scores_of(experiments, store, theirs)
-    verdict = decide(scores, other, policy, check_contract(candidate.manifest, champion.manifest, policy))
+    more = (*check_contract(candidate.manifest, champion.manifest, policy), *more)
+    verdict = decide(scores, other, policy, more)
     return Judged(verdict, scores, other, experiments.comparison([ours, theirs]))
 
 

@@ -15,11 +15,13 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.providers import Providers
 from mlflow_project.adapters.retrieval import index_store
 from mlflow_project.answering import answer, warm
+from mlflow_project.answering.question import QUESTION
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.release import Release
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.asking import Ask
 from mlflow_project.rules.masking import Masker
+from mlflow_project.rules.templates import CONTEXT
 from mlflow_project.settings import ProviderSettings
 
 
@@ -43,7 +45,8 @@ def opening(
                 warmed = warm(release, index_folder=index, scratch=Path(scratch), providers=providers)
 
                 async def ask(case: Case) -> Answer:
-                    return await answer(warmed, {"question": case.question, **case.variables}, context=case.context)
+                    variables = variables_of(case, warmed.template.wanted)
+                    return await answer(warmed, variables, context=case.context)
 
                 try:
                     yield ask
@@ -51,3 +54,11 @@ def opening(
                     await warmed.aclose()
 
     return opened
+
+
+def variables_of(case: Case, wanted: frozenset[str]) -> dict[str, str]:
+    """The template's variables: those of the case, and its question as `question` or as the only one that is left."""
+    left = sorted(wanted - case.variables.keys() - {CONTEXT})
+    if QUESTION in left or len(left) > 1 or not (left or case.variables):
+        return {QUESTION: case.question, **case.variables}
+    return {**dict.fromkeys(left, case.question), **case.variables}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mlflow_project.adapters.evidence import keep_scores, kept_scores
+from mlflow_project.adapters.evidence import SCORES, keep_scores, kept_scores
 from mlflow_project.adapters.experiments import Experiments, Run
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.release import Release
@@ -24,20 +24,24 @@ from mlflow_project.rules.gate.statistics import means_and_statistics
 from mlflow_project.rules.scorers import FAILED
 
 SCORES_SCHEMA = "switchyard.scores/v1"
-SCORES_FILE = "scores.json"
+SCORES_FILE = SCORES
+EVALUATE, REPLAYS, SHADOWS = "evaluate", "replay", "shadow"
+"""What runs are for. Each purpose has its own experiments, so that no gate takes a replay for an evaluation."""
 DIGEST_TAG, CASES_TAG, SCORERS_TAG = "switchyard.digest", "switchyard.cases", "switchyard.scorers"
 COMPLETE_TAG, VERSION_TAG, SCORES_TAG = "switchyard.complete", "switchyard.version", "switchyard.scores"
 
 
-def experiment_name(name: str) -> str:
-    """The MLflow experiment that holds the evaluations of a prompt or a model."""
-    return f"evaluate-{name}"
+def experiment_name(name: str, purpose: str = EVALUATE) -> str:
+    """The MLflow experiment that holds the evaluations of a prompt or a model, or its replays."""
+    return f"{purpose}-{name}"
 
 
-def find_run(experiments: Experiments, release: Release, tags: Mapping[str, str] | None = None) -> Run | None:
+def find_run(
+    experiments: Experiments, release: Release, tags: Mapping[str, str] | None = None, purpose: str = EVALUATE
+) -> Run | None:
     """The newest finished run of this release (and number) that has these tags too."""
     wanted = {DIGEST_TAG: release.digest, VERSION_TAG: str(release.version), **(tags or {})}
-    found = experiments.find(experiments.experiment(experiment_name(release.name)), wanted)
+    found = experiments.find(experiments.experiment(experiment_name(release.name, purpose)), wanted)
     return found[0] if found else None
 
 

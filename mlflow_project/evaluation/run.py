@@ -28,6 +28,7 @@ from mlflow_project.evaluation.mlflow_run import evaluate_in_run, mlflow_run, or
 from mlflow_project.evaluation.record import (
     CASES_TAG,
     COMPLETE_TAG,
+    EVALUATE,
     SCORERS_TAG,
     experiment_name,
     find_run,
@@ -58,7 +59,7 @@ class Bench:
 
     `source` is where the cases come from. `user` is who evaluates, as MLflow shows it. `library` names metrics of the
     `evaluate` library, whose cache is in `home`.
-    `step` shows a person what the time is spent on.
+    `step` shows a person what the time is spent on. `purpose` names the MLflow experiment, as in `evaluate-qa`.
     """
 
     experiments: Experiments
@@ -74,12 +75,13 @@ class Bench:
     user: str = ""
     masker: Masker = field(default_factory=Masker)
     step: Step = _silently
+    purpose: str = EVALUATE
 
 
 def known_scores(release: Release, cases: Sequence[Case], bench: Bench) -> Scores | None:
     """The scores of a complete run of this release on these cases by these scorers, if nobody has edited them."""
     tags = {CASES_TAG: cases_digest(cases), SCORERS_TAG: scorers_digest(bench), COMPLETE_TAG: "yes"}
-    run = find_run(bench.experiments, release, tags)
+    run = find_run(bench.experiments, release, tags, bench.purpose)
     try:
         return scores_of(bench.experiments, bench.store, run) if run else None
     except (InvalidData, SealBroken):
@@ -96,7 +98,9 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
         Refused: the budget is spent.
         Unavailable: MLflow does not answer. The answers are kept.
     """
-    experiment = bench.experiments.experiment(experiment_name(release.name))  # before any answer is paid for
+    experiment = bench.experiments.experiment(
+        experiment_name(release.name, bench.purpose)
+    )  # before any answer is paid for
     imports = start_imports(bench.home if bench.library else None)
     outcomes = _asked(release, cases, opened, bench)
     functions = score_functions(bench.scorers, release.manifest.response_schema, bench.similarity)

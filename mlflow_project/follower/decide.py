@@ -20,12 +20,16 @@ from mlflow_project.follower.contents import Contents
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.ledger import NameState, Seal, State
 from mlflow_project.ledger.observe import Judgement, judge
-from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
+from mlflow_project.snapshot.content import Placed, PlacedShadow, RefusedRelease, Snapshot
 
 logger = logging.getLogger(__name__)
 
 NOT_FOLLOWED = frozenset({"Candidate"})
 """Aliases that mark a version and serve nobody."""
+
+
+SHADOW = "Shadow"
+"""The alias of a shadow on a host's disk. MLflow has no such alias."""
 
 
 class Judged(NamedTuple):
@@ -72,7 +76,8 @@ class Decider:
                 judged.append(Judged(known, alias, pointed, judgement))
                 live += [placed] if placed is not None else []
                 refused += _refusals(judged[-1], placed, error)
-        return Snapshot(tuple(live), self._releases_to_warm(state), tuple(refused)), judged
+        shadows = self._shadows(state)
+        return Snapshot(tuple(live), self._releases_to_warm(state), tuple(refused), shadows), judged
 
     def _refresh_contents(self, entries: Entries) -> None:
         """Ask for the content of the versions that aliases name; at once where an alias has moved."""
@@ -123,6 +128,20 @@ class Decider:
                 found.append(self._fetcher.fetch(known.name, seal, intent.alias))
             except WorkspaceError as error:
                 logger.warning("a release cannot be fetched to warm it", extra={"error": str(error)})
+        return tuple(found)
+
+    def _shadows(self, state: State) -> tuple[PlacedShadow, ...]:
+        """The releases that get copies of requests."""
+        found = []
+        for known in state.names.values():
+            shadow = known.shadow
+            seal = known.all_seals.get((shadow.version, shadow.digest)) if shadow is not None else None
+            if shadow is None or seal is None:
+                continue
+            try:
+                found.append(PlacedShadow(shadow.id, shadow.limits, self._fetcher.fetch(known.name, seal, SHADOW)))
+            except WorkspaceError as error:
+                logger.warning("a shadow cannot be fetched", extra={"error": str(error)})
         return tuple(found)
 
 

@@ -6,11 +6,14 @@ and somebody else has ended its intent meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_project.domain.record import GENESIS, LedgerRecord
+from mlflow_project.domain.shadow import Shadow, ShadowLimits
+from mlflow_project.errors import InvalidData
 
 PRODUCTION = "Production"
 SERVED_ALIASES = (PRODUCTION, "Staging")
@@ -73,6 +76,7 @@ class NameState:
         violations: aliases that were moved by hand and not followed, and where they point (None: deleted).
         stalled: undone intents by alias and version, of writers that may still have been alive.
         was: what was live in Production before.
+        shadow: the version that gets copies of requests for Production.
     """
 
     kind: str
@@ -88,6 +92,7 @@ class NameState:
     violations: dict[str, int | None] = field(default_factory=dict)
     stalled: dict[tuple[str, int], int] = field(default_factory=dict)
     was: LiveVersion | None = None
+    shadow: Shadow | None = None
 
     @property
     def protected(self) -> bool:
@@ -225,6 +230,19 @@ def _reconciled(name: NameState, record: LedgerRecord) -> None:
     name.violations.pop(record.alias or "", None)
 
 
+def _shadow(name: NameState, record: LedgerRecord) -> None:
+    """Begin a shadow. One whose limits make no sense is no shadow, whoever wrote it."""
+    with contextlib.suppress(InvalidData):
+        limits = ShadowLimits.from_dict(record.evidence.get("limits"))
+        version, digest = _version(record), record.digest or ""
+        name.shadow = Shadow(record.serial, version, digest, limits, record.time, record.who, record.why)
+
+
+def _shadow_stop(name: NameState, record: LedgerRecord) -> None:
+    if name.shadow is not None and name.shadow.id == record.intent:
+        name.shadow = None
+
+
 def _answers(name: NameState, record: LedgerRecord) -> bool:
     """Whether this outcome answers the open intent, which it then closes."""
     if name.intent is None or name.intent.serial != record.intent:
@@ -272,6 +290,8 @@ _APPLY = {
     "observed_flip": _observed_flip,
     "observed_violation": _observed_violation,
     "reconciled": _reconciled,
+    "shadow": _shadow,
+    "shadow_stop": _shadow_stop,
 }
 KNOWN_TYPES = frozenset(_APPLY)
 """The types of record that say something."""

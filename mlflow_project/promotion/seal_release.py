@@ -39,6 +39,7 @@ def record_verdict(
     protected: bool = False,
     loading: Loading | None = None,
     guard: Mapping[str, Any] | None = None,
+    replay: Mapping[str, Any] | None = None,
 ) -> LedgerRecord:
     """Seal the release, or record why not.
 
@@ -47,6 +48,7 @@ def record_verdict(
         protected: what the policy says of the name: it then follows the ledger alone, and needs an approval.
         loading: for a model, what the policy allows when its files are loaded.
         guard: what the guard watches once the release is live, as the policy has it.
+        replay: the replay that the policy asks for: `run`, `digest`, `questions`.
 
     Raises:
         SealBroken: this version was sealed before with other content.
@@ -54,7 +56,7 @@ def record_verdict(
     """
     _check_not_resealed(parts, release)
     statement = statement_for(
-        release, verdict, policy_digest, champion, runs, cases, who, utc_now(), scores, protected, loading
+        release, verdict, policy_digest, champion, runs, cases, who, utc_now(), scores, protected, loading, replay
     )
     evidence = _sealed(parts, release, statement, protected, guard) if verdict.accepted else _refused(statement)
     parts.meters.record(VERDICTS, 1, release=release.label, outcome=verdict.outcome)
@@ -108,7 +110,8 @@ def _sealed(
 
 
 def _refused(statement: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: statement["predicate"][key] for key in ("verdict", "policy", "champion", "runs", "scores", "cases")}
+    kept = ("verdict", "policy", "champion", "runs", "scores", "cases", "replay")
+    return {key: statement["predicate"][key] for key in kept if key in statement["predicate"]}
 
 
 def _check_not_resealed(parts: Parts, release: Release) -> None:

@@ -52,6 +52,7 @@ def statement_for(
     scores: Mapping[str, str | None] | None = None,
     protected: bool = False,
     loading: Loading | None = None,
+    replay: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The statement to sign.
 
@@ -60,6 +61,7 @@ def statement_for(
         scores: digests of their scores, under the same names.
         cases: `digest` and `count` of the cases.
         loading: for a model, what its policy allows when its files are loaded.
+        replay: run id, digest and size of the replay that the policy asked for; None: it asked for none.
     """
     policy: dict[str, Any] = {"digest": policy_digest, "protected": protected}
     if loading is not None:
@@ -78,6 +80,7 @@ def statement_for(
             "runs": dict(runs),
             "scores": dict(scores or {}),
             "cases": dict(cases),
+            **({"replay": dict(replay)} if replay is not None else {}),
             "sealed_at": when,
             "sealed_by": who,
         },

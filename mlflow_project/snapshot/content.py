@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow_project.domain.refusal import Cause
 from mlflow_project.domain.release import Manifest, Release
+from mlflow_project.domain.shadow import ShadowLimits
 from mlflow_project.errors import InvalidData
 
 SNAPSHOT_SCHEMA = "switchyard.snapshot/v1"
@@ -74,6 +75,28 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class PlacedShadow:
+    """A sealed release that gets copies of requests. `id` is the serial of the record that began the shadow."""
+
+    id: int
+    limits: ShadowLimits
+    release: Placed
+
+    @property
+    def name(self) -> str:
+        return self.release.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"id": self.id, "limits": self.limits.to_dict(), "release": self.release.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PlacedShadow:
+        """Read what `to_dict` wrote. Raises as `Placed.from_dict`."""
+        return cls(int(data["id"]), ShadowLimits.from_dict(data["limits"]), Placed.from_dict(data["release"]))
+
+
+@dataclass(frozen=True)
 class RefusedRelease:
     """What an alias asked for and does not get; `reason` is a sentence, `cause` its kind. `digest` is None where the
     content could not be read."""
@@ -98,19 +121,22 @@ class Snapshot:
     live: tuple[Placed, ...] = ()
     warm: tuple[Placed, ...] = ()
     refused: tuple[RefusedRelease, ...] = field(default=())
+    shadows: tuple[PlacedShadow, ...] = ()
 
     @property
     def indexes(self) -> frozenset[str]:
         """The digests of the search indexes that its releases need."""
-        bases = (placed.manifest.knowledge_base for placed in (*self.live, *self.warm))
+        bases = (placed.manifest.knowledge_base for placed in self._releases)
         return frozenset(base.index for base in bases if base is not None)
 
     @property
     def models(self) -> dict[str, Manifest]:
         """The manifests of its models by the digests of their releases."""
-        return {
-            placed.digest: placed.manifest for placed in (*self.live, *self.warm) if placed.manifest.kind == "model"
-        }
+        return {placed.digest: placed.manifest for placed in self._releases if placed.manifest.kind == "model"}
+
+    @property
+    def _releases(self) -> tuple[Placed, ...]:
+        return (*self.live, *self.warm, *(shadow.release for shadow in self.shadows))
 
     def with_lost(self, before: Snapshot) -> Snapshot:
         """This snapshot, and what an earlier one served under names and aliases that this one no longer mentions.
@@ -129,6 +155,7 @@ class Snapshot:
             "live": [placed.to_dict() for placed in self.live],
             "warm": [placed.to_dict() for placed in self.warm],
             "refused": [refused.to_dict() for refused in self.refused],
+            "shadows": [shadow.to_dict() for shadow in self.shadows],
         }
 
     @classmethod
@@ -145,6 +172,7 @@ class Snapshot:
                 live=tuple(Placed.from_dict(item) for item in data["live"]),
                 warm=tuple(Placed.from_dict(item) for item in data["warm"]),
                 refused=tuple(RefusedRelease(**item) for item in data["refused"]),
+                shadows=tuple(PlacedShadow.from_dict(item) for item in data.get("shadows", ())),
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise InvalidData(f"This snapshot cannot be read: {error!r}.") from error

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mlflow_project.domain.event import AnswerEvent, FeedbackEvent
+from mlflow_project.domain.event import AnswerEvent, FeedbackEvent, ShadowEvent
 from mlflow_project.domain.rollout import Arm
 from mlflow_project.errors import Unavailable
 
@@ -41,6 +41,7 @@ _NOTE = f"INSERT INTO answered ({_COLUMNS}) VALUES "
 """Rows are appended, with an index on the request id. A table sorted by a random id, with another index by time, took
 three times as long. The order of the rows is the order of the workers' batches, which is nearly that of time."""
 _ROW = "(?,?,?,?,?,?,?,?,?)"
+_EVENT = "INSERT INTO events (kind, at, subject, said, body) VALUES (?,?,?,?,?)"
 _ROWS = 100
 """Rows per statement. SQLite releases the interpreter's lock for each statement, and in a busy worker getting it back
 takes longer than inserting a row."""
@@ -86,7 +87,14 @@ class Spool:
             for start in range(0, len(asked), _ROWS):
                 some = asked[start : start + _ROWS]
                 connection.execute(_NOTE + ",".join([_ROW] * len(some)), list(chain.from_iterable(some)))
-            connection.executemany("INSERT INTO events (kind, at, subject, said, body) VALUES (?,?,?,?,?)", rows)
+            connection.executemany(_EVENT, rows)
+
+    def add_pairs(self, pairs: Sequence[ShadowEvent]) -> None:
+        """Add the pairs of a shadow. They may fill half of the file, so that they never keep other events out."""
+        rows = [(pair.kind, pair.at, "", "", orjson.dumps(pair.to_dict())) for pair in pairs]
+        with self._writing() as connection:
+            self._check_room(connection, share=0.5)
+            connection.executemany(_EVENT, rows)
 
     def asked(self, request_id: str) -> tuple[Asked, ...]:
         """The newest request of this id for each API key, the newest first. Callers choose ids, and two callers may
@@ -141,7 +149,7 @@ class Spool:
     def shipped(self, batch: str) -> None:
         """Delete a batch that was uploaded. Judgements stay, so that one that comes again is recognised."""
         with self._writing() as connection:
-            connection.execute("DELETE FROM events WHERE batch = ? AND kind = ?", (batch, AnswerEvent.kind))
+            connection.execute("DELETE FROM events WHERE batch = ? AND kind <> ?", (batch, FeedbackEvent.kind))
             connection.execute("UPDATE events SET done = 1 WHERE batch = ?", (batch,))
 
     def trim(self, before: str) -> None:
@@ -155,8 +163,8 @@ class Spool:
                 quarter = "SELECT seq FROM answered ORDER BY seq LIMIT 1 OFFSET (SELECT count(*) / 4 FROM answered)"
                 connection.execute(f"DELETE FROM answered WHERE seq <= ({quarter})")
 
-    def _check_room(self, connection: sqlite3.Connection) -> None:
-        if _used(connection) > self._most_bytes:
+    def _check_room(self, connection: sqlite3.Connection, share: float = 1.0) -> None:
+        if _used(connection) > share * self._most_bytes:
             raise Unavailable(
                 f"{self._path} is full ({self._most_bytes:,} bytes): does the follower run, and is the object store up?"
             )

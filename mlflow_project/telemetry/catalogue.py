@@ -89,6 +89,17 @@ ANSWER_QUALITY = Metric(
     (*_BY_ARM, "score"),
     SHARES,
 )
+SHADOW_REQUESTS = Metric(
+    "switchyard.shadow.requests_total",
+    "counter",
+    "request",
+    "Copies of requests for a shadow: answered, failed, dropped, over_limit",
+    ("release", "outcome"),
+)
+SHADOW_DURATION = Metric(
+    "switchyard.shadow.duration", "histogram", "ms", "A shadow's answer or failure", ("release",), LATENCY_MS
+)
+SHADOW_COST = Metric("switchyard.shadow.cost_usd", "counter", "USD", "Cost of a shadow's answers", ("release",))
 RETRIEVAL_DURATION = Metric(
     "switchyard.retrieval.duration", "histogram", "ms", "Searching the knowledge base", _BY_ARM, LATENCY_MS
 )

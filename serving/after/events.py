@@ -6,19 +6,22 @@ if masking fails. Events that cannot be written are dropped and counted. No requ
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import random
 import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mlflow_project.answering.question import question_slot
 from mlflow_project.domain.answer import Answer, Case
 from mlflow_project.domain.event import AnswerEvent
 from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidAnswer, Unavailable
-from mlflow_project.rules.masking import Masker
+from mlflow_project.rules.masking import Masked, Masker
 from mlflow_project.rules.scorers.context import ScoringContext
 from mlflow_project.rules.scorers.grounding import groundedness
 from mlflow_project.rules.scorers.words import content_words
@@ -91,6 +94,7 @@ class EventRecorder:
         grounded = _grounded(question, answer) if release.manifest.kind == "prompt" else None
         if grounded is not None:
             self._arms.scored(finished, grounded)
+        masked, said = self._masked(question or None), self._masked(text or None)
         return AnswerEvent(
             event_id=uuid.uuid4().hex,
             at=_at(finished),
@@ -99,8 +103,8 @@ class EventRecorder:
             name=release.name,
             release=release.label,
             digest=release.digest,
-            question=self._safe(question),
-            answer=self._safe(text),
+            question=masked.text if masked is not None else None,
+            answer=said.text if said is not None else None,
             question_chars=len(question),
             answer_chars=len(text) if text is not None else None,
             keywords=len(content_words(text)) if text is not None else None,
@@ -114,6 +118,9 @@ class EventRecorder:
             trace_id=finished.call.trace_id,
             arm=finished.arm,
             sample=self._sample(finished),
+            route=finished.call.route,
+            session=_session(finished.call.session),
+            inputs=self._inputs(finished, masked),
         )
 
     def _sample(self, finished: Finished) -> str | None:
@@ -126,11 +133,27 @@ class EventRecorder:
         masked = self._masker.record_safe(text, _VALUE_CHARS)
         return masked.text if masked is not None else None
 
-    def _safe(self, text: str | None) -> str | None:
-        if not self._settings.event_texts or not text:
+    def _inputs(self, finished: Finished, question: Masked | None) -> str | None:
+        """What belongs to the request beside its question, as JSON; None if it cannot be asked again."""
+        slot = question_slot(finished.variables)
+        beside = {name: text for name, text in finished.variables.items() if name != slot}
+        masked = {name: self._masked(text) for name, text in beside.items()}
+        context = self._masked(finished.context)
+        most = self._settings.event_text_chars
+        cut = any(len(text) > most for text in (finished.question, finished.context or "", *beside.values()))
+        lost = any(text is None or text.withheld for text in (question, *masked.values()))
+        lost |= finished.context is not None and (context is None or context.withheld)
+        if cut or lost or not finished.alone:
             return None
-        masked = self._masker.record_safe(text, self._settings.event_text_chars)
-        return masked.text if masked is not None else None
+        inputs: dict[str, Any] = {"variables": {name: text.text for name, text in masked.items() if text is not None}}
+        inputs |= {"context": context.text} if context is not None else {}
+        return json.dumps(inputs, ensure_ascii=False)
+
+    def _masked(self, text: str | None) -> Masked | None:
+        """The text as it may be recorded; None if there is none, or if texts are not recorded here."""
+        if not self._settings.event_texts or text is None:
+            return None
+        return self._masker.record_safe(text, self._settings.event_text_chars)
 
 
 def _asked(finished: Finished, event: AnswerEvent | None) -> Asked:
@@ -154,6 +177,11 @@ def _key_id(finished: Finished) -> str:
 
 def _grounded(question: str, answer: Answer | None) -> float | None:
     return groundedness(ScoringContext(Case("", question), answer)).value if answer is not None else None
+
+
+def _session(given: str) -> str | None:
+    """A digest of the caller's session id, which may name a person."""
+    return hashlib.sha256(given.encode()).hexdigest()[:16] if given else None
 
 
 def _at(finished: Finished) -> str:

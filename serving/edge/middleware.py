@@ -67,7 +67,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         server: Server = scope["state"]["server"]
-        call = scope["state"]["call"] = Call(*begin(scope, self._masker, listening=server.reporter.listening))
+        begun = begin(scope, self._masker, listening=server.reporter.listening)
+        call = scope["state"]["call"] = Call(*begun, session=_session(scope))
         send = _with_headers(send, call)
         try:
             _check_head(scope)
@@ -90,6 +91,8 @@ class Edge:
             await response(scope["path"], error)(scope, receive, send)
         finally:  # the trace stays current, because what uvicorn logs of an unexpected error belongs to it
             server.reporter.ended(scope, call)
+            for each in call.after_response:
+                each()
 
     @asynccontextmanager
     async def _large_body(self, scope: Scope) -> AsyncIterator[int]:
@@ -107,6 +110,11 @@ class Edge:
             return
         async with self._large.place():
             yield self._max_rows_bytes
+
+
+def _session(scope: Scope) -> str:
+    """What the caller sent as `X-Session-Id`, or ""."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-session-id"), "")
 
 
 def _check_head(scope: Scope) -> None:

@@ -35,6 +35,7 @@ from mlflow_project.snapshot.verify import load_verified, verify
 from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
 from mlflow_project.telemetry.meters import Meters
+from serving.live.shadows import Shadows
 from serving.live.shelf import Identity, LiveRelease, LoadedRelease, Shelf, identity
 from serving.live.warm_model import WarmModel, warm_model
 
@@ -72,7 +73,12 @@ class Worker:
         meters: Meters | None = None,
         first_retry: float = FIRST_RETRY_SECONDS,
         models: ModelSettings | None = None,
+        shadow_providers: Providers | None = None,
     ) -> None:
+        """
+        Args:
+            shadow_providers: what shadows ask, so that their failures and connections are not those of callers.
+        """
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.shelf = Shelf()
         self.loaded = False
@@ -96,6 +102,7 @@ class Worker:
         self._pipe: WakePipe | None = None
         self._woken = asyncio.Event()
         self._reported: object = None
+        self.shadows = Shadows(lambda shadow: self._warmed(shadow.release, shadow_providers), self._report)
 
     def stale_seconds(self) -> float:
         """Seconds since the registry answered this host's follower, or, if that is not known, since the snapshot was
@@ -124,6 +131,7 @@ class Worker:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await self.shadows.close()
         await self.shelf.close()
         if self._pipe is not None:
             asyncio.get_running_loop().remove_reader(self._pipe.fileno())
@@ -178,6 +186,7 @@ class Worker:
         """Make a snapshot the wanted state. An alias that is missing from it keeps its release."""
         self._wanted = snapshot.with_lost(self._wanted)
         self._warm_missing()
+        self.shadows.adopt(self._wanted.shadows)
         self.loaded = True
         self._settle()
 
@@ -223,7 +232,7 @@ class Worker:
             self._failed[key] = Failure.after(self._failed.get(key), why, cause, self._first_retry)
         self._settle()
 
-    def _warmed(self, placed: Placed) -> WarmRelease | WarmModel:
+    def _warmed(self, placed: Placed, providers: Providers | None = None) -> WarmRelease | WarmModel:
         stated = verify(placed, self._trusted, self._meters)
         if placed.manifest.kind == "model":
             return self._warmed_model(placed, stated.loading)
@@ -232,7 +241,7 @@ class Worker:
             placed.release,
             index_folder=self._folder.index_folder(base.index) if base else None,
             scratch=self._scratch,
-            providers=self._providers,
+            providers=providers or self._providers,
         )
 
     def _warmed_model(self, placed: Placed, loading: Loading) -> WarmModel:
@@ -283,6 +292,7 @@ class Worker:
         self._beaten = time.monotonic()
         receipts = [_receipt(self.name, live.placed, "serving", live.since) for live in self.shelf.live.values()]
         warm = [placed for placed in self._wanted.warm if identity(placed) in self.shelf.held]
+        warm += [shadow.placed.release for shadow in self.shadows.loaded.values()]
         receipts += [_receipt(self.name, placed, "warm", "") for placed in warm]
         report = WorkerReport(self.name, os.getpid(), self._beaten, tuple(receipts), self._own_refusals())
         try:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Annotated, Any
 
 from fastapi import Header
 
@@ -22,7 +23,9 @@ from mlflow_project.errors import InvalidAnswer, NotFound, Refused
 from mlflow_project.models.sample import RowSample
 from mlflow_project.telemetry.tracing import span
 from mlflow_project.web.problems import BadRequest, TooLarge
+from serving.after.shadow import Again, Copy
 from serving.call import Call, Finished
+from serving.live.shadows import LoadedShadow
 from serving.live.shelf import LiveRelease
 from serving.server import Server
 
@@ -49,13 +52,24 @@ Check = Callable[[Answer], None]
 
 @dataclass(slots=True)
 class Asking:
-    """A running request. `answer` is set when the release has given one, even if it is refused afterwards; for a model,
-    `sample` then holds a few rows and their predictions."""
+    """A running request. `question` is set by routes of prompts. `answer` is set when the release has given one, even
+    if it is refused afterwards. For a model, `predictions` are its answer and `sample` holds a few rows of it. `again`
+    asks another release the same.
+    """
 
     live: LiveRelease
-    variables: Mapping[str, str] = field(default_factory=dict)
+    question: Question = field(default_factory=lambda: Question({}))
     answer: Answer | None = None
     sample: RowSample | None = None
+    predictions: Any = None
+    again: Again | None = None
+
+    def finished(self, call: Call, error: BaseException | None) -> Finished:
+        """The request as it ends now."""
+        asked = self.question
+        alone = not (asked.history or asked.options.following or asked.options.tools.tools)
+        release = self.live.placed.release
+        return Finished.of(call, release, asked.variables, self.answer, error, self.sample, asked.context, alone)
 
 
 async def ask(
@@ -69,8 +83,8 @@ async def ask(
         ProviderError: the provider failed. InvalidAnswer: its answer is too long, or breaks a schema.
     """
     async with using(server, call, name, alias) as asking:
-        question = prepare(asking.live)
-        asking.variables = question.variables
+        question = asking.question = prepare(asking.live)
+        asking.again = partial(_ask_again, prepare)
         answer = asking.answer = await answering.answer(
             asking.live.prompt,
             question.variables,
@@ -92,8 +106,8 @@ async def ask_in_pieces(
     Closing it early closes the connection to the provider.
     """
     async with using(server, call, name, alias) as asking:
-        question = prepare(asking.live)
-        asking.variables = question.variables
+        question = asking.question = prepare(asking.live)
+        asking.again = partial(_ask_again, prepare)
         pieces = answering.stream(
             asking.live.prompt,
             question.variables,
@@ -170,9 +184,33 @@ async def using(server: Server, call: Call, name: str, alias: str, kind: Kind = 
         try:
             yield asking
         except BaseException as error:
-            server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, error))
+            server.reporter.report(asking.finished(call, error))
             raise
-        server.reporter.report(Finished.of(call, release, asking.variables, asking.answer, None, asking.sample))
+        server.reporter.report(asking.finished(call, None))
+        _copy_to_shadow(server, call, alias, asking)
+
+
+def _copy_to_shadow(server: Server, call: Call, alias: str, asking: Asking) -> None:
+    """Arrange for a shadow to get a copy of this request when its response has left."""
+    release = asking.live.placed.release
+    shadow = server.shadow.chosen(call, alias, release.name)
+    if shadow is None or asking.again is None or asking.answer is None:
+        return
+    finished = asking.finished(call, None)
+    answer = replace(asking.answer, object=asking.predictions) if asking.predictions is not None else asking.answer
+    copy = Copy(call, shadow, release, finished.question, finished.context, answer, asking.again)
+    call.after_response.append(partial(server.shadow.send, copy))
+
+
+async def _ask_again(prepare: Prepare, shadow: LoadedShadow) -> Answer:
+    question = prepare(shadow.live)
+    return await answering.answer(
+        shadow.live.prompt,
+        question.variables,
+        context=question.context,
+        history=question.history,
+        options=question.options,
+    )
 
 
 def _check_kind(live: LiveRelease, kind: Kind) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import Response
@@ -17,6 +18,7 @@ from mlflow_project.models.requests import Asked, to_json
 from mlflow_project.models.sample import RowSample
 from mlflow_project.telemetry.tracing import span
 from serving.call import Call
+from serving.live.shadows import LoadedShadow
 from serving.live.shelf import LiveRelease
 from serving.live.warm_model import WarmModel
 from serving.routes.ask import using
@@ -50,4 +52,13 @@ async def predict(server: Server, call: Call, name: str, alias: str, read: Read,
             data = await model.in_thread(lambda: to_json(write(asking.live, asked, answer)))
         asking.sample = RowSample.of(asked.rows, answer) if asked.rows.count else None
         asking.answer = Answer(None, usage=Usage(total_tokens=0), latency_ms=1000 * (time.perf_counter() - began))
+        asking.predictions, asking.again = answer, partial(_predict_again, read)
         return Response(data, media_type="application/json")
+
+
+async def _predict_again(read: Read, shadow: LoadedShadow) -> Answer:
+    """Let a shadow predict the same body, read by its own signature. All of it runs in the shadow's threads."""
+    model, began = shadow.live.model, time.perf_counter()
+    asked = await model.in_thread(read, model)
+    found = await model.predict(asked)
+    return Answer(None, object=found, latency_ms=1000 * (time.perf_counter() - began))

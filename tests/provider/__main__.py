@@ -29,8 +29,9 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--spread", type=float, default=0.0, help="above 0: log-normal latency around the median")
     parser.add_argument("--text", default=Behaviour.text)
+    parser.add_argument("--times", type=int, default=1, help="how often the text is repeated in an answer")
     given = parser.parse_args()
-    always = Behaviour(text=given.text, latency_ms=given.latency_ms, spread=given.spread)
+    always = Behaviour(text=given.text * given.times, latency_ms=given.latency_ms, spread=given.spread)
     with contextlib.suppress(ImportError):
         import uvloop
 

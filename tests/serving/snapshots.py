@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
+from mlflow_project.domain.shadow import ShadowLimits
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.seal.keys import ensure_key, signing_key
@@ -21,7 +22,7 @@ from mlflow_project.seal.seal import sign
 from mlflow_project.seal.statement import statement_for
 from mlflow_project.settings import SealSettings
 from mlflow_project.snapshot.contact import Contact, write_contact
-from mlflow_project.snapshot.content import Placed, Snapshot
+from mlflow_project.snapshot.content import Placed, PlacedShadow, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
 from tests.serving.conftest import Host
 
@@ -45,6 +46,7 @@ class Snapshots:
         self._folder.prepare()
         self._sealed: dict[str, list[Placed]] = {}
         self.live: dict[tuple[str, str], Placed] = {}
+        self.shadows: dict[str, PlacedShadow] = {}
         self._write()
         write_contact(self._folder.contact_file, Contact.now(60_000))
 
@@ -66,12 +68,19 @@ class Snapshots:
         self.live[name, alias] = replace(self._sealed[name][version - 1], alias=alias)
         self._write()
 
+    def shadow(self, name: str, version: int, **limits: Any) -> None:
+        """Make a version the shadow of its name; without limits, end the shadow."""
+        placed = replace(self._sealed[name][version - 1], alias="Shadow")
+        shadow = PlacedShadow(7, ShadowLimits(**limits), placed) if limits else None
+        self.shadows = {**self.shadows, name: shadow} if shadow else {}
+        self._write()
+
     def host(self, **settings: str) -> Host:
         """A host of this folder, not started."""
         return Host(self.path, SWITCHYARD_TRUSTED_KEYS=str(self.keys.trusted_keys), **settings)
 
     def _write(self) -> None:
-        self._folder.write_snapshot(Snapshot(live=tuple(self.live.values())))
+        self._folder.write_snapshot(Snapshot(live=tuple(self.live.values()), shadows=tuple(self.shadows.values())))
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from mlflow_project.domain.model import Column, Loading, ModelDescription, Signature
 from mlflow_project.domain.release import Manifest, ModelFile, Release
+from mlflow_project.domain.shadow import ShadowLimits
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.rules.canonical import digest, manifest_digest
 from mlflow_project.rules.masking import Masker
@@ -45,9 +46,9 @@ from mlflow_project.settings import (
     ServerSettings,
     TelemetrySettings,
 )
-from mlflow_project.snapshot.content import Placed, Snapshot
+from mlflow_project.snapshot.content import Placed, PlacedShadow, Snapshot
 from mlflow_project.snapshot.folder import ServingFolder
-from mlflow_project.snapshot.spool import Spool
+from mlflow_project.snapshot.spool import Batch, Spool
 from serving.app import Settings, build, running
 from serving.edge.places import Places
 
@@ -434,3 +435,30 @@ def test_weak_references_show_that_a_closed_model_is_gone(yard: Yard) -> None:
     del model
     asyncio.run(warm.aclose())
     assert seen() is None
+
+
+def test_a_shadow_model_predicts_the_same_rows_and_the_pair_says_how_far_both_agree(yard: Yard) -> None:
+    other = DummyClassifier(strategy="constant", constant=1).fit(FRAME, LABELS)
+    shadow = PlacedShadow(5, ShadowLimits(1.0), yard.place(other, 2))
+    yard.folder.write_snapshot(Snapshot(live=(yard.place(logistic()),), shadows=(shadow,)))
+    rows = FRAME.head(50)
+    spool = Spool(yard.folder.spool_file, 10_000_000)
+
+    async def ask(http: httpx.AsyncClient) -> tuple[httpx.Response, Batch | None]:
+        found = None
+        async with asyncio.timeout(20):
+            while found is None or b'"shadow"' not in b"".join(found.rows):
+                body = {"instances": rows.to_numpy().tolist()}
+                answer = await http.post(PATH, json=body)
+                await asyncio.sleep(0.3)
+                if found is not None:
+                    spool.shipped(found.name)
+                found = spool.batch(os.urandom(4).hex(), 100)
+        return answer, found
+
+    answer, batch = asked(yard, ask)
+    assert answer.json() == {"predictions": logistic().predict(rows).tolist()}
+    (pair, *_) = [row for row in map(json.loads, batch.rows) if row["kind"] == "shadow"]
+    assert pair["agreement"] == pytest.approx(logistic().predict(rows).mean())
+    assert (pair["shadow_release"], pair["question"], pair["error_type"]) == ("fraud/2", None, None)
+    assert pair["scores"].keys() == pair["shadow_scores"].keys() == {"latency_ms"}

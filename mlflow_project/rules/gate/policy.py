@@ -13,6 +13,8 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
       - {tag: unanswerable, metric: correct, drop: 0.1}
     loading:                  for models: what may be loaded beyond skops and LightGBM's text
       {formats: [pickle], trusted_types: [my_package.MyTransformer]}
+    replay:                   a replay of so many live questions must come first, and show these metrics not inferior;
+      {n: 300, non_inferior: [groundedness], margin: 0.05}   the margin is that of `metrics` where it is left out
     new_contract: false       for models: true allows inputs that the champion's callers do not send
     protected: false          a protected prompt follows the ledger alone, and needs a second person's approval
     approval: false           a person approves in the workflow before Production
@@ -31,6 +33,7 @@ from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import digest_of
 from mlflow_project.rules.gate.statistics import RMSE, is_statistic
 from mlflow_project.rules.guard.policy import read_guard_policy
+from mlflow_project.rules.scorers import LIVE_SCORERS, LOWER_IS_BETTER
 
 Direction = Literal["higher", "lower"]
 Rule = Literal["superior", "non_inferior", "report"]
@@ -67,6 +70,14 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class ReplayRule:
+    """How many live questions a replay must have asked, and on which metrics the candidate must not be inferior."""
+
+    n: int
+    metrics: tuple[MetricRule, ...]
+
+
+@dataclass(frozen=True)
 class Policy:
     """A validated policy; `digest` is of the data that it was read from. `guard`, where it is given, is valid too."""
 
@@ -81,24 +92,15 @@ class Policy:
     loading: Loading = field(default_factory=Loading)
     new_contract: bool = False
     guard: Mapping[str, Any] | None = None
+    replay: ReplayRule | None = None
 
     def rule_of(self, metric: str) -> MetricRule:
         """The rule of a metric that the policy names."""
         return next(rule for rule in self.metrics if rule.metric == metric)
 
 
-_KEYS = {
-    "confidence",
-    "min_cases",
-    "metrics",
-    "caps",
-    "guards",
-    "protected",
-    "approval",
-    "loading",
-    "new_contract",
-    "guard",
-}
+_FLAGS = ("protected", "approval", "new_contract")
+_KEYS = {"confidence", "min_cases", "metrics", "caps", "guards", "loading", "replay", "guard", *_FLAGS}
 
 
 def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
@@ -120,12 +122,13 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     min_cases = data.get("min_cases", 30)
     if not isinstance(min_cases, int) or isinstance(min_cases, bool) or min_cases < 1:
         mistakes.append("min_cases must be a whole number of at least 1")
-    flags = {key: data.get(key, False) for key in ("protected", "approval", "new_contract")}
+    flags = {key: data.get(key, False) for key in _FLAGS}
     mistakes += [f"{key} must be true or false" for key, value in flags.items() if not isinstance(value, bool)]
     loading = _loading(data, mistakes)
     guard = data.get("guard")
     if guard is not None:
         mistakes += read_guard_policy(guard)[1]
+    replay = _replay(data["replay"], metrics, mistakes) if data.get("replay") is not None else None
     capped = any(cap.metric == RMSE for cap in caps)
     if not capped and not any(metric.floor is not None for metric in metrics):
         mistakes.append(f"no metric has a floor, and {RMSE} no cap, so nothing could decide on a first version")
@@ -139,6 +142,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
         min_cases,
         **flags,
         loading=loading,
+        replay=replay,
         digest=digest_of(dict(data)),
         guard=guard,
     )
@@ -154,6 +158,31 @@ def _loading(data: Mapping[str, Any], mistakes: list[str]) -> Loading:
         mistakes.append("loading.trusted_types must be a list of classes, such as my_package.MyTransformer")
         types = []
     return Loading(tuple(formats), tuple(types))
+
+
+def _replay(entry: Any, metrics: list[MetricRule], mistakes: list[str]) -> ReplayRule:
+    entry = _known(entry, {"n", "non_inferior", "margin"}, "replay", mistakes)
+    n, named = entry.get("n"), entry.get("non_inferior")
+    if not isinstance(n, int) or isinstance(n, bool) or n < 2:
+        mistakes.append(f"replay: n must be a whole number of at least 2, not {n!r}")
+        n = 2
+    named = [named] if isinstance(named, str) else named
+    if not named or not _are_texts(named):
+        mistakes.append("replay: non_inferior must name a metric, or a list of metrics")
+        named = []
+    margin = _number(entry, "margin", mistakes, "replay") if "margin" in entry else None
+    rules = []
+    for metric in named:
+        known = next((rule for rule in metrics if rule.metric == metric), None)
+        allowed = margin if margin is not None else known.margin if known is not None else None
+        if metric not in LIVE_SCORERS:
+            can = ", ".join(sorted(LIVE_SCORERS))
+            mistakes.append(f"replay: {metric} cannot be scored on live questions; choose among {can}")
+        elif allowed is None or allowed <= 0:
+            mistakes.append(f"replay: {metric} needs a margin above 0, here or under `metrics`")
+        direction: Direction = "lower" if metric in LOWER_IS_BETTER else "higher"
+        rules.append(MetricRule(metric, direction, "non_inferior", margin=allowed))
+    return ReplayRule(n, tuple(rules))
 
 
 def _are_texts(value: Any) -> bool:

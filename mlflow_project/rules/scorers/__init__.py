@@ -5,6 +5,7 @@ To add one, write the function in the module of its subject, add it to `_ALL`, a
 
 from __future__ import annotations
 
+from mlflow_project.rules.scorers.agreement import refused
 from mlflow_project.rules.scorers.context import Scorer, ScoringContext
 from mlflow_project.rules.scorers.correctness import contains, correct, exact_match, refuses_rightly, token_f1
 from mlflow_project.rules.scorers.form import keywords, length, toxicity, valid
@@ -22,12 +23,21 @@ _ALL: tuple[Scorer, ...] = (
     latency_ms, tokens, cost_usd,
 )  # fmt: skip
 
+_NEED_A_CASE: frozenset[Scorer] = frozenset(
+    (correct, contains, exact_match, token_f1, refuses_rightly, hit_at_1, hit_at_5, reciprocal_rank, ndcg)
+)
+
 # The first one is what MLflow's comparison of two runs opens on.
 SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in _ALL}
+
+LIVE_SCORERS: dict[str, Scorer] = {
+    scorer.__name__: scorer for scorer in (*(each for each in _ALL if each not in _NEED_A_CASE), refused)
+}
+"""The scorers for live questions, whose right answers nobody has written down."""
 
 FAILED = "failed"
 """The metric that is 1 for a case without an answer. It has no scorer; the evaluation fills it in."""
 
-LOWER_IS_BETTER = frozenset({"hallucination", "toxicity", "latency_ms", "tokens", "cost_usd", FAILED})
+LOWER_IS_BETTER = frozenset({"hallucination", "toxicity", "latency_ms", "tokens", "cost_usd", "refused", FAILED})
 
-__all__ = ["FAILED", "LOWER_IS_BETTER", "SCORERS", "Scorer", "ScoringContext"]
+__all__ = ["FAILED", "LIVE_SCORERS", "LOWER_IS_BETTER", "SCORERS", "Scorer", "ScoringContext"]

@@ -27,7 +27,7 @@ def token_f1(context: ScoringContext) -> Score:
     if not context.answerable:
         return unscored(_NO_ANSWER)
     pairs = [(text, expected) for text in _answers(context) for expected in context.case.expected]
-    return Score(max((_f1(words(text), words(expected)) for text, expected in pairs), default=0.0))
+    return Score(max((words_f1(words(text), words(expected)) for text, expected in pairs), default=0.0))
 
 
 def contains(context: ScoringContext) -> Score:
@@ -67,6 +67,7 @@ def _answers(context: ScoringContext) -> list[str]:
     return [context.said]
 
 
-def _f1(said: list[str], expected: list[str]) -> float:
+def words_f1(said: list[str], expected: list[str]) -> float:
+    """The F1 of two lists of words: 1 for the same words, 0 if they share none."""
     shared = sum((Counter(said) & Counter(expected)).values())
     return 2 * shared / (len(said) + len(expected)) if shared else 0.0
