@@ -159,7 +159,7 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
     UntrustedInput(
         "a request of KServe's protocol",
         "caller",
-        "mlflow_project.models.requests.read_v2",
+        "mlflow_project.models.kserve.read_v2",
         "as for JSON; a tensor has as many values as its shape says",
         "tests/unit/test_model_requests.py::test_kserves_protocol_says_what_is_wrong",
     ),
@@ -176,6 +176,13 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "mlflow_project.models.loading.load_model",
         "1 GiB packed and unpacked; classes that neither the pinned list nor the policy trusts are refused",
         "tests/unit/test_model_loading.py::test_a_class_that_nobody_trusts_is_refused",
+    ),
+    UntrustedInput(
+        "the trees of a LightGBM model",
+        "author",
+        "mlflow_project.rules.lightgbm_text.check_trees",
+        "read in a process of its own, which loads the model before a worker does, under limits for time and memory",
+        "tests/attacks/test_model_files.py::test_a_number_that_points_outside_of_a_tree_is_refused",
     ),
     UntrustedInput(
         "pages of HTML",

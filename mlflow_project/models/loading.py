@@ -70,7 +70,9 @@ class Model:
     def _answered(self, ask: Any, rows: Rows) -> Any:
         try:
             answer = ask()
-        except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # libraries raise errors of every class for rows that they cannot take
             raise InvalidData(f"The model refuses these rows: {_short(error)}") from error
         if len(answer) != rows.count:
             raise InvalidData(f"The model gives {len(answer)} predictions for {rows.count} rows.")

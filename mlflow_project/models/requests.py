@@ -1,8 +1,7 @@
-"""Reads requests for predictions, and writes the answers, in two protocols.
+"""Reads requests for predictions in MLflow's scoring protocol, and writes the answers.
 
-MLflow's scoring protocol: JSON with one of `dataframe_split`, `dataframe_records`, `inputs` and `instances`, besides
-`params`; or CSV with a line of column names. KServe's Open Inference Protocol, version 2, in JSON. In: the bytes of a
-body. Out: checked `Rows` and parameters, and the answer as JSON-ready data.
+JSON with one of `dataframe_split`, `dataframe_records`, `inputs` and `instances`, besides `params`; or CSV with a line
+of column names. In: the bytes of a body. Out: checked `Rows` and parameters, and the answer as JSON-ready data.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from mlflow_project.domain.model import Column, ModelDescription
+from mlflow_project.domain.model import ModelDescription
 from mlflow_project.errors import InvalidData
 from mlflow_project.models.rows import InputReader, Rows
 
@@ -47,7 +46,7 @@ def read_json(body: bytes, reader: InputReader) -> Asked:
         MalformedRequest: it is not JSON, or has not exactly one of the four layouts.
         InvalidData: the rows or the parameters do not fit the signature.
     """
-    content = _json(body)
+    content = json_object(body)
     given = [layout for layout in _LAYOUTS if layout in content]
     if len(given) != 1:
         raise MalformedRequest(f"The body must be a JSON object with exactly one of {', '.join(_LAYOUTS)}.")
@@ -157,126 +156,12 @@ def to_json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 
-_V2_TYPES = {
-    "double": "FP64",
-    "float": "FP32",
-    "long": "INT64",
-    "integer": "INT32",
-    "boolean": "BOOL",
-    "string": "BYTES",
-    "datetime": "BYTES",
-    "binary": "BYTES",
-}
-_V2_OF_NUMPY = {"f8": "FP64", "f4": "FP32", "i8": "INT64", "i4": "INT32", "b1": "BOOL", "u1": "UINT8"}
-_V2_KNOWN = frozenset(
-    {"BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"}
-)
-
-
-def v2_metadata(name: str, version: int, model: ModelDescription) -> dict[str, Any]:
-    """What KServe's protocol tells of a model."""
-    return {
-        "name": name,
-        "versions": [str(version)],
-        "platform": f"mlflow_{model.flavor}",
-        "inputs": [_v2_column(column, f"input-{number}") for number, column in enumerate(model.signature.inputs)],
-        "outputs": [_v2_column(column, f"output-{number}") for number, column in enumerate(model.signature.outputs)],
-    }
-
-
-def _v2_column(column: Column, otherwise: str) -> dict[str, Any]:
-    if column.shape is not None:
-        datatype = _V2_OF_NUMPY.get(np.dtype(column.type).str[1:], "BYTES")
-        return {"name": column.name or otherwise, "datatype": datatype, "shape": list(column.shape)}
-    return {"name": column.name or otherwise, "datatype": _V2_TYPES.get(column.type, "BYTES"), "shape": [-1]}
-
-
-def read_v2(body: bytes, reader: InputReader) -> Asked:
-    """A request in KServe's protocol: one tensor for each column, or one tensor with a row for each row.
+def json_object(body: bytes) -> dict[str, Any]:
+    """A JSON object, whose values are counted before anything parses it.
 
     Raises:
-        MalformedRequest: it is not JSON, or not of the protocol's form.
-        InvalidData: the rows do not fit the signature.
+        MalformedRequest: it is none, or holds more than `MOST_VALUES` values.
     """
-    content = _json(body)
-    inputs, own = content.get("inputs"), content.get("id")
-    if not isinstance(inputs, list) or not inputs or not all(isinstance(each, dict) for each in inputs):
-        raise MalformedRequest("`inputs` must be a list of tensors, each with name, shape, datatype and data.")
-    if own is not None and not isinstance(own, str):
-        raise MalformedRequest("`id` must be a text.")
-    tensors = {str(each.get("name")): _v2_tensor(each) for each in inputs}
-    if len(tensors) != len(inputs):
-        raise MalformedRequest("Every tensor of `inputs` needs a name of its own.")
-    given = content.get("parameters") or {}
-    if not isinstance(given, dict):
-        raise MalformedRequest("`parameters` must be an object.")
-    known = {name: value for name, value in given.items() if name in reader.parameter_names}
-    only = next(iter(tensors.values()))
-    if len(tensors) == 1 and (reader.takes_tensor or (len(only.shape) == 2 and only.shape[1] > 1)):
-        return Asked(reader.nested(only.rows()), reader.parameters(known), own)
-    columns = {name: tensor.column(name) for name, tensor in tensors.items()}
-    return Asked(reader.columns(columns), reader.parameters(known), own)
-
-
-class _Tensor(NamedTuple):
-    shape: tuple[int, ...]
-    values: list[Any]
-
-    def column(self, name: str) -> list[Any]:
-        """One value for each row."""
-        if len(self.shape) > 2 or (len(self.shape) == 2 and self.shape[1] != 1):
-            raise InvalidData(f"The tensor {name!r} must hold one value for each row: shape [rows] or [rows, 1].")
-        return self.values
-
-    def rows(self) -> list[Any]:
-        """Nested lists, one for each row."""
-        found = self.values
-        for size in reversed(self.shape[1:]):
-            found = [found[begin : begin + size] for begin in range(0, len(found), size)] if size else []
-        return found
-
-
-def _v2_tensor(given: Mapping[str, Any]) -> _Tensor:
-    name, shape, data = str(given.get("name"))[:100], given.get("shape"), given.get("data")
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size >= 0 for size in shape):
-        raise MalformedRequest(f"The tensor {name!r} needs a shape, such as [2, 3].")
-    if given.get("datatype") not in _V2_KNOWN:
-        raise MalformedRequest(f"The tensor {name!r} needs a datatype: one of {', '.join(sorted(_V2_KNOWN))}.")
-    if not isinstance(data, list):
-        raise MalformedRequest(f"The tensor {name!r} needs its data as a JSON list; binary data is not supported.")
-    values = _flat(data, len(shape))
-    size = 1
-    for each in shape:
-        size *= each
-    if len(values) != size:
-        raise MalformedRequest(f"The tensor {name!r} has {len(values)} values, and its shape asks for {size}.")
-    return _Tensor(tuple(shape), values)
-
-
-def _flat(data: list[Any], levels: int) -> list[Any]:
-    for _ in range(levels - 1):
-        if not data or not isinstance(data[0], list) or not all(isinstance(each, list) for each in data):
-            break
-        data = [value for each in data for value in each]
-    return data
-
-
-def v2_answer(name: str, version: int, answer: Any, own_id: str | None) -> dict[str, Any]:
-    """The answer in KServe's protocol."""
-    array = np.asarray(answer)
-    datatype = _V2_OF_NUMPY.get(array.dtype.str[1:], "BYTES")
-    values = array.reshape(-1).tolist()
-    output = {
-        "name": "predict",
-        "shape": list(array.shape),
-        "datatype": datatype,
-        "data": [str(value) for value in values] if datatype == "BYTES" else values,
-    }
-    named = {} if own_id is None else {"id": own_id}
-    return {"model_name": name, "model_version": str(version), **named, "outputs": [output]}
-
-
-def _json(body: bytes) -> dict[str, Any]:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
         raise MalformedRequest(f"The body holds more than the {MOST_VALUES:,} values allowed here.")
     try:

@@ -1,6 +1,7 @@
 """The one place that turns errors into HTTP responses.
 
-Three forms: RFC 9457 problem details; the same with OpenAI's member `error`, for its clients; and `/llm-query/`'s own.
+Four forms: RFC 9457 problem details; the same with OpenAI's member `error`, or with KServe's, for their clients; and
+`/llm-query/`'s own.
 The message of a `WorkspaceError` never contains a key, a prompt or a provider's header, so callers may see it. Of an
 unexpected error they see only the type, since its message may contain anything.
 """
@@ -24,9 +25,9 @@ logger = logging.getLogger(__name__)
 _MOST_MISTAKES = 20
 _MOST_NAME = 100
 
-Form = Literal["problem", "openai", "llm-query"]
+Form = Literal["problem", "openai", "kserve", "llm-query"]
 
-FORMS: Mapping[str, Form] = {"llm-query": "llm-query", "v1": "openai"}
+FORMS: Mapping[str, Form] = {"llm-query": "llm-query", "v1": "openai", "v2": "kserve"}
 """The form of errors by the first part of a path; all others are plain problem details."""
 
 
@@ -109,6 +110,8 @@ def response(path: str, error: Exception) -> JSONResponse:
         body["errors"] = _mistakes(error)
     if form == "openai":
         body["error"] = openai_error(status, detail)
+    if form == "kserve":
+        body["error"] = detail
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 

@@ -1,6 +1,7 @@
-"""KServe's Open Inference Protocol, version 2, in JSON: metadata, readiness and predictions of models.
+"""KServe's Open Inference Protocol, version 2: metadata, readiness and predictions of models.
 
-https://github.com/kserve/open-inference-protocol. Binary tensors are not supported. A version in the path must be live.
+https://github.com/kserve/open-inference-protocol. Tensors of a request may be JSON or bytes; answers are JSON. A
+version in the path must be live.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Path, Request, Response
 from mlflow_project import __version__
 from mlflow_project.domain.release import version_number
 from mlflow_project.errors import NotFound
-from mlflow_project.models.requests import read_v2, v2_answer, v2_metadata
+from mlflow_project.models.kserve import EXTENSIONS, read_v2, v2_answer, v2_metadata
 from mlflow_project.web.problems import BadRequest
 from serving.call import Call, TheCall
 from serving.live.shelf import LiveRelease
@@ -59,7 +60,7 @@ _PREDICTS: dict[str, Any] = {"response_class": Response, "openapi_extra": {"requ
 @router.get("", summary="This server, for KServe's clients")
 async def server_metadata() -> dict[str, Any]:
     """Name and version of the server."""
-    return {"name": "switchyard", "version": __version__, "extensions": []}
+    return {"name": "switchyard", "version": __version__, "extensions": list(EXTENSIONS)}
 
 
 @router.get("/health/live", summary="The process runs, for KServe's clients")
@@ -117,15 +118,16 @@ async def infer_version(
 
 
 async def _predict(name: str, alias: str, request: Request, call: Call, server: Server) -> Response:
-    if "inference-header-content-length" in request.headers:
-        raise BadRequest("Binary tensors are not supported: send the data as JSON.")
-    body = await request.body()
+    json_bytes = request.headers.get("inference-header-content-length")
+    if json_bytes is not None and not (json_bytes.isdecimal() and len(json_bytes) < 12):
+        raise BadRequest("Inference-Header-Content-Length must be the number of bytes of the JSON object.")
+    body, length = await request.body(), None if json_bytes is None else int(json_bytes)
     return await predict(
         server,
         call,
         name,
         alias,
-        lambda model: read_v2(body, model.reader),
+        lambda model: read_v2(body, model.reader, length),
         lambda live, asked, answer: v2_answer(name, live.placed.version, answer, asked.id),
     )
 

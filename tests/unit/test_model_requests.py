@@ -8,15 +8,13 @@ import pytest
 
 from mlflow_project.domain.model import Column, ModelDescription, Parameter, Signature
 from mlflow_project.errors import InvalidData
+from mlflow_project.models.kserve import read_v2, v2_answer, v2_metadata
 from mlflow_project.models.requests import (
     MalformedRequest,
     predictions,
     read_csv,
     read_json,
-    read_v2,
     to_json,
-    v2_answer,
-    v2_metadata,
 )
 from mlflow_project.models.rows import InputReader
 
@@ -136,7 +134,7 @@ def test_kserves_protocol_has_a_tensor_for_each_column_or_one_for_all() -> None:
         ([], "must be a list of tensors"),
         ([tensor("amount", "FP64", [1.0], [2])], "has 1 values, and its shape asks for 2"),
         ([tensor("amount", "FLOAT", [1.0])], "needs a datatype"),
-        ([{**tensor("amount", "FP64", [1.0]), "data": None}], "needs its data as a JSON list"),
+        ([{**tensor("amount", "FP64", [1.0]), "data": None}], "needs its data: a JSON list"),
         ([{**tensor("amount", "FP64", [1.0]), "shape": [-1]}], "needs a shape"),
         ([tensor("amount", "FP64", [1.0]), tensor("amount", "FP64", [1.0])], "a name of its own"),
         ([tensor("amount", "FP64", [1.0])], "Missing columns"),

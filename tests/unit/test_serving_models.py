@@ -198,6 +198,29 @@ def test_kserves_protocol_answers_and_describes(yard: Yard) -> None:
     assert (nobody.status_code, other.status_code, wrong.status_code) == (404, 404, 422)
 
 
+def test_tensors_as_bytes_behind_the_json_are_read_as_tritons_client_sends_them(yard: Yard) -> None:
+    rows = FRAME.head(5)
+    yard.live(yard.place(logistic()))
+
+    def packed(size: int = 40) -> tuple[bytes, dict[str, str]]:
+        tensor = {"shape": [5], "datatype": "FP64", "parameters": {"binary_data_size": size}}
+        head = json.dumps({"inputs": [{"name": name, **tensor} for name in NAMES]}).encode()
+        data = b"".join(rows[name].to_numpy().astype("<f8").tobytes() for name in NAMES)
+        return head + data, {"Inference-Header-Content-Length": str(len(head))}
+
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        found = []
+        for content, headers in (packed(), packed(39), packed(400), (b"{", {"Inference-Header-Content-Length": "-1"})):
+            found.append(await http.post("/v2/models/fraud/infer", content=content, headers=headers))
+        return found
+
+    right, *wrong = asked(yard, ask)
+    assert right.json()["outputs"][0]["data"] == logistic().predict(rows).tolist()
+    assert [answer.status_code for answer in wrong] == [400] * 3
+    assert "no values of FP64" in wrong[0].json()["error"]
+    assert "binary_data_size within the body" in wrong[1].json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
