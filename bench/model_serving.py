@@ -1,137 +1,171 @@
-"""The same model behind Switchyard and behind `mlflow models serve`, under the same load, in one run.
+"""The same model behind Switchyard, `mlflow models serve` and MLServer, under the same load, in one run.
 
-`python -m bench.model_serving [--seconds S]`: a logistic regression of scikit-learn with 20 features. Single rows are
-asked for by 16 and by 64 callers, batches of 100 rows by 16, on one worker each. All sides in turn, three times over.
+`python -m bench.model_serving [--part load|flips|rest] [--seconds S] [--flips N] [--mlserver PROGRAM]`
+
+- `load`: a logistic regression of scikit-learn with 20 features. Single rows are asked for by 16 and by 64 callers,
+  batches of 100 rows by 16, on one worker each. All sides in turn, three times over.
+- `flips`: the alias moves between two models that answer differently, while four callers ask 100 times a second.
+- `rest`: memory of a worker that holds models of both examples' shapes, and 100,000 rows through the server, through
+  the function that the batch job and the stream call, and through plain MLflow.
+
+MLServer is measured if `--mlserver` names its program, in an environment of its own: `pip install mlserver
+mlserver-sklearn`, with the same scikit-learn as here.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import sys
+import json
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
-import pandas
-from sklearn.linear_model import LogisticRegression
 
-from bench.loading import Loaded, Side, process, rounds
+from bench.loading import Loaded, Side, rounds
+from bench.model_sides import (
+    FEATURES,
+    ModelCallers,
+    answers,
+    body_of,
+    constant_models,
+    example_models,
+    linear_model,
+    mlflow_serves,
+    mlserver_serves,
+    tensor_of,
+)
 from bench.report import Measure, report
-from mlflow_project.adapters.model_files import current_release
-from mlflow_project.domain.release import Release
-from mlflow_project.domain.verdict import Verdict
+from mlflow_project.models.loading import load_model
+from mlflow_project.models.rows import InputReader
 from mlflow_project.parts import Parts
-from mlflow_project.promotion.seal_release import record_verdict
-from stack.ports import free_port
+from mlflow_project.snapshot.folder import ServingFolder
 from tests.conftest import own_settings, running
 from tests.serving.conftest import Host, resident_mb, until
 
-FEATURES = [f"f{number}" for number in range(20)]
-NAME, GOAL = "bench", 3.0
+GOAL, FLIP_MS, MEMORY_MB, ROWS = 3.0, 250.0, 300.0, 100_000
 WINDOWS = ((1, 16), (1, 64), (100, 16))
 """Rows of a request, and callers."""
 
 
 def main() -> None:
-    """Start both sides, load them, report."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Start all sides, load them, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("load", "flips", "rest"))
     parser.add_argument("--seconds", type=float, default=4.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--flips", type=int, default=500)
+    parser.add_argument("--mlserver", type=Path)
+    given = parser.parse_args()
     with own_settings() as state, ExitStack() as stack:
         running(state, "minio", "mlflow")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchyard-bench-")))
-        frame, release = _released()
         host = Host(folder / "host").start()
         stack.callback(host.stop)
-        address = f"http://127.0.0.1:{host.port}/models/{NAME}/invocations"
-        until(lambda: _answers(address, _body(frame, 1)), "the server answers with the model")
-        other = _mlflow_serves(stack, folder, release)
-        until(lambda: _answers(other[0], _body(frame, 1)), "mlflow models serve answers")
-        worker = host.workers()[0]
-        found = {}
-        for rows, callers in WINDOWS:
-            body = _body(frame, rows)
-            sides = [Side("Switchyard", address, worker, body), Side("mlflow models serve", other[0], other[1], body)]
-            found[rows, callers] = rounds(sides, worker, seconds, 3, "-callers", callers)
-        measures = [measure for window, sides in found.items() for measure in _measures(window, sides)]
-        used = resident_mb(worker)
-        memory = Measure("a worker with the model", used, "MB", goal="<= 300", met=used <= 300)
-        report("model_serving", [*measures, memory], "One model, one worker each")
+        measures: list[Measure] = []
+        if given.part in (None, "load"):
+            measures += _load(stack, host, folder, given.seconds, given.mlserver)
+        if given.part in (None, "flips"):
+            measures += _flips(host, given.flips)
+        if given.part in (None, "rest"):
+            measures += _rest(host, folder)
+    report("model_serving", measures, "One model, one worker each", part=given.part is not None)
 
 
-def _released() -> tuple[pandas.DataFrame, Release]:
-    """A sealed and live model, and rows for it."""
+def _load(stack: ExitStack, host: Host, folder: Path, seconds: float, mlserver: Path | None) -> Iterator[Measure]:
+    frame, release = linear_model("bench")
+    address, worker = f"http://127.0.0.1:{host.port}/models/bench/invocations", host.workers()[0]
+    until(lambda: answers(address, body_of(frame, 1)), "the server answers with the model", 120)
+    others = {"mlflow models serve": (*mlflow_serves(stack, folder, release), body_of)}
+    until(lambda: answers(others["mlflow models serve"][0], body_of(frame, 1)), "mlflow models serve answers", 120)
+    if mlserver is not None:
+        others["MLServer"] = (*mlserver_serves(stack, folder, mlserver, frame), tensor_of)
+        until(lambda: answers(others["MLServer"][0], tensor_of(frame, 1)), "MLServer answers", 120)
+    for rows, callers in WINDOWS:
+        sides = [Side("Switchyard", address, worker, body_of(frame, rows))]
+        sides += [Side(name, url, pid, body(frame, rows)) for name, (url, pid, body) in others.items()]
+        found = rounds(sides, worker, seconds, 3, "-callers", callers)
+        ours = found.pop("Switchyard")
+        what = f"{rows} row(s), {callers} callers"
+        yield Measure(f"{what}, failed", ours.failed, "requests", goal="0", met=ours.failed == 0)
+        for name, theirs in found.items():
+            yield from _compared(what, ours, name, theirs)
+
+
+def _compared(what: str, ours: Loaded, name: str, theirs: Loaded) -> Iterator[Measure]:
+    ratio, slower = ours.rate / max(theirs.rate, 1e-9), ours.p99 / max(theirs.p99, 1e-9)
+    rate, p99 = f"{theirs.rate:.0f}/s by {name}", f"{theirs.p99:.1f} ms by {name}"
+    yield Measure(f"{what}, against {name}", ours.rate, "requests/s", rate, ratio, f">= {GOAL:g}x", ratio >= GOAL)
+    yield Measure(f"{what}, p99, against {name}", ours.p99, "ms", p99, slower, "lower", slower < 1)
+
+
+def _flips(host: Host, flips: int) -> Iterator[Measure]:
+    constant_models("flips")
+    registry, folder = Parts.connect().registry, ServingFolder(host.folder)
+    registry.set_alias("flips", "Production", 1)
+    until(lambda: _live(host) == 1, "the first version answers", 120)
+    took = []
+    with ModelCallers(host, "flips", callers=4, rate=100) as callers:
+        for number in range(flips):
+            version = 2 - number % 2
+            registry.set_alias("flips", "Production", version)
+            began = time.perf_counter()
+            folder.wake_follower()
+            while _live(host) != version:
+                time.sleep(0.002)
+                assert time.perf_counter() - began < 30, "a flip was not followed within 30 s"
+            took.append(1000 * (time.perf_counter() - began))
+            time.sleep(0.05)
+    what = f"{flips} flips under load"
+    yield Measure(f"{what}: requests", len(callers.milliseconds), "requests")
+    yield Measure(f"{what}: failed", callers.failed, "requests", goal="0", met=callers.failed == 0)
+    odd = callers.disagreed
+    yield Measure(f"{what}: header and prediction disagree", odd, "answers", goal="0", met=odd == 0)
+    for which, values in (("a request", callers.milliseconds), ("a flip", took)):
+        p50, p99 = (float(np.percentile(values, share)) for share in (50, 99))
+        yield Measure(f"{what}: {which}, p50", p50, "ms")
+        yield Measure(f"{what}: {which}, p99", p99, "ms", goal=f"<= {FLIP_MS:g}", met=p99 <= FLIP_MS)
+
+
+def _live(host: Host) -> int | None:
+    """The version of `flips` that the worker says it serves."""
+    for file in (host.folder / "workers").glob("*.json"):
+        for receipt in json.loads(file.read_text())["receipts"]:
+            if (receipt["name"], receipt["state"]) == ("flips", "serving"):
+                return int(receipt["version"])
+    return None
+
+
+def _rest(host: Host, folder: Path) -> Iterator[Measure]:
     import mlflow
-    from mlflow.models import infer_signature
 
-    random, parts = np.random.default_rng(1), Parts.connect()
-    frame = pandas.DataFrame(random.normal(0, 1, (1_000, len(FEATURES))), columns=FEATURES)
-    labels = (frame.sum(axis=1) > 0).astype(int)
-    model = LogisticRegression().fit(frame, labels)
-    mlflow.set_tracking_uri(parts.registry.uri)
-    with contextlib.redirect_stdout(io.StringIO()), mlflow.start_run():
-        mlflow.sklearn.log_model(
-            model,
-            name="model",
-            registered_model_name=NAME,
-            signature=infer_signature(frame, labels),
-            input_example=frame.head(5),
-            pip_requirements=["scikit-learn"],
-        )
-    release = current_release(parts.registry, parts.models, NAME, 1)
-    record_verdict(
-        parts,
-        release=release,
-        verdict=Verdict("accepted", ("for the bench",)),
-        policy_digest="sha256:" + "0" * 64,
-        champion=None,
-        runs={"candidate": None, "champion": None},
-        cases={"digest": "sha256:" + "0" * 64, "count": 1},
-        who="user:bench",
-    )
-    parts.registry.set_alias(NAME, "Production", 1)
-    return frame, release
+    frame, release, _ = example_models()
+    address = f"http://127.0.0.1:{host.port}/models/{{}}/invocations"
+    rows = frame.sample(ROWS, replace=True, random_state=2).reset_index(drop=True) + 0.0
+    until(lambda: answers(address.format("fraud-shape"), body_of(frame, 1)), "the first model answers", 120)
+    until(lambda: host.http.get("/v2/models/intent-shape/ready").status_code == 200, "the second model is live", 120)
+    used = resident_mb(host.workers()[0])
+    goal = f"<= {MEMORY_MB:g}"
+    yield Measure("a worker with models of both examples' shapes", used, "MB", goal=goal, met=used <= MEMORY_MB)
+    answer = host.http.post(address.format("fraud-shape"), json=body_of(rows, ROWS), timeout=60)
+    served = np.array(answer.json()["predictions"])
+    plain = mlflow.pyfunc.load_model("models:/fraud-shape/1").predict(rows)
+    model = load_model(Parts.connect().models.fetch(release, folder / "batch"), release.manifest, _nothing())
+    reader = InputReader(model.description.signature, ROWS)
+    batch = model.predict(reader.table(list(rows.columns), rows.to_numpy().tolist()))
+    same = float(np.mean((served == plain) & (batch == plain)))
+    what = f"{ROWS:,} rows alike to the last bit by server, batch function and plain MLflow"
+    yield Measure(what, same, "share", goal="1", met=same == 1.0)
 
 
-def _mlflow_serves(stack: ExitStack, folder: Path, release: Release) -> tuple[str, int]:
-    """`mlflow models serve` of the same files; its address and the id of its process."""
-    parts, port = Parts.connect(), free_port()
-    files = parts.models.fetch(release, folder / "models")
-    options = ["--env-manager", "local", "--port", str(port), "--workers", "1"]
-    command = [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", str(files), *options]
-    started = stack.enter_context(process(command, folder / "mlflow.log"))
-    return f"http://127.0.0.1:{port}/invocations", started.pid
+def _nothing() -> Any:
+    from mlflow_project.domain.model import Loading
 
-
-def _body(frame: pandas.DataFrame, rows: int) -> dict[str, Any]:
-    return {"dataframe_split": {"columns": FEATURES, "data": frame.head(rows).to_numpy().tolist()}}
-
-
-def _answers(address: str, body: dict[str, Any]) -> bool:
-    try:
-        return httpx.post(address, json=body, timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def _measures(window: tuple[int, int], sides: dict[str, Loaded]) -> Iterator[Measure]:
-    rows, callers = window
-    ours, theirs = sides["Switchyard"], sides["mlflow models serve"]
-    what, ratio = f"{rows} row(s), {callers} callers", ours.rate / max(theirs.rate, 1e-9)
-    against = f"{theirs.rate:.0f}/s by mlflow models serve"
-    yield Measure(what, ours.rate, "requests/s", against, ratio, f">= {GOAL:g}x", ratio >= GOAL)
-    lower = f"{theirs.p99:.1f} ms by mlflow models serve"
-    yield Measure(
-        f"{what}, p99", ours.p99, "ms", lower, ours.p99 / max(theirs.p99, 1e-9), "lower", ours.p99 < theirs.p99
-    )
-    yield Measure(f"{what}, failed", ours.failed, "requests", goal="0", met=ours.failed == 0)
+    return Loading()
 
 
 if __name__ == "__main__":
+    assert len(FEATURES) == 20
     main()
