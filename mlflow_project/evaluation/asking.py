@@ -90,9 +90,10 @@ async def ask_all(
 
     async def work() -> None:
         for case in waiting:
-            if plan.purse.closed:
+            try:
+                found[case.id] = await asking.outcome(case)
+            except _BudgetSpent:
                 return
-            found[case.id] = await asking.outcome(case)
             progress(len(found), len(cases), plan.purse.spent)
 
     workers = [asyncio.create_task(work()) for _ in range(min(plan.at_once, len(missing)))]
@@ -110,6 +111,10 @@ async def ask_all(
     return tuple(found[case.id] for case in cases)
 
 
+class _BudgetSpent(Exception):
+    """One more answer might exceed the budget, so the case was not asked."""
+
+
 class _Asking:
     """Asks cases, and counts how many failed in a row."""
 
@@ -119,21 +124,15 @@ class _Asking:
         self._failed_in_a_row = 0
 
     async def outcome(self, case: Case) -> Outcome:
-        purse = self._plan.purse
-        purse.under_way += 1
         try:
             answer = await self._tried(case)
         except InvalidAnswer as error:
             self._failed_in_a_row = 0
-            purse.pay(purse.dearest)  # its cost is unknown
             return Outcome(case, Answer(None, finish_reason="invalid"), str(error))
         except Unavailable as error:
             self._count_failure(error)
             return Outcome(case, None, str(error))
-        finally:
-            purse.under_way -= 1
         self._failed_in_a_row = 0
-        purse.pay(answer.cost_usd or 0.0)
         self._cache.put(case, answer)
         return Outcome(case, answer)
 
@@ -142,7 +141,7 @@ class _Asking:
         while True:
             try:
                 async with self._pace.turn():
-                    return await self._ask(case)
+                    return await self._paid(case)
             except Crowded as crowd:
                 error, crowded = crowd.error, crowded + 1
                 failed += crowded > _CROWDED_TRIES
@@ -154,6 +153,22 @@ class _Asking:
                 raise error
             asked_for = error.retry_after if isinstance(error, ProviderError) else None
             await asyncio.sleep(asked_for or _FIRST_PAUSE * 2 ** max(0, failed - 1) * random.uniform(0.5, 1.5))
+
+    async def _paid(self, case: Case) -> Answer:
+        """Ask, and pay at once, so that nobody sees a budget without this answer. Raises _BudgetSpent."""
+        purse = self._plan.purse
+        if purse.closed:
+            raise _BudgetSpent
+        purse.under_way += 1
+        try:
+            answer = await self._ask(case)
+        except InvalidAnswer:
+            purse.pay(purse.dearest)  # its cost is unknown
+            raise
+        finally:
+            purse.under_way -= 1
+        purse.pay(answer.cost_usd or 0.0)
+        return answer
 
     def _count_failure(self, error: Unavailable) -> None:
         if not _is_worth_another_try(error):

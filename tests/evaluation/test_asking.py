@@ -170,6 +170,13 @@ def test_what_was_asked_when_the_budget_ended_is_waited_for_and_kept(tmp_path: P
     assert len(again.asked) == 12
 
 
+def test_many_questions_that_begin_together_do_not_overdraw_the_budget(tmp_path: Path) -> None:
+    answerer, purse = Answerer(), Purse(0.045)
+    with pytest.raises(Refused, match="ends after 4 of 20 cases"):
+        outcomes_of(answerer, tmp_path, plan=Plan(at_once=16, purse=purse))
+    assert (len(answerer.asked), purse.spent) == (4, pytest.approx(0.04))
+
+
 def test_one_purse_pays_for_candidate_and_champion(tmp_path: Path) -> None:
     plan = Plan(at_once=1, purse=Purse(0.255))
     outcomes_of(Answerer(), tmp_path / "candidate", plan=plan)
