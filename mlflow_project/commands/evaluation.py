@@ -15,9 +15,11 @@ from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.commands.progress import Steps
 from mlflow_project.domain.reference import alias_named
+from mlflow_project.errors import InvalidData
 
 if TYPE_CHECKING:
     from mlflow_project.domain.release import Release
+    from mlflow_project.evaluation.explanation import Explanation
     from mlflow_project.evaluation.workplace import Evaluated, Workplace
 
 Cases = Annotated[
@@ -51,7 +53,13 @@ Plain = Annotated[bool, typer.Option("--plain", help="No traces, and no metrics 
 JudgedBy = Annotated[
     str | None, typer.Option(metavar="NAME/N", help="A prompt version that judges by its rubric, as in judge/3.")
 ]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Of a model: how much each feature moves its predictions (Shapley values).")
+]
 Again = Annotated[bool, typer.Option("--again", help="Evaluate again, even if a complete run exists.")]
+
+
+_FEATURES_SHOWN = 20
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,6 +78,7 @@ def evaluate(
     metric: Library = None,
     plain: Plain = False,
     judge: JudgedBy = None,
+    explain: Explain = False,
     again: Again = False,
     json: Json = False,
 ) -> None:
@@ -89,8 +98,10 @@ def evaluate(
         place = workplace(parts, against)
         candidate = place.release(named.name, version_of(named, version, parts.registry))
         if candidate.manifest.kind == "model":
-            _evaluate_model(place, candidate, cases, steps, again=again, json=json)
+            _evaluate_model(place, candidate, cases, steps, again=again, explain=explain, json=json)
             return
+        if explain:
+            raise InvalidData(f"{candidate.label} is a prompt and has no features: --explain is for models.")
         asked, champion = load_cases(source), place.champion_of(candidate)
         bench = place.bench(Plan(at_once, purse=Purse(budget)), source, () if plain else metric, steps.step, judge)
         done = [place.evaluated(candidate, asked, bench, again=again)]
@@ -110,7 +121,9 @@ def _is_plain_by_setting() -> bool:
     return not load(EvaluationSettings).evaluation_extras
 
 
-def _report(done: Sequence[Evaluated], comparison: str, tables: str, json: bool) -> None:
+def _report(
+    done: Sequence[Evaluated], comparison: str, tables: str, json: bool, explanation: Explanation | None = None
+) -> None:
     """Print the scores. `comparison` and `tables` are the addresses of two pages of MLflow."""
     scores = done[0].scores
     data = {
@@ -119,11 +132,13 @@ def _report(done: Sequence[Evaluated], comparison: str, tables: str, json: bool)
         "case_by_case": tables,
         "releases": [_plain(item) for item in done],
     }
-    emit(data, json, lambda console: _show(console, done, comparison, tables))
+    if explanation is not None:
+        data["explanation"] = vars(explanation)
+    emit(data, json, lambda console: _show(console, done, comparison, tables, explanation))
 
 
 def _evaluate_model(
-    place: Workplace, candidate: Release, source: str | None, steps: Steps, *, again: bool, json: bool
+    place: Workplace, candidate: Release, source: str | None, steps: Steps, *, again: bool, explain: bool, json: bool
 ) -> None:
     """Let the candidate and the champion predict the test set, and show the metrics of both."""
     from mlflow_project.domain.model import Loading
@@ -136,10 +151,11 @@ def _evaluate_model(
     bench = place.bench(Plan(), held_out.source, (), steps.step)
     done = [place.evaluated_model(candidate, held_out, bench, loading, again=again)]
     done += [place.evaluated_model(champion, held_out, bench, None)] if champion else []
+    explanation = place.explained(done[0], held_out, bench, loading) if explain else None
     with steps.step("comparing"):
         comparison = place.pictured([item.scores for item in done])
     steps.report()
-    _report(done, comparison, place.case_by_case(done[0].scores), json)
+    _report(done, comparison, place.case_by_case(done[0].scores), json, explanation)
 
 
 def policy_file(release: Release) -> Path:
@@ -162,7 +178,9 @@ def _plain(item: Evaluated) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, done: Sequence[Evaluated], address: str, tables: str) -> None:
+def _show(
+    console: Console, done: Sequence[Evaluated], address: str, tables: str, explanation: Explanation | None
+) -> None:
     from mlflow_project.evaluation.record import means
     from mlflow_project.rules.gate.reasons import number
 
@@ -176,5 +194,8 @@ def _show(console: Console, done: Sequence[Evaluated], address: str, tables: str
             console.print(f"{item.release.label} was evaluated on these cases before: run {item.scores.run}.")
         for metric, count in item.scores.errors.items():
             console.print(f"{item.release.label}: the scorer {metric} failed on {count} case(s).", style="red")
+    if explanation is not None:
+        sizes = [[name, f"{value:.4f}"] for name, value in list(explanation.mean_absolute.items())[:_FEATURES_SHOWN]]
+        console.print(table(["feature", f"moves the {explanation.of} by"], sizes, f"{explanation.rows} rows"))
     console.print(f"In MLflow: {address}", soft_wrap=True)
     console.print(f"Case by case (choose `answer` under Compare): {tables}", soft_wrap=True)

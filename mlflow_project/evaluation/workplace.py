@@ -22,6 +22,7 @@ from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation import champion as champions
 from mlflow_project.evaluation.asking import Plan
 from mlflow_project.evaluation.compare import picture
+from mlflow_project.evaluation.explanation import Explanation, explain
 from mlflow_project.evaluation.held_out import HeldOut, load_held_out
 from mlflow_project.evaluation.judge import Judge
 from mlflow_project.evaluation.library_metrics import check_known, known_metrics
@@ -104,7 +105,7 @@ class Workplace:
             except InvalidData as error:
                 raise InvalidData(f"A judge is named by prompt and version, as in judge/3, not {judge!r}.") from error
             release = self.release(name, number)
-            _check_priced(release, plan)
+            check_priced(release, plan)
             judging = Judge(release, self._opening(release))
         answers = self.folder / "answers"
         return Bench(
@@ -124,7 +125,7 @@ class Workplace:
 
     def evaluated(self, release: Release, cases: Sequence[Case], bench: Bench, *, again: bool = False) -> Evaluated:
         """The release's scores on these cases: those of an earlier complete run, or new ones."""
-        _check_priced(release, bench.plan)
+        check_priced(release, bench.plan)
         known = None if again else known_scores(release, cases, bench)
         if known is not None:
             return Evaluated(release, known, reused=True)
@@ -174,6 +175,13 @@ class Workplace:
             self.experiments.log(self.experiments.get(scores.run), tags={LEDGER_HEAD_TAG: f"{serial} {head}"})
         return Evaluated(release, scores, reused=False)
 
+    def explained(self, done: Evaluated, held_out: HeldOut, bench: Bench, loading: Loading | None) -> Explanation:
+        """How much each feature moves a model's predictions, logged to the run of its scores. `loading` as above."""
+        release = done.release
+        with bench.step(f"{release.label}: explaining"):
+            model = self._loaded(release, loading)
+            return explain(model, held_out, self.experiments.get(done.scores.run or ""), self.experiments)
+
     def _loaded(self, release: Release, loading: Loading | None) -> Model:
         """A candidate from the files in MLflow, a champion from its sealed copies."""
         folder = self.folder / "models"
@@ -221,14 +229,14 @@ def workplace(parts: Parts, alias: str = "Production") -> Workplace:
     )
 
 
-def _check_priced(release: Release, plan: Plan) -> None:
-    """Check that the cost of a release can be counted, if there is a budget.
+def check_priced(release: Release, plan: Plan) -> None:
+    """Check that the cost of a release's answers can be counted, if there is a budget.
 
     Raises:
         InvalidData: the release asks a provider that costs money, and pins no prices.
     """
     manifest = release.manifest
-    free = manifest.provider is None or manifest.provider.name == "extractive"
+    free = manifest.provider is None or manifest.provider.name in {"extractive", "lexicon"}
     if plan.purse.budget is not None and manifest.prices is None and not free:
         raise InvalidData(
             f"{release.label} pins no prices, so nobody can tell when the budget is spent. Add `prices` to its "
