@@ -1,100 +1,119 @@
-"""Rows of a Delta table -> predictions of one sealed release.
+"""Rows of a Delta table -> predictions of one sealed model, or answers of one sealed prompt.
 
     spark-submit spark_jobs/batch_inference_job.py <input>@<version> <output> --model fraud@Production
+    spark-submit spark_jobs/batch_inference_job.py <input>@<version> <output> --prompt qa@Production --budget 5
 
 The release is resolved once, at the start: an alias by the ledger, so that what a flip during the job changes does not
 matter to it. A version that no gate has sealed is refused with exit code 4. Without a version the input is read at its
-newest one. A second run predicts only rows that are new, or everything if the release is another one.
+newest one. A second run answers only rows that are new, or everything if the release is another one.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from mlflow_project.adapters.model_files import fetch_sealed
-from mlflow_project.adapters.releases import read_manifest
-from mlflow_project.domain.reference import Reference, reference
+from mlflow_project.domain.reference import reference
 from mlflow_project.domain.release import Release
-from mlflow_project.errors import InvalidData, NotFound, Refused
+from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.evaluation.asking import Plan, Purse
+from mlflow_project.evaluation.opening import opening
+from mlflow_project.evaluation.workplace import check_priced
 from mlflow_project.parts import Parts
-from mlflow_project.seal.keys import load_trusted
-from mlflow_project.seal.seal import verify
+from mlflow_project.settings import ProviderSettings, load, state_folder
 from mlflow_project.training.data import split_address
-from spark_jobs.batch_inference import Batch, Sealed, predict_new
+from spark_jobs.batch_answers import ROWS_AT_ONCE, Asking, answer_new
+from spark_jobs.batch_inference import predict_new
+from spark_jobs.new_rows import Batch
+from spark_jobs.predicting import check_loads
 from spark_jobs.program import Arguments, run, share
+from spark_jobs.sealed_releases import sealed_model, sealed_release
 from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
 
-USAGE = "batch_inference_job.py <input>[@<version>] <output> --model NAME[@ALIAS|/N] [--key COLUMN]"
+USAGE = "batch_inference_job.py <input>[@<version>] <output> --model|--prompt NAME[@ALIAS|/N] [--key COLUMN]"
+_ROWS_OF_A_MODEL = 100_000
+_ONLY_OF_PROMPTS = ("budget", "rate", "at_once")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
     parser = Arguments(USAGE, __doc__ or "")
     parser.add_argument("input", help="a Delta table, with its version behind @")
-    parser.add_argument("output", help="the table of predictions")
-    parser.add_argument("--model", required=True, help="fraud, fraud/3 or fraud@Staging (default alias Production)")
+    parser.add_argument("output", help="the table of predictions or answers")
+    parser.add_argument(
+        "--model",
+        "--prompt",
+        required=True,
+        metavar="NAME",
+        help="fraud, fraud/3 or fraud@Staging (default alias Production)",
+    )
     parser.add_argument("--key", metavar="COLUMN", help="the column that names a row (default: the whole row does)")
-    parser.add_argument("--rows-at-once", type=int, default=100_000, metavar="N", help="rows of one commit")
+    parser.add_argument("--rows-at-once", type=int, metavar="N", help="rows of one commit")
     parser.add_argument(
         "--max-failed",
         type=share,
         default=0.01,
         metavar="SHARE",
-        help="the largest share of rows that the model may refuse, 0 to 1 (default %(default)s)",
+        help="the largest share of rows that may fail, 0 to 1 (default %(default)s)",
     )
+    parser.add_argument("--budget", type=float, metavar="USD", help="the most that a prompt's new answers may cost")
+    parser.add_argument("--rate", type=float, metavar="N", help="the most requests a minute that a prompt sends")
+    parser.add_argument("--at-once", type=int, metavar="N", help="the most questions under way at once (default 16)")
     options = parser.parse_args(argv)
-    if options.rows_at_once < 1:
-        parser.error("--rows-at-once must be at least 1.")
+    for name in ("rows_at_once", "at_once"):
+        if (given := getattr(options, name)) is not None and given < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1.")
+    for name in ("budget", "rate"):
+        if (given := getattr(options, name)) is not None and not 0 < given < float("inf"):
+            parser.error(f"--{name} must be a number above 0.")
     return options
 
 
-def resolve(parts: Parts, named: Reference) -> Sealed:
-    """The release that a person names, as it was sealed, with its files.
-
-    Raises:
-        NotFound: nothing is live under the alias. Refused: the version has no seal. InvalidData: it is a prompt.
-        SealBroken: what is in the store is not what was sealed.
-    """
-    state = parts.ledger.state().of(named.name)
-    version = named.version
-    if version is None:
-        alias = named.alias or "Production"
-        live = state.live.get(alias)
-        if live is None:
-            raise NotFound(f"No version of {named.name!r} is live under {alias}. `switchyard live` shows what is.")
-        version = live.version
-    seal = state.seals.get(version)
-    if seal is None:
-        raise Refused(
-            f"{named.name}/{version} has no seal: `switchyard gate {named.name} --version {version}` gives one."
-        )
-    manifest = read_manifest(parts.store, seal.digest)
-    stated = verify(seal.envelope, load_trusted(parts.seal.trusted_keys), seal.recorded)
-    if manifest.kind != "model":
-        raise InvalidData(f"{named.name} is a {manifest.kind}, and this job predicts with models only.")
-    with tempfile.TemporaryDirectory(prefix="switchyard-model-") as scratch:
-        folder = fetch_sealed(parts.store, manifest, seal.digest, Path(scratch))
-        files = {file.path: (folder / file.path).read_bytes() for file in manifest.files or ()}
-    return Sealed(Release(version, seal.digest, manifest), files, stated.loading)
-
-
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Predict; the result as JSON-ready data."""
-    sealed = resolve(Parts.connect(), reference(options.model))
+    """Predict or answer; the result as JSON-ready data."""
+    parts = Parts.connect()
+    release, loading = sealed_release(parts, reference(options.model))
+    is_prompt = release.manifest.kind == "prompt"
+    asking = _asking(parts, release, options) if is_prompt else None
+    sealed = None if is_prompt else sealed_model(parts, release, loading)
+    if sealed and (given := [name for name in _ONLY_OF_PROMPTS if getattr(options, name) is not None]):
+        raise InvalidData(f"{release.label} is a model and asks no provider: leave out --{given[0].replace('_', '-')}.")
+    if sealed:
+        check_loads(sealed)
     table, version = split_address(options.input)
     output = split_address(options.output)[0]
-    with spark_job("batch_inference", f"Predicting {options.input}") as spark:
+    with spark_job("batch_inference", f"Reading {options.input}") as spark:
         if version is None:
             version = newest_version(spark, table)
         if version is None:
             raise NotFound(f"There is no Delta table at {table}.")
-        asked = Batch(table, version, output, options.key, options.rows_at_once, options.max_failed)
-        return {"input": f"{table}@{version}", **predict_new(spark, asked, sealed)}
+        at_once = options.rows_at_once or (ROWS_AT_ONCE if is_prompt else _ROWS_OF_A_MODEL)
+        asked = Batch(table, version, output, options.key, at_once, options.max_failed)
+        if asking is not None:
+            done = asyncio.run(answer_new(spark, asked, release, asking))
+        elif sealed is not None:
+            done = predict_new(spark, asked, sealed)
+        return {"input": str(asked), **done}
+
+
+def _asking(parts: Parts, release: Release, options: argparse.Namespace) -> Asking:
+    """How a prompt is asked, by the provider settings of this machine.
+
+    Raises:
+        InvalidData: the answers cost money and there is no budget, or a budget cannot be kept.
+    """
+    plan = Plan(options.at_once or 16, purse=Purse(options.budget))
+    check_priced(release, plan)
+    if release.manifest.prices is not None and options.budget is None:
+        raise InvalidData(f"The answers of {release.label} cost money: say how much all may cost, as in --budget 5.")
+    folder = state_folder()
+    opened = opening(
+        release, parts.store, folder / "evaluation" / "indexes", load(ProviderSettings), parts.masker, options.rate
+    )
+    return Asking(opened, plan, folder / "batch" / "answers")
 
 
 def main(argv: list[str]) -> int:

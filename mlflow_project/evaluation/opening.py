@@ -1,4 +1,4 @@
-"""Asks a release in an evaluation, by the code that serves it and with the knowledge base that it pins.
+"""Asks a release in an evaluation or a job, by the code that serves it and with the knowledge base that it pins.
 
 In: a release and the object store. Out: an async context that gives `(case) -> Answer`, and closes everything at its
 end.
@@ -26,22 +26,29 @@ from mlflow_project.settings import ProviderSettings
 
 
 def opening(
-    release: Release, store: ObjectStore, indexes: Path, settings: ProviderSettings, masker: Masker
+    release: Release,
+    store: ObjectStore,
+    indexes: Path,
+    settings: ProviderSettings,
+    masker: Masker,
+    per_minute: float | None = None,
 ) -> Callable[[], AbstractAsyncContextManager[Ask]]:
     """Returns how to open the release. Fetches its search index now; the folder `indexes` keeps it for the next time.
+
+    `per_minute` is the most requests that are sent in a minute, tries after a failure included; None: no limit.
 
     Raises:
         InvalidData: the release is not a prompt.
     """
     if release.manifest.kind != "prompt":
-        raise InvalidData(f"{release.label} is a {release.manifest.kind}: only prompts can be evaluated by questions.")
+        raise InvalidData(f"{release.label} is a {release.manifest.kind}: only prompts can be asked questions.")
     pinned = release.manifest.knowledge_base
     index = index_store.fetch(store, pinned.index, indexes) if pinned else None
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Ask]:
         with tempfile.TemporaryDirectory(prefix="switchyard-evaluate-") as scratch:
-            async with Providers(settings, masker) as providers:
+            async with Providers(settings, masker, per_minute) as providers:
                 warmed = warm(release, index_folder=index, scratch=Path(scratch), providers=providers)
 
                 async def ask(case: Case) -> Answer:

@@ -31,14 +31,18 @@ class Providers:
     Use it in one event loop, and close it there: `async with Providers(settings) as providers`.
     """
 
-    def __init__(self, settings: ProviderSettings, masker: Masker | None = None) -> None:
-        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone.
+    def __init__(
+        self, settings: ProviderSettings, masker: Masker | None = None, per_minute: float | None = None
+    ) -> None:
+        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone. `per_minute` is
+        the most requests that all providers together send in a minute; None: no limit.
 
         Raises:
             ConfigError: the file of endpoints is missing or wrong.
         """
         self.endpoints = Endpoints(settings)
         self._masker = masker or Masker()
+        self._per_minute = per_minute
         self._network: Network | None = None
         self._opening = Lock()
 
@@ -78,7 +82,7 @@ class Providers:
         from mlflow_project.adapters.providers.upstream import Network
 
         if self._network is None:
-            self._network = Network(self._masker)
+            self._network = Network(self._masker, self._per_minute)
         return self._network
 
 

@@ -60,6 +60,22 @@ class Patience:
         return cls(**seconds, tries=int(number(parameters, "tries", default.tries, 1, 10)))
 
 
+class Rate:
+    """At most so many requests in a minute, evenly spaced. Use it in one event loop."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._gap = 60 / per_minute
+        self._next = 0.0
+
+    async def turn(self) -> float:
+        """Wait for the next turn. Returns the seconds that it took."""
+        now = time.monotonic()
+        turn = max(now, self._next)
+        self._next = turn + self._gap
+        await asyncio.sleep(turn - now)
+        return turn - now
+
+
 class Tries:
     """One request's tries: what is left of its time, and the pauses between them."""
 
@@ -73,6 +89,10 @@ class Tries:
     def left(self, seconds: float) -> float:
         """Return these seconds, and the wait behind other requests, or what is left in all."""
         return max(0.0, min(seconds + self._behind_others, self._end - time.monotonic()))
+
+    def extend(self, seconds: float) -> None:
+        """Give the request this much more time in all."""
+        self._end += seconds
 
     async def pause(self, error: ProviderError, *, begun: bool = False) -> None:
         """Wait before the next try; raises the error instead when there is none: it would not help, the answer has

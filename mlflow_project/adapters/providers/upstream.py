@@ -20,7 +20,7 @@ from mlflow_project.adapters.http_client import FAILURES, open_client
 from mlflow_project.adapters.providers.complaint import complaint, retry_after
 from mlflow_project.adapters.providers.endpoints import Endpoint
 from mlflow_project.adapters.providers.health import Health
-from mlflow_project.adapters.providers.patience import Patience, Tries
+from mlflow_project.adapters.providers.patience import Patience, Rate, Tries
 from mlflow_project.adapters.providers.received import MOST_BYTES, TimedBody, json_object, read_body, read_events
 from mlflow_project.domain.release import Message
 from mlflow_project.errors import ConfigError, ProviderError
@@ -33,13 +33,15 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class Network:
-    """What all providers of a process share: connections, each model's health, each endpoint's places, the masker.
+    """What all providers of a process share: connections, each model's health, each endpoint's places, the rate, the
+    masker.
 
     One HTTP client serves every endpoint without a proxy of its own; each such proxy has one more.
     """
 
-    def __init__(self, masker: Masker) -> None:
+    def __init__(self, masker: Masker, per_minute: float | None = None) -> None:
         self.masker = masker
+        self.rate = Rate(per_minute) if per_minute is not None else None
         self._clients: dict[str | None, httpx2.AsyncClient] = {}
         self._health: dict[tuple[str, str], Health] = {}
         self._places: dict[str, asyncio.Semaphore] = {}
@@ -122,6 +124,7 @@ class Upstream:
         async with self._place():
             tries = Tries(self.patience, self.health)
             while True:
+                await self._turn(tries)
                 try:
                     with self._try() as step:
                         async with self._asked(url, content, messages, tries, step) as response:
@@ -140,6 +143,7 @@ class Upstream:
             tries = Tries(self.patience, self.health)
             while True:
                 begun = False
+                await self._turn(tries)
                 try:
                     with self._try() as step:
                         async with (
@@ -180,6 +184,11 @@ class Upstream:
             yield
         finally:
             self.places.release()
+
+    async def _turn(self, tries: Tries) -> None:
+        """Wait until the process's rate allows one more request. The wait counts against no limit of time."""
+        if self.network.rate is not None:
+            tries.extend(await self.network.rate.turn())
 
     def _try(self) -> Step | Nothing:
         """Begin a try. Raises ProviderError while the provider is left alone."""
