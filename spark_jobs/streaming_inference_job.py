@@ -1,0 +1,72 @@
+"""Rows that are appended to a Delta table -> predictions of the release that is live.
+
+    spark-submit spark_jobs/streaming_inference_job.py <input> <output> --model fraud@Production
+
+Follows the alias between micro-batches: a promotion or rollback decides from the next micro-batch on. A release is
+verified and loaded before a micro-batch uses it; if that fails, the release before it goes on. A version that no gate
+has sealed is refused with exit code 4. Each row is predicted exactly once, whatever ends the job and however often it
+is started again; the checkpoint remembers what was predicted. Runs until it is told to end; with --once it predicts
+what is there and ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from mlflow_project.domain.reference import reference
+from mlflow_project.parts import Parts
+from spark_jobs import tables
+from spark_jobs.program import Arguments, run
+from spark_jobs.session import spark_job
+from spark_jobs.streaming_inference import Stream, predict_stream
+
+USAGE = "streaming_inference_job.py <input> <output> --model NAME[@ALIAS|/N] [--key COLUMN] [--once]"
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line. Anything wrong ends with the usage line and exit code 2."""
+    parser = Arguments(USAGE, __doc__ or "")
+    parser.add_argument("input", help="a Delta table, to which rows are appended")
+    parser.add_argument("output", help="the table of predictions")
+    parser.add_argument("--model", required=True, help="fraud, fraud/3 or fraud@Staging (default alias Production)")
+    parser.add_argument("--key", metavar="COLUMN", help="the column that names a row (default: the whole row does)")
+    parser.add_argument("--checkpoint", metavar="FOLDER", help="what was predicted (default: <output>_checkpoint)")
+    parser.add_argument("--files-at-once", type=int, default=100, metavar="N", help="most files of a micro-batch")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="least time between two micro-batches (default %(default)s)"
+    )
+    parser.add_argument("--once", action="store_true", help="predict what is there, and end")
+    options = parser.parse_args(argv)
+    if options.files_at_once < 1 or not 0 <= options.seconds <= 86_400:
+        parser.error("--files-at-once must be at least 1, and --seconds from 0 to 86400.")
+    if "@" in options.input:
+        parser.error(f"{options.input} names a version; a stream reads a table from its first row on. Leave out @.")
+    return options
+
+
+def job(options: argparse.Namespace) -> dict[str, Any]:
+    """Predict; the result as JSON-ready data."""
+    named, table, output = reference(options.model), tables.address(options.input), tables.address(options.output)
+    asked = Stream(
+        table=table,
+        output=output,
+        model=named,
+        checkpoint=tables.address(options.checkpoint or f"{output}_checkpoint"),
+        key=options.key,
+        files_at_once=options.files_at_once,
+        seconds=None if options.once else options.seconds,
+    )
+    with spark_job("streaming_inference", f"Predicting {table}") as spark:
+        return {"input": table, **predict_stream(spark, asked, Parts.connect())}
+
+
+def main(argv: list[str]) -> int:
+    """The program; returns the exit code."""
+    options = arguments(argv)
+    return run(job, options, f"{options.input} -> {options.output} by {options.model}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
