@@ -3,8 +3,8 @@
     spark-submit spark_jobs/model_training_job.py <model folder> [--data TABLE@VERSION]
 
 In: the folder's `model.yaml`, and a Delta table at a version. Out: a version in MLflow, with one run for the training
-and a child run for each estimator that was tried. The same as `switchyard train`, for schedulers that start Spark jobs;
-the training itself runs in the driver, on one machine.
+and a child run for each estimator that was tried. The same as `switchyard train`, for schedulers that start Spark jobs.
+Candidates with `library: spark` are trained by MLlib on the executors; all others in the driver, on one machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from mlflow_project.settings import RegistrySettings, load
 from mlflow_project.training.files import model_folder, read_declaration
 from mlflow_project.training.model_file import ModelFile
 from mlflow_project.training.run import train_model
+from spark_jobs.mllib_training import on_spark
 from spark_jobs.program import Arguments, run
+from spark_jobs.session import spark_job
 
 USAGE = "model_training_job.py <model folder> [--data TABLE@VERSION] [--again]"
 
@@ -37,9 +40,19 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
     """Train; the result as JSON-ready data."""
     folder = model_folder(options.model)
     declared = read_declaration(folder / "model.yaml", ModelFile)
-    registry = load(RegistrySettings)
-    made = train_model(folder.name, declared, options.data, registry, user=getpass.getuser(), again=options.again)
-    return made.to_dict()
+    train = partial(
+        train_model,
+        folder.name,
+        declared,
+        options.data,
+        load(RegistrySettings),
+        user=getpass.getuser(),
+        again=options.again,
+    )
+    if not declared.on_spark:
+        return train().to_dict()
+    with spark_job("model_training", f"Training {folder.name}") as spark:
+        return train(prepare=partial(on_spark, spark)).to_dict()
 
 
 def main(argv: list[str]) -> int:

@@ -33,6 +33,7 @@ _START_UP_NOISE = (
     b"Setting default log level to",
     b"To adjust logging level",
     b"WARN NativeCodeLoader",
+    b"netlib-blas: JNI_OnLoad",  # MLlib then computes in Java
 )
 _TOLD_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

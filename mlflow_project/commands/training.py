@@ -62,6 +62,10 @@ def train(
 
     folder = model_folder(model)
     declared = read_declaration(folder / "model.yaml", ModelFile)
+    if declared.on_spark:
+        given = ["--data", data] if data else []
+        run_job("spark-submit", "model_training_job.py", [model, *given, *(["--again"] if again else [])], as_json)
+        return
     made = train_model(folder.name, declared, data, load(RegistrySettings), user=getpass.getuser(), again=again)
     rows = [[name, f"{value:.4f}"] for name, value in sorted(made.metrics.items())]
     done = "is registered" if made.new else "was trained from the same before"

@@ -20,9 +20,23 @@ from deltalake.exceptions import DeltaError
 
 from mlflow_project.adapters import delta_tables
 from mlflow_project.errors import InvalidData, NotFound, Refused
-from mlflow_project.rules.canonical import canonical
+from mlflow_project.rules.canonical import canonical, digest_of
 
 _DIGEST, _RECIPE = "switchyard.digest", "switchyard.recipe"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A table at one version, with the number and the digest of its rows. `recipe` as in `Rows`."""
+
+    table: str
+    version: int
+    digest: str
+    rows: int
+    recipe: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.table}@{self.version}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,11 @@ class Rows:
     digest: str
     data: pa.Table
     recipe: Mapping[str, Any] | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Where the rows come from."""
+        return Origin(self.table, self.version, self.digest, self.data.num_rows, self.recipe)
 
     def __str__(self) -> str:
         return f"{self.table}@{self.version}"
@@ -60,6 +79,19 @@ def read_rows(address: str) -> Rows:
         raise delta_tables.translated(f"{address} cannot be read", error) from error
     noted = _noted(opened)
     return Rows(table, int(opened.version()), rows_digest(data), data, noted)
+
+
+def files_origin(address: str, rows: int) -> Origin:
+    """A table that is too large to read here. Its digest is that of its files' names, which are never used twice, and
+    sizes; so equal rows in other files have another digest.
+
+    Raises:
+        NotFound: no such table or version. Unavailable: the store does not answer.
+    """
+    table, version = split_address(address)
+    opened = delta_tables.open_table(table, version)
+    files = pa.table(opened.get_add_actions()).select(["path", "size_bytes"]).sort_by("path")
+    return Origin(table, int(opened.version()), digest_of(files.to_pylist()), rows, _noted(opened))
 
 
 def write_rows(table: str, data: pa.Table, recipe: Mapping[str, Any]) -> Rows:

@@ -13,6 +13,7 @@ output: label                         what `predict` returns; or probability
 candidates:
   logistic: {kind: linear, C: 1.0}    other keys are parameters of the estimator
   trees: {kind: lightgbm, n_estimators: 200}
+  large: {kind: linear, library: spark, regParam: 0.01}    trained by Spark MLlib; then every candidate must be
 search: {trials: 20}                  Optuna tries other parameters of every candidate; may be left out
 """
 
@@ -66,6 +67,7 @@ class Candidate(Declaration):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     kind: Kind
+    library: Literal["spark"] | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -101,6 +103,11 @@ class ModelFile(Declaration):
         return digest_of(self.model_dump(mode="json"))
 
     @property
+    def on_spark(self) -> bool:
+        """Whether Spark trains all candidates, so that the rows need not fit into one machine's memory."""
+        return all(one.library == "spark" for one in self.candidates.values())
+
+    @property
     def scorer(self) -> str:
         """scikit-learn's name of the deciding metric."""
         return METRICS[self.task][self.metric]
@@ -132,6 +139,13 @@ class ModelFile(Declaration):
             yield f"metric {self.metric!r} is none of a {self.task}: {', '.join(METRICS[self.task])}"
         if self.output == "probability" and self.task != "classifier":
             yield "only a classifier has probabilities: leave out output"
+        libraries = {one.library for one in self.candidates.values()}
+        if len(libraries) > 1:
+            yield "candidates: either all or none have library: spark, because one training reads the rows in one way"
+        if "spark" in libraries and self.search is not None:
+            yield "search: candidates of Spark are not searched; declare one candidate for each set of parameters"
         for name, one in self.candidates.items():
+            if one.library == "spark" and one.kind != "linear":
+                yield f"candidates.{name}: library: spark trains the kind linear only"
             if one.kind == "support_vectors" and (self.output == "probability" or self.metric == "log_loss"):
                 yield f"candidates.{name}: support vectors give no probabilities"

@@ -20,9 +20,9 @@ from mlflow_project.adapters.experiments import Experiments, Run
 from mlflow_project.errors import Unavailable
 from mlflow_project.rules.canonical import canonical
 from mlflow_project.training.data import Rows
+from mlflow_project.training.material import Material
 from mlflow_project.training.metrics import importances, pictures
 from mlflow_project.training.model_file import METRICS, ModelFile
-from mlflow_project.training.rows import Split
 from mlflow_project.training.training import Trained, Tried
 
 RECIPE_FILE = "training_set.json"
@@ -46,8 +46,9 @@ def child_run(experiments: Experiments, parent: Run, tried: Tried, declared: Mod
     experiments.finish(run)
 
 
-def result(experiments: Experiments, run: Run, declared: ModelFile, data: Rows, parts: Split, trained: Trained) -> None:
+def result(experiments: Experiments, run: Run, declared: ModelFile, material: Material, trained: Trained) -> None:
     """Keep what came out, in the parent run."""
+    data, test, held = material.data, material.test, material.test_set
     parameters = {
         "chosen": trained.best.name,
         "kind": trained.best.kind,
@@ -58,19 +59,17 @@ def result(experiments: Experiments, run: Run, declared: ModelFile, data: Rows, 
         "threads": declared.threads,
         "data": str(data),
         "data_digest": data.digest,
-        "test_set": str(parts.test_set),
-        "training_rows": len(parts.training.labels),
-        "test_rows": len(parts.test.labels),
+        "test_set": str(held),
+        "training_rows": material.training_rows,
+        "test_rows": len(test.labels),
     }
     experiments.log(run, parameters=parameters, metrics=trained.metrics)
-    experiments.log_dataset(run, digest=data.digest, source=str(data), rows=data.data.num_rows, context="training")
-    held = parts.test_set
+    experiments.log_dataset(run, digest=data.digest, source=str(data), rows=data.rows, context="training")
     experiments.log_dataset(run, digest=held.digest, source=str(held), rows=held.data.num_rows, context="testing")
     made = {"table": data.table, "version": data.version, "digest": data.digest, "recipe": data.recipe}
     experiments.write(run, RECIPE_FILE, canonical(made))
     experiments.write(run, "model.json", canonical(declared.model_dump(mode="json")))
     classes = getattr(trained.model, "classes_", None)
-    test = parts.test
     drawn = pictures(declared.task, test.labels, trained.predictions, trained.probabilities, classes)
     for name, picture in drawn.items():
         experiments.write(run, name, picture)
@@ -78,7 +77,7 @@ def result(experiments: Experiments, run: Run, declared: ModelFile, data: Rows, 
         experiments.write(run, "importances.json", json.dumps(found, indent=1).encode())
 
 
-def register(name: str, uri: str, run: Run, declared: ModelFile, parts: Split, trained: Trained) -> int:
+def register(name: str, uri: str, run: Run, declared: ModelFile, material: Material, trained: Trained) -> int:
     """Log the model to the run and register it. Returns the number of its version.
 
     The version has its tags from its first moment. Its format is skops: loading it runs no code from the file.
@@ -90,7 +89,7 @@ def register(name: str, uri: str, run: Run, declared: ModelFile, parts: Split, t
     from mlflow.exceptions import MlflowException
     from mlflow.models import infer_signature
 
-    example = parts.test.rows.head(_ROWS_OF_THE_EXAMPLE)
+    example = material.test.rows.head(_ROWS_OF_THE_EXAMPLE)
     answer = "predict_proba" if declared.output == "probability" else "predict"
     signature = infer_signature(example, getattr(trained.model, answer)(example))
     try:
@@ -107,19 +106,19 @@ def register(name: str, uri: str, run: Run, declared: ModelFile, parts: Split, t
                     pip_requirements=[f"{package}=={version(package)}" for package in _NEEDED_TO_LOAD],
                     pyfunc_predict_fn=answer,
                 )
-            made = mlflow.register_model(logged.model_uri, name, tags=_tags(declared, parts))
+            made = mlflow.register_model(logged.model_uri, name, tags=_tags(declared, material.test_set))
     except MlflowException as error:
         raise Unavailable(f"MLflow did not take the model {name}: {str(error)[:300]}") from error
     return int(made.version)
 
 
-def _tags(declared: ModelFile, parts: Split) -> dict[str, str]:
+def _tags(declared: ModelFile, held: Rows) -> dict[str, str]:
     """What an evaluation of this version needs to know."""
     return {
         "switchyard.label": declared.label,
         "switchyard.task": declared.task,
-        "switchyard.test_table": parts.test_set.table,
-        "switchyard.test_version": str(parts.test_set.version),
+        "switchyard.test_table": held.table,
+        "switchyard.test_version": str(held.version),
     }
 
 

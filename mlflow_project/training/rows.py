@@ -55,8 +55,8 @@ def split(declared: ModelFile, data: Rows) -> Split:
         recipe = {"held_out_from": {**held, "seed": declared.seed, "label": declared.label, "columns": columns}}
         test_set = write_rows(f"{data.table}_test", test.select([*columns, declared.label]), recipe)
     return Split(
-        _part(training, columns, declared.label, str(data)),
-        _part(test, columns, declared.label, str(test_set)),
+        part_of(training, columns, declared.label, str(data)),
+        part_of(test, columns, declared.label, str(test_set)),
         test_set,
     )
 
@@ -96,7 +96,12 @@ def _chosen(declared: ModelFile, table: pa.Table, share: float) -> NDArray[np.bo
     return held
 
 
-def _part(table: pa.Table, columns: list[str], label: str, source: str) -> Part:
+def part_of(table: pa.Table, columns: list[str], label: str, source: str) -> Part:
+    """These rows as a frame and labels.
+
+    Raises:
+        InvalidData: a column is missing or holds no finite numbers, or a label is missing. `source` is named then.
+    """
     if missing := sorted({*columns, label} - set(table.column_names)):
         raise InvalidData(f"{source} has no column {', '.join(missing)}.")
     if nulls := table[label].null_count:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +21,9 @@ from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.registration.register import point_candidate
 from mlflow_project.rules.canonical import digest, digest_of
 from mlflow_project.settings import RegistrySettings
-from mlflow_project.training.data import Rows, read_rows
+from mlflow_project.training.material import Material, in_memory
 from mlflow_project.training.model_file import ModelFile
 from mlflow_project.training.record import child_run, register, result
-from mlflow_project.training.rows import split
-from mlflow_project.training.training import train
 
 _DONE = {"switchyard.kind": "training"}
 _DECIDES = ("scikit-learn", "lightgbm", "numpy", "optuna")
@@ -62,10 +61,12 @@ def train_model(
     *,
     user: str = "",
     again: bool = False,
+    prepare: Callable[[ModelFile, str], Material] = in_memory,
 ) -> Registered:
     """Train, and register a version, which the alias `Candidate` then points at.
 
-    `data` takes the place of the declared table. `again` trains although the same was trained before.
+    `data` takes the place of the declared table. `again` trains although the same was trained before. `prepare` reads
+    the table and decides where the training runs.
 
     Raises:
         InvalidData: no table is named, or its rows do not fit the declaration. NotFound: there is no such table.
@@ -74,28 +75,18 @@ def train_model(
     address = data or declared.data
     if address is None:
         raise InvalidData(f"Which rows? Give --data s3a://bucket/table, or name `data` in the model.yaml of {name}.")
-    rows = read_rows(address)
+    material = prepare(declared, address)
     experiments = Experiments(registry)
     experiment = experiments.experiment(experiment_name(name))
-    parts = split(declared, rows)
-    identity = _identity(name, declared, rows, parts.test_set)
+    identity = _identity(name, declared, material)
     tags = {**_DONE, "switchyard.training": identity}
     if not again and (known := _known(experiments, Registry(registry), experiment, tags)) is not None:
         return known
-    run = experiments.start(
-        experiment, f"{name} on {rows.table.rpartition('/')[2]}@{rows.version}", _origin(user) | _DONE
-    )
+    run = experiments.start(experiment, f"{name} on {str(material.data).rpartition('/')[2]}", _origin(user) | _DONE)
     try:
-        trained = train(
-            declared,
-            parts.training.rows,
-            parts.training.labels,
-            parts.test.rows,
-            parts.test.labels,
-            lambda one: child_run(experiments, run, one, declared),
-        )
-        result(experiments, run, declared, rows, parts, trained)
-        number = register(name, experiments.uri, run, declared, parts, trained)
+        trained = material.train(lambda one: child_run(experiments, run, one, declared))
+        result(experiments, run, declared, material, trained)
+        number = register(name, experiments.uri, run, declared, material, trained)
         point_candidate(Registry(registry), name, number)
     except BaseException:
         with contextlib.suppress(Exception):
@@ -108,8 +99,8 @@ def train_model(
         experiments.address(run),
         True,
         trained.best.name,
-        str(rows),
-        str(parts.test_set),
+        str(material.data),
+        str(material.test_set),
         dict(trained.metrics),
     )
     experiments.write(run, "registered.json", _json(made))
@@ -118,10 +109,10 @@ def train_model(
     return made
 
 
-def _identity(name: str, declared: ModelFile, rows: Rows, test_set: Rows) -> str:
+def _identity(name: str, declared: ModelFile, material: Material) -> str:
     """Names everything that decides the result: rows, declaration, and the code that trains."""
-    packages = {package: version(package) for package in _DECIDES}
-    digests = {"data": rows.digest, "test": test_set.digest, "declaration": declared.digest}
+    packages = {package: version(package) for package in (*_DECIDES, *material.packages)}
+    digests = {"data": material.data.digest, "test": material.test_set.digest, "declaration": declared.digest}
     return digest_of({"name": name, **digests, "code": code_digest(), "packages": packages})
 
 
