@@ -164,12 +164,13 @@ def test_the_mark_of_the_stack_is_not_in_what_people_source(state: Path) -> None
     assert MARK not in read_environment(state)
 
 
-def test_status_has_a_row_for_each_part_of_the_stack_of_airflow_and_of_observability(state: Path) -> None:
+def test_status_has_a_row_for_each_part_of_the_stack_and_of_what_runs_beside_it(state: Path) -> None:
     start_minio(state)
     rows = {row["part"]: row for row in json.loads(command("status", "--json").stdout)}
     assert list(rows) == [
         *("minio", "mlflow", "follower", "server"),
         *("prometheus", "collector"),
+        *("kafka", "ingestion", "writer"),
         *("scheduler", "dag-processor", "api-server"),
     ]
     assert {row["state"] for part, row in rows.items() if part != "minio"} == {"stopped"}
