@@ -185,10 +185,32 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "tests/attacks/test_model_files.py::test_a_number_that_points_outside_of_a_tree_is_refused",
     ),
     UntrustedInput(
+        "PDF, Word, PowerPoint, EPUB, e-mail and HTML files",
+        "author",
+        "mlflow_project.rules.documents.reading.read_document",
+        "64 MiB; in a child process with 1 GiB of memory, 300 s of processor time for a file and 10 s for a page; "
+        "archives that unpack to 256 MiB at most",
+        "tests/attacks/test_documents.py::test_a_document_that_takes_too_long_ends_its_reader_and_not_the_next_document",
+    ),
+    UntrustedInput(
+        "the package document of an EPUB",
+        "author",
+        "mlflow_project.rules.documents.epub.open_epub",
+        "as above; no entities, no network",
+        "tests/unit/test_documents.py::test_a_broken_file_is_unreadable_and_says_so",
+    ),
+    UntrustedInput(
+        "the HTML of a page, as trafilatura reads it",
+        "author",
+        "mlflow_project.rules.documents.web_page.open_page",
+        "as above",
+        "tests/attacks/test_documents.py::test_a_document_that_takes_too_much_memory_is_rejected_and_the_next_one_is_read",
+    ),
+    UntrustedInput(
         "pages of HTML",
         "author",
         "mlflow_project.rules.chunking.html_page.visible_text",
-        "64 MiB, in time that grows with their length; read in Spark's workers",
+        "as above, and in time that grows with their length",
         "tests/attacks/test_documents.py::test_a_hostile_page_is_read_in_linear_time",
     ),
     UntrustedInput(

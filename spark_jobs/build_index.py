@@ -104,6 +104,7 @@ def _chunk_rows(at: Tables, version: int, with_vectors: bool) -> Iterator[dict[s
 
 def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A chunk as a row of the index."""
+    metadata = orjson.loads(row["metadata"] or "{}")
     return {
         "chunk_id": row["chunk_id"],
         "document_id": row["source_document_id"],
@@ -111,8 +112,18 @@ def index_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "text": row["text_content"],
         "start": row["start"],
         "end": row["end"],
-        "filters": filters_of(orjson.loads(row["metadata"] or "{}"), row["language"]),
+        "filters": filters_of(metadata, row["language"]),
+        **_pages_of(metadata),
     }
+
+
+def _pages_of(metadata: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The numbers of the pages or slides of a chunk, if the preparation found any. A metadata field of the same name
+    that a row of JSON brought is something else."""
+    pages = metadata.get("pages")
+    if "format" not in metadata or not isinstance(pages, list):
+        return {}
+    return {"pages": [each for each in pages if type(each) is int]}
 
 
 def filters_of(metadata: Mapping[str, Any], language: str | None) -> dict[str, str | list[str]]:

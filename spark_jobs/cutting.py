@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlflow_project.rules.chunking.chunks import Chunk, chunks_of
-from mlflow_project.rules.chunking.records import Document, metadata_of_chunks
+from mlflow_project.rules.chunking.records import Document, metadata_by_page, metadata_of_chunks
 from mlflow_project.rules.chunking.splitter import Splitter
 from spark_jobs.tables import DOCUMENTS, TIMESTAMP
 
@@ -28,11 +28,13 @@ class Cutter:
     splitter: Splitter
 
     def chunks(self, document: Document) -> list[Chunk]:
-        """The chunks of a document. A chunk of a conversation says in its metadata which turns it holds."""
+        """The chunks of a document. The metadata of a chunk say which turns of a conversation it holds, or on which
+        pages it is."""
         found = chunks_of(document.document_id, document.text, self.splitter, document.blocks)
-        if not document.blocks:
+        if not document.blocks and not document.has_pages:
             return found
-        metadata = metadata_of_chunks(document.metadata, [(chunk.start, chunk.end) for chunk in found])
+        of_chunks = metadata_of_chunks if document.blocks else metadata_by_page
+        metadata = of_chunks(document.metadata, [(chunk.start, chunk.end) for chunk in found])
         return [chunk._replace(metadata=own) for chunk, own in zip(found, metadata, strict=True)]
 
 

@@ -1,4 +1,5 @@
-"""Reads raw rows on executors, and counts them: each row is a document or a rejection. Part of the pass in `staging`.
+"""Reads raw rows on executors, and counts them: each row is a document or a rejection. Pages that could not be read are
+rejections of their own. Part of the pass in `staging`.
 
 In: raw rows, in batches. Out: a `ROW_SUMMARY` for each row, and one `Tally` per task, which the driver adds up. From it
 the driver knows without another Spark job whether anything changed at all. An executor needs `mlflow_project.rules`,
@@ -14,12 +15,16 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlflow_project.rules.chunking.files import read_file
+from mlflow_project.rules.chunking.files import checked_size, file_document, read_file
 from mlflow_project.rules.chunking.records import EMPTY_FILE, Document, Fields, Rejected, read_line
+from mlflow_project.rules.documents.kinds import Kind, kind_of
+from mlflow_project.rules.documents.reading import BadPart, DocumentText
 from mlflow_project.rules.quality.selection import Quality, judge, marks_of
+from spark_jobs.document_reader import DocumentLimits, document_reader
 from spark_jobs.rows import LOCATION, ROW_SUMMARY, Row, SourceLocation, batch_of
 
 Fingerprints = NDArray[np.uint64]
@@ -33,25 +38,53 @@ _CHECKED = [*LOCATION, "reason", "sentence", "raw", "document_hash"]
 
 @dataclass(frozen=True)
 class Examiner:
-    """How to read rows: field names, whether a row is a whole file, and the folder at which the ids of files begin."""
+    """How to read rows: field names, whether a row is a whole file, the folder at which the ids of files begin, what to
+    drop, and what reading a document may cost."""
 
     fields: Fields
     whole_files: bool
     base: str
     quality: Quality = field(default_factory=Quality)
+    limits: DocumentLimits = field(default_factory=DocumentLimits)
 
-    def examine(self, row: Row) -> Examined:
-        """Read one row. Keeps the bytes of a rejected row only, so that a batch is in memory once."""
+    def examine(self, row: Row) -> list[Examined]:
+        """Read one row: the document or its rejection, then a rejection for each page that the document lacks.
+
+        Keeps the bytes of a rejected row only, so that a batch is in memory once. A page is located by its number.
+        """
         location, value = row
-        found = self.read(value, location[0])
-        return location, (value or b"") if isinstance(found, Rejected) else None, found
+        found, bad = self._read(value, location[0])
+        if isinstance(found, Document):
+            found = judge(found, self.quality)
+        if isinstance(found, Rejected):
+            return [(location, value or b"", found)]
+        file, block, _ = location
+        return [
+            (location, None, found),
+            *[((file, block, part.number - 1), b"", Rejected(part.reason, part.sentence)) for part in bad],
+        ]
 
-    def read(self, value: bytes | None, file: str) -> Document | Rejected:
+    def _read(self, value: bytes | None, file: str) -> tuple[Document | Rejected, Sequence[BadPart]]:
         """Read the bytes of one row. None stands for a file without any row."""
         if value is None:
-            return EMPTY_FILE
-        found = read_file(value, file, self.base) if self.whole_files else read_line(value, self.fields)
-        return judge(found, self.quality) if isinstance(found, Document) else found
+            return EMPTY_FILE, ()
+        if not self.whole_files:
+            return read_line(value, self.fields), ()
+        kind = kind_of(value, file)
+        wrong_size = checked_size(value)
+        if kind is None or wrong_size:
+            return wrong_size or read_file(value, file, self.base), ()
+        found = document_reader(self.limits).read(kind, value)
+        return (found, ()) if isinstance(found, Rejected) else (_document(found, kind, file, self.base), found.bad)
+
+
+def _document(read: DocumentText, kind: Kind, file: str, base: str) -> Document | Rejected:
+    metadata: dict[str, Any] = {**read.metadata, "format": kind}
+    if read.pages:
+        metadata["pages"] = [{"page": page.number, "start": page.start, "end": page.end} for page in read.pages]
+    spelt = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode()
+    found = file_document(read.title, read.text, file, base, spelt)
+    return found._replace(has_pages=bool(read.pages)) if isinstance(found, Document) else found
 
 
 def fingerprints(hashes: Sequence[str]) -> Fingerprints:

@@ -2,10 +2,10 @@
 
     spark-submit spark_jobs/llm_data_prep.py <input_raw_text_path> <output_delta_path>
 
-The input is the whole corpus: JSON lines (plain, gzip; conversations too), a folder of .txt, .md or .html, Parquet, or
-a Delta table. The job deletes documents that the input lacks, unless --append says that the input holds new documents
-only. The chunk table is at exactly the output path; `<output>_documents` and `<output>_quarantine` lie beside it. A
-second run changes only what differs.
+The input is the whole corpus: JSON lines (plain, gzip; conversations too), a folder of documents (.txt, .md, .html,
+.pdf, .docx, .pptx, .epub, .eml), Parquet, or a Delta table. The job deletes documents that the input lacks, unless
+--append says that the input holds new documents only. The chunk table is at exactly the output path;
+`<output>_documents` and `<output>_quarantine` lie beside it. A second run changes only what differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("input_raw_text_path")
     parser.add_argument("output_delta_path")
     parser.add_argument(
-        "--form", choices=("lines", "files", "parquet", "delta"), help="the kind of input (default: detected)"
+        "--form",
+        choices=("lines", "files", "parquet", "delta"),
+        help="how to read the input: `lines` is JSON lines, `files` takes each file as one document, `parquet` and "
+        "`delta` are tables (default: by the names of the files)",
     )
     for name in ("id", "text", "title", "language", "messages"):
         parser.add_argument(f"--{name}-field", default=name, metavar="NAME", help=f"the field that holds the {name}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mlflow_project.errors import Refused
-from mlflow_project.rules.chunking.records import DROPPED_ON_REQUEST
+from mlflow_project.rules.chunking.records import DROPPED_ON_REQUEST, OF_PAGES
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Limits:
 class Plan:
     """What a preparation does to the tables. `quarantined` counts rows by reason.
 
-    `read` is `documents` and all `quarantined` rows together; `documents` is `new`, `changed` and `unchanged` together.
+    `read` is `documents` and all `quarantined` rows together, bad pages of taken documents among them. `documents` is
+    `new`, `changed` and `unchanged` together.
     """
 
     read: int
@@ -96,13 +97,15 @@ class Plan:
         )
 
     def _crossed(self, limits: Limits) -> list[_Crossed]:
-        unwanted = sum(n for reason, n in self.quarantined.items() if reason not in DROPPED_ON_REQUEST)
+        pages = sum(n for reason, n in self.quarantined.items() if reason in OF_PAGES)
+        dropped = sum(n for reason, n in self.quarantined.items() if reason in DROPPED_ON_REQUEST)
+        unwanted = self.rejected - pages - dropped
         most = sorted(self.quarantined.items(), key=lambda each: (-each[1], each[0]))
         reasons = " Reasons: " + ", ".join(f"{reason} {n:,}" for reason, n in most) + "."
         found = []
         for part, whole, limit, what, more, option in (
             (self.deleted, self.held, limits.deleted, "documents in the table would be deleted", "", "--max-deleted"),
-            (unwanted, self.read, limits.rejected, "rows are rejected", reasons, "--max-rejected"),
+            (unwanted, self.read - pages, limits.rejected, "rows are rejected", reasons, "--max-rejected"),
         ):
             if part > limit * whole + 1e-9:
                 sentence = f"{part:,} of {whole:,} {what} ({part / whole:.1%}; at most {limit:.1%} may be).{more}"

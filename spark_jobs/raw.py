@@ -1,8 +1,9 @@
 """Reads raw input of any kind as rows of bytes, each with its source location. Parses nothing.
 
-In: JSON lines (plain or gzip; conversations too), folders of .txt, .md and .html, Parquet, or a Delta table; on a local
-disk, in S3 or on any file system that Hadoop knows. Out: a `Raw`. Spark's Python workers read plain lines themselves if
-Arrow reaches the file system; Spark reads everything else. A file without any line is one row whose bytes are None.
+In: JSON lines (plain or gzip; conversations too), folders of texts and documents (.md, .pdf, .docx and so on), Parquet,
+or a Delta table; on a local disk, in S3 or on any file system that Hadoop knows. Out: a `Raw`. Spark's Python workers
+read plain lines themselves if Arrow reaches the file system; Spark reads everything else. A file without any line is
+one row whose bytes are None.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pyspark.sql import functions as f
 from pyspark.sql.types import StructType
 
 from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.rules.documents.kinds import ENDINGS
 from spark_jobs import spark_internals
 from spark_jobs.folders import folder
 from spark_jobs.rows import File, Piece, PieceReader, Reader, Step, planned, read_from_spark
@@ -38,14 +40,14 @@ _FORMS: dict[str, Form] = {
     ".txt": "files",
     ".md": "files",
     ".markdown": "files",
-    ".html": "files",
-    ".htm": "files",
+    **dict.fromkeys(ENDINGS, "files"),
     ".parquet": "parquet",
 }
 _MOST_LISTED = 10_000
 """If there are more files, the driver leaves the listing to Spark."""
 _UNPACKED_BY_SPARK = frozenset({".gz", ".bz2", ".deflate", ".snappy", ".lz4", ".zst"})
 """The endings by which Hadoop recognizes compressed files."""
+_MOST_ENDINGS = 8
 _SMALL_PACKED = 4096
 """A compressed file above this size contains at least one line."""
 _SPARK_ROW = pa.schema({"value": pa.binary(), "file": pa.string(), "block": pa.int64()})
@@ -207,11 +209,17 @@ def _form(path: str, names: list[str]) -> Form:
         return known.pop()
     if len(names) == 1 and not known:
         return "lines"
-    what = "several kinds of files" if known else "no file of a known kind"
+    endings = ", ".join(sorted({_suffix(name) or "no ending" for name in names})[:_MOST_ENDINGS])
+    what = f"files of several kinds ({endings})" if known else f"no file of a known kind ({endings or 'no files'})"
     raise InvalidData(
-        f"{path} holds {what}. Give a folder with one of {', '.join(_FORMS)}, or a Delta table, or say with `--form` "
-        "how to read all of its files."
+        f"{path} holds {what}. Give `--form files` to read each file as one document: {', '.join(_of_form('files'))}; "
+        "what is none of these and no UTF-8 text goes to quarantine. Or give `--form lines` if all files hold JSON "
+        "lines, `--form parquet` or `--form delta`; or a folder that holds one kind."
     )
+
+
+def _of_form(form: Form) -> list[str]:
+    return [suffix for suffix, of in _FORMS.items() if of == form]
 
 
 def _is_packed_text(name: str) -> bool:

@@ -58,7 +58,7 @@ def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[Fingerpri
     parts, counts, ids = _Parts(stager), Tally(), bytearray()
     with _cycle_collector_paused():
         for some in rows:
-            examined = [stager.examiner.examine(row) for row in some]
+            examined = [each for row in some for each in stager.examiner.examine(row)]
             documents = [found for _, _, found in examined if isinstance(found, Document)]
             new = new_among([each.document_hash for each in documents], known.value)
             if not len(known.value):

@@ -11,8 +11,13 @@ from mlflow_project.rules.citation_marks import cited_numbers
 def citations(completion: Completion, contexts: Sequence[Context]) -> tuple[Citation, ...]:
     """Each place once, in the order of the answer; numbers that no chunk has are left out."""
     if completion.quotes:
-        documents = {chunk.chunk_id: chunk.document_id for chunk in contexts}
-        return tuple(Citation(chunk, documents[chunk], start, end) for chunk, start, end in completion.quotes)
+        chunks = {chunk.chunk_id: chunk for chunk in contexts}
+        quoted = [(chunks[name], start, end) for name, start, end in completion.quotes]
+        return tuple(_citation(chunk, start, end) for chunk, start, end in quoted)
     numbers = cited_numbers(completion.text or "")
     cited = [contexts[number - 1] for number in numbers if 1 <= number <= len(contexts)]
-    return tuple(Citation(chunk.chunk_id, chunk.document_id, chunk.start, chunk.end) for chunk in cited)
+    return tuple(_citation(chunk, chunk.start, chunk.end) for chunk in cited)
+
+
+def _citation(chunk: Context, start: int, end: int) -> Citation:
+    return Citation(chunk.chunk_id, chunk.document_id, start, end, chunk.pages)

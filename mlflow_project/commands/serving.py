@@ -191,5 +191,9 @@ def _show(console: Console, body: dict[str, Any]) -> None:
     shown_headers = [f"{name}: {body['headers'][key]}" for name, key in named.items() if key in body["headers"]]
     console.print(f"\n{'  '.join(shown_headers)}  ({body['latency_ms']:.1f} ms)", style="dim", markup=False)
     if body["citations"]:
-        rows = [[c["document_id"], c["start"], c["end"], c["chunk_id"]] for c in body["citations"]]
-        console.print(table(["document", "from", "to", "chunk"], rows))
+        places = [[c["document_id"], c["start"], c["end"], c["chunk_id"]] for c in body["citations"]]
+        pages = [", ".join(map(str, c.get("pages", []))) for c in body["citations"]]
+        names = ["document", "from", "to", "chunk"]
+        if any(pages):
+            names, places = [*names, "pages"], [[*place, own] for place, own in zip(places, pages, strict=True)]
+        console.print(table(names, places))

@@ -12,7 +12,8 @@ from mlflow_project.domain.tools import ToolCall
 
 @dataclass(frozen=True)
 class Context:
-    """A retrieved chunk: exact code-point offsets into its document, and the score that it was ranked by."""
+    """A retrieved chunk: exact code-point offsets into its document, and the score that it was ranked by. `pages` are
+    the pages or slides that the chunk is on, where its document has any."""
 
     chunk_id: str
     document_id: str
@@ -21,6 +22,7 @@ class Context:
     start: int
     end: int
     score: float
+    pages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,13 @@ class Completion:
 
 @dataclass(frozen=True)
 class Citation:
-    """A place in a document that an answer rests on, in code points."""
+    """A place in a document that an answer rests on, in code points. `pages` are those of the cited chunk."""
 
     chunk_id: str
     document_id: str
     start: int
     end: int
+    pages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

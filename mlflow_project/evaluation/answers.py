@@ -62,12 +62,16 @@ def answer_from(data: Mapping[str, Any]) -> Answer:
     return Answer(
         **{
             **data,
-            "contexts": tuple(Context(**item) for item in data["contexts"]),
-            "citations": tuple(Citation(**item) for item in data["citations"]),
+            "contexts": tuple(Context(**_with_pages(item)) for item in data["contexts"]),
+            "citations": tuple(Citation(**_with_pages(item)) for item in data["citations"]),
             "usage": Usage(**data["usage"]),
             "tool_calls": tuple(ToolCall(**item) for item in data.get("tool_calls", ())),
         }
     )
+
+
+def _with_pages(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {**item, "pages": tuple(item.get("pages", ()))}
 
 
 def _read(path: Path) -> list[tuple[str, Answer]]:

@@ -34,12 +34,13 @@ class Invocation(BaseModel):
 
 
 class CitedChunk(BaseModel):
-    """Code-point offsets into the document."""
+    """Code-point offsets into the document, and the pages or slides of the chunk where the document has any."""
 
     chunk_id: str
     document_id: str
     start: int
     end: int
+    pages: list[int] = []
 
 
 class Invoked(BaseModel):
@@ -69,7 +70,7 @@ async def invoke(
         text=answer.text,
         object=answer.object,
         refused=answer.refused,
-        citations=[CitedChunk(**asdict(citation)) for citation in answer.citations],
+        citations=[CitedChunk.model_validate(asdict(citation)) for citation in answer.citations],
         usage=asdict(answer.usage),
         cost_usd=answer.cost_usd,
         latency_ms=answer.latency_ms,

@@ -12,8 +12,12 @@ from collections.abc import Callable
 import pytest
 
 from mlflow_project.rules.chunking.html_page import visible_text
+from mlflow_project.rules.chunking.records import Reason, Rejected
 from mlflow_project.rules.chunking.splitter import Splitter, split
 from mlflow_project.rules.chunking.structure import structure_of
+from mlflow_project.rules.documents.reading import DocumentText
+from spark_jobs.document_reader import DocumentLimits, DocumentReader
+from tests.spark import made_documents as made
 
 MOST_SECONDS = 20.0
 """For a megabyte; all of them take less than a second on a quiet machine, and minutes where time grows by squares."""
@@ -65,3 +69,44 @@ def _read(read: Callable[[], object]) -> None:
     began = time.thread_time()
     read()
     assert time.thread_time() - began < MOST_SECONDS
+
+
+def test_a_page_that_takes_too_long_is_left_out_and_the_others_are_read() -> None:
+    """He hides a page of two million letters in a PDF; it takes seconds, and the pages around it stay."""
+    reader = DocumentReader(DocumentLimits(page_seconds=0.5))
+    found = reader.read("pdf", made.pdf(["First.", "(word) Tj\n" * 60_000, "Last."]))
+    reader.close()
+    assert isinstance(found, DocumentText)
+    assert found.text == "First.\n\nLast."
+    assert [(part.number, part.reason) for part in found.bad] == [(2, Reason.BAD_PAGE)]
+    assert "processor time" in found.bad[0].sentence
+
+
+def test_a_document_that_takes_too_long_ends_its_reader_and_not_the_next_document() -> None:
+    """He fills a PDF with such pages. The system ends the child process; the next document gets a new one."""
+    reader = DocumentReader(DocumentLimits(seconds=1, page_seconds=60))
+    slow = reader.read("pdf", made.pdf(["(word) Tj\n" * 60_000]))
+    assert isinstance(slow, Rejected)
+    assert slow.reason is Reason.TOO_SLOW
+    assert isinstance(reader.read("mail", made.message()), DocumentText)
+    reader.close()
+
+
+def test_a_document_that_takes_too_much_memory_is_rejected_and_the_next_one_is_read() -> None:
+    """He writes a page whose tree takes a hundred times its bytes."""
+    reader = DocumentReader(DocumentLimits(memory=250 << 20))
+    large = reader.read("html", b"<p><b>x</b>" * 100_000)
+    assert isinstance(large, Rejected)
+    assert large.reason in (Reason.TOO_MUCH_MEMORY, Reason.UNREADABLE)
+    assert isinstance(reader.read("mail", made.message()), DocumentText)
+    reader.close()
+
+
+@pytest.mark.long
+def test_a_document_of_two_thousand_pages_is_read_whole() -> None:
+    """He, or anybody, brings a long report."""
+    reader = DocumentReader(DocumentLimits())
+    found = reader.read("pdf", made.pdf([f"Page {number} of a long report.\n" * 30 for number in range(2000)]))
+    reader.close()
+    assert isinstance(found, DocumentText)
+    assert (len(found.pages), found.bad) == (2000, [])

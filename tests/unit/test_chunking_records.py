@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_project.rules.chunking.files import read_file
+from mlflow_project.rules.chunking.html_page import visible_text
 from mlflow_project.rules.chunking.records import Document, Fields, Reason, Rejected, read_line
 
 MALFORMED: list[tuple[bytes, Reason]] = [
@@ -82,9 +83,7 @@ def test_a_conversation_keeps_the_place_and_role_of_each_turn() -> None:
 def test_html_becomes_the_text_that_a_reader_sees() -> None:
     head = b"<html><head><title>T</title><style>x</style></head>"
     page = head + b"<body><h2>Head</h2><p>One <b>two</b></p><script>no</script>"
-    found = read_file(page, "file:/base/a/b.html", "file:/base")
-    assert isinstance(found, Document)
-    assert (found.document_id, found.title, found.text) == ("a/b.html", "T", "## Head\n\nOne two")
+    assert visible_text(page) == ("## Head\n\nOne two", "T")
 
 
 PAGES = {
@@ -92,25 +91,24 @@ PAGES = {
         "A head that is never closed hides nothing",
         "A B",
     ),
-    "<table><tr><td>one</td><td>two</td></tr><tr><th>three</table>": ("one two\n\nthree", "f"),
-    "<p>a<br>b</p><pre>if x:\n\n    y\n</pre>": ("a\nb\n\n```\nif x:\n\n    y\n```", "f"),
-    "one <![1] two>three &amp; <b>four</b><!-- five --><script>six</script>": ("one three & four", "f"),
+    "<table><tr><td>one</td><td>two</td></tr><tr><th>three</table>": ("one two\n\nthree", ""),
+    "<p>a<br>b</p><pre>if x:\n\n    y\n</pre>": ("a\nb\n\n```\nif x:\n\n    y\n```", ""),
+    "one <![1] two>three &amp; <b>four</b><!-- five --><script>six</script>": ("one three & four", ""),
     "<svg><title>Icon</title></svg><h1>Head</h1>": ("# Head", "Icon"),
 }
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_read_as_a_browser_does(page: str) -> None:
-    found = read_file(page.encode(), "file:/base/f.html", "file:/base")
-    assert isinstance(found, Document)
-    assert (found.text, found.title) == PAGES[page]
+    assert visible_text(page.encode()) == PAGES[page]
 
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("almost", ["<a ", "<!--", "<", "<![CDATA[", '<a b="', "<div>", "# "])
 def test_a_long_file_of_what_almost_means_something_costs_no_more_than_its_length(almost: str) -> None:
-    for ending in ("html", "md"):
-        read_file((almost * 300_000 + "x").encode(), f"file:/base/f.{ending}", "file:/base")
+    text = (almost * 300_000 + "x").encode()
+    visible_text(text, without_landmarks=True)
+    read_file(text, "file:/base/f.md", "file:/base")
 
 
 def test_a_markdown_file_is_named_by_its_path_and_titled_by_its_heading() -> None:
@@ -134,10 +132,10 @@ def test_a_markdown_file_is_named_by_its_path_and_titled_by_its_heading() -> Non
     ],
 )
 def test_a_file_that_holds_no_text_is_rejected_with_its_reason(data: bytes, reason: Reason) -> None:
-    for ending in ("txt", "md") if b"\0" in data else ("txt", "md", "html"):  # in a page, browsers replace NUL
+    for ending in ("txt", "md"):
         found = read_file(data, f"file:/base/f.{ending}", "file:/base")
         assert isinstance(found, Rejected)
-        assert found.reason in (reason, Reason.EMPTY_TEXT if ending == "html" else reason)
+        assert found.reason is reason
 
 
 def test_a_text_may_hold_a_few_control_characters() -> None:

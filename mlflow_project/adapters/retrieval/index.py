@@ -201,7 +201,9 @@ class Index:
 
     def _context(self, ordinal: int, score: float) -> Context:
         row = self._chunks[ordinal]
-        return Context(row["chunk_id"], row["document_id"], row["title"], row["text"], row["start"], row["end"], score)
+        place = row["start"], row["end"]
+        pages = tuple(row.get("pages", ()))
+        return Context(row["chunk_id"], row["document_id"], row["title"], row["text"], *place, score, pages)
 
 
 def _asked(question: str) -> list[str]:

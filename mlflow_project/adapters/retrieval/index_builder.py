@@ -1,7 +1,7 @@
 """Chunks -> a folder that `index.open_index` can search: tantivy for words, the texts, and vectors where asked.
 
 In: chunk rows `{chunk_id, document_id, title, text, start, end, filters}`; `filters` are the metadata that a search may
-filter on, a field with one value or several.
+filter on, a field with one value or several. A chunk of a document with pages also has their numbers, as `pages`.
 The folder is not yet named or described: `index_files.write_manifest` does that.
 """
 

@@ -1,5 +1,4 @@
-"""Reads a whole file as a document: .txt and .md as they are, .html as the text that a reader sees, with its headings
-as Markdown.
+"""Reads a whole text file (.txt, .md) as a document. `mlflow_project.rules.documents` reads other formats.
 
 In: the file's bytes, its address, and the folder that was read. Out: a document whose id is the path below that folder,
 or a rejection.
@@ -24,9 +23,9 @@ from mlflow_project.rules.chunking.records import (
 
 _FORMATS = {
     b"%PDF-": "a PDF",
-    b"PK\x03\x04": "a zip archive (perhaps a .docx, .xlsx or .epub)",
+    b"PK\x03\x04": "a zip archive (perhaps a .xlsx or .odt)",
     b"PK\x05\x06": "an empty zip archive",
-    b"\xd0\xcf\x11\xe0": "an old Office document",
+    b"\xd0\xcf\x11\xe0": "an Office document that is old or has a password",
     b"{\\rtf": "rich text (RTF)",
     b"%!PS": "PostScript",
     b"\x1f\x8b": "packed with gzip",
@@ -51,11 +50,9 @@ _FIRST_HEADING = re.compile(r"^ {0,3}# +(\S.*)$", re.MULTILINE)
 
 
 def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
-    """Read one file."""
-    if not data:
-        return EMPTY_FILE
-    if len(data) > MOST_BYTES:
-        return Rejected(Reason.TOO_LONG, f"The file has {len(data):,} bytes; at most {MOST_BYTES:,} are read.")
+    """Read one text file."""
+    if wrong_size := checked_size(data):
+        return wrong_size
     for beginning, what in _FORMATS.items():
         if data.startswith(beginning):
             return Rejected(Reason.NOT_TEXT, f"The file is {what}, not text: convert it to UTF-8 text first.")
@@ -66,16 +63,25 @@ def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
     control = len(data) - len(data.translate(None, _CONTROL))
     if control > _MOST_CONTROL * len(data):
         return Rejected(Reason.NOT_TEXT, f"The file is not text: {control:,} of {len(data):,} bytes are control codes.")
-    path = _below(address, base)
-    title = ""
-    if PurePosixPath(path).suffix.lower() in (".html", ".htm"):
-        from mlflow_project.rules.chunking.html_page import visible_text  # needs lxml
+    return file_document("", text, address, base)
 
-        text, title = visible_text(text.encode())
-    heading = _FIRST_HEADING.search(text)
+
+def checked_size(data: bytes) -> Rejected | None:
+    """Why a file is empty or too long; None if it is neither."""
+    if not data:
+        return EMPTY_FILE
+    if len(data) > MOST_BYTES:
+        return Rejected(Reason.TOO_LONG, f"The file has {len(data):,} bytes; at most {MOST_BYTES:,} are read.")
+    return None
+
+
+def file_document(title: str, text: str, address: str, base: str, metadata: str = "{}") -> Document | Rejected:
+    """A document whose id is its path below the folder that was read. Without a title, its first heading or the file's
+    name is its title."""
+    path = _below(address, base)
+    heading = None if title else _FIRST_HEADING.search(text)
     title = title or (heading[1].rstrip(" #\r") if heading else "") or PurePosixPath(path).stem
-    wrong_part = checked_id(path, "path") or checked_text(text, "text")
-    return wrong_part or document(path, title, text)
+    return checked_id(path, "path") or checked_text(text, "text") or document(path, title, text, metadata=metadata)
 
 
 def _below(address: str, base: str) -> str:

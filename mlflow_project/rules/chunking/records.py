@@ -41,6 +41,13 @@ class Reason(StrEnum):
     NUL_CHARACTER = "nul_character"
     TITLE_NOT_TEXT = "title_not_text"
     MESSAGES_NOT_VALID = "messages_not_valid"
+    # Documents with a format of their own:
+    ENCRYPTED = "encrypted"
+    UNREADABLE = "unreadable"
+    TOO_SLOW = "too_slow"
+    TOO_MUCH_MEMORY = "too_much_memory"
+    BAD_PAGE = "bad_page"
+    PAGE_WITHOUT_TEXT = "page_without_text"
     REPEATED_DOCUMENT = "repeated_document"
     CONFLICTING_ID = "conflicting_id"
     # Only if a run asks for quality:
@@ -76,6 +83,9 @@ DROPPED_ON_REQUEST = frozenset(
 )
 """Reasons that only a quality option gives. The caller asked for these drops, so no limit counts them."""
 
+OF_PAGES = frozenset({Reason.BAD_PAGE, Reason.PAGE_WITHOUT_TEXT})
+"""Reasons why a page is missing from a document that was taken. No limit counts them: a page is no row."""
+
 SENTENCES: dict[str, str] = {
     Reason.REPEATED_DOCUMENT.value: "The same document, word for word, comes earlier in the input and was taken.",
     Reason.CONFLICTING_ID.value: "Another row has the same id and a different content, so neither was taken.",
@@ -97,7 +107,8 @@ class Fields:
 
 
 class Document(NamedTuple):
-    """A text with an id. `metadata` is a JSON object; `blocks` are the turns of a conversation, as (start, end)."""
+    """A text with an id. `metadata` is a JSON object; `blocks` are the turns of a conversation, as (start, end).
+    `has_pages` says that the metadata tell where the pages are."""
 
     document_id: str
     title: str
@@ -106,6 +117,7 @@ class Document(NamedTuple):
     metadata: str
     document_hash: str
     blocks: tuple[tuple[int, int], ...] = ()
+    has_pages: bool = False
 
 
 class Rejected(NamedTuple):
@@ -217,6 +229,18 @@ def _conversation(messages: Any, name: str) -> tuple[str, tuple[tuple[int, int],
         parts.append(part)
         offset += len(part) + 2
     return "\n\n".join(parts), tuple((turn["start"], turn["end"]) for turn in turns), turns
+
+
+def metadata_by_page(document: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The metadata of each chunk of a document with pages: the numbers of the pages that the chunk is on."""
+    metadata = orjson.loads(document)
+    pages = metadata["pages"]
+    starts, ends = [page["start"] for page in pages], [page["end"] for page in pages]
+    found = []
+    for start, end in spans:
+        metadata["pages"] = [page["page"] for page in pages[bisect_right(ends, start) : bisect_left(starts, end)]]
+        found.append(orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode())
+    return found
 
 
 def metadata_of_chunks(conversation: str, spans: Sequence[tuple[int, int]]) -> list[str]:

@@ -40,7 +40,8 @@ def judge(found: Document, quality: Quality) -> Document | Rejected:
     wrong = flaw(found.text, language) if quality.filters else None
     if wrong is not None or language == found.language or not quality.detect:
         return wrong or found
-    return document(found.document_id, found.title, found.text, language, found.metadata, found.blocks)
+    named = document(found.document_id, found.title, found.text, language, found.metadata, found.blocks)
+    return named._replace(has_pages=found.has_pages)
 
 
 def marks_of(text: str, quality: Quality) -> tuple[str | None, list[int] | None]:
