@@ -2,7 +2,7 @@
 
 `python -m bench.gate [--comparisons N] [--part models]`: N, by default 10,000, for each price and for each error on a
 model's statistic; four times as many for each other error and power, where a goal stands near the level. `--part
-models` is F1, PR-AUC and RMSE alone.
+models` is F1, PR-AUC and RMSE alone, `--part many` the candidates that are judged one after the other.
 Every line has its 95 % confidence bounds (Clopper-Pearson), so that a figure is not luck. Two shortcuts make it fast,
 and `decide` itself must say the same on a sample: yes/no tables are tested as arrays; and since the gate's seed is
 fixed, every comparison of n cases meets the same resamples, so they are kept as counts, and matrix products give all
@@ -26,8 +26,9 @@ from mlflow_project.domain.verdict import Scores
 from mlflow_project.rules.gate import statistics
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.means import RESAMPLES, SEED, normal_power
-from mlflow_project.rules.gate.paired import mcnemar_p, mcnemar_power, tango_z
+from mlflow_project.rules.gate.paired import detectable_gain, mcnemar_p, mcnemar_power, tango_z
 from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.rules.gate.spending import spending
 
 CONFIDENCE, Z = 0.95, 1.6448536269514722
 LIMIT = 0.06
@@ -41,14 +42,18 @@ def main() -> None:
     """All simulations, each with its own seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comparisons", type=int, default=10_000)
-    parser.add_argument("--part", choices=("models",))
+    parser.add_argument("--part", choices=("models", "many"))
     given = parser.parse_args()
     count = given.comparisons
     if given.part == "models":
         report("gate", list(on_models(count)), f"The gate on models, {count:,} comparisons a line", part=True)
         return
     many = 4 * count
-    measures = [*no_difference(many), *drop_of_the_margin(many), *gain(many), *same_as_decide(count), *on_models(count)]
+    if given.part == "many":
+        report("gate", list(many_candidates(many)), f"Candidates in a row, {many:,} runs", part=True)
+        return
+    measures = [*no_difference(many), *drop_of_the_margin(many), *gain(many), *many_candidates(many)]
+    measures += [*same_as_decide(count), *on_models(count)]
     report("gate", [*measures, *price_of_caution(count)], f"The gate, {many:,} and {count:,} comparisons a line")
 
 
@@ -96,6 +101,31 @@ def price_of_caution(count: int) -> Iterator[Measure]:
         lower = _lower_bounds(np.random.default_rng(n + 3), count, n, 0.0)
         for margin in PRICED_MARGINS:
             yield _price("continuous", n, margin, int(np.sum(lower > -margin)), count)
+
+
+def many_candidates(count: int) -> Iterator[Measure]:
+    """20 worthless candidates judged one after the other as `superior` on the same 150 cases: how often any of them is
+    accepted. Then what that costs: the power to show a gain twice as large as a single test of all cases detects, as
+    the first, the fifth and the twentieth candidate, after as many rejections.
+    """
+    n, in_a_row, changed = 150, 20, 0.2
+    levels = np.array([1 - spending(CONFIDENCE, [False] * before, n).confidence for before in range(in_a_row)])
+    gained, lost = _tables(np.random.default_rng(10), count * in_a_row, n, changed / 2, changed / 2)
+    found = mcnemar_p(gained, lost).reshape(count, in_a_row)
+    what = f"{in_a_row} worthless candidates in a row, yes/no, {n} cases: any accepted"
+    yield _error(what, int(np.sum((found <= levels).any(axis=1))), count)
+    alone = int(np.sum((found <= 1 - CONFIDENCE).any(axis=1)))
+    yield Measure(f"{what}, if earlier verdicts are ignored", alone / count, "share")
+    detected = detectable_gain(n, changed, CONFIDENCE)
+    assert detected is not None
+    gain = 2 * detected
+    for number in (1, 5, in_a_row):
+        share = mcnemar_power(
+            n, (max(changed, gain) + gain) / 2, (max(changed, gain) - gain) / 2, 1 - levels[number - 1]
+        )
+        against = f"a gain of {gain:.3f}; a single test detects {detected:.3f}"
+        shown = f"gain twice what a single test detects, {n} cases, after {number - 1} rejections: accepted"
+        yield Measure(shown, share, "share", against, goal=">= 0.8", met=share >= 0.8)
 
 
 def same_as_decide(count: int) -> Iterator[Measure]:

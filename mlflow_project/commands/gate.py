@@ -60,32 +60,35 @@ def gate(
     from mlflow_project.evaluation.policies import load_policy
     from mlflow_project.evaluation.replay import demanded_replay
     from mlflow_project.evaluation.workplace import workplace
+    from mlflow_project.promotion.earlier_verdicts import earlier_verdicts
 
     with command_parts() as parts:
         place = workplace(parts, against)
         number = version_of(named, version, parts.registry)
         candidate = place.release(named.name, number)
         rules = load_policy(policy or policy_file(candidate))
-        source, counted = _cases_that_count(place, candidate, cases)
+        source, counted, marks = _cases_that_count(place, candidate, cases)
         champion = place.champion_of(candidate)
         checks, replayed = demanded_replay(parts.experiments, parts.store, candidate, champion, rules)
-        judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted, checks)
-        decision = _Decision(candidate, champion, rules, source, judged, replayed.evidence if replayed else None)
+        earlier = earlier_verdicts(parts.ledger.records(), candidate.name, candidate.manifest.kind)
+        judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted, checks, marks, earlier)
+        evidence = replayed.evidence if replayed else None
+        decision = _Decision(candidate, champion, rules, source, judged, marks, evidence)
         known, serial = None, None
         if not dry_run:
             known = decision.known_seal(parts)
             keep_verdict(judged, parts.experiments)
             serial = known.serial if known else decision.record(parts).serial
     data = {**decision.to_dict(), "ledger": serial, "sealed_before": known is not None}
-    emit(data, json, lambda console: _explain(console, judged, candidate.label, serial, known))
+    emit(data, json, lambda console: _explain(console, judged, candidate.label, rules.confidence, serial, known))
     if not judged.verdict.accepted:
         raise typer.Exit(Refused.exit_code)
 
 
 @dataclass(frozen=True)
 class _Decision:
-    """A verdict, and what it was reached on. `source` is where the cases that count come from. `replay` names the
-    replay that the policy asked for.
+    """A verdict, and what it was reached on. `source` is where the cases that count come from, `marks` recognize them
+    in later case sets. `replay` names the replay that the policy asked for.
     """
 
     candidate: Release
@@ -93,6 +96,7 @@ class _Decision:
     policy: Policy
     source: str | None
     judged: Judged
+    marks: tuple[str, ...]
     replay: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,7 +136,7 @@ class _Decision:
             champion=self.champion,
             runs={"candidate": scores.run, "champion": other.run if other else None},
             scores={"candidate": scores.file, "champion": other.file if other else None},
-            cases={"digest": scores.cases_digest, "count": len(scores.case_ids)},
+            cases={"digest": scores.cases_digest, "count": len(scores.case_ids), "marks": list(self.marks)},
             who=parts.who,
             protected=self.policy.protected,
             loading=self.policy.loading if self.candidate.manifest.kind == "model" else None,
@@ -141,28 +145,34 @@ class _Decision:
         )
 
 
-def _cases_that_count(place: Workplace, candidate: Release, named: str | None) -> tuple[str | None, str | None]:
-    """The source and the digest of the cases that the runs must have used: the cases named by `--cases`, the prompt's
-    own file, or the test set of the model's version.
+def _cases_that_count(
+    place: Workplace, candidate: Release, named: str | None
+) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """The source, the digest and the marks of the cases that the runs must have used: the cases named by `--cases`, the
+    prompt's own file, or the test set of the model's version, which has no marks.
 
     If a prompt has neither, prints that and returns None for both: the candidate's newest run counts, on whatever
     cases.
     """
-    from mlflow_project.evaluation.cases import cases_digest, load_cases
+    from mlflow_project.evaluation.cases import cases_digest, load_cases, question_digest
+    from mlflow_project.rules.gate.spending import marks_of
 
     if candidate.manifest.kind == "model":
         held_out = place.held_out(candidate, named)
-        return held_out.source, held_out.digest
+        return held_out.source, held_out.digest, ()
     own = Path("prompts") / candidate.name / "cases.jsonl"
     if named is not None or own.exists():
         source = named or str(own)
-        return source, cases_digest(load_cases(source))
+        found = load_cases(source)
+        return source, cases_digest(found), marks_of(map(question_digest, found))
     progress.print(f"There is no {own} and no --cases, so the cases of the newest run count.", style="yellow")
-    return None, None
+    return None, None, ()
 
 
-def _explain(console: Console, judged: Judged, label: str, serial: int | None, known: Seal | None) -> None:
-    from mlflow_project.rules.gate.reasons import detectable
+def _explain(
+    console: Console, judged: Judged, label: str, confidence: float, serial: int | None, known: Seal | None
+) -> None:
+    from mlflow_project.rules.gate.reasons import detectable, spent
 
     verdict = judged.verdict
     against = f" against {judged.champion.label}" if judged.champion else ", no champion: floors and caps decide"
@@ -173,6 +183,8 @@ def _explain(console: Console, judged: Judged, label: str, serial: int | None, k
         console.print(f"  - {reason}", markup=False)
     if shown := detectable(verdict.checks, verdict.cases):
         console.print(shown, markup=False, soft_wrap=True)
+    if verdict.spending and (shown := spent(verdict.spending, confidence)):
+        console.print(f"{shown}.", markup=False, soft_wrap=True)
     if known is not None:
         console.print(f"Already sealed on the same cases and policy on {known.recorded}: record {known.serial}.")
     elif serial is not None:

@@ -60,13 +60,33 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Spending:
+    """How sure a verdict had to be, because the gate was asked about these cases before.
+
+    `procedure` names how verdicts share the policy's error, or says that the policy ignores the earlier ones. `number`
+    counts this verdict, from 1. `confidence` is that of its tests. `left` is the share of the policy's error that
+    verdicts after a rejection may still use. `new_cases` restore the policy's own confidence.
+    """
+
+    procedure: str
+    number: int
+    confidence: float
+    left: float
+    new_cases: int
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """The gate's decision on one candidate against one champion (None: there was none) under one policy."""
+    """The gate's decision on one candidate against one champion (None: there was none) under one policy.
+
+    `spending` is None if nothing was tested against a champion.
+    """
 
     outcome: Outcome
     reasons: tuple[str, ...]
     checks: tuple[Check, ...] = ()
     cases: int = 0
+    spending: Spending | None = None
 
     @property
     def accepted(self) -> bool:

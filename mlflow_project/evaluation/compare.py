@@ -8,7 +8,7 @@ people: pictures, the verdict, and a description that shows both.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow_project.adapters.experiments import Experiments, Run
@@ -22,6 +22,7 @@ from mlflow_project.evaluation.record import CASES_TAG, SCORERS_TAG, find_run, s
 from mlflow_project.rules.gate.contract import check_contract
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import Policy
+from mlflow_project.rules.gate.spending import EarlierVerdict, grounds, on_mostly_these
 
 _PICTURES_TAG = "switchyard.pictures"
 _PICTURED = "correct"
@@ -46,12 +47,16 @@ def judge(
     store: ObjectStore,
     cases: str | None = None,
     more: tuple[Check, ...] = (),
+    marks: Sequence[str] = (),
+    earlier: Sequence[EarlierVerdict] = (),
 ) -> Judged:
     """The verdict on the candidate's newest run, against the champion's on the same cases.
 
     Args:
         cases: the digest of the cases that count; None: those of the candidate's newest run, whichever they are.
         more: checks of a replay, which decide too.
+        marks: those of the cases' questions; empty if the cases are not at hand.
+        earlier: all earlier verdicts on this name. Those on mostly these cases make this one stricter.
 
     Raises:
         NotFound: one of them was not evaluated; the message says what to type.
@@ -64,7 +69,12 @@ def judge(
     theirs = _run(experiments, champion, {tag: ours.tags[tag] for tag in (CASES_TAG, SCORERS_TAG)})
     other = scores_of(experiments, store, theirs)
     more = (*check_contract(candidate.manifest, champion.manifest, policy), *more)
-    verdict = decide(scores, other, policy, more)
+    counted = on_mostly_these(earlier, scores.cases_digest, marks)
+    verdict = decide(scores, other, policy, more, [each.accepted for each in counted])
+    known = grounds(verdict.to_dict(), candidate.digest, champion.digest, policy.digest, scores.cases_digest)
+    before = next((place for place, each in enumerate(counted) if each.grounds == known), None)
+    if before is not None:  # the same question again, and so the same answer
+        verdict = decide(scores, other, policy, more, [each.accepted for each in counted[:before]])
     return Judged(verdict, scores, other, experiments.comparison([ours, theirs]))
 
 

@@ -47,7 +47,7 @@ def test_a_folder_of_documents_becomes_chunks_with_pages_and_bad_pages_are_in_qu
         ("report.pdf", 2): "bad_page",
         ("report.pdf", 4): "page_without_text",
         ("locked.pdf", 1): "encrypted",
-        ("cut%20off.docx", 1): "unreadable",
+        ("cut off.docx", 1): "unreadable",
     }
     chunks = rows_of(tmp_path / "chunks")
     for row in chunks:

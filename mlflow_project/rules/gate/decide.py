@@ -6,18 +6,30 @@ the verdict is `rejected`. Otherwise, if one cannot be decided on these cases, i
 
 from __future__ import annotations
 
-from mlflow_project.domain.verdict import Check, Scores, Verdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mlflow_project.domain.verdict import Check, Scores, Spending, Verdict
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.gate.checks import check_answered, check_cap, check_floor, check_guard, check_rule
 from mlflow_project.rules.gate.policy import Policy
+from mlflow_project.rules.gate.spending import IGNORED, TESTED, spending
 from mlflow_project.rules.scorers import FAILED
 
 
-def decide(candidate: Scores, champion: Scores | None, policy: Policy, more: tuple[Check, ...] = ()) -> Verdict:
+def decide(
+    candidate: Scores,
+    champion: Scores | None,
+    policy: Policy,
+    more: tuple[Check, ...] = (),
+    accepted_before: Sequence[bool] = (),
+) -> Verdict:
     """Decide about the candidate. Without a champion only floors and caps decide.
 
     Args:
         more: checks of the contents of both, beside those of their scores.
+        accepted_before: the outcomes of earlier verdicts on mostly these cases, oldest first. Each makes the tests
+            against the champion stricter, unless the policy ignores them.
 
     Raises:
         InvalidData: the two were not scored on the same cases in the same order.
@@ -27,24 +39,35 @@ def decide(candidate: Scores, champion: Scores | None, policy: Policy, more: tup
             f"{candidate.label} and {champion.label} were scored on different cases "
             f"({len(candidate.case_ids)}, {len(champion.case_ids)}): evaluate both on the same cases."
         )
-    checks = (*more, *_checks(candidate, champion, policy))
+    spent = None if champion is None else _spending(policy, accepted_before, len(candidate.case_ids))
+    checks = (*more, *_checks(candidate, champion, policy, spent))
+    if not any(check.rule in TESTED for check in checks):
+        spent = None
     failed = [check.reason for check in checks if check.holds is False]
     undecided = [check.reason for check in checks if check.holds is None]
     count = len(candidate.case_ids)
     if failed:
-        return Verdict("rejected", tuple(failed + undecided), checks, count)
+        return Verdict("rejected", tuple(failed + undecided), checks, count, spent)
     if undecided:
-        return Verdict("inconclusive", tuple(undecided), checks, count)
-    return Verdict("accepted", tuple(check.reason for check in checks if check.rule != "report"), checks, count)
+        return Verdict("inconclusive", tuple(undecided), checks, count, spent)
+    reached = tuple(check.reason for check in checks if check.rule != "report")
+    return Verdict("accepted", reached, checks, count, spent)
 
 
-def _checks(candidate: Scores, champion: Scores | None, policy: Policy) -> tuple[Check, ...]:
+def _spending(policy: Policy, accepted_before: Sequence[bool], cases: int) -> Spending:
+    if policy.counts_earlier_verdicts:
+        return spending(policy.confidence, accepted_before, cases)
+    return Spending(IGNORED, len(accepted_before) + 1, policy.confidence, 1.0, 0)
+
+
+def _checks(candidate: Scores, champion: Scores | None, policy: Policy, spent: Spending | None) -> tuple[Check, ...]:
     checks = [check_floor(candidate, rule, policy) for rule in policy.metrics if rule.floor is not None]
     checks += [check_cap(candidate, cap) for cap in policy.caps]
     if FAILED in candidate.metrics and not any(cap.metric == FAILED for cap in policy.caps):
         checks.append(check_answered(candidate))
-    if champion is not None:
-        checks += [check_rule(candidate, champion, rule, policy) for rule in policy.metrics]
+    if champion is not None and spent is not None:
+        tested = replace(policy, confidence=spent.confidence)
+        checks += [check_rule(candidate, champion, rule, tested) for rule in policy.metrics]
         checks += [check_guard(candidate, champion, guard, policy) for guard in policy.guards]
     return tuple(checks)
 

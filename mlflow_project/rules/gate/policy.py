@@ -11,6 +11,7 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
       failed: {mean: 0.0}
     guards:                   a drop on the cases of a tag that is larger than `drop` and no chance result
       - {tag: unanswerable, metric: correct, drop: 0.1}
+    earlier_verdicts: count   verdicts on the same cases share the allowed error; `ignore` gives each one all of it
     loading:                  for models: what may be loaded beyond skops and LightGBM's text
       {formats: [pickle], trusted_types: [my_package.MyTransformer]}
     replay:                   a replay of so many live questions must come first, and show these metrics not inferior;
@@ -93,6 +94,7 @@ class Policy:
     new_contract: bool = False
     guard: Mapping[str, Any] | None = None
     replay: ReplayRule | None = None
+    counts_earlier_verdicts: bool = True
 
     def rule_of(self, metric: str) -> MetricRule:
         """The rule of a metric that the policy names."""
@@ -100,7 +102,18 @@ class Policy:
 
 
 _FLAGS = ("protected", "approval", "new_contract")
-_KEYS = {"confidence", "min_cases", "metrics", "caps", "guards", "loading", "replay", "guard", *_FLAGS}
+_KEYS = {
+    "confidence",
+    "min_cases",
+    "metrics",
+    "caps",
+    "guards",
+    "loading",
+    "replay",
+    "guard",
+    "earlier_verdicts",
+    *_FLAGS,
+}
 
 
 def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
@@ -129,6 +142,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     if guard is not None:
         mistakes += read_guard_policy(guard)[1]
     replay = _replay(data["replay"], metrics, mistakes) if data.get("replay") is not None else None
+    earlier = _choice(data.get("earlier_verdicts", "count"), ("count", "ignore"), "earlier_verdicts", mistakes)
     capped = any(cap.metric == RMSE for cap in caps)
     if not capped and not any(metric.floor is not None for metric in metrics):
         mistakes.append(f"no metric has a floor, and {RMSE} no cap, so nothing could decide on a first version")
@@ -143,6 +157,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
         **flags,
         loading=loading,
         replay=replay,
+        counts_earlier_verdicts=earlier == "count",
         digest=digest_of(dict(data)),
         guard=guard,
     )

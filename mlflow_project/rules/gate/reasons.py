@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from mlflow_project.domain.verdict import Check
+from mlflow_project.domain.verdict import Check, Spending
 from mlflow_project.rules.gate.comparison import Comparison
 from mlflow_project.rules.gate.policy import Cap, Guard, MetricRule
+from mlflow_project.rules.gate.spending import IGNORED
 
 
 def number(value: float) -> str:
@@ -65,10 +67,29 @@ def rule(
     """The reason of a rule: the numbers, what it asks, whether that is shown, and how many more cases would decide."""
     turned = 1 if of.direction == "higher" else -1
     edges = sorted((turned * found.lower, turned * found.upper))
-    change = f"{mean - other:+.3f}, {100 * confidence:g} % bounds {number(edges[0])} and {number(edges[1])}"
+    change = f"{mean - other:+.3f}, {percent(confidence)} bounds {number(edges[0])} and {number(edges[1])}"
     numbers = f"{of.metric} {number(mean)} against the champion's {number(other)} ({change})"
     same = ", because both are the same on every case" if found.identical else ""
     return f"{numbers}: {_asked(of, holds)}{same}{_more(found, holds, needed)}"
+
+
+def percent(confidence: float) -> str:
+    """A confidence as people write it: 95 %, 96.96 %, 99.992 %, never rounded to 100 %."""
+    digits = max(2, math.ceil(-math.log10(100 * (1 - confidence))))
+    return f"{100 * confidence:.{digits}f}".rstrip("0").rstrip(".") + " %"
+
+
+def spent(of: Spending, confidence: float) -> str:
+    """How often the gate was asked about these cases, what that costs, and what restores the policy's confidence."""
+    if of.procedure == IGNORED:
+        earlier = of.number - 1
+        return f"The policy ignores earlier verdicts on these cases (there were {earlier})" if earlier else ""
+    first = "The first verdict on these cases" if of.number == 1 else f"Verdict {of.number} on mostly these cases"
+    text = (
+        f"{first}: its tests had {percent(of.confidence)} confidence. Verdicts on the same cases share the "
+        f"{percent(1 - confidence)} error of the policy; {of.left:.0%} of it are left if this one is not accepted"
+    )
+    return f"{text}. {of.new_cases} new cases in place of old ones restore it" if of.number > 1 else text
 
 
 def detectable(checks: Sequence[Check], cases: int) -> str:
