@@ -59,6 +59,10 @@ def register(
     notify: Annotated[
         bool, typer.Option("--notify", help="Tell Airflow of new versions, which starts their evaluation there.")
     ] = False,
+    cases_elsewhere: Annotated[
+        bool,
+        typer.Option("--cases-elsewhere", help="Allow a folder outside prompts/, whose cases --cases will name."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a prompt folder's templates to MLflow as versions.
@@ -68,8 +72,11 @@ def register(
     from dataclasses import asdict
 
     from mlflow_project.registration import register as registration
+    from mlflow_project.registration.checks import check_cases_are_found
     from mlflow_project.settings import ProviderSettings, load
 
+    if not cases_elsewhere:
+        check_cases_are_found(folder, Path("prompts"))
     with command_parts() as parts:
         has_key = load(ProviderSettings).llm_api_key is not None
         rows = registration.register(

@@ -41,6 +41,7 @@ class FrontMatter:
     """The fields of a template file's head, as in `Manifest`. `table` is the URI of the knowledge base's table.
 
     `with_key` replaces `provider` where a key for the outside LLM is set; `prices_with_key` are its prices.
+    `wants_vectors`: the file itself gives vectors a weight in the retrieval.
     """
 
     provider: ProviderChoice | None = None
@@ -55,6 +56,7 @@ class FrontMatter:
     system_allowed: bool | None = None
     tools: tuple[Mapping[str, Any], ...] | None = None
     callers: CallerOptions | None = None
+    wants_vectors: bool = False
 
 
 def read_front_matter(text: str, first_line: int, mistakes: Mistakes) -> FrontMatter:
@@ -83,11 +85,15 @@ class _Reader:
             if key not in FIELDS:
                 self._wrong(str(key), f"unknown field {key!r}; known are {', '.join(FIELDS)}")
         table = self._table()
+        retrieval = self._retrieval(table)
         return FrontMatter(
             provider=self._provider(),
             with_key=self._named("with_key", self._section("with_key", _WITH_KEY, _choice)),
             prices_with_key=self._section("with_key.prices", _PRICES, Prices),
-            retrieval=self._retrieval(table),
+            retrieval=retrieval,
+            wants_vectors=retrieval is not None
+            and "vectors_weight" in (self._data.get("retrieval") or {})
+            and retrieval.vectors_weight > 0,
             table=table,
             response_schema=self._schema(),
             prices=self._section("prices", _PRICES, Prices),

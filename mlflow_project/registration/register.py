@@ -15,6 +15,7 @@ from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.adapters.registry import Registry, RegistryVersion
 from mlflow_project.domain.release import KnowledgeBase, Manifest
 from mlflow_project.errors import InvalidData
+from mlflow_project.registration.checks import check_providers, check_vectors
 from mlflow_project.registration.endpoints import pin_endpoints
 from mlflow_project.registration.folder import manifest_from, read_folder
 from mlflow_project.registration.template_file import TemplateFile
@@ -55,21 +56,23 @@ def register(
         endpoints: the endpoints that templates may name; None: those of the settings.
 
     Raises:
-        InvalidData: lists the mistakes in the files, one per line.
+        InvalidData: lists the mistakes in the files, one per line; or an index lacks the vectors that a template wants.
         NotFound: a file, or the index of a table, is missing.
         ConfigError: the file of endpoints is wrong.
     """
     name, templates = read_folder(folder, only)
     endpoints = endpoints or Endpoints(load(ProviderSettings))
+    versions = registry.versions(name)
     manifests = [
         pin_endpoints(
-            manifest_from(name, each, knowledge_base or _newest_index(store, each), with_key=with_key),
+            manifest_from(name, each, knowledge_base or _newest_index(store, each, versions), with_key=with_key),
             endpoints,
             each.path.name,
         )
         for each in templates
     ]
-    known = _known_digests(registry.versions(name))
+    check_providers(templates, manifests)
+    known = _known_digests(versions)
     registered = []
     for template, manifest in zip(templates, manifests, strict=True):
         registered.append(_register(registry, template.path.name, manifest, known))
@@ -96,12 +99,16 @@ def _register(registry: Registry, template: str, manifest: Manifest, known: dict
     return Registered(manifest.name, version, digest, template, created=True)
 
 
-def _newest_index(store: ObjectStore, template: TemplateFile) -> KnowledgeBase | None:
+def _newest_index(
+    store: ObjectStore, template: TemplateFile, versions: Sequence[RegistryVersion]
+) -> KnowledgeBase | None:
     if template.front.table is None:
         return None
     from mlflow_project.adapters.retrieval import index_store
 
-    return index_store.latest(store, template.front.table)
+    found = index_store.latest(store, template.front.table)
+    check_vectors(template, found, versions, lambda index: index_store.has_vectors(store, index))
+    return found
 
 
 def _known_digests(versions: Sequence[RegistryVersion]) -> dict[str, int]:

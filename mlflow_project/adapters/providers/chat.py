@@ -55,8 +55,7 @@ class ChatProvider(ABC):
             InvalidData: a parameter is unknown or wrong.
             ConfigError: the endpoint has no key, or its address is not one of this protocol.
         """
-        parameters = {cls.PINNED_NAMES.get(name, name): value for name, value in choice.parameters.items()}
-        refuse_unknown(cls.PROTOCOL, parameters, cls.OPTIONS | _PATIENCE)
+        parameters = cls.checked_parameters(choice.parameters)
         address = cls.checked_address(endpoint)
         patience = Patience.of({**endpoint.limits.patience(), **parameters})
         model = cls.model_of(choice, endpoint)
@@ -67,6 +66,18 @@ class ChatProvider(ABC):
             options={name: value for name, value in parameters.items() if name in cls.OPTIONS},
             thoughts_tag=endpoint.thoughts_tag,
         )
+
+    @classmethod
+    def checked_parameters(cls, pinned: Mapping[str, Any]) -> dict[str, Any]:
+        """The pinned parameters by the protocol's names.
+
+        Raises:
+            InvalidData: one is unknown, or a limit of time is wrong.
+        """
+        parameters = {cls.PINNED_NAMES.get(name, name): value for name, value in pinned.items()}
+        refuse_unknown(cls.PROTOCOL, parameters, cls.OPTIONS | _PATIENCE)
+        Patience.of(parameters)
+        return parameters
 
     async def complete(self, request: ProviderRequest) -> Completion:
         """Ask and wait for the whole."""

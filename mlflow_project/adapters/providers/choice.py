@@ -86,6 +86,22 @@ class Providers:
         return self._network
 
 
+def check_choice(choice: ProviderChoice) -> None:
+    """Check what a template says of a provider, without asking for its endpoint or its key.
+
+    Raises:
+        InvalidData: there is no such provider, or a parameter is unknown or wrong.
+    """
+    if choice.name not in NAMES:
+        raise InvalidData(f"There is no provider {choice.name!r}. There are: {', '.join(NAMES)}.")
+    if choice.name == "extractive":
+        Extractive.of(choice.parameters)
+    elif choice.name == "lexicon":
+        Lexicon.of(choice.parameters)
+    else:
+        _kind(choice.name).checked_parameters(choice.parameters)
+
+
 def _kind(protocol: str) -> type[ChatProvider]:
     """The class for a protocol."""
     if protocol == "anthropic":

@@ -75,6 +75,15 @@ def latest(store: ObjectStore, table: str) -> KnowledgeBase:
     return KnowledgeBase(table, int(pointer["delta_version"]), str(pointer["index"]))
 
 
+def has_vectors(store: ObjectStore, name: str) -> bool:
+    """Whether an index has vectors.
+
+    Raises:
+        NotFound: there is no such index.
+    """
+    return manifest_of(store, name)["specification"].get("vectors") is not None
+
+
 def manifest_of(store: ObjectStore, name: str) -> dict[str, Any]:
     """The manifest behind a digest, verified.
 
