@@ -28,9 +28,10 @@ from mlflow_project.rules.fine_tuning import (
     ExampleFields,
     Rejection,
     Unfit,
+    cuts_for,
     key_of,
+    place_of,
     read_example,
-    split_of,
 )
 from mlflow_project.rules.masking import Masker
 from spark_jobs import spark_internals, tables
@@ -38,7 +39,7 @@ from spark_jobs.raw import read_raw
 from spark_jobs.rows import Row, batch_of
 
 SCHEMA = "switchyard.fine-tuning/v1"
-_FOUND = ("reason", "sentence", "document", "key", "split", "line", "masked")
+_FOUND = ("reason", "sentence", "document", "key", "place", "line", "masked")
 _EXAMINED = pa.schema(
     {"file": pa.string(), "block": pa.int64(), "raw": pa.binary(), **dict.fromkeys(_FOUND, pa.string())}
 )
@@ -82,11 +83,13 @@ def export(spark: SparkSession, asked: Export) -> dict[str, Any]:
 
 def _written(spark: SparkSession, asked: Export, output: str, examined: DataFrame) -> dict[str, Any]:
     fit = examined.where("reason IS NULL")
-    taken = fit.groupBy("key").agg(f.min(f.struct("document", "file", "block", "raw", "split", "line")).alias("one"))
-    chosen = taken.select("key", "one.*").orderBy("split", "key").persist(StorageLevel.MEMORY_AND_DISK)
+    taken = fit.groupBy("key").agg(f.min(f.struct("document", "file", "block", "raw", "place", "line")).alias("one"))
+    chosen = taken.select("key", "one.*").persist(StorageLevel.MEMORY_AND_DISK)
     spark_internals.remove(spark, f"{output}/manifest.json")  # a manifest says that its files are complete
     try:
-        splits = {name: _write_split(spark, f"{output}/{name}.jsonl", chosen, name) for name in SPLITS}
+        counts = [(row["place"], row["count"]) for row in chosen.groupBy("place").count().collect()]
+        cuts = cuts_for(counts, asked.shares)
+        splits = {name: _write_split(spark, f"{output}/{name}.jsonl", chosen, name, cuts) for name in SPLITS}
         rejected = _write_rejected(spark, f"{output}/rejected.jsonl", examined, chosen)
     finally:
         chosen.unpersist()
@@ -101,6 +104,7 @@ def _written(spark: SparkSession, asked: Export, output: str, examined: DataFram
         "masked": asked.mask,
         "masked_items": dict(sorted(masked.items())),
         "shares": list(asked.shares),
+        "shares_found": _shares_of(splits),
         "read": sum(each["examples"] for each in splits.values()) + sum(rejected.values()),
         "splits": splits,
         "rejected": rejected,
@@ -110,8 +114,17 @@ def _written(spark: SparkSession, asked: Export, output: str, examined: DataFram
     return manifest
 
 
-def _write_split(spark: SparkSession, path: str, chosen: DataFrame, name: str) -> dict[str, Any]:
-    rows = chosen.where(f.col("split") == name).orderBy("key").select("document", "line").collect()
+def _shares_of(splits: Mapping[str, Mapping[str, Any]]) -> list[float]:
+    """The shares of the examples that came out, in the order of the parts."""
+    total = max(1, sum(each["examples"] for each in splits.values()))
+    return [round(splits[name]["examples"] / total, 4) for name in SPLITS]
+
+
+def _write_split(spark: SparkSession, path: str, chosen: DataFrame, name: str, cuts: tuple[str, ...]) -> dict[str, Any]:
+    bounds = ["", *cuts, "g"]
+    number = SPLITS.index(name)
+    inside = (f.col("place") >= bounds[number]) & (f.col("place") < bounds[number + 1])
+    rows = chosen.where(inside).orderBy("key").select("document", "line").collect()
     data = "".join(f"{row['line']}\n" for row in rows).encode()
     spark_internals.write(spark, path, data)
     documents = len({row["document"] for row in rows})
@@ -155,9 +168,8 @@ def _row(value: bytes, asked: Export, masker: Masker | None) -> tuple[str | None
         line = FORMS[asked.provider].write(found)
         wrong = FORMS[asked.provider].mistakes(line)
         if not wrong:
-            part = split_of(found.document, asked.shares)
             text = json.dumps(line, ensure_ascii=False)
-            return None, None, found.document, key_of(found), part, text, json.dumps(masked)
+            return None, None, found.document, key_of(found), place_of(found.document), text, json.dumps(masked)
         found = Rejection(Unfit.NOT_THE_FORM, f"Not {asked.provider}'s form: {wrong[0]}.")
     return found.reason.value, found.sentence, None, None, None, None, None
 

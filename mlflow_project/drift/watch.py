@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,6 +53,8 @@ class Watched:
     drawn: Drawn | None = None
     counted: Literal["answers", "documents"] = "answers"
     of_model: bool = False
+    per_hour: float | None = None
+    """Answers per hour while the reference was gathered."""
 
     @property
     def kinds(self) -> dict[str, bool]:
@@ -67,15 +70,37 @@ class Watched:
                 f"or more; there are {self.rows} so far. `--pin` takes these."
             )
         if self.status == "too few":
-            return f"{self.release}: {self.rows} answers in this window are too few; {LEAST_WINDOW} are needed."
+            return (
+                f"{self.release}: {self.rows} answers after the reference in this window are too few; {LEAST_WINDOW} "
+                f"are needed.{self._wait()}"
+            )
         alarms = [one for one in self.found if one.alarm]
         if not alarms:
             return f"{self.release}: quiet. {self.rows} {self.counted} against {self.reference}."
         checks = ", ".join(f"{one.check} ({one.score:.1f} times its threshold)" for one in alarms)
         return f"{self.release} drifted: {checks}. {self.rows} {self.counted} against {self.reference}."
 
+    def _wait(self) -> str:
+        """How long it takes until there are enough answers to compare, at the pace at which the reference came."""
+        if not self.per_hour:
+            return ""
+        hours = (LEAST_WINDOW - self.rows) / self.per_hour
+        window = (datetime.fromisoformat(self.until) - datetime.fromisoformat(self.since)) / timedelta(hours=1)
+        needed = LEAST_WINDOW / self.per_hour
+        text = f" At the pace of the reference ({self.per_hour:.3g} an hour) that takes about {_length(hours)}."
+        if needed <= window:
+            return text
+        return f"{text} This window is too short for that: take --window {math.ceil(needed)}h or more."
+
     def _alarms(self, kind: str) -> bool:
         return any(one.alarm for one in self.found if kind_of(one.check) == kind)
+
+
+def _length(hours: float) -> str:
+    """A length of time for people."""
+    if hours < 1:
+        return f"{max(1, math.ceil(hours * 60))} min"
+    return f"{math.ceil(hours)} h" if hours < 48 else f"{math.ceil(hours / 24)} days"
 
 
 def kind_of(check: str) -> str:
@@ -133,7 +158,7 @@ def _watched(store: ObjectStore, rows: Sequence[Row], window: timedelta, until: 
     is_model = bool(sampled(reference))
     inside = sampled(inside) if is_model else inside
     if len(inside) < LEAST_WINDOW:
-        return watched("too few", len(inside))
+        return watched("too few", len(inside), per_hour=_per_hour(sampled(reference) if is_model else reference))
     found, drawn = (_judged_rows if is_model else _judged)(reference, inside, window)
     status: Status = "drift" if any(one.alarm for one in found) else "quiet"
     return watched(status, len(inside), found=found, drawn=drawn, of_model=is_model)
@@ -143,6 +168,11 @@ def _judged_rows(reference: Sequence[Row], inside: Sequence[Row], window: timede
     """The result for a model: per column of its inputs, and per prediction."""
     before, present = tables_of(sampled(reference), inside)
     return Baseline(before).judge(present, alpha_for(window.total_seconds() / 3600)), None
+
+
+def _per_hour(reference: Sequence[Row]) -> float | None:
+    first, last = (datetime.fromisoformat(reference[at]["at"]) for at in (0, -1))
+    return (len(reference) - 1) / ((last - first) / timedelta(hours=1)) if last > first else None
 
 
 def _judged(reference: Sequence[Row], inside: Sequence[Row], window: timedelta) -> tuple[tuple[Found, ...], Drawn]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,8 @@ import orjson
 from jsonschema_rs import Draft202012Validator
 
 SPLITS = ("train", "validation", "test")
+_END = "g"
+"""A place after all places, which are hexadecimal digits."""
 
 
 class Unfit(StrEnum):
@@ -108,15 +111,41 @@ def _conversation(messages: Any) -> tuple[Turn, ...] | Rejection:
     return tuple(turns)
 
 
-def split_of(document: str, shares: Sequence[float]) -> str:
-    """The part that a document belongs to. It depends only on the hash of the id, not on chance or on other rows."""
-    place = int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8, person=b"split/1").digest()) / 2**64
-    reached = 0.0
-    for name, share in zip(SPLITS, shares, strict=True):
+def place_of(document: str) -> str:
+    """Where a document stands in the order from which the parts are cut: the hash of its id, as 16 hexadecimal digits.
+    It depends neither on chance nor on other rows."""
+    return hashlib.blake2b(document.encode(), digest_size=8, person=b"split/1").hexdigest()
+
+
+def cuts_for(examples: Sequence[tuple[str, int]], shares: Sequence[float]) -> tuple[str, ...]:
+    """Where to cut the order of documents, so that the parts have the shares asked for.
+
+    A document stays whole, so a part may miss its share by half of the examples of a document. If documents are added
+    later, only those next to a cut change their part.
+
+    Args:
+        examples: the place of each document and how many examples it has.
+        shares: of the parts, in the order of `SPLITS`.
+
+    Returns:
+        The first place of each part after the first one.
+    """
+    total, before, reached = sum(count for _, count in examples), 0, 0.0
+    ordered = sorted(examples)
+    cuts = []
+    index = 0
+    for share in shares[:-1]:
         reached += share
-        if place < reached:
-            return name
-    return max(zip(shares, SPLITS, strict=True))[1]  # rounding made the shares add up to slightly less than 1
+        while index < len(ordered) and before + ordered[index][1] / 2 <= reached * total + 1e-9:
+            before += ordered[index][1]
+            index += 1
+        cuts.append(ordered[index][0] if index < len(ordered) else _END)
+    return tuple(cuts)
+
+
+def part_at(place: str, cuts: Sequence[str]) -> str:
+    """The part that a document at this place belongs to."""
+    return SPLITS[bisect_right(cuts, place)]
 
 
 def key_of(example: Example) -> str:

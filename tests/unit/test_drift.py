@@ -14,7 +14,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from mlflow_project.commands.drift import length_of
 from mlflow_project.drift.observed import tables_of
-from mlflow_project.drift.watch import kind_of
+from mlflow_project.drift.watch import Watched, kind_of
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.drift.calibration import alpha_for, calibrate, observe, threshold_of
 from mlflow_project.rules.drift.splits import block_splits
@@ -29,7 +29,7 @@ from mlflow_project.rules.drift.statistics import (
 )
 from mlflow_project.rules.drift.tabular import Table
 from mlflow_project.rules.drift.traffic import Topics, Traffic, term_counts
-from mlflow_project.rules.drift.windows import Baseline
+from mlflow_project.rules.drift.windows import LEAST_WINDOW, Baseline
 
 
 def random() -> np.random.Generator:
@@ -178,3 +178,19 @@ def test_a_window_s_length_is_read_and_a_wrong_one_is_told() -> None:
     for wrong in ("24", "h", "0h", "1.5h", "-1d"):
         with pytest.raises(InvalidData, match="Write minutes, hours or days"):
             length_of(wrong)
+
+
+@pytest.mark.parametrize(
+    ("per_hour", "said"),
+    [
+        (120.0, "takes about 13 min."),
+        (5.0, "takes about 5 h."),
+        (0.5, "takes about 3 days. This window is too short for that: take --window 60h or more."),
+        (None, "are needed."),
+    ],
+)
+def test_after_pinning_the_wait_for_a_window_is_named(per_hour: float | None, said: str) -> None:
+    since, until = "2026-11-29T00:00:00.000Z", "2026-11-30T00:00:00.000Z"
+    left = LEAST_WINDOW - 25
+    watched = Watched("qa", "qa/1", "sha256:1", since, until, left, 100, "too few", per_hour=per_hour)
+    assert watched.explanation.endswith(said)

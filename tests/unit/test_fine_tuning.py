@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,13 +12,16 @@ from hypothesis import strategies as st
 
 from mlflow_project.rules.fine_tuning import (
     FORMS,
+    SPLITS,
     Example,
     ExampleFields,
     Rejection,
     Turn,
     Unfit,
+    cuts_for,
+    part_at,
+    place_of,
     read_example,
-    split_of,
 )
 
 SHARES = (0.8, 0.1, 0.1)
@@ -85,8 +89,29 @@ def test_a_line_that_breaks_its_form_is_seen(provider: str, line: dict[str, Any]
     assert FORMS[provider].mistakes(line)
 
 
-def test_documents_are_split_by_their_name_alone_in_the_shares_asked_for() -> None:
-    found = [split_of(f"document {number}", SHARES) for number in range(4000)]
-    assert found == [split_of(f"document {number}", SHARES) for number in range(4000)]
-    assert found.count("train") == pytest.approx(3200, abs=120)
-    assert found.count("test") == pytest.approx(400, abs=80)
+def parts_of(documents: Mapping[str, int], shares: Sequence[float] = SHARES) -> dict[str, str]:
+    cuts = cuts_for([(place_of(name), count) for name, count in documents.items()], shares)
+    return {name: part_at(place_of(name), cuts) for name in documents}
+
+
+@pytest.mark.parametrize(("count", "expected"), [(98, (78, 10, 10)), (10, (8, 1, 1)), (4000, (3200, 400, 400))])
+def test_documents_are_split_in_the_shares_asked_for(count: int, expected: tuple[int, ...]) -> None:
+    found = list(parts_of({f"document {number}": 1 for number in range(count)}).values())
+    assert tuple(found.count(name) for name in SPLITS) == pytest.approx(expected, abs=1)
+
+
+def test_shares_are_of_examples_and_documents_stay_whole() -> None:
+    documents = {f"document {number}": 1 + number % 50 for number in range(98)}
+    parts = parts_of(documents)
+    total = sum(documents.values())
+    for name, share in zip(SPLITS, SHARES, strict=True):
+        held = sum(count for document, count in documents.items() if parts[document] == name)
+        assert held / total == pytest.approx(share, abs=0.02)
+    assert set(parts_of(documents, (1.0, 0.0, 0.0)).values()) == {"train"}
+    assert set(parts_of(documents, (0.5, 0.0, 0.5)).values()) == {"train", "test"}
+
+
+def test_a_new_document_moves_none_but_those_next_to_a_cut() -> None:
+    documents = {f"document {number}": 1 for number in range(500)}
+    before, after = parts_of(documents), parts_of({**documents, "new": 1})
+    assert sum(after[name] != part for name, part in before.items()) <= 2
