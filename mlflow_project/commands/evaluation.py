@@ -182,6 +182,7 @@ def _show(
     console: Console, done: Sequence[Evaluated], address: str, tables: str, explanation: Explanation | None
 ) -> None:
     from mlflow_project.evaluation.record import means
+    from mlflow_project.rules.gate.certain import certain_metrics
     from mlflow_project.rules.gate.reasons import number
 
     columns = [means(item.scores) for item in done]
@@ -194,6 +195,13 @@ def _show(
             console.print(f"{item.release.label} was evaluated on these cases before: run {item.scores.run}.")
         for metric, count in item.scores.errors.items():
             console.print(f"{item.release.label}: the scorer {metric} failed on {count} case(s).", style="red")
+        if certain := sorted(certain_metrics(item.release.manifest) & set(names)):
+            console.print(
+                f"{', '.join(certain)} cannot fail for {item.release.label}, whose provider quotes its context: they "
+                "decide nothing.",
+                markup=False,
+                soft_wrap=True,
+            )
     if explanation is not None:
         sizes = [[name, f"{value:.4f}"] for name, value in list(explanation.mean_absolute.items())[:_FEATURES_SHOWN]]
         console.print(table(["feature", f"moves the {explanation.of} by"], sizes, f"{explanation.rows} rows"))

@@ -19,6 +19,9 @@ from mlflow_project.domain.answer import Case
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.evaluation.case_sources import DATASET, dataset_rows, delta_rows, is_delta
 from mlflow_project.rules.canonical import digest_of
+from mlflow_project.rules.gate.own_answers import own_answer_tag
+from mlflow_project.rules.gate.trades import ANSWERABLE, UNANSWERABLE
+from mlflow_project.rules.scorers.context import approved_release
 
 _TEXTS = ("context", "document_id", "quote", "origin")
 _LISTS = ("expected", "tags")
@@ -74,6 +77,16 @@ def cases_from(rows: Iterable[tuple[int, Any]], source: str) -> tuple[Case, ...]
 def cases_digest(cases: Sequence[Case]) -> str:
     """`sha256:…` of the cases in their order."""
     return digest_of([_plain(case) for case in cases])
+
+
+def groups_of(case: Case) -> tuple[str, ...]:
+    """The tags of a case, and the groups that it belongs to by itself: `answerable` or `unanswerable`; and, if its
+    expected answer is one that a release gave and somebody approved, the release."""
+    groups = [ANSWERABLE if case.expected else UNANSWERABLE]
+    release = approved_release(case)
+    if release is not None:
+        groups.append(own_answer_tag(release))
+    return tuple(dict.fromkeys([*case.tags, *groups]))
 
 
 def question_digest(case: Case) -> str:

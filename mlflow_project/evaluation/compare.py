@@ -19,6 +19,7 @@ from mlflow_project.errors import NotFound
 from mlflow_project.evaluation.note import NOTE_TAG, note
 from mlflow_project.evaluation.pictures import differences, wins_and_losses
 from mlflow_project.evaluation.record import CASES_TAG, SCORERS_TAG, find_run, scores_of
+from mlflow_project.rules.gate.certain import certain_metrics
 from mlflow_project.rules.gate.contract import check_contract
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import Policy
@@ -65,16 +66,21 @@ def judge(
     ours = _run(experiments, candidate, {} if cases is None else {CASES_TAG: cases})
     scores = scores_of(experiments, store, ours)
     if champion is None:
-        return Judged(decide(scores, None, policy, more), scores, None, experiments.address(ours))
+        first = decide(scores, None, policy, more, certain=certain_metrics(candidate.manifest))
+        return Judged(first, scores, None, experiments.address(ours))
     theirs = _run(experiments, champion, {tag: ours.tags[tag] for tag in (CASES_TAG, SCORERS_TAG)})
     other = scores_of(experiments, store, theirs)
     more = (*check_contract(candidate.manifest, champion.manifest, policy), *more)
     counted = on_mostly_these(earlier, scores.cases_digest, marks)
-    verdict = decide(scores, other, policy, more, [each.accepted for each in counted])
+    certain = {
+        "certain": certain_metrics(candidate.manifest),
+        "certain_for_champion": certain_metrics(champion.manifest),
+    }
+    verdict = decide(scores, other, policy, more, [each.accepted for each in counted], **certain)
     known = grounds(verdict.to_dict(), candidate.digest, champion.digest, policy.digest, scores.cases_digest)
     before = next((place for place, each in enumerate(counted) if each.grounds == known), None)
     if before is not None:  # the same question again, and so the same answer
-        verdict = decide(scores, other, policy, more, [each.accepted for each in counted[:before]])
+        verdict = decide(scores, other, policy, more, [each.accepted for each in counted[:before]], **certain)
     return Judged(verdict, scores, other, experiments.comparison([ours, theirs]))
 
 

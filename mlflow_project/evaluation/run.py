@@ -21,7 +21,7 @@ from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData, SealBroken
 from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_all
-from mlflow_project.evaluation.cases import cases_digest
+from mlflow_project.evaluation.cases import cases_digest, groups_of
 from mlflow_project.evaluation.judge import METRIC, Judge, judge_all
 from mlflow_project.evaluation.library_metrics import library_metrics
 from mlflow_project.evaluation.mlflow_run import evaluate_in_run, mlflow_run, origin_tags, start_imports
@@ -173,6 +173,6 @@ def _scores(release: Release, digest: str, cases: Sequence[Case], scored: Scored
         case_ids=tuple(case.id for case in cases),
         metrics={name: tuple(score.value for score in column) for name, column in scored.scores.items()},
         errors=scored.errors,
-        tags=tuple(case.tags for case in cases),
+        tags=tuple(map(groups_of, cases)),
         run=run,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlflow_project.feedback.live import Row
 from mlflow_project.rules.canonical import digest_of
+from mlflow_project.rules.scorers.context import CORRECTED
 from mlflow_project.rules.scorers.words import normalised
 
 
@@ -44,7 +45,7 @@ def _case(answer: Row, judgement: Row) -> dict[str, Any]:
         "id": "feedback-" + digest_of(normalised(answer["question"]))[7:19],
         "question": answer["question"],
         "expected": [right] if right else [],
-        "tags": ["feedback", str(judgement["source"])],
+        "tags": ["feedback", str(judgement["source"]), CORRECTED if judgement["corrected_answer"] else "approved"],
         "origin": f"request {judgement['request_id']} to {judgement['release']}, judged {judgement['at']} by "
         f"{judgement['source']}",
     }

@@ -183,3 +183,22 @@ def test_words_keep_versions_and_sentences_end_in_many_scripts() -> None:
     assert holds("a flip moves it", "Flip moves")
     assert not holds("flipping", "flip")
     assert not holds("x", "")
+
+
+def test_strict_retrieval_wants_the_whole_passage_of_the_right_document() -> None:
+    half, whole = "The gate signs what", "The gate signs what it has measured on the same cases."
+    chunks = (
+        Context("a", "other", "", whole, 0, 10, 3.0),
+        Context("b", "doc", "", half, 0, 10, 2.0),
+        Context("c", "doc", "", whole, 0, 10, 1.0),
+    )
+    quote = "The gate signs what it has measured"
+    context = ScoringContext(Case("1", "?", ("it",), document_id="doc", quote=quote), Answer("it", contexts=chunks))
+    found = {name: SCORERS[name](context).value for name in SCORERS if "hit_at" in name or "rank" in name}
+    assert (found["hit_at_1"], found["hit_at_5"], found["reciprocal_rank"]) == (0.0, 1.0, 0.5)
+    assert (found["strict_hit_at_1"], found["strict_hit_at_5"]) == (0.0, 1.0)
+    assert found["strict_reciprocal_rank"] == pytest.approx(1 / 3)
+    assert SCORERS["strict_ndcg"](context).value == pytest.approx(0.5)
+    unquoted = ScoringContext(Case("1", "?", ("measured",), document_id="doc"), Answer("it", contexts=chunks))
+    assert SCORERS["reciprocal_rank"](unquoted).value == 0.5
+    assert SCORERS["strict_reciprocal_rank"](unquoted).value == pytest.approx(1 / 3)

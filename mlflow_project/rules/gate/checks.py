@@ -76,6 +76,10 @@ def check_guard(candidate: Scores, champion: Scores, guard: Guard, policy: Polic
     compared = None
     if not trouble:
         compared = compare_metric(champion, candidate, replace(rule, margin=None), policy.confidence, guard.tag)
+    count = compared[0].pairs if compared is not None else 0
+    if not trouble and guard.min_cases > max(1, count):
+        reason = reasons.too_few(f"{guard.metric} on tag {guard.tag}", count, guard.min_cases)
+        return Check(guard.metric, name, None, reason, cases_needed=guard.min_cases)
     if compared is None:
         return Check(guard.metric, name, False, trouble or f"no case of tag {guard.tag} was scored on {guard.metric}")
     loss, other, mean = compared

@@ -11,9 +11,12 @@ from dataclasses import replace
 
 from mlflow_project.domain.verdict import Check, Scores, Spending, Verdict
 from mlflow_project.errors import InvalidData
+from mlflow_project.rules.gate.certain import certain_check
 from mlflow_project.rules.gate.checks import check_answered, check_cap, check_floor, check_guard, check_rule
+from mlflow_project.rules.gate.own_answers import without_own_answers
 from mlflow_project.rules.gate.policy import Policy
 from mlflow_project.rules.gate.spending import IGNORED, TESTED, spending
+from mlflow_project.rules.gate.trades import trade
 from mlflow_project.rules.scorers import FAILED
 
 
@@ -23,6 +26,8 @@ def decide(
     policy: Policy,
     more: tuple[Check, ...] = (),
     accepted_before: Sequence[bool] = (),
+    certain: frozenset[str] = frozenset(),
+    certain_for_champion: frozenset[str] = frozenset(),
 ) -> Verdict:
     """Decide about the candidate. Without a champion only floors and caps decide.
 
@@ -30,6 +35,8 @@ def decide(
         more: checks of the contents of both, beside those of their scores.
         accepted_before: the outcomes of earlier verdicts on mostly these cases, oldest first. Each makes the tests
             against the champion stricter, unless the policy ignores them.
+        certain: metrics that cannot fail for the candidate, and so decide nothing.
+        certain_for_champion: metrics that cannot fail for the champion, and so decide nothing between the two.
 
     Raises:
         InvalidData: the two were not scored on the same cases in the same order.
@@ -39,8 +46,10 @@ def decide(
             f"{candidate.label} and {champion.label} were scored on different cases "
             f"({len(candidate.case_ids)}, {len(champion.case_ids)}): evaluate both on the same cases."
         )
+    candidate, champion, own = without_own_answers(candidate, champion)
     spent = None if champion is None else _spending(policy, accepted_before, len(candidate.case_ids))
-    checks = (*more, *_checks(candidate, champion, policy, spent))
+    found = _checks(candidate, champion, policy, spent, certain, certain_for_champion)
+    checks = (*more, *found, *own)
     if not any(check.rule in TESTED for check in checks):
         spent = None
     failed = [check.reason for check in checks if check.holds is False]
@@ -60,16 +69,34 @@ def _spending(policy: Policy, accepted_before: Sequence[bool], cases: int) -> Sp
     return Spending(IGNORED, len(accepted_before) + 1, policy.confidence, 1.0, 0)
 
 
-def _checks(candidate: Scores, champion: Scores | None, policy: Policy, spent: Spending | None) -> tuple[Check, ...]:
-    checks = [check_floor(candidate, rule, policy) for rule in policy.metrics if rule.floor is not None]
-    checks += [check_cap(candidate, cap) for cap in policy.caps]
+def _checks(
+    candidate: Scores,
+    champion: Scores | None,
+    policy: Policy,
+    spent: Spending | None,
+    certain: frozenset[str],
+    certain_for_champion: frozenset[str],
+) -> tuple[Check, ...]:
+    floors = [rule for rule in policy.metrics if rule.floor is not None]
+    checks = [check_floor(candidate, rule, policy) for rule in floors if rule.metric not in certain]
+    checks += [check_cap(candidate, cap) for cap in policy.caps if cap.metric not in certain]
+    named = dict.fromkeys([*(rule.metric for rule in policy.metrics), *(cap.metric for cap in policy.caps)])
+    passed_over = [certain_check(metric, candidate.label) for metric in named if metric in certain]
+    if passed_over and not checks:
+        reason = f"no metric of the policy can fail for {candidate.label}: name one that can, such as correct"
+        checks.append(Check("", "floor", None, reason))
     if FAILED in candidate.metrics and not any(cap.metric == FAILED for cap in policy.caps):
         checks.append(check_answered(candidate))
     if champion is not None and spent is not None:
         tested = replace(policy, confidence=spent.confidence)
-        checks += [check_rule(candidate, champion, rule, tested) for rule in policy.metrics]
-        checks += [check_guard(candidate, champion, guard, policy) for guard in policy.guards]
-    return tuple(checks)
+        unequal = certain_for_champion - certain
+        passed_over += [certain_check(metric, champion.label) for metric in named if metric in unequal]
+        judged = [rule for rule in policy.metrics if rule.metric not in certain | unequal]
+        checks += [check_rule(candidate, champion, rule, tested) for rule in judged]
+        guards = [guard for guard in policy.guards if guard.metric not in certain | unequal]
+        checks += [check_guard(candidate, champion, guard, policy) for guard in guards]
+        passed_over += trade(candidate, champion, policy)
+    return (*checks, *passed_over)
 
 
 def _cases(scores: Scores) -> tuple[str, tuple[str, ...]]:

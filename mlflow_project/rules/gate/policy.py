@@ -10,7 +10,7 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
       latency_ms: {p95: 500}
       failed: {mean: 0.0}
     guards:                   a drop on the cases of a tag that is larger than `drop` and no chance result
-      - {tag: unanswerable, metric: correct, drop: 0.1}
+      - {tag: unanswerable, metric: correct, drop: 0.1, min_cases: 20}
     earlier_verdicts: count   verdicts on the same cases share the allowed error; `ignore` gives each one all of it
     loading:                  for models: what may be loaded beyond skops and LightGBM's text
       {formats: [pickle], trusted_types: [my_package.MyTransformer]}
@@ -63,11 +63,13 @@ class Cap:
 
 @dataclass(frozen=True)
 class Guard:
-    """Refuse when the cases of one tag lose more than `drop` on a metric, significantly."""
+    """Refuse when the cases of one tag lose more than `drop` on a metric, significantly. With fewer than `min_cases`
+    scored pairs nothing can be said."""
 
     tag: str
     metric: str
     drop: float
+    min_cases: int = 1
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,11 @@ def _caps(name: str, entry: Any, mistakes: list[str]) -> list[Cap]:
 
 def _guard(entry: Any, number: int, metrics: list[MetricRule], mistakes: list[str]) -> Guard:
     where = f"guards[{number}]"
-    entry = _known(entry, {"tag", "metric", "drop"}, where, mistakes)
+    entry = _known(entry, {"tag", "metric", "drop", "min_cases"}, where, mistakes)
+    least = entry.get("min_cases", 1)
+    if type(least) is not int or least < 1:
+        mistakes.append(f"{where}: min_cases must be a whole number of at least 1, not {least!r}")
+        least = 1
     if entry.get("metric") not in {metric.metric for metric in metrics}:
         mistakes.append(f"{where}: metric {entry.get('metric')!r} is not among the policy's metrics")
     if not isinstance(entry.get("tag"), str):
@@ -237,7 +243,7 @@ def _guard(entry: Any, number: int, metrics: list[MetricRule], mistakes: list[st
     drop = _number(entry, "drop", mistakes, where)
     if drop < 0:
         mistakes.append(f"{where}: drop says how much the tag may lose, and cannot be negative")
-    return Guard(str(entry.get("tag")), str(entry.get("metric")), drop)
+    return Guard(str(entry.get("tag")), str(entry.get("metric")), drop, least)
 
 
 def _guards(data: Mapping[str, Any], mistakes: list[str]) -> list[Any]:

@@ -7,17 +7,36 @@ from __future__ import annotations
 
 from mlflow_project.rules.scorers.agreement import refused
 from mlflow_project.rules.scorers.context import Scorer, ScoringContext
-from mlflow_project.rules.scorers.correctness import contains, correct, exact_match, refuses_rightly, token_f1
+from mlflow_project.rules.scorers.correctness import (
+    agreement,
+    contains,
+    correct,
+    exact_match,
+    refuses_rightly,
+    token_f1,
+)
 from mlflow_project.rules.scorers.form import keywords, length, toxicity, valid
 from mlflow_project.rules.scorers.grounding import citations_right, groundedness, hallucination
 from mlflow_project.rules.scorers.meaning import coherence, relevance
-from mlflow_project.rules.scorers.retrieval import hit_at_1, hit_at_5, ndcg, reciprocal_rank
+from mlflow_project.rules.scorers.retrieval import (
+    hit_at_1,
+    hit_at_5,
+    hit_at_10,
+    ndcg,
+    reciprocal_rank,
+    strict_hit_at_1,
+    strict_hit_at_5,
+    strict_hit_at_10,
+    strict_ndcg,
+    strict_reciprocal_rank,
+)
 from mlflow_project.rules.scorers.spending import cost_usd, latency_ms, tokens
 
 _ALL: tuple[Scorer, ...] = (
-    correct, contains, exact_match, token_f1, refuses_rightly,
+    correct, contains, exact_match, token_f1, refuses_rightly, agreement,
     groundedness, hallucination, citations_right,
-    hit_at_1, hit_at_5, reciprocal_rank, ndcg,
+    hit_at_1, hit_at_5, hit_at_10, reciprocal_rank, ndcg,
+    strict_hit_at_1, strict_hit_at_5, strict_hit_at_10, strict_reciprocal_rank, strict_ndcg,
     relevance, coherence,
     valid, length, keywords, toxicity,
     latency_ms, tokens, cost_usd,

@@ -6,6 +6,7 @@ never counted as 0. A scorer is a pure function: it reads no clock, no network a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,17 @@ class ScoringContext:
     def said(self) -> str:
         """The answer's text without citation marks; empty if there is no text, or if it is a refusal."""
         return "" if self.answer.refused else without_marks(self.answer.text or "", len(self.answer.contexts))
+
+
+_LIVE = re.compile(r"^request \S+ to (\S+/\d+), judged ")
+CORRECTED = "corrected"
+"""The tag of a case whose expected answer a person wrote in place of the one that was given."""
+
+
+def approved_release(case: Case) -> str | None:
+    """The release whose live answer, which somebody approved, is what this case expects; None for other cases."""
+    live = _LIVE.match(case.origin or "")
+    return live[1] if live and CORRECTED not in case.tags else None
 
 
 Scorer = Callable[[ScoringContext], Score]

@@ -1,6 +1,7 @@
 """Scores whether the answer is an expected one, and whether it refuses exactly when it should.
 
-`exact_match`, `token_f1` and `contains` score answerable cases; `correct` and `refuses_rightly` score every case.
+`exact_match`, `token_f1` and `contains` score answerable cases; `correct` and `refuses_rightly` score every case;
+`agreement` scores those that are made from approved live answers.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 
 from mlflow_project.domain.verdict import Score
-from mlflow_project.rules.scorers.context import ScoringContext, unscored, yes_no
+from mlflow_project.rules.scorers.context import ScoringContext, approved_release, unscored, yes_no
 from mlflow_project.rules.scorers.words import holds, normalised, words
 
 _NO_ANSWER = "the case is unanswerable"
+_AGREES = 0.5
 
 
 def exact_match(context: ScoringContext) -> Score:
@@ -37,8 +39,20 @@ def contains(context: ScoringContext) -> Score:
     return _contains(context)
 
 
+def agreement(context: ScoringContext) -> Score:
+    """For a case made from an approved live answer: the F1 of the answer's words against that answer's; for an approved
+    refusal, 1 if the answer refuses."""
+    if approved_release(context.case) is None:
+        return unscored("the case is not made from an approved answer")
+    return token_f1(context) if context.answerable else refuses_rightly(context)
+
+
 def correct(context: ScoringContext) -> Score:
-    """1 if the answer contains an expected one; for an unanswerable case, if it refuses."""
+    """1 if the answer contains an expected one; for an unanswerable case, if it refuses. A whole approved answer need
+    not be repeated word for word: an agreement of one half is enough."""
+    if context.answerable and approved_release(context.case) is not None:
+        agreed = token_f1(context).value or 0.0
+        return yes_no(agreed >= _AGREES, f"agrees with the approved answer by {agreed:.2f}, less than {_AGREES}")
     return _contains(context) if context.answerable else refuses_rightly(context)
 
 
