@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODULES = {
     "knowledge": ("prepare", "sql", "index", "restore"),
+    "searching": ("search",),
     "registration": ("new", "register"),
     "training": ("features", "train"),
     "versions": ("list", "show"),

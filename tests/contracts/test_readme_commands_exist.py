@@ -31,7 +31,7 @@ def test_each_folder_of_the_annotated_tree_exists() -> None:
 def test_the_pinned_commands_are_all_there() -> None:
     pinned = (
         "doctor live prepare sql index register evaluate gate approve diff promote rollback history at verify ledger "
-        "repair reconcile ask"
+        "repair reconcile ask search"
     )
     assert set(pinned.split()) <= set(get_command(build()).commands)  # type: ignore[attr-defined]
 

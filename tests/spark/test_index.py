@@ -12,10 +12,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
+from typer.testing import CliRunner
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval import embeddings, index_files, index_store
 from mlflow_project.adapters.retrieval.index import open_index
+from mlflow_project.commands.main import build as command_line
 from mlflow_project.domain.release import Retrieval
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.settings import StoreSettings
@@ -83,6 +85,30 @@ def test_a_manifest_says_table_version_counts_model_and_the_digest_of_each_file(
     paths = {f"{prefix}/{file['path']}" for file in manifest["files"]} | {f"{prefix}/manifest.json"}
     assert set(stored(store, prefix)) == paths
     assert all(file["digest"].startswith("sha256:") and file["bytes"] for file in manifest["files"])
+
+
+def test_a_person_searches_the_newest_index_of_a_table(
+    store: ObjectStore, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_STATE", str(tmp_path / "state"))
+    with_vectors(table, TEXTS)
+    build(store, table, None, True)
+
+    def searched(*words: str, code: int = 0) -> Any:
+        done = CliRunner().invoke(command_line("search"), ["search", table, *words])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    found = json.loads(searched("Which version is live?", "--json"))
+    assert (found["way"], found["delta_version"]) == ("hybrid", 0)
+    assert [found["hits"][0][name] for name in ("rank", "document_id", "text", "pages")] == [1, "a", TEXTS["a"], []]
+    explained = searched("Which version is live?", "--words", "--explain", "--chunks", "1")
+    assert "words that hit" in explained
+    assert "version is live" in explained
+    assert "not 2" in searched("alias", "--words", "--vectors", code=2)
+    assert (
+        "has no search index yet" in CliRunner().invoke(command_line("search"), ["search", f"{table}-no", "a"]).output
+    )
 
 
 def test_two_builders_at_once_end_with_one_artifact(store: ObjectStore, table: str) -> None:

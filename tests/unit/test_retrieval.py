@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlflow_project.adapters.retrieval import embeddings, index_builder
+from mlflow_project.adapters.retrieval.explained import search_index
 from mlflow_project.adapters.retrieval.index import Index, fuse, open_index
 from mlflow_project.adapters.retrieval.index_files import write_manifest
 from mlflow_project.domain.release import Manifest, Retrieval
@@ -207,3 +208,25 @@ def test_the_best_by_vectors_are_found_in_a_large_index_as_in_a_small_one(tmp_pa
 def numbered(number: int, text: str, vector: Any) -> tuple[dict[str, Any], Any]:
     row = {"chunk_id": str(number), "document_id": str(number), "title": "", "text": text, "start": 0, "end": len(text)}
     return row | {"filters": {"parity": "odd" if number % 2 else "even"}}, vector
+
+
+def test_a_search_for_a_person_says_how_each_chunk_was_found(hybrid: Index) -> None:
+    way, hits = search_index(hybrid, "rollback to what was promoted", None, 3)
+    assert way == "hybrid"
+    first = hits[0]
+    assert first.context.document_id == "rollback"
+    assert first.by_words is not None
+    assert first.by_words.rank == 1
+    assert first.by_vectors is not None
+    assert first.words == ("rollback", "to", "what", "was", "promot")
+    by_words = search_index(hybrid, "rollback to what was promoted", "words", 3)[1]
+    assert by_words[0].by_words is not None
+    assert by_words[0].context.score == by_words[0].by_words.score
+
+
+def test_vectors_that_an_index_lacks_are_refused(tmp_path: Path) -> None:
+    index_builder.build(tmp_path / "built", rows(with_vectors=False))
+    index = opened_from(tmp_path / "built")
+    assert search_index(index, "alias", None, 3)[0] == "words"
+    with pytest.raises(InvalidData, match="has no vectors"):
+        search_index(index, "alias", "hybrid", 3)
