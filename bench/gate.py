@@ -261,8 +261,9 @@ def _cases(gained: int, lost: int, n: int) -> Any:
 
 
 def _verdict(differences: Any) -> bool:
-    """What `decide` says of these paired differences under `superior`."""
-    policy = policy_from({"metrics": {"m": {"direction": "higher", "floor": -9, "rule": "superior"}}})
+    """What `decide` says of these paired differences under `superior`, as the only verdict on them."""
+    rule = {"direction": "higher", "floor": -9, "rule": "superior"}
+    policy = policy_from({"metrics": {"m": rule}, "earlier_verdicts": "ignore"})
     yes_no = set(np.unique(differences)) <= {-1.0, 0.0, 1.0}
     champion = (differences < 0).astype(float) if yes_no else np.zeros(len(differences))
     ids = tuple(str(number) for number in range(len(differences)))
