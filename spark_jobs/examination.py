@@ -19,9 +19,9 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlflow_project.rules.chunking.files import checked_size, file_document, read_file
+from mlflow_project.rules.chunking.files import checked_size, checked_text_format, file_document, read_file
 from mlflow_project.rules.chunking.records import EMPTY_FILE, Document, Fields, Rejected, read_line
-from mlflow_project.rules.documents.kinds import Kind, kind_of
+from mlflow_project.rules.documents.kinds import TEXTUAL, Kind, kind_of
 from mlflow_project.rules.documents.reading import BadPart, DocumentText
 from mlflow_project.rules.quality.selection import Quality, judge, marks_of
 from spark_jobs.document_reader import DocumentLimits, document_reader
@@ -74,6 +74,8 @@ class Examiner:
         wrong_size = checked_size(value)
         if kind is None or wrong_size:
             return wrong_size or read_file(value, file, self.base), ()
+        if kind in TEXTUAL and (another_format := checked_text_format(value)):
+            return another_format, ()
         found = document_reader(self.limits).read(kind, value)
         return (found, ()) if isinstance(found, Rejected) else (_document(found, kind, file, self.base), found.bad)
 

@@ -9,10 +9,11 @@ from io import BytesIO
 
 import pytest
 
-from mlflow_project.rules.chunking.records import Reason, Rejected
+from mlflow_project.rules.chunking.records import Fields, Reason, Rejected
 from mlflow_project.rules.documents.kinds import Kind, kind_of
 from mlflow_project.rules.documents.pdf import reflowed
 from mlflow_project.rules.documents.reading import DocumentText, read_document
+from spark_jobs.examination import Examiner
 from stack.layout import ROOT
 from tests.spark import made_documents as made
 
@@ -150,3 +151,11 @@ def test_a_worker_loads_only_the_libraries_of_the_formats_that_it_reads() -> Non
         program = f"import sys; {setting}; print(*{libraries})"
         found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
         assert found.stdout.split() == loaded
+
+
+@pytest.mark.parametrize("ending", ["html", "eml"])
+@pytest.mark.parametrize("data", [rb"{\rtf1 A text.}", "A text.".encode("utf-16"), bytes(range(1, 32)) * 4, b"\x89PNG"])
+def test_what_only_the_name_calls_a_page_or_a_message_is_not_text(ending: str, data: bytes) -> None:
+    ((_, raw, found),) = Examiner(Fields(), True, "file:/b").examine(((f"file:/b/a.{ending}", 0, 0), data))
+    assert isinstance(found, Rejected)
+    assert (found.reason, raw) == (Reason.NOT_TEXT, data)

@@ -53,16 +53,12 @@ def read_file(data: bytes, address: str, base: str) -> Document | Rejected:
     """Read one text file."""
     if wrong_size := checked_size(data):
         return wrong_size
-    for beginning, what in _FORMATS.items():
-        if data.startswith(beginning):
-            return Rejected(Reason.NOT_TEXT, f"The file is {what}, not text: convert it to UTF-8 text first.")
+    if another_format := checked_text_format(data):
+        return another_format
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:
         return Rejected(Reason.NOT_UTF8, f"The file is not UTF-8: byte {wrong.start} is {data[wrong.start]:#04x}.")
-    control = len(data) - len(data.translate(None, _CONTROL))
-    if control > _MOST_CONTROL * len(data):
-        return Rejected(Reason.NOT_TEXT, f"The file is not text: {control:,} of {len(data):,} bytes are control codes.")
     return file_document("", text, address, base)
 
 
@@ -72,6 +68,17 @@ def checked_size(data: bytes) -> Rejected | None:
         return EMPTY_FILE
     if len(data) > MOST_BYTES:
         return Rejected(Reason.TOO_LONG, f"The file has {len(data):,} bytes; at most {MOST_BYTES:,} are read.")
+    return None
+
+
+def checked_text_format(data: bytes) -> Rejected | None:
+    """Why a file is not text, whatever its name says; None if it may be text."""
+    for beginning, what in _FORMATS.items():
+        if data.startswith(beginning):
+            return Rejected(Reason.NOT_TEXT, f"The file is {what}, not text: convert it to UTF-8 text first.")
+    control = len(data) - len(data.translate(None, _CONTROL))
+    if control > _MOST_CONTROL * len(data):
+        return Rejected(Reason.NOT_TEXT, f"The file is not text: {control:,} of {len(data):,} bytes are control codes.")
     return None
 
 

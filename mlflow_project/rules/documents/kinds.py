@@ -19,6 +19,8 @@ _PACKED: dict[bytes, Kind] = {
 """What a zip archive of this kind contains, uncompressed: the name of its main file, or its media type."""
 _MOST_BEFORE_A_PDF = 1024
 """Readers accept so many bytes before the signature of a PDF."""
+TEXTUAL: frozenset[Kind] = frozenset({"html", "mail"})
+"""Kinds that are text in the file already; a name alone says that a file is one."""
 ENDINGS = (".pdf", ".docx", ".pptx", ".epub", *_BY_NAME)
 
 
