@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlflow_project.evaluation.cases import load_cases
+from mlflow_project.evaluation.cases import groups_of, load_cases
 from mlflow_project.registration.folder import read_folder
 from mlflow_project.rules.gate.policy import policy_from
 from mlflow_project.rules.scorers import FAILED, SCORERS
@@ -85,7 +85,7 @@ def test_a_policy_names_metrics_that_exist_and_asks_for_no_more_cases_than_there
     named = {rule.metric for rule in policy.metrics} | {cap.metric for cap in policy.caps}
     assert named <= {*SCORERS, FAILED}
     assert policy.min_cases <= len(cases)
-    assert {guard.tag for guard in policy.guards} <= {tag for case in cases for tag in case.tags}
+    assert {guard.tag for guard in policy.guards} <= {tag for case in cases for tag in groups_of(case)}
 
 
 def test_sentiment_cases_expect_one_label_each_and_every_label_occurs() -> None:
