@@ -98,6 +98,12 @@ def _joined(
             continue
         except ImportError:
             raise
+        except MemoryError:
+            if len(opened.parts) == 1:
+                return too_large(kind)
+            sentence = f"{opened.part_name.capitalize()} {number} takes more memory than a document may have."
+            bad.append(BadPart(number, Reason.BAD_PAGE, sentence))
+            continue
         except Exception as error:  # as above; the other parts may be whole
             sentence = f"{opened.part_name.capitalize()} {number} cannot be read: {_said(error)}."
             bad.append(BadPart(number, Reason.BAD_PAGE, sentence))
