@@ -30,7 +30,10 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{1,64}")
 
 @dataclass(frozen=True)
 class Receipt:
-    """`state` is `warm` (ready, not yet served) or `serving`; `since` is UTC in ISO 8601 with milliseconds."""
+    """`state` is `warm` (ready, not yet served) or `serving`; `since` is UTC in ISO 8601 with milliseconds.
+
+    `share` is set for the canary of a rollout: which share of the units this worker sends to it, 0 to 1.
+    """
 
     worker: str
     kind: str
@@ -40,6 +43,7 @@ class Receipt:
     digest: str
     state: str
     since: str
+    share: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -60,6 +64,7 @@ class Receipt:
         whole = isinstance(receipt.version, int) and not isinstance(receipt.version, bool)
         wrong = [_short(text) for text in texts if not _is_text(text)]
         wrong += [] if whole and 1 <= receipt.version <= _LARGEST_VERSION else [_short(receipt.version)]
+        wrong += [] if receipt.share is None or _is_share(receipt.share) else [_short(receipt.share)]
         wrong += [] if receipt.state in ("warm", "serving") else [_short(receipt.state)]
         wrong += [] if wrong or _DIGEST.fullmatch(receipt.digest) else [_short(receipt.digest)]
         if wrong:
@@ -110,6 +115,10 @@ class Presence:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable()
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _is_list(value: Any, most: int) -> TypeGuard[Sequence[Any]]:

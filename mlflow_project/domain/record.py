@@ -30,6 +30,12 @@ RecordType = Literal[
     "reconciled",  # such an alias put back
     "shadow",  # a version begins to get copies of requests; evidence holds its limits
     "shadow_stop",  # it gets no more
+    "rollout",  # opens a rollout; evidence holds its plan; `intent` of the five types below is its serial
+    "step",  # evidence holds the share that the canary has from now on
+    "hold",  # no step until
+    "resume",
+    "abort",  # the canary has no more traffic
+    "finish",  # the canary was promoted
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.refusal import Cause
+from mlflow_project.domain.rollout import CANARY
 from mlflow_project.errors import PromotionConflict
 from mlflow_project.ledger.chain import Draft
 from mlflow_project.ledger.ledger import Ledger
@@ -45,6 +46,8 @@ def judge(state: NameState, alias: str, pointed: int | None, content: str | None
         pointed: the version that the alias names in MLflow; None: the alias is gone.
         content: the digest of that version's content in MLflow; None: it was deleted, or cannot be read.
     """
+    if alias == CANARY:
+        return _judge_canary(state, pointed, content)
     live = state.live.get(alias)
     stay = state.seal_of(live)
     if pointed is None:
@@ -59,6 +62,26 @@ def judge(state: NameState, alias: str, pointed: int | None, content: str | None
             return Judgement(stay)
         return Judgement(stay, _changed(state, pointed, content), cause="broken_seal")
     return _moved(state, alias, pointed, content, stay)
+
+
+def _judge_canary(state: NameState, pointed: int | None, content: str | None) -> Judgement:
+    """`Canary` follows the rollout in the ledger, wherever a hand has moved it in MLflow."""
+    rollout = state.rollout
+    if rollout is None:
+        why = (
+            f"{CANARY} of {state.name} points at version {pointed} in MLflow, but no rollout of {state.name} is under "
+        )
+        why += f"way, so it serves nobody: `switchyard rollout start {state.name} --version {pointed}` opens one."
+        return Judgement(None, None if pointed is None else why, cause="moved_by_hand")
+    seal = state.all_seals.get((rollout.version, rollout.digest))
+    if pointed == rollout.version and content != rollout.digest:
+        return Judgement(seal, _changed(state, pointed, content), cause="broken_seal")
+    if pointed not in (None, rollout.version):
+        why = (
+            f"{CANARY} of {state.name} was moved to version {pointed} by hand. The rollout of {rollout.label} goes on."
+        )
+        return Judgement(seal, f"{why} `switchyard reconcile {state.name}` puts it back.", cause="moved_by_hand")
+    return Judgement(seal)
 
 
 def _moved(state: NameState, alias: str, pointed: int, content: str | None, stay: Seal | None) -> Judgement:
@@ -78,6 +101,12 @@ def _moved(state: NameState, alias: str, pointed: int, content: str | None, stay
         why = f"{label} was to become live by a flip that was undone (record {intent}); its promoter wrote late."
         why = f"{why} `switchyard reconcile {state.name}` puts {alias} back; or promote the version again."
         return _refuse(alias, stay, "undone_flip", why)
+    if state.rollout is not None and alias == PRODUCTION:
+        why = (
+            f"{PRODUCTION} was moved to {label} by hand, but {state.rollout.describe()}. Until that ends, {PRODUCTION}"
+        )
+        why = f"{why} moves only with the rollout. `switchyard reconcile {state.name}` puts it back."
+        return _refuse(alias, stay, "moved_by_hand", why)
     if state.protected and alias in SERVED_ALIASES:
         why = f"{state.name} is protected and follows the ledger: {alias} was moved to {label} by hand."
         return _refuse(alias, stay, "moved_by_hand", f"{why} `switchyard reconcile {state.name}` puts it back.")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_project.domain.record import GENESIS, LedgerRecord
+from mlflow_project.domain.rollout import Rollout
 from mlflow_project.domain.shadow import Shadow, ShadowLimits
 from mlflow_project.errors import InvalidData
 
@@ -77,6 +78,8 @@ class NameState:
         stalled: undone intents by alias and version, of writers that may still have been alive.
         was: what was live in Production before.
         shadow: the version that gets copies of requests for Production.
+        rollout: the rollout that is under way.
+        rollouts: how many rollouts were ever opened.
     """
 
     kind: str
@@ -93,6 +96,8 @@ class NameState:
     stalled: dict[tuple[str, int], int] = field(default_factory=dict)
     was: LiveVersion | None = None
     shadow: Shadow | None = None
+    rollout: Rollout | None = None
+    rollouts: int = 0
 
     @property
     def protected(self) -> bool:
@@ -131,7 +136,8 @@ class State:
     """All names after record `serial`, whose digest is `head`.
 
     Attributes:
-        strange: records that are passed over: of an unknown type, not a record at all, or with an impossible time.
+        strange: records that are passed over: of an unknown type, not a record at all, with an impossible time, or a
+            rollout of what was not sealed or not to be rolled out then.
         ahead: serials of objects that lie beyond the end of the ledger.
     """
 
@@ -156,7 +162,10 @@ def replay(records: Iterable[LedgerRecord]) -> State:
             state.strange.append(record)
             continue
         name = state.names.setdefault(record.name, NameState(record.kind, record.name))
-        _APPLY[record.type](name, record)
+        try:
+            _APPLY[record.type](name, record)
+        except InvalidData:
+            state.strange.append(record)
     return state
 
 
@@ -243,6 +252,50 @@ def _shadow_stop(name: NameState, record: LedgerRecord) -> None:
         name.shadow = None
 
 
+def _rollout(name: NameState, record: LedgerRecord) -> None:
+    """Open a rollout from what is live to a sealed release, unless the name is moving already."""
+    rollout = Rollout.from_record(record)
+    live = name.live.get(PRODUCTION)
+    is_sealed = (rollout.version, rollout.digest) in name.all_seals
+    is_live = live is not None and _baseline(rollout) == (live.version, live.digest)
+    if not (is_sealed and is_live) or name.intent is not None or name.rollout is not None:
+        raise InvalidData(f"Record {record.serial} opens a rollout that could not begin then.")
+    name.rollout = rollout
+    name.rollouts += 1
+
+
+def _step(name: NameState, record: LedgerRecord) -> None:
+    rollout, share = _of_rollout(name, record), record.evidence.get("share")
+    if rollout is not None and share in rollout.steps and rollout.share < share < 1:
+        name.rollout = replace(rollout, share=float(share), step_since=record.time)
+
+
+def _hold(name: NameState, record: LedgerRecord) -> None:
+    rollout = _of_rollout(name, record)
+    if rollout is not None:
+        name.rollout = replace(rollout, held=True, held_why=f"{record.who} at {record.time}: {record.why}")
+
+
+def _resume(name: NameState, record: LedgerRecord) -> None:
+    rollout = _of_rollout(name, record)
+    if rollout is not None:
+        name.rollout = replace(rollout, held=False, held_why="", step_since=record.time)
+
+
+def _end_rollout(name: NameState, record: LedgerRecord) -> None:
+    if _of_rollout(name, record) is not None:
+        name.rollout = None
+
+
+def _of_rollout(name: NameState, record: LedgerRecord) -> Rollout | None:
+    """The rollout under way, if this record is about it."""
+    return name.rollout if name.rollout is not None and name.rollout.id == record.intent else None
+
+
+def _baseline(rollout: Rollout) -> tuple[int, str]:
+    return rollout.baseline_version, rollout.baseline_digest
+
+
 def _answers(name: NameState, record: LedgerRecord) -> bool:
     """Whether this outcome answers the open intent, which it then closes."""
     if name.intent is None or name.intent.serial != record.intent:
@@ -262,6 +315,8 @@ def _stand(name: NameState, record: LedgerRecord) -> None:
     name.live[alias] = live
     if alias != PRODUCTION:
         return
+    if name.rollout is not None and _baseline(name.rollout) != (live.version, live.digest):
+        name.rollout = None  # it was finished, or has nothing to be compared with any more
     name.rolled_back = {at: each for at, each in name.rolled_back.items() if not _is_same(each, live)}
     name.was = before if before is not None and before.version != live.version else name.was
     if name.production and name.production[-1].version == live.version:
@@ -292,6 +347,12 @@ _APPLY = {
     "reconciled": _reconciled,
     "shadow": _shadow,
     "shadow_stop": _shadow_stop,
+    "rollout": _rollout,
+    "step": _step,
+    "hold": _hold,
+    "resume": _resume,
+    "abort": _end_rollout,
+    "finish": _end_rollout,
 }
 KNOWN_TYPES = frozenset(_APPLY)
 """The types of record that say something."""

@@ -23,6 +23,7 @@ from mlflow_project.ledger import Draft, LiveVersion, NameState, State
 from mlflow_project.ledger.observe import PREVIOUS
 from mlflow_project.ledger.state import PRODUCTION, STALLED
 from mlflow_project.parts import Parts
+from mlflow_project.promotion.canary import point_canary
 from mlflow_project.promotion.hosts import presences, read_hosts
 from mlflow_project.promotion.intent import answer, expires_at, is_dead, is_open, is_under_way, writer_evidence
 from mlflow_project.promotion.receipts import Receipts, Wanted, await_receipts, live_workers
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _READY = ("warm", "serving")
 _URGENT_SECONDS = 2.0
-_FIRST_MODEL_SECONDS = 30.0
+FIRST_MODEL_SECONDS = 30.0
 """A worker's first model makes it import scikit-learn, which takes seconds, and longer on a busy machine."""
 _TRIES = 3
 
@@ -229,7 +230,7 @@ def _warm(parts: Parts, move: Move) -> None:
 
 def _patience(parts: Parts, move: Move) -> float:
     """How many seconds a promotion waits until workers are ready."""
-    return parts.receipt_timeout if move.kind == "prompt" else max(parts.receipt_timeout, _FIRST_MODEL_SECONDS)
+    return parts.receipt_timeout if move.kind == "prompt" else max(parts.receipt_timeout, FIRST_MODEL_SECONDS)
 
 
 def _switch(parts: Parts, move: Move) -> Receipts:
@@ -285,7 +286,10 @@ def _end(parts: Parts, intent: LedgerRecord, who: str, writer: str | None = None
         from_version=intent.from_version,
         evidence={"settled_by": who, **({"writer": writer} if writer else {})},
     )
-    return answer(parts.ledger, intent, draft)
+    record = answer(parts.ledger, intent, draft)
+    if moved and "rollout" in intent.evidence:
+        point_canary(parts, parts.ledger.state().of(intent.name))
+    return record
 
 
 def _set_previous(parts: Parts, intent: LedgerRecord, moved: bool, now: int | None) -> None:

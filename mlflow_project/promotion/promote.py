@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from mlflow_project.domain.rollout import Rollout
 from mlflow_project.errors import InvalidData, NotFound, PromotionConflict, Refused
 from mlflow_project.identity import by_key
 from mlflow_project.ledger import LiveVersion, NameState, Seal, State
@@ -22,16 +23,24 @@ from mlflow_project.seal.statement import Statement
 
 
 def promote(
-    parts: Parts, name: str, version: int, to: str, who: str, why: str = "", despite_rollback: str = ""
+    parts: Parts,
+    name: str,
+    version: int,
+    to: str,
+    who: str,
+    why: str = "",
+    despite_rollback: str = "",
+    rollout: Rollout | None = None,
 ) -> Flip:
     """Point `Staging` or `Production` at a sealed version; the flip with its receipts.
 
     Args:
         despite_rollback: why a release that was rolled back for a reason shall be live again; it stands in the record.
+        rollout: the rollout that this promotion finishes. Whoever began it was allowed to promote the version.
 
     Raises:
-        SealBroken: not sealed, or changed since. PromotionConflict: the champion has changed, or somebody else was
-        first. Refused: a protected name without approval, or a release that was rolled back for a reason. NotFound,
+        SealBroken: not sealed, or changed since. PromotionConflict: the champion has changed, somebody else was first,
+        or a rollout of the name is under way. Refused: a protected name without approval, or a release that was rolled back for a reason. NotFound,
         InvalidData: no such version, no such alias.
     """
     if to not in SERVED_ALIASES:
@@ -44,12 +53,15 @@ def promote(
     reason = "; ".join(each for each in (why.strip(), despite_rollback.strip()) if each)
 
     def decide(of: NameState) -> Move:
-        seal, statement = sealed_release(parts, of, version)
+        check_no_rollout(of, rollout)
+        sealed = None if rollout is None else of.all_seals.get((rollout.version, rollout.digest))
+        seal, statement = sealed_release(parts, of, version, sealed)
         evidence: dict[str, Any] = {}
-        if to == PRODUCTION:
-            _check_champion(of, statement)
-            _check_approval(of, seal, who)
-            evidence = _despite(of, seal, despite_rollback)
+        if rollout is not None:
+            check_allowed(of, seal, statement, rollout.who, "it is rolled out")
+            evidence = {"rollout": rollout.id}
+        elif to == PRODUCTION:
+            evidence = check_allowed(of, seal, statement, who, despite_rollback)
         return _move("flip", of, to, seal, who, reason, evidence)
 
     return carry_out(parts, state, decide(state.of(name)), decide)
@@ -64,6 +76,7 @@ def rollback(parts: Parts, name: str, who: str, why: str = "", to: int | None = 
     """
 
     def decide(of: NameState) -> Move:
+        check_no_rollout(of)
         target = _target(of, to)
         seal, _ = sealed_release(parts, of, target.version, of.seal_of(target))
         return _move("rollback", of, PRODUCTION, seal, who, why)
@@ -86,6 +99,35 @@ def settled_state(parts: Parts, name: str, who: str) -> State:
     if settle(parts, state.of(name), who) is not None:
         return parts.ledger.state()
     return state
+
+
+def check_allowed(
+    of: NameState, seal: Seal, statement: Statement, who: str, despite_rollback: str = ""
+) -> dict[str, Any]:
+    """Check that a version may become live in Production. Returns what the record says of an earlier rollback.
+
+    Raises:
+        PromotionConflict: it was sealed against another champion. Refused: it lacks an approval, or was rolled back for
+        a reason and none is given against that.
+    """
+    _check_champion(of, statement)
+    _check_approval(of, seal, who)
+    return _despite(of, seal, despite_rollback)
+
+
+def check_no_rollout(of: NameState, finishes: Rollout | None = None) -> None:
+    """Check that no rollout of a name is under way, except the one that a promotion finishes.
+
+    Raises:
+        PromotionConflict: one is, or it is not that one.
+    """
+    if of.rollout is not None and (finishes is None or of.rollout.id != finishes.id):
+        raise PromotionConflict(
+            f"{of.rollout.describe()}, so no alias of {of.name} is moved now. End the rollout first: `switchyard "
+            f"rollout abort {of.name}`, or `switchyard rollout finish {of.name}`."
+        )
+    if of.rollout is None and finishes is not None:
+        raise PromotionConflict(f"The rollout of {finishes.label} (record {finishes.id}) has ended meanwhile.")
 
 
 def _live_already(parts: Parts, of: NameState, alias: str, live: LiveVersion) -> Flip:

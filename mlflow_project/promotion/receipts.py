@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +21,13 @@ _LOOK_SECONDS = 0.015
 
 @dataclass(frozen=True)
 class Wanted:
-    """The release that workers are to say they have."""
+    """The release that workers are to say they have; with `share`, also the share of the units that they send to it."""
 
     name: str
     alias: str
     version: int
     digest: str
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def _workers_of(host: Presence, wanted: Wanted, states: Collection[str]) -> set[
     return {
         receipt.worker
         for receipt in host.receipts
-        if receipt.state in states and (receipt.name, receipt.alias, receipt.version, receipt.digest) == release
+        if receipt.state in states
+        and (receipt.name, receipt.alias, receipt.version, receipt.digest) == release
+        and wanted.share in (None, receipt.share)
     } & set(host.workers)
 
 
@@ -85,12 +88,32 @@ def await_receipts(
     store: ObjectStore, wanted: Wanted, workers: tuple[str, ...], states: Collection[str], timeout: float, began: float
 ) -> Receipts:
     """Wait until each of these workers has said so, has died, or the time is over. `began`: of time.monotonic()."""
+    return await_workers(store, workers, lambda hosts: workers_with(hosts, wanted, states), timeout, began)
+
+
+def await_end(store: ObjectStore, ended: Wanted, workers: tuple[str, ...], timeout: float, began: float) -> Receipts:
+    """Wait until none of these workers says any more that it serves this release under this alias."""
+
+    def without(hosts: Collection[Presence]) -> set[str]:
+        return set(live_workers(hosts)) - workers_with(hosts, ended, ("serving",))
+
+    return await_workers(store, workers, without, timeout, began)
+
+
+def await_workers(
+    store: ObjectStore,
+    workers: tuple[str, ...],
+    done: Callable[[Collection[Presence]], set[str]],
+    timeout: float,
+    began: float,
+) -> Receipts:
+    """Wait until each of these workers is among those that `done` finds in the hosts, has died, or the time is over."""
     seen: dict[str, float] = {}
     died: tuple[str, ...] = ()
     while True:
         hosts = presences(store) if workers else []
         now = (time.monotonic() - began) * 1000
-        seen |= dict.fromkeys(workers_with(hosts, wanted, states) & set(workers) - seen.keys(), now)
+        seen |= dict.fromkeys(done(hosts) & set(workers) - seen.keys(), now)
         alive = live_workers(hosts)
         died = tuple(each for each in workers if each not in alive and each not in seen)
         missing = tuple(each for each in workers if each not in seen and each not in died)

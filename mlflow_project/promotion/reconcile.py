@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlflow_project.adapters.releases import present_digest
+from mlflow_project.domain.rollout import CANARY
 from mlflow_project.errors import InvalidData, NotFound, SealBroken
 from mlflow_project.ledger import Draft, NameState
 from mlflow_project.ledger.observe import PREVIOUS, judge, record_observed
 from mlflow_project.ledger.state import PRODUCTION, SERVED_ALIASES
 from mlflow_project.parts import Parts
+from mlflow_project.promotion.canary import point_canary
 from mlflow_project.promotion.promote import settled_state
 from mlflow_project.promotion.sealed import sealed_release
 
@@ -35,7 +37,7 @@ class Correction:
 
 
 def reconcile(parts: Parts, name: str, who: str) -> list[Correction]:
-    """Compare each served alias, and `Previous`, with the ledger. Returns the corrections; none if all agree.
+    """Compare each served alias, `Previous` and `Canary` with the ledger. Returns the corrections; none if all agree.
 
     Raises:
         PromotionConflict: a flip of this name is under way. NotFound: nobody knows the name.
@@ -48,7 +50,9 @@ def reconcile(parts: Parts, name: str, who: str) -> list[Correction]:
         state = parts.ledger.state()
         correction = _reconcile_alias(parts, state.of(name), max(serial, state.serial), alias, aliases.get(alias), who)
         done += [correction] if correction is not None else []
-    return done + _reconcile_previous(parts, parts.ledger.state().of(name), aliases.get(PREVIOUS))
+    now = parts.ledger.state().of(name)
+    done += _reconcile_previous(parts, now, aliases.get(PREVIOUS))
+    return done + reconcile_canary(parts, now, aliases.get(CANARY))
 
 
 def _reconcile_alias(
@@ -88,3 +92,11 @@ def _reconcile_previous(parts: Parts, state: NameState, pointed: int | None) -> 
         return []
     now = parts.registry.point(state.name, PREVIOUS, wanted)
     return [Correction(state.name, PREVIOUS, pointed, now)] if now != pointed else []
+
+
+def reconcile_canary(parts: Parts, state: NameState, pointed: int | None) -> list[Correction]:
+    """Put `Canary` back to where the rollout in the ledger has it. At most one correction."""
+    if pointed == (state.rollout.version if state.rollout is not None else None):
+        return []
+    now = point_canary(parts, state)
+    return [Correction(state.name, CANARY, pointed, now)] if now != pointed else []
