@@ -17,7 +17,7 @@ from mlflow_project.answering.question import question_slot
 from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer
 from mlflow_project.domain.release import Release
-from mlflow_project.domain.rollout import Arm
+from mlflow_project.domain.rollout import Arm, Unit
 from mlflow_project.errors import InvalidData, ProviderError
 from mlflow_project.models.sample import RowSample
 from mlflow_project.snapshot.content import Placed
@@ -25,6 +25,8 @@ from mlflow_project.telemetry.tracing import Trace
 from serving.live.spending import Reservation
 
 Headers = list[tuple[bytes, bytes]]
+_MOST_UNIT_CHARS = 1_000
+"""Of a longer session id or user only so many characters count, so that choosing an arm takes microseconds."""
 
 
 @dataclass(slots=True)
@@ -33,8 +35,9 @@ class Call:
 
     `started` is in seconds of `time.perf_counter`; `status` is 0 until the response begins; `complete` is true when
     uvicorn has the response's last byte. `caller` is None if the server requires no API key. `alias` is the alias that
-    the request asked for, "" until it is resolved. `arm` and `rollout` (the id of the rollout under way, None without
-    one) say which share of a rollout the request belongs to. `session` is what the caller sent as `X-Session-Id`.
+    the request asked for, "" until it is resolved. `session` is what the caller sent as `X-Session-Id`, `user` is
+    OpenAI's field. A request with `names_version` asks for a version by its number, so no rollout divides it. `arm` and
+    `rollout` say which share of a rollout the request belongs to; `rollout` is the rollout's id, None without one.
     `after_response` is called when the response has left.
     """
 
@@ -44,6 +47,8 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
     caller: ApiKey | None = None
     session: str = ""
+    user: str = ""
+    names_version: bool = False
     body_bytes: int = 0
     release: Release | None = None
     alias: str = ""
@@ -61,6 +66,18 @@ class Call:
     def trace_id(self) -> str:
         """The id of the request's trace, 32 hexadecimal digits."""
         return f"{self.trace.trace_id:032x}"
+
+    def unit(self, kind: Unit) -> str:
+        """What stays on one arm of a rollout. A request that does not name it is a unit of its own."""
+        if kind == "session":
+            named = self.session
+        elif kind == "user":
+            named = self.user
+        elif kind == "key":
+            named = self.caller.owner if self.caller is not None else ""
+        else:
+            named = ""
+        return named[:_MOST_UNIT_CHARS] or self.request_id
 
     @property
     def the_release(self) -> Release:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from mlflow_project.adapters.registry import Registry, RegistryEntry
 from mlflow_project.domain.refusal import Cause, cause_of
+from mlflow_project.domain.rollout import CANARY
 from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import Unavailable, WorkspaceError
 from mlflow_project.follower.alias_reader import Entries
@@ -20,7 +21,7 @@ from mlflow_project.follower.contents import Contents
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.ledger import NameState, Seal, State
 from mlflow_project.ledger.observe import Judgement, judge
-from mlflow_project.snapshot.content import Placed, PlacedShadow, RefusedRelease, Snapshot
+from mlflow_project.snapshot.content import Placed, PlacedShadow, RefusedRelease, Snapshot, Split
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class Decider:
         for name, entry in entries.items():
             known, aliases = state.of(name), _aliases(entry)
             live_before = {alias for of, alias in before if of == name}
-            for alias in sorted({*aliases, *known.live, *live_before} - NOT_FOLLOWED):
+            canary = {CANARY} if known.rollout is not None else set()
+            for alias in sorted({*aliases, *known.live, *live_before, *canary} - NOT_FOLLOWED):
                 pointed = aliases.get(alias)
                 judgement = self._judge(known, alias, pointed, ledger_is_current=ledger_is_current)
                 placed, error = self._place(name, alias, judgement.serve, before.get((name, alias)))
@@ -76,8 +78,8 @@ class Decider:
                 judged.append(Judged(known, alias, pointed, judgement))
                 live += [placed] if placed is not None else []
                 refused += _refusals(judged[-1], placed, error)
-        shadows = self._shadows(state)
-        return Snapshot(tuple(live), self._releases_to_warm(state), tuple(refused), shadows), judged
+        warm, shadows = self._releases_to_warm(state), self._shadows(state)
+        return Snapshot(tuple(live), warm, tuple(refused), shadows, _splits(state)), judged
 
     def _refresh_contents(self, entries: Entries) -> None:
         """Ask for the content of the versions that aliases name; at once where an alias has moved."""
@@ -107,8 +109,10 @@ class Decider:
         self, name: str, alias: str, seal: Seal | None, before: Placed | None
     ) -> tuple[Placed | None, WorkspaceError | None]:
         """The release to serve under one alias. If the sealed one cannot be fetched, the one that was live before,
-        with the error.
+        with the error. `Canary` has only the release of the rollout under way, or none.
         """
+        if alias == CANARY and (seal is None or (before is not None and before.digest != seal.digest)):
+            before = None
         if seal is None or (before is not None and (before.version, before.digest) == (seal.version, seal.digest)):
             return before, None
         try:
@@ -143,6 +147,20 @@ class Decider:
             except WorkspaceError as error:
                 logger.warning("a shadow cannot be fetched", extra={"error": str(error)})
         return tuple(found)
+
+
+def follow_rollouts(current: Snapshot, state: State) -> Snapshot:
+    """The present snapshot with the shares that the ledger has, and without canaries whose rollout has ended. So an
+    abort holds even while MLflow does not answer.
+    """
+    splits = _splits(state)
+    canaries = {(split.name, split.version, split.digest) for split in splits}
+    live = [each for each in current.live if each.alias != CANARY or (each.name, each.version, each.digest) in canaries]
+    return replace(current, live=tuple(live), splits=splits)
+
+
+def _splits(state: State) -> tuple[Split, ...]:
+    return tuple(Split.of(known.rollout) for known in state.names.values() if known.rollout is not None)
 
 
 def _aliases(entry: RegistryEntry | None) -> dict[str, int]:

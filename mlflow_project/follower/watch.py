@@ -19,7 +19,7 @@ from pathlib import Path
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.follower.alias_reader import AliasReader
-from mlflow_project.follower.decide import Decider, Judged
+from mlflow_project.follower.decide import Decider, Judged, follow_rollouts
 from mlflow_project.follower.ledger_reader import LedgerReader
 from mlflow_project.follower.sealed import Fetcher
 from mlflow_project.ledger import Ledger, State
@@ -117,11 +117,11 @@ class Watcher:
             elif state is not None:
                 self._decide(state)
         except (WorkspaceError, LookupError, TypeError, ValueError, AttributeError) as error:
-            # MLflow does not answer, or its answer has an unknown shape: nothing changes until a later look succeeds.
+            # MLflow does not answer, or its answer has an unknown shape: no alias changes until a later look succeeds.
             logger.warning("the registry cannot be asked", extra={"error": repr(error)})
             self.aliases.rest_after_failure()
             self._note_contact(False)
-            self._restore()
+            self._follow_rollouts()
 
     def _decide(self, state: State) -> None:
         self._whole_look_at = time.monotonic() + WHOLE_LOOK_INTERVALS * self._interval_ms / 1000
@@ -140,6 +140,15 @@ class Watcher:
                 record_observed(self._ledger.ledger, self.aliases.registry, state.serial, *each, self._identity)
             except WorkspaceError as error:
                 logger.warning("a move by hand could not be recorded", extra={"error": str(error)})
+
+    def _follow_rollouts(self) -> None:
+        """Follow the shares of rollouts, which need the ledger alone; leave everything else as it is."""
+        state = self._ledger.state
+        kept = follow_rollouts(self.current, state) if state is not None else self.current
+        if kept != self.current:
+            self._write(kept)
+        else:
+            self._restore()
 
     def _restore(self) -> None:
         """Write the present snapshot again if somebody else has changed the file."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow_project.domain.refusal import Cause
 from mlflow_project.domain.release import Manifest, Release
+from mlflow_project.domain.rollout import CANARY, Plan, Rollout, Unit
 from mlflow_project.domain.shadow import ShadowLimits
 from mlflow_project.errors import InvalidData
 
@@ -115,13 +116,66 @@ class RefusedRelease:
 
 
 @dataclass(frozen=True)
+class Split:
+    """How the requests for `Production` of a name are divided while a rollout is under way.
+
+    Attributes:
+        rollout: the id of the rollout.
+        share: of the units that the canary answers, 0 to 1.
+        version: of the canary; `digest` likewise.
+        baseline_digest: of the release that must be live in `Production`, or nothing is divided.
+    """
+
+    name: str
+    rollout: int
+    salt: str
+    share: float
+    unit: Unit
+    version: int
+    digest: str
+    baseline_digest: str
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> Split:
+        """The split that a rollout asks for at its present step."""
+        return cls(
+            rollout.name,
+            rollout.id,
+            rollout.salt,
+            rollout.share,
+            rollout.unit,
+            rollout.version,
+            rollout.digest,
+            rollout.baseline_digest,
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Split:
+        """Read what `asdict` wrote.
+
+        Raises:
+            InvalidData, TypeError: a field is missing, unknown or out of its bounds.
+        """
+        split = cls(**data)
+        texts = (split.name, split.salt, split.digest, split.baseline_digest)
+        numbers = (split.rollout, split.version)
+        if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+            raise TypeError("a split has texts and whole numbers")
+        if not isinstance(split.share, int | float) or not 0 <= split.share <= 1:
+            raise TypeError("a share is a number from 0 to 1")
+        Plan((1.0,), unit=split.unit)
+        return split
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """All that this host serves, warms and refuses at one moment."""
+    """All that this host serves, warms and refuses at one moment, and how rollouts divide requests."""
 
     live: tuple[Placed, ...] = ()
     warm: tuple[Placed, ...] = ()
     refused: tuple[RefusedRelease, ...] = field(default=())
     shadows: tuple[PlacedShadow, ...] = ()
+    splits: tuple[Split, ...] = ()
 
     @property
     def indexes(self) -> frozenset[str]:
@@ -141,11 +195,11 @@ class Snapshot:
     def with_lost(self, before: Snapshot) -> Snapshot:
         """This snapshot, and what an earlier one served under names and aliases that this one no longer mentions.
 
-        The follower never takes an alias out of a snapshot: a release stays live until another verified release takes
-        its place. So an alias that is missing was lost from the file, and the earlier release goes on.
+        The follower takes no alias but `Canary` out of a snapshot: a release stays live until another verified release
+        takes its place. So another alias that is missing was lost from the file, and the earlier release goes on.
         """
         named = {placed.key for placed in self.live}
-        lost = tuple(placed for placed in before.live if placed.key not in named)
+        lost = tuple(placed for placed in before.live if placed.key not in named and placed.alias != CANARY)
         return replace(self, live=(*self.live, *lost)) if lost else self
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,6 +210,7 @@ class Snapshot:
             "warm": [placed.to_dict() for placed in self.warm],
             "refused": [refused.to_dict() for refused in self.refused],
             "shadows": [shadow.to_dict() for shadow in self.shadows],
+            "splits": [asdict(split) for split in self.splits],
         }
 
     @classmethod
@@ -173,6 +228,7 @@ class Snapshot:
                 warm=tuple(Placed.from_dict(item) for item in data["warm"]),
                 refused=tuple(RefusedRelease(**item) for item in data["refused"]),
                 shadows=tuple(PlacedShadow.from_dict(item) for item in data.get("shadows", ())),
+                splits=tuple(Split.from_dict(item) for item in data.get("splits", ())),
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise InvalidData(f"This snapshot cannot be read: {error!r}.") from error

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_project.answering import WarmRelease
+from mlflow_project.domain.rollout import Arm, Unit, arm_of
 from mlflow_project.errors import NotFound, Unavailable
-from mlflow_project.snapshot.content import Placed
+from mlflow_project.snapshot.content import Placed, Split
 from serving.live.warm_model import WarmModel
 
 logger = logging.getLogger(__name__)
 
+PRODUCTION = "Production"
+"""The alias whose requests a rollout divides."""
 Identity = tuple[str, int, str]
 """Name, version and digest. A release under two aliases is loaded once."""
 
@@ -68,22 +71,43 @@ class LiveRelease:
         return self.held.warm
 
 
+@dataclass(frozen=True)
+class LiveSplit:
+    """A rollout whose canary is ready on this worker."""
+
+    split: Split
+    canary: LiveRelease
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The release that answers a request, its arm, and the id of the rollout that divides the requests (None: none)."""
+
+    live: LiveRelease
+    arm: Arm = "production"
+    rollout: int | None = None
+
+
+UnitOf = Callable[[Unit], str]
+"""Names the session, user, key or request that a request belongs to."""
+
+
 class UsedRelease:
     """Keeps a release loaded until the block ends."""
 
-    __slots__ = ("_let_go", "live")
+    __slots__ = ("_let_go", "resolved")
 
-    def __init__(self, live: LiveRelease, let_go: Callable[[LoadedRelease], None]) -> None:
-        self.live = live
+    def __init__(self, resolved: Resolved, let_go: Callable[[LoadedRelease], None]) -> None:
+        self.resolved = resolved
         self._let_go = let_go
 
-    def __enter__(self) -> LiveRelease:
-        self.live.held.users += 1
-        return self.live
+    def __enter__(self) -> Resolved:
+        self.resolved.live.held.users += 1
+        return self.resolved
 
     def __exit__(self, *why: object) -> None:
-        self.live.held.users -= 1
-        self._let_go(self.live.held)
+        self.resolved.live.held.users -= 1
+        self._let_go(self.resolved.live.held)
 
 
 class Shelf:
@@ -93,11 +117,13 @@ class Shelf:
         self.live: Mapping[tuple[str, str], LiveRelease] = {}
         self.not_loaded: Mapping[tuple[str, str], str] = {}
         """Why the release that belongs under a name and alias could not be loaded here."""
+        self.splits: Mapping[str, LiveSplit] = {}
+        """By name: the rollouts that divide the requests for `Production`."""
         self.held: dict[Identity, LoadedRelease] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def resolve(self, name: str, alias: str) -> list[tuple[float, LiveRelease]]:
-        """The releases that answer for this name and alias, with their weights. At present one, with weight 1.0.
+    def resolve(self, name: str, alias: str, unit: UnitOf | None = None) -> Resolved:
+        """The release that answers for this name and alias. With `unit`, a rollout may choose the canary instead.
 
         Raises:
             NotFound: this name and alias are not served.
@@ -105,7 +131,12 @@ class Shelf:
         """
         found = self.live.get((name, alias))
         if found is not None:
-            return [(1.0, found)]
+            divided = self.splits.get(name)
+            if divided is None or unit is None or alias != PRODUCTION:
+                return Resolved(found)
+            split = divided.split
+            arm = arm_of(split.salt, unit(split.unit), split.share)
+            return Resolved(divided.canary if arm == "canary" else found, arm, split.rollout)
         if why := self.not_loaded.get((name, alias)):
             raise Unavailable(f"The release of {name!r} under {alias!r} could not be loaded on this host: {why}")
         if not self.live:
@@ -124,12 +155,11 @@ class Shelf:
         found = [alias for (live, alias), at in self.live.items() if live == name and at.placed.version == version]
         if not found:
             raise NotFound(f"{name}/{version} is live under no alias. `GET /releases` lists what is.")
-        return "Production" if "Production" in found else min(found)
+        return PRODUCTION if PRODUCTION in found else min(found)
 
-    def using(self, name: str, alias: str) -> UsedRelease:
+    def using(self, name: str, alias: str, unit: UnitOf | None = None) -> UsedRelease:
         """Resolve, and keep the release loaded until the request has ended, also if the alias is flipped meanwhile."""
-        _, live = self.resolve(name, alias)[0]
-        return UsedRelease(live, self._close_if_done)
+        return UsedRelease(self.resolve(name, alias, unit), self._close_if_done)
 
     def retire(self, wanted: set[Identity]) -> None:
         """Close every release that is neither live nor wanted, as soon as no request uses it."""
@@ -141,7 +171,7 @@ class Shelf:
 
     async def close(self) -> None:
         """Close all releases, at the end of the worker."""
-        self.live = {}
+        self.live, self.splits = {}, {}
         self.retire(set())
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)

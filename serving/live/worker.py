@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from mlflow_project.answering import WarmRelease
 from mlflow_project.domain.model import Loading
 from mlflow_project.domain.receipt import Receipt
 from mlflow_project.domain.refusal import Cause, cause_of
+from mlflow_project.domain.rollout import CANARY
 from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.models.trial import try_model
@@ -36,7 +38,7 @@ from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
 from mlflow_project.telemetry.meters import Meters
 from serving.live.shadows import Shadows
-from serving.live.shelf import Identity, LiveRelease, LoadedRelease, Shelf, identity
+from serving.live.shelf import PRODUCTION, Identity, LiveRelease, LiveSplit, LoadedRelease, Shelf, identity
 from serving.live.warm_model import WarmModel, warm_model
 
 logger = logging.getLogger(__name__)
@@ -264,7 +266,7 @@ class Worker:
             elif held is not None:
                 checked = replace(held.placed, alias=placed.alias, since=placed.since)
                 live[placed.key] = LiveRelease(checked, held, utc_now())
-        self.shelf.live = live
+        self.shelf.live, self.shelf.splits = live, self._splits(live)
         refusals = self._own_refusals()
         self.shelf.not_loaded = {(no.name, no.alias): no.reason for no in refusals if no.cause == "not_warmed"}
         self.shelf.retire({identity(placed) for placed in (*self._wanted.live, *self._wanted.warm)})
@@ -272,6 +274,17 @@ class Worker:
         self.changed.set()
         self.changed = asyncio.Event()
         self._report()
+
+    def _splits(self, live: Mapping[tuple[str, str], LiveRelease]) -> dict[str, LiveSplit]:
+        """The rollouts whose canary is ready here, and whose baseline is live in Production."""
+        found = {}
+        for split in self._wanted.splits:
+            canary, production = live.get((split.name, CANARY)), live.get((split.name, PRODUCTION))
+            if canary is None or production is None or production.placed.digest != split.baseline_digest:
+                continue
+            if (canary.placed.version, canary.placed.digest) == (split.version, split.digest):
+                found[split.name] = LiveSplit(split, canary)
+        return found
 
     def _own_refusals(self) -> tuple[RefusedRelease, ...]:
         return tuple(
@@ -290,7 +303,10 @@ class Worker:
 
     def _report(self) -> None:
         self._beaten = time.monotonic()
-        receipts = [_receipt(self.name, live.placed, "serving", live.since) for live in self.shelf.live.values()]
+        receipts = [
+            _receipt(self.name, live.placed, "serving", live.since, self._share(live.placed))
+            for live in self.shelf.live.values()
+        ]
         warm = [placed for placed in self._wanted.warm if identity(placed) in self.shelf.held]
         warm += [shadow.placed.release for shadow in self.shadows.loaded.values()]
         receipts += [_receipt(self.name, placed, "warm", "") for placed in warm]
@@ -304,7 +320,12 @@ class Worker:
             self._reported = receipts
             wake(self._folder.receipts_pipe)
 
+    def _share(self, placed: Placed) -> float | None:
+        """The share of the units that a canary answers here; None for any other release."""
+        divided = self.shelf.splits.get(placed.name) if placed.alias == CANARY else None
+        return divided.split.share if divided is not None else None
 
-def _receipt(worker: str, placed: Placed, state: str, since: str) -> Receipt:
+
+def _receipt(worker: str, placed: Placed, state: str, since: str, share: float | None = None) -> Receipt:
     kind, name = placed.manifest.kind, placed.name
-    return Receipt(worker, kind, name, placed.alias, placed.version, placed.digest, state, since)
+    return Receipt(worker, kind, name, placed.alias, placed.version, placed.digest, state, since, share)

@@ -173,11 +173,12 @@ async def using(server: Server, call: Call, name: str, alias: str, kind: Kind = 
             confirmed = await server.strict.settle(name, alias)
         else:
             confirmed = worker.contact is not None and worker.contact.fresh
-        used = worker.shelf.using(name, alias)
-    with used as live:
+        used = worker.shelf.using(name, alias, None if call.names_version else call.unit)
+    with used as resolved:
+        live = resolved.live
         _check_kind(live, kind)
         release = live.placed.release
-        call.alias = alias
+        call.alias, call.arm, call.rollout = alias, resolved.arm, resolved.rollout
         call.name_release(live.placed, None if confirmed else worker.stale_seconds())
         call.reservation = server.spending.reserve(call.caller, release, call.body_bytes)
         asking = Asking(live)

@@ -114,6 +114,7 @@ async def infer_version(
     name: ModelName, version: VersionNumber, request: Request, call: TheCall, server: TheServer
 ) -> Response:
     """404 where this version is live under no alias."""
+    call.names_version = True
     return await _predict(name, _alias_of(server, name, version), request, call, server)
 
 
@@ -133,7 +134,7 @@ async def _predict(name: str, alias: str, request: Request, call: Call, server: 
 
 
 def _found(server: Server, name: str, alias: str) -> LiveRelease:
-    _, found = server.worker.shelf.resolve(name, alias)[0]
+    found = server.worker.shelf.resolve(name, alias).live
     if found.placed.manifest.kind != "model":
         raise NotFound(f"{name} is a prompt: ask it at POST /prompts/{name}/invocations.")
     return found

@@ -9,9 +9,11 @@ import pytest
 
 from mlflow_project.domain.release import Manifest
 from mlflow_project.errors import NotFound, Unavailable
-from mlflow_project.snapshot.content import Placed
+from mlflow_project.snapshot.content import Placed, Split
+from mlflow_project.telemetry.tracing import Trace
+from serving.call import Call
 from serving.edge.places import Places
-from serving.live.shelf import LiveRelease, LoadedRelease, Shelf
+from serving.live.shelf import LiveRelease, LiveSplit, LoadedRelease, Resolved, Shelf
 
 
 @dataclass
@@ -41,9 +43,43 @@ def put(shelf: Shelf, *releases: LiveRelease) -> None:
     shelf.retire(set())
 
 
-def test_an_alias_resolves_to_one_release_of_full_weight() -> None:
+def rolling_out(share: float) -> Shelf:
+    """A rollout of version 2 while version 1 is live."""
+    shelf = shelf_with(live(1), live(2, "Canary"), live(1, "Staging"))
+    split = Split("qa", 9, "5a17", share, "session", 2, "sha256:2", "sha256:1")
+    shelf.splits = {"qa": LiveSplit(split, shelf.live["qa", "Canary"])}
+    return shelf
+
+
+def test_an_alias_resolves_to_its_release() -> None:
     one = live(1)
-    assert shelf_with(one).resolve("qa", "Production") == [(1.0, one)]
+    assert shelf_with(one).resolve("qa", "Production") == Resolved(one)
+
+
+def test_a_rollout_divides_the_requests_for_production_by_unit() -> None:
+    shelf = rolling_out(0.25)
+    found = [
+        shelf.resolve("qa", "Production", lambda kind, number=number: f"{kind}-{number}") for number in range(4000)
+    ]
+    versions = {(each.arm, each.live.placed.version, each.rollout) for each in found}
+    assert versions == {("canary", 2, 9), ("baseline", 1, 9), ("production", 1, 9)}
+    for arm in ("canary", "baseline"):
+        assert 850 < sum(each.arm == arm for each in found) < 1150
+    assert len({shelf.resolve("qa", "Production", lambda _: "one").arm for _ in range(50)}) == 1
+
+
+def test_a_rollout_divides_neither_other_aliases_nor_requests_for_a_version() -> None:
+    shelf = rolling_out(0.999999)
+    assert shelf.resolve("qa", "Production", lambda _: "u").arm == "canary"
+    for alias in ("Staging", "Canary"):
+        assert shelf.resolve("qa", alias, lambda _: "u") == Resolved(shelf.live["qa", alias])
+    assert shelf.resolve("qa", "Production") == Resolved(shelf.live["qa", "Production"])
+
+
+def test_a_request_that_names_no_session_is_a_unit_of_its_own() -> None:
+    call = Call("r-1", Trace("POST", None, listening=False), session="s" * 5000)
+    assert call.unit("session") == "s" * 1000
+    assert {call.unit("user"), call.unit("key"), call.unit("request")} == {"r-1"}
 
 
 def test_nothing_served_is_an_outage_and_an_unknown_name_is_not() -> None:
@@ -73,10 +109,10 @@ async def _flip_in_mid_request() -> list[bool]:
     first, second = live(1), live(2)
     shelf = shelf_with(first)
     seen = []
-    with shelf.using("qa", "Production") as held:
+    with shelf.using("qa", "Production") as resolved:
         put(shelf, second)
         await asyncio.sleep(0)
-        assert held is first
+        assert resolved.live is first
         seen.append(first.held.warm.closed)  # type: ignore[attr-defined]
     await asyncio.sleep(0)
     seen.append(first.held.warm.closed)  # type: ignore[attr-defined]

@@ -183,6 +183,7 @@ class ChatRequest(BaseModel):
             parameters["logprobs"] = None
         return ModelRequest(
             model=self.model,
+            user=self.user or "",
             turns=_turns(self.messages),
             variables=self.variables,
             parameters=parameters,

@@ -32,7 +32,7 @@ IGNORED = b"x-ignored-parameters"
 class ModelRequest:
     """One request. `parameters` are generation parameters by OpenAI's names; `variables` fill the template's other
     slots. `schema` is the JSON schema that the caller's client reads the answer with; `wants_json` is true when the
-    request asks for JSON at all.
+    request asks for JSON at all. `user` is OpenAI's field, which names the caller's own user.
     """
 
     model: str
@@ -42,6 +42,7 @@ class ModelRequest:
     tools: ToolChoice = field(default_factory=ToolChoice)
     schema: Schema | None = None
     wants_json: bool = False
+    user: str = ""
 
     async def target(self, server: Server, call: Call, alias: str) -> tuple[str, str]:
         """Check the request, and return the name and alias of the prompt that it asks.
@@ -58,7 +59,9 @@ class ModelRequest:
             await asyncio.to_thread(_check_tools, self.tools)  # a large schema takes milliseconds
         texts = [(f"messages[{place}]", turn.content) for place, turn in enumerate(self.turns)]
         check_texts(server, call, [*texts, *((f"variables.{name}", text) for name, text in self.variables.items())])
-        return name_and_alias(server.worker.shelf, self.model, alias)
+        name, chosen = name_and_alias(server.worker.shelf, self.model, alias)
+        call.user, call.names_version = self.user, "@" not in self.model and name != self.model
+        return name, chosen
 
     def question_for(self, call: Call, live: LiveRelease) -> Question:
         """Return the question for this release, and note in the response's headers which parameters have no effect.

@@ -159,6 +159,7 @@ class ResponsesRequest(BaseModel):
         asked = self.text.format if self.text is not None else None
         return ModelRequest(
             model=self.model,
+            user=self.user or "",
             turns=self._turns(),
             variables=self.variables,
             parameters=parameters,
