@@ -27,6 +27,7 @@ MODULES = {
     "gate": ("gate",),
     "promotion": ("live", "promote", "rollback", "approve", "diff", "repair", "reconcile"),
     "shadow": ("shadow",),
+    "rollouts": ("rollout",),
     "drift": ("drift",),
     "feedback": ("review", "cases"),
     "fine_tuning": ("fine-tune",),

@@ -40,8 +40,8 @@ def promote(
 
     Raises:
         SealBroken: not sealed, or changed since. PromotionConflict: the champion has changed, somebody else was first,
-        or a rollout of the name is under way. Refused: a protected name without approval, or a release that was rolled back for a reason. NotFound,
-        InvalidData: no such version, no such alias.
+        or a rollout of the name is under way. Refused: a protected name without approval, or a release that was rolled
+        back for a reason. NotFound, InvalidData: no such version, no such alias.
     """
     if to not in SERVED_ALIASES:
         raise InvalidData(f"Promotion goes to {' or '.join(SERVED_ALIASES)}, not to {to!r}.")

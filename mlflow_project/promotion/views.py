@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.rollout import CANARY, Rollout, percent
 from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.ledger import LiveVersion, NameState, replay
@@ -22,7 +23,9 @@ _HOW = {"flip": "completed", "rollback": "completed", "observed_flip": "observed
 
 @dataclass(frozen=True)
 class LiveRow:
-    """One alias of one name. `serving` of `workers` say that they serve exactly this."""
+    """One alias of one name. `serving` of `workers` say that they serve exactly this. `share` is set for the canary of
+    a rollout: which share of the requests for Production it gets, 0 to 1.
+    """
 
     kind: str
     name: str
@@ -36,6 +39,7 @@ class LiveRow:
     serving: int
     workers: int
     missing: tuple[str, ...]
+    share: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -43,19 +47,28 @@ class LiveRow:
 
 
 def live(parts: Parts) -> list[LiveRow]:
-    """What is live by the record, and which workers say that they serve it."""
+    """What is live by the record, canaries included, and which workers say that they serve it."""
     hosts = presences(parts.store)
     workers = live_workers(hosts)
     rows = []
     for state in parts.ledger.state().names.values():
-        for alias, found in sorted(state.live.items()):
-            wanted = Wanted(state.name, alias, found.version, found.digest)
+        aliases = dict(state.live)
+        share = None
+        if state.rollout is not None:
+            aliases[CANARY], share = _canary(state.rollout), state.rollout.share
+        for alias, found in sorted(aliases.items()):
+            of = share if alias == CANARY else None
+            wanted = Wanted(state.name, alias, found.version, found.digest, of)
             serving = workers_with(hosts, wanted, ("serving",)) & set(workers)
             missing = tuple(worker for worker in workers if worker not in serving)
-            rows.append(
-                LiveRow(**_row(state, alias, found), serving=len(serving), workers=len(workers), missing=missing)
-            )
+            row = _row(state, alias, found)
+            rows.append(LiveRow(**row, serving=len(serving), workers=len(workers), missing=missing, share=of))
     return rows
+
+
+def _canary(rollout: Rollout) -> LiveVersion:
+    how = f"{'held' if rollout.held else 'rollout'} at {percent(rollout.share)}"
+    return LiveVersion(rollout.version, rollout.digest, rollout.opened, rollout.who, rollout.why, how, rollout.id)
 
 
 def history(parts: Parts, name: str) -> list[LedgerRecord]:
@@ -86,6 +99,8 @@ def at(parts: Parts, time: str) -> list[dict[str, Any]]:
             rows.append(_then(state, alias, found, by_serial[found.serial]))
         if state.intent is not None:
             rows.append(_intended(state, state.intent))
+        if state.rollout is not None:
+            rows.append(_then(state, CANARY, _canary(state.rollout), by_serial[state.rollout.id]))
     return rows
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from dataclasses import replace
 
 from mlflow_project.domain.rollout import Plan, Rollout
 from mlflow_project.errors import PromotionConflict, Refused, WorkspaceError
@@ -35,6 +36,7 @@ def start(
     """Open a rollout of a sealed version, and take its first step.
 
     Args:
+        plan: without a guard's policy, that of the version's seal counts.
         smoke: the bodies of requests that the canary must answer before the first step.
 
     Raises:
@@ -104,7 +106,7 @@ def _opening(
         digest=seal.digest,
         baseline_version=live.version,
         baseline_digest=live.digest,
-        plan=plan,
+        plan=plan if plan.guard is not None else replace(plan, guard=seal.guard),
         salt=salt,
         who=who,
         why=why,

@@ -45,15 +45,17 @@ class Releases:
         content = manifest_of(self.registry.version(name, version))
         return Release(version, manifest_digest(content), content)
 
-    def seal(self, name: str, system: str = "", *, protected: bool = False, **fields: Any) -> Release:
-        """A new version, sealed."""
+    def seal(
+        self, name: str, system: str = "", *, protected: bool = False, champion: Release | None = None, **fields: Any
+    ) -> Release:
+        """A new version, sealed; to be promoted, against the champion that is live."""
         release = self.register(name, system, **fields)
         record_verdict(
             self.parts,
             release=release,
             verdict=Verdict("accepted", ("it was good",)),
             policy_digest="sha256:" + "0" * 64,
-            champion=None,
+            champion=champion,
             runs={"candidate": None, "champion": None},
             cases={"digest": "sha256:" + "0" * 64, "count": 1},
             who="user:test",

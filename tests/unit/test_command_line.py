@@ -94,7 +94,7 @@ def test_the_help_of_each_command_is_plain(words: tuple[str, ...]) -> None:
         (["evaluate", "qa/1", "--at-once", "0"], "'0' is not a whole number from 1 on"),
         (["drift", "qa/2"], "This command takes a name without a version: qa."),
         (["ask", "qa/2", "why?"], "The server answers by alias"),
-        (["promot"], "No such command 'promot'. Did you mean 'promote'?"),
+        (["promot"], "No such command 'promot'. Did you mean 'promote', 'rollout'?"),
     ],
 )
 def test_wrong_usage_is_said_in_plain_words_with_exit_code_2(arguments: list[str], said: str) -> None:

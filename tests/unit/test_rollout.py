@@ -100,10 +100,10 @@ def test_each_rollout_chooses_other_units() -> None:
 def test_choosing_an_arm_takes_less_than_ten_microseconds() -> None:
     best = math.inf
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         for unit in UNITS[:10_000]:
             arm_of("5a175a175a175a17", unit, 0.05)
-        best = min(best, (time.perf_counter() - began) / 10_000)
+        best = min(best, (time.process_time() - began) / 10_000)
     assert best < 10e-6
 
 

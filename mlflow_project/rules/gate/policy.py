@@ -21,6 +21,8 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
     approval: false           a person approves in the workflow before Production
     guard:                    what the guard watches after a promotion and during a rollout (rules/guard/policy.py)
       {indicators: {errors: {}, latency: {}}, bake: 30m}
+    rollout:                  how `switchyard rollout start` moves traffic, unless its options say otherwise
+      {steps: [1%, 5%, 25%, 100%], every: 10m, unit: session}
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mlflow_project.domain.model import Format, Loading
+from mlflow_project.domain.rollout import Plan, read_seconds, read_steps
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import digest_of
 from mlflow_project.rules.gate.statistics import RMSE, is_statistic
@@ -97,6 +100,7 @@ class Policy:
     guard: Mapping[str, Any] | None = None
     replay: ReplayRule | None = None
     counts_earlier_verdicts: bool = True
+    rollout: Plan | None = None
 
     def rule_of(self, metric: str) -> MetricRule:
         """The rule of a metric that the policy names."""
@@ -114,6 +118,7 @@ _KEYS = {
     "replay",
     "guard",
     "earlier_verdicts",
+    "rollout",
     *_FLAGS,
 }
 
@@ -139,12 +144,12 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
         mistakes.append("min_cases must be a whole number of at least 1")
     flags = {key: data.get(key, False) for key in _FLAGS}
     mistakes += [f"{key} must be true or false" for key, value in flags.items() if not isinstance(value, bool)]
-    loading = _loading(data, mistakes)
     guard = data.get("guard")
     if guard is not None:
         mistakes += read_guard_policy(guard)[1]
     replay = _replay(data["replay"], metrics, mistakes) if data.get("replay") is not None else None
     earlier = _choice(data.get("earlier_verdicts", "count"), ("count", "ignore"), "earlier_verdicts", mistakes)
+    loading, rollout = _loading(data, mistakes), _rollout(data, mistakes)
     capped = any(cap.metric == RMSE for cap in caps)
     if not capped and not any(metric.floor is not None for metric in metrics):
         mistakes.append(f"no metric has a floor, and {RMSE} no cap, so nothing could decide on a first version")
@@ -160,6 +165,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
         loading=loading,
         replay=replay,
         counts_earlier_verdicts=earlier == "count",
+        rollout=rollout,
         digest=digest_of(dict(data)),
         guard=guard,
     )
@@ -200,6 +206,22 @@ def _replay(entry: Any, metrics: list[MetricRule], mistakes: list[str]) -> Repla
         direction: Direction = "lower" if metric in LOWER_IS_BETTER else "higher"
         rules.append(MetricRule(metric, direction, "non_inferior", margin=allowed))
     return ReplayRule(n, tuple(rules))
+
+
+def _rollout(data: Mapping[str, Any], mistakes: list[str]) -> Plan | None:
+    if data.get("rollout") is None:
+        return None
+    entry = _known(data["rollout"], {"steps", "every", "unit"}, "rollout", mistakes)
+    steps, every = entry.get("steps", ["100%"]), entry.get("every")
+    if not _are_texts(steps) or not isinstance(every, str | None):
+        mistakes.append("rollout.steps must be a list of shares such as 5%, and rollout.every a time such as 10m")
+        return None
+    try:
+        seconds = read_seconds(every) if every is not None else None
+        return Plan(read_steps(",".join(steps)), seconds, entry.get("unit", "session"))
+    except InvalidData as error:
+        mistakes.append(f"rollout: {error}")
+        return None
 
 
 def _are_texts(value: Any) -> bool:

@@ -1,0 +1,227 @@
+"""`rollout start`, `status`, `step`, `hold`, `resume`, `abort` and `finish`: move traffic to a version in steps.
+
+Each command parses its arguments, makes one call to `mlflow_project.rollouts`, and shows the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlflow_project.commands.arguments import Name, Named, Reason, Version, version_of
+from mlflow_project.commands.bootstrap import command_parts
+from mlflow_project.commands.output import Json, emit, reports_errors
+from mlflow_project.domain.rollout import Plan, percent, read_seconds, read_steps
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlflow_project.rollouts.changes import Change
+
+USUAL_STEPS = "1%,5%,25%,100%"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    rollout = typer.Typer(help="Move traffic to a version in steps.", no_args_is_help=True)
+    rollout.callback()(_rollout)
+    for command in (start, status, step, hold, resume, abort, finish):
+        rollout.command()(command)
+    app.add_typer(rollout, name="rollout")
+
+
+@reports_errors
+def start(
+    named: Named,
+    version: Version = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="SHARES", help=f"Rising shares of the traffic. Default: the policy's, or {USUAL_STEPS}."),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="The guard takes a step after this time, as in 10m. Default: by hand."),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(metavar="UNIT", help="What stays on one release: session, user, key or request."),
+    ] = None,
+    guard: Annotated[
+        Path | None,
+        typer.Option(metavar="POLICY", help="The file with the guard's policy. Default: policy.yaml in prompts/NAME or models/NAME."),
+    ] = None,
+    smoke: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Questions that the version must answer first: cases, or request bodies for a model. Default: "
+            "prompts/NAME/cases.jsonl.",
+        ),
+    ] = None,
+    reason: Reason = "",
+    despite_rollback: Annotated[
+        str, typer.Option(metavar="REASON", help="Why a release that was rolled back may be live again.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Open a rollout of a sealed version, and take its first step.
+
+    Before that step, every worker loads the version, and the server answers up to five questions with it. With
+    `--steps 100%` all traffic moves at once after these checks.
+    """
+    from mlflow_project.rollouts.smoke import bodies_from
+    from mlflow_project.rollouts.start import start as start_rollout
+
+    plan = _plan(named.name, guard, steps, every, unit)
+    questions = smoke or _existing(Path("prompts", named.name, "cases.jsonl"))
+    with command_parts() as parts:
+        number = version_of(named, version, parts.registry)
+        kind = parts.ledger.state().of(named.name).kind
+        bodies = bodies_from(questions, kind) if questions is not None else ()
+        change = start_rollout(parts, named.name, number, plan, parts.who, reason, despite_rollback, bodies)
+    _show_change(change, json)
+
+
+@reports_errors
+def status(name: Name, json: Json = False) -> None:
+    """Show the rollout of a name: its share, its next step, and the workers that follow it."""
+    from mlflow_project.rollouts.status import status as status_of
+
+    with command_parts() as parts:
+        found = status_of(parts, name)
+    emit(found, json, lambda console: _print(console, _status_lines(found)))
+
+
+@reports_errors
+def step(name: Name, reason: Reason = "", json: Json = False) -> None:
+    """Take the next step now. The step to 100 % is the ordinary promotion."""
+    _change("step", name, reason, json)
+
+
+@reports_errors
+def hold(name: Name, reason: Reason = "", json: Json = False) -> None:
+    """Take no further step until somebody resumes. The share stays as it is."""
+    _change("hold", name, reason, json)
+
+
+@reports_errors
+def resume(name: Name, reason: Reason = "", json: Json = False) -> None:
+    """Go on after a hold. The time of the present step begins anew."""
+    _change("resume", name, reason, json)
+
+
+@reports_errors
+def abort(name: Name, reason: Reason = "", json: Json = False) -> None:
+    """End a rollout: all traffic goes to the old release again."""
+    _change("abort", name, reason, json)
+
+
+@reports_errors
+def finish(name: Name, reason: Reason = "", json: Json = False) -> None:
+    """Promote the version to Production now, without the steps that are left."""
+    _change("finish", name, reason, json)
+
+
+def _rollout() -> None:
+    """Move traffic to a version in steps."""
+
+
+def _change(how: str, name: str, reason: str, json: bool) -> None:
+    from mlflow_project.rollouts import changes
+
+    made = {each.__name__: each for each in (changes.step, changes.hold, changes.resume, changes.abort, changes.finish)}
+    with command_parts() as parts:
+        change = made[how](parts, name, parts.who, reason)
+    _show_change(change, json)
+
+
+def _plan(name: str, policy: Path | None, steps: str | None, every: str | None, unit: Any) -> Plan:
+    """The plan of the policy, with what the options say instead.
+
+    Raises:
+        NotFound, InvalidData: there is no such policy, or it has mistakes; an option cannot be read.
+    """
+    from mlflow_project.evaluation.policies import load_policy
+
+    usual = (Path(folder, name, "policy.yaml") for folder in ("prompts", "models"))
+    file = policy or next((path for path in map(_existing, usual) if path is not None), None)
+    found = load_policy(file) if file is not None else None
+    plan = (found.rollout if found is not None else None) or Plan(read_steps(USUAL_STEPS))
+    plan = replace(plan, guard=found.guard if found is not None else None)
+    if steps is not None:
+        plan = replace(plan, steps=read_steps(steps))
+    if every is not None:
+        plan = replace(plan, seconds=read_seconds(every))
+    return replace(plan, unit=unit) if unit is not None else plan
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _show_change(change: Change, json: bool) -> None:
+    emit(change.to_dict(), json, lambda console: _print(console, _change_lines(change)))
+
+
+def _print(console: Console, lines: list[str]) -> None:
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _change_lines(change: Change) -> list[str]:
+    rollout, receipts = change.rollout, change.receipts
+    old = f"{rollout.name}/{rollout.baseline_version}"
+    said = {
+        "step": f"{rollout.label} answers {percent(rollout.share)} of the requests for Production; {old} the others",
+        "hold": f"The rollout of {rollout.label} is held at {percent(rollout.share)}",
+        "resume": f"The rollout of {rollout.label} goes on at {percent(rollout.share)}",
+        "abort": f"The rollout of {rollout.label} is aborted; {old} answers every request for Production",
+        "finish": f"Production of {rollout.name} -> {rollout.label} (was {old})",
+    }
+    lines = [f"{said[change.how]}, record {change.serial} of the ledger."]
+    if receipts.workers:
+        slowest = f"; slowest {receipts.slowest[1]:.0f} ms" if receipts.slowest else ""
+        lines.append(f"receipts: {len(receipts.milliseconds)}/{len(receipts.workers)}{slowest}")
+    if receipts.missing:
+        lines.append(f"no receipt in time from: {', '.join(receipts.missing)}")
+    return lines
+
+
+def _status_lines(found: dict[str, Any]) -> list[str]:
+    rollout, last = found["rollout"], found["last"]
+    lines = []
+    if rollout is not None:
+        steps = ", ".join(percent(share) for share in rollout["steps"])
+        lines.append(
+            f"{rollout['name']}/{rollout['version']} answers {percent(rollout['share'])} of the requests for "
+            f"Production, {rollout['name']}/{rollout['baseline_version']} the others; begun by {rollout['who']} at "
+            f"{rollout['opened']}, record {rollout['id']} of the ledger."
+        )
+        lines.append(f"steps: {steps} by {rollout['unit']}; workers that follow: {_following(rollout)}")
+        lines.append(_next_step(rollout))
+    else:
+        lines.append(f"No rollout of {found['name']} is under way.")
+    if last is not None:
+        why = f": {last['why']}" if last["why"] else ""
+        lines.append(
+            f"The last one, of {found['name']}/{last['version']}, was {last['how']} by {last['who']} at "
+            f"{last['time']}{why}"
+        )
+    return lines
+
+
+def _following(rollout: dict[str, Any]) -> str:
+    missing = f" (not yet: {', '.join(rollout['missing'])})" if rollout["missing"] else ""
+    return f"{rollout['following']}/{rollout['workers']}{missing}"
+
+
+def _next_step(rollout: dict[str, Any]) -> str:
+    if rollout["held"]:
+        return f"held: {rollout['held_why']}"
+    if rollout["next_share"] is None:
+        return f"the last step is reached: `switchyard rollout finish {rollout['name']}` promotes the version"
+    if rollout["next_step_at"] is None:
+        return f"next: {percent(rollout['next_share'])}, by `switchyard rollout step {rollout['name']}`"
+    return f"next: {percent(rollout['next_share'])}, at {rollout['next_step_at']} if the guard finds no harm"
