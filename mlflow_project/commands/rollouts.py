@@ -14,14 +14,12 @@ import typer
 from mlflow_project.commands.arguments import Name, Named, Reason, Version, version_of
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors
-from mlflow_project.domain.rollout import Plan, percent, read_seconds, read_steps
+from mlflow_project.domain.rollout import USUAL_STEPS, Plan, percent, read_seconds, read_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mlflow_project.rollouts.changes import Change
-
-USUAL_STEPS = "1%,5%,25%,100%"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +49,10 @@ def start(
     ] = None,
     guard: Annotated[
         Path | None,
-        typer.Option(metavar="POLICY", help="The file with the guard's policy. Default: policy.yaml in prompts/NAME or models/NAME."),
+        typer.Option(
+            metavar="POLICY",
+            help="The file with the guard's policy. Default: policy.yaml in prompts/NAME or models/NAME.",
+        ),
     ] = None,
     smoke: Annotated[
         Path | None,

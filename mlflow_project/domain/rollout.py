@@ -27,6 +27,8 @@ request that does not name its session, user or key counts as a unit of its own.
 
 CANARY = "Canary"
 """The alias of a rollout's new release."""
+USUAL_STEPS = "1%,5%,25%,100%"
+"""The steps of a rollout that names none."""
 MOST_STEPS = 1_000
 _UNIT_RANGE = 2**64
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)\s*%", re.ASCII)

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from mlflow_project.domain.record import LedgerRecord
+from mlflow_project.domain.release import Manifest
 from mlflow_project.domain.rollout import CANARY, Plan, Rollout, arm_of, read_seconds, read_steps
 from mlflow_project.errors import InvalidData
+from mlflow_project.follower.decide import follow_rollouts
 from mlflow_project.ledger.observe import judge
 from mlflow_project.ledger.state import NameState, State, replay
+from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.snapshot.content import Placed, Snapshot, Split
 
 UNITS = [f"session-{number}" for number in range(100_000)]
 Z_999 = 3.2905
@@ -216,3 +220,52 @@ def test_a_flip_that_no_rollout_knows_ends_the_rollout(story: Story) -> None:
     story.rollout(2)
     story.add("observed_flip", 3)
     assert story.state.rollout is None
+
+
+def placed(version: int, alias: str) -> Placed:
+    return Placed(alias, version, f"sha256:{version}", Manifest("prompt", "qa"), {}, "")
+
+
+def test_a_snapshot_holds_the_split_and_refuses_values_that_are_none(story: Story) -> None:
+    story.rollout(2)
+    snapshot = Snapshot((placed(1, "Production"), placed(2, CANARY)), splits=(Split.of(story.now),))
+    data = snapshot.to_dict()
+    assert Snapshot.from_dict(data).splits == snapshot.splits
+    assert Snapshot.from_dict({key: data[key] for key in data if key != "splits"}).splits == ()
+    for wrong in ({"share": 1.5}, {"share": "0.1"}, {"unit": "moon"}, {"rollout": "1"}, {"salt": 5}, {"more": 1}):
+        with pytest.raises(InvalidData):
+            Snapshot.from_dict({**data, "splits": [{**data["splits"][0], **wrong}]})
+
+
+def test_without_mlflow_a_host_follows_shares_and_aborts_and_nothing_else(story: Story) -> None:
+    rollout = story.rollout(2)
+    serving = Snapshot((placed(1, "Production"), placed(2, CANARY)), splits=(Split.of(story.now),))
+    story.change("step", rollout, share=0.25)
+    followed = follow_rollouts(serving, story.whole)
+    assert (followed.live, [split.share for split in followed.splits]) == (serving.live, [0.25])
+    story.change("abort", rollout)
+    assert follow_rollouts(serving, story.whole) == Snapshot((placed(1, "Production"),))
+
+
+def test_a_canary_that_a_snapshot_no_longer_names_was_not_lost() -> None:
+    before = Snapshot((placed(1, "Production"), placed(2, CANARY)))
+    assert Snapshot().with_lost(before).live == (placed(1, "Production"),)
+
+
+def policy(**rollout: Any) -> Plan | None:
+    metrics = {"correct": {"direction": "higher", "floor": 0.5}}
+    return policy_from({"metrics": metrics, "rollout": rollout}).rollout
+
+
+def test_a_policy_says_how_its_prompt_is_rolled_out() -> None:
+    assert policy(steps=["1%", "100%"], every="10m", unit="user") == Plan((0.01, 1.0), 600.0, "user")
+    assert policy() == Plan((0.01, 0.05, 0.25, 1.0))
+    for wrong, message in (
+        ({"steps": ["5%", "1%"]}, "must rise"),
+        ({"steps": "5%"}, "rollout.steps must be a list"),
+        ({"every": "soon"}, "10m"),
+        ({"unit": "moon"}, "no unit"),
+        ({"pace": 1}, "unknown"),
+    ):
+        with pytest.raises(InvalidData, match=message):
+            policy(**wrong)

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mlflow_project.domain.model import Format, Loading
-from mlflow_project.domain.rollout import Plan, read_seconds, read_steps
+from mlflow_project.domain.rollout import USUAL_STEPS, Plan, read_seconds, read_steps
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import digest_of
 from mlflow_project.rules.gate.statistics import RMSE, is_statistic
@@ -212,7 +212,7 @@ def _rollout(data: Mapping[str, Any], mistakes: list[str]) -> Plan | None:
     if data.get("rollout") is None:
         return None
     entry = _known(data["rollout"], {"steps", "every", "unit"}, "rollout", mistakes)
-    steps, every = entry.get("steps", ["100%"]), entry.get("every")
+    steps, every = entry.get("steps", USUAL_STEPS.split(",")), entry.get("every")
     if not _are_texts(steps) or not isinstance(every, str | None):
         mistakes.append("rollout.steps must be a list of shares such as 5%, and rollout.every a time such as 10m")
         return None
