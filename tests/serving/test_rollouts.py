@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -52,6 +53,11 @@ def parts(released: Releases, host: Host) -> Parts:
     return replace(released.parts, serving=ServingFolder(host.folder), client=client, receipt_timeout=20.0)
 
 
+def own_name(name: str) -> str:
+    """A name that no other test uses."""
+    return f"{name}-{uuid4().hex[:8]}"
+
+
 def promoted(released: Releases, parts: Parts, host: Host, name: str) -> None:
     """Version 1 is live, and version 2 is sealed against it."""
     first = released.seal(name, "one")
@@ -78,7 +84,7 @@ def expected(rollout: Rollout) -> dict[str, tuple[str, str]]:
 def test_a_rollout_goes_its_whole_way_under_load_and_no_request_fails(
     released: Releases, parts: Parts, host: Host
 ) -> None:
-    name = "rolled"
+    name = own_name("rolled")
     promoted(released, parts, host, name)
     registry = released.registry
 
@@ -91,10 +97,10 @@ def test_a_rollout_goes_its_whole_way_under_load_and_no_request_fails(
         assert (change.rollout.share, change.receipts.missing, alias("Canary")) == (0.3, (), 2)
         assert arms(host, name) == expected(change.rollout)
 
-        with pytest.raises(PromotionConflict, match="user:anna is rolling out rolled/2"):
+        with pytest.raises(PromotionConflict, match=f"user:anna is rolling out {name}/2"):
             start(parts, name, 2, Plan((0.5,)), "user:ben")
         for flip in (lambda: promote(parts, name, 2, "Production", "user:ben"), lambda: rollback(parts, name, "u")):
-            with pytest.raises(PromotionConflict, match=r"rollout abort rolled"):
+            with pytest.raises(PromotionConflict, match=f"rollout abort {name}"):
                 flip()
         rows = {row.alias: row for row in live(parts) if row.name == name}
         canary = rows["Canary"]
@@ -139,7 +145,7 @@ def test_a_rollout_goes_its_whole_way_under_load_and_no_request_fails(
 def test_all_traffic_moves_at_once_only_after_every_worker_is_warm_and_the_questions_are_answered(
     released: Releases, parts: Parts, host: Host
 ) -> None:
-    name = "blue-green"
+    name = own_name("blue-green")
     promoted(released, parts, host, name)
     wrong: Bodies = ({"variables": {"no_such": "variable"}, "context": None},)
     with pytest.raises(Refused, match="failed smoke question 1 of 1: HTTP 422"):
@@ -157,7 +163,7 @@ def test_all_traffic_moves_at_once_only_after_every_worker_is_warm_and_the_quest
 def test_a_killed_follower_or_worker_costs_no_share_and_both_catch_up(
     released: Releases, parts: Parts, host: Host
 ) -> None:
-    name = "killed"
+    name = own_name("killed")
     promoted(released, parts, host, name)
     hasty = replace(parts, receipt_timeout=1.0)
     rollout = start(parts, name, 2, Plan((0.3, 0.6, 0.9)), ANNA).rollout
@@ -184,7 +190,7 @@ def test_a_killed_follower_or_worker_costs_no_share_and_both_catch_up(
 def test_without_mlflow_or_minio_shares_stay_steps_wait_and_an_abort_needs_minio_alone(
     released: Releases, registry_server: RunningStack, tmp_path: Path
 ) -> None:
-    name = "outage"
+    name = own_name("outage")
     with (
         Interposed(os.environ["SWITCHYARD_MLFLOW_URI"]) as mlflow,
         Interposed(os.environ["SWITCHYARD_S3_ENDPOINT"]) as s3,
