@@ -18,8 +18,11 @@ from mlflow_project.adapters.retrieval import embeddings, index_builder
 from mlflow_project.adapters.retrieval.explained import search_index
 from mlflow_project.adapters.retrieval.index import Index, fuse, open_index
 from mlflow_project.adapters.retrieval.index_files import write_manifest
+from mlflow_project.answering.citations import citations
+from mlflow_project.domain.answer import Answer, Completion
 from mlflow_project.domain.release import Manifest, Retrieval
 from mlflow_project.errors import IndexBroken, InvalidData
+from mlflow_project.evaluation.answers import answer_from, plain
 from spark_jobs.build_index import filters_of
 
 TEXTS = {
@@ -230,3 +233,14 @@ def test_vectors_that_an_index_lacks_are_refused(tmp_path: Path) -> None:
     assert search_index(index, "alias", None, 3)[0] == "words"
     with pytest.raises(InvalidData, match="has no vectors"):
         search_index(index, "alias", "hybrid", 3)
+
+
+def test_a_citation_names_the_pages_of_its_chunk(tmp_path: Path) -> None:
+    row = {"chunk_id": "c", "document_id": "report.pdf", "title": "", "text": "The fee is 40.", "start": 0, "end": 14}
+    index_builder.build(tmp_path / "built", [({**row, "pages": [3, 4]}, None)])
+    found = opened_from(tmp_path / "built").search("fee", Retrieval(1, 1, 0))
+    assert found[0].pages == (3, 4)
+    quoted, marked = Completion("40", quotes=(("c", 4, 13),)), Completion("It is 40 [1].")
+    assert [cited.pages for cited in citations(quoted, found)] == [(3, 4)]
+    kept = answer_from(plain(Answer("It is 40 [1].", contexts=tuple(found), citations=citations(marked, found))))
+    assert (kept.contexts[0].pages, kept.citations[0].pages) == ((3, 4), (3, 4))
