@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_project.adapters.evidence import kept_scores
+from mlflow_project.adapters.evidence import REPLAY, SCORES, kept_scores
 from mlflow_project.adapters.model_files import fetch_sealed
 from mlflow_project.adapters.releases import read_manifest
 from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import InvalidData, NotFound, Refused, SealBroken
-from mlflow_project.evaluation.record import SCORES_FILE
 from mlflow_project.ledger import LiveVersion, NameState, Seal
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.sealed import check_same, checked_statement
@@ -101,20 +100,22 @@ class _Audit:
     def _scores_hold(self, seal: Seal) -> str:
         predicate = checked_statement(self._parts, self._state.name, seal).predicate
         sealed = {role: wanted for role, wanted in predicate.get("scores", {}).items() if wanted is not None}
-        findings = [self._scores_of(role, predicate["runs"][role], wanted) for role, wanted in sealed.items()]
+        findings = [self._file_of(role, predicate["runs"][role], wanted, SCORES) for role, wanted in sealed.items()]
+        replay = predicate.get("replay")
+        findings += [self._file_of("replay", replay["run"], replay["digest"], REPLAY)] if replay is not None else []
         return "; ".join(findings) or "the seal is older than the binding of scores"
 
-    def _scores_of(self, role: str, run: str, wanted: str) -> str:
-        """The scores of one run, as they were kept and as MLflow shows them, against the digest in the seal."""
-        if digest(kept_scores(self._parts.store, run)) != wanted:
-            raise SealBroken(f"the kept scores of the {role}'s run {run} are not those that the gate judged")
+    def _file_of(self, role: str, run: str, wanted: str, file: str) -> str:
+        """A file of one run, as it was kept and as MLflow shows it, against the digest in the seal."""
+        if digest(kept_scores(self._parts.store, run, file)) != wanted:
+            raise SealBroken(f"the kept {file} of the {role}'s run {run} is not what the gate judged")
         experiments = self._parts.experiments
         try:
-            shown = experiments.read(experiments.get(run), SCORES_FILE)
+            shown = experiments.read(experiments.get(run), file)
         except NotFound:
             return f"{role}: {wanted[:19]}, kept; its run {run} is gone from MLflow"
         if digest(shown) != wanted:
-            raise SealBroken(f"{SCORES_FILE} of the {role}'s run {run} was edited in MLflow after the gate judged it")
+            raise SealBroken(f"{file} of the {role}'s run {run} was edited in MLflow after the gate judged it")
         return f"{role}: {wanted[:19]}"
 
     def _manifest_holds(self, seal: Seal) -> str:

@@ -19,6 +19,7 @@ from mlflow_project.domain.release import Manifest, Message, Release
 from mlflow_project.domain.verdict import Verdict
 from mlflow_project.feedback.live import EVENTS
 from mlflow_project.parts import Parts
+from mlflow_project.promotion.audit import verify
 from mlflow_project.promotion.seal_release import record_verdict
 from mlflow_project.rules.canonical import manifest_digest
 from mlflow_project.rules.content import DEFAULT_PROVIDER, content_of
@@ -126,6 +127,11 @@ def test_a_gate_refuses_without_the_replay_that_its_policy_demands_and_the_seal_
     stated = json.loads(base64.b64decode(seal.envelope["payload"]))["predicate"]
     assert stated["replay"] == {"run": replayed["run"], "digest": replayed["replay_digest"], "questions": 20}
     assert verdict["replay"] == stated["replay"]
+
+    switchyard("promote", name, "--version", "2", "--to", "Staging")
+    assert [finding.check for finding in verify(parts, name) if not finding.ok] == []
+    experiments.write(run, "replay.json", b"{}")
+    assert [finding.check for finding in verify(parts, name) if not finding.ok] == ["scores"]
 
 
 def test_a_shadow_gets_copies_of_real_requests_and_its_report_compares_the_answers(

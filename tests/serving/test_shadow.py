@@ -98,7 +98,7 @@ async def collected(released: Snapshots, count: int) -> list[dict[str, Any]]:
 def test_pairs_are_recorded_masked_and_scored_and_the_cost_counts_as_the_shadows(
     shadowed: Snapshots, provider_server: Simulated
 ) -> None:
-    provider_server.will(always=Behaviour(text="Paris is the capital of Italy 7.", input_tokens=1_000_000))
+    provider_server.will(always=Behaviour(text="Bob@example.com says Rome 7.", input_tokens=1_000_000))
 
     async def through() -> None:
         async with server() as http:
@@ -117,9 +117,9 @@ def test_pairs_are_recorded_masked_and_scored_and_the_cost_counts_as_the_shadows
             None,
         )
         assert "anna" not in json.dumps(found)
-        assert (pair["answer"], pair["shadow_answer"]) == (CONTEXT, "Paris is the capital of Italy 7.")
+        assert (pair["answer"], pair["shadow_answer"]) == (CONTEXT, "[email] says Rome 7.")
         assert (pair["scores"]["groundedness"], pair["shadow_scores"]["groundedness"]) == (1.0, 0.0)
-        assert 0 < pair["agreement"] < 1
+        assert 0 <= pair["agreement"] < 0.5
         assert pair["cost_usd"] >= 1.0
         assert [row["route"] for row in streamed] == ["/v1/chat/completions"]
 
