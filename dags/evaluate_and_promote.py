@@ -4,7 +4,11 @@
 **What it does.** `choose` (which version) → `ready` (are there cases and a policy) → `evaluate` (against what is live,
 on the same cases) → `replay` (of recorded live questions, if the policy asks for it) → `gate` (verdict; an accepted
 version is sealed) → `accepted` → `promote_to_staging` → `smoke_in_staging` → a person approves, when the policy says so
-→ `promote_to_production` → `smoke_in_production`, and `roll_back` if that fails.
+→ `promote_to_production` → `in_production` → `smoke_in_production`, and `roll_back` if that fails.
+
+**In steps.** If the policy has a `rollout`, `promote_to_production` begins one instead, and `in_production` waits until
+it has ended: the guard takes the steps, or a person does (`switchyard rollout step NAME`). The waiting task holds no
+worker. If the rollout is aborted, the run fails, and what was live before is live.
 
 **When.** Daily at 05:00 UTC; on an event of the asset `knowledge_base` (the prompts are registered anew, pinned to it);
 on an event of `switchyard_candidate`, which `switchyard register --notify` sends, or of `answer_drift`, which
@@ -161,7 +165,8 @@ def who_decides() -> str:
 
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
 def promote_to_production() -> Any:
-    """Flip `Production`, with receipts from every worker. The record names the person who approved, if one did."""
+    """Flip `Production`, with receipts from every worker, or begin the rollout that the policy asks for. The record
+    names the person who approved, if one did."""
     name, version = chosen()
     answer = get_current_context()["ti"].xcom_pull(task_ids="approval")
     person = answer["responded_by_user"]["name"] if answer else None
@@ -169,7 +174,32 @@ def promote_to_production() -> Any:
     where = ("--to", "Production")
     why = get_current_context()["params"]["despite_rollback"]
     despite = ("--despite-rollback", why) if why else ()
+    if in_steps():
+        began = switchyard("rollout", "start", name, "--version", version, "--reason", reason, *despite, person=person)
+        return began["rollout"]
     return switchyard("promote", name, "--version", version, *where, "--reason", reason, *despite, person=person)
+
+
+def in_steps() -> bool:
+    """Whether the policy asks for a rollout instead of a promotion."""
+    return bool(get_current_context()["ti"].xcom_pull(task_ids="gate").get("rollout"))
+
+
+def end_of_rollout() -> dict[str, Any] | None:
+    """How this run's rollout has ended; None: it is under way."""
+    name, _ = chosen()
+    began = get_current_context()["ti"].xcom_pull(task_ids="promote_to_production")
+    last = switchyard("rollout", "status", name)["last"]
+    return last if last is not None and last["rollout"] == began["id"] else None
+
+
+@task.sensor(mode="reschedule", poke_interval=60, timeout=timedelta(days=1, hours=12).total_seconds())
+def in_production() -> bool:
+    """Wait until a rollout has ended; a plain promotion is complete at once. The task holds no worker meanwhile."""
+    ended = end_of_rollout() if in_steps() else {"how": "finished"}
+    if ended is not None and ended["how"] != "finished":
+        raise AirflowFailException(f"The rollout was {ended['how']} by {ended['who']}: {ended['why']}")
+    return ended is not None
 
 
 @task
@@ -185,6 +215,11 @@ def roll_back() -> None:
     if flip is None:
         raise AirflowSkipException("Production was not moved, so nothing is rolled back; see the task that failed.")
     name, version = chosen()
+    if in_steps():
+        ended = end_of_rollout()
+        if ended is None or ended["how"] != "finished":
+            raise AirflowSkipException("The rollout did not finish, so nothing is rolled back; see the failed task.")
+        flip = {"from_version": flip["baseline_version"], "moved": True}
     before = flip["from_version"]
     if before is None:
         raise AirflowFailException(f"{name}/{version} fails its smoke questions, and nothing was live before it.")
@@ -259,11 +294,12 @@ def evaluate_and_promote() -> None:
     )
     next_run = TriggerDagRunOperator.partial(task_id="run_next", trigger_dag_id="evaluate_and_promote")
     to_staging = [choose(), ready(), evaluate(), replay(), gate(), accepted(), promote_to_staging()]
-    decide, live, smoked, rest = who_decides(), promote_to_production(), smoke_in_production(), others()
+    decide, live, waited = who_decides(), promote_to_production(), in_production()
+    smoked, rest = smoke_in_production(), others()
     to_staging.append(smoke_in_staging())
     chain(*to_staging, decide, [approval, live])
-    approval >> live >> smoked >> [roll_back(), rest]
-    [*to_staging, decide, approval, live, smoked, rest] >> any_failure()
+    approval >> live >> waited >> smoked >> [roll_back(), rest]
+    [*to_staging, decide, approval, live, waited, smoked, rest] >> any_failure()
     next_run.expand(conf=rest)
 
 

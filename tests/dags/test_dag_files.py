@@ -37,7 +37,8 @@ def paths(tasks: dict[str, Any], goal: str, way: tuple[str, ...] = ()) -> list[t
 
 def promotes(call: ast.Call) -> bool:
     """Whether a call's words begin with `promote`, written in the call or in a tuple before it."""
-    return bool(call.args) and getattr(call.args[0], "value", None) == "promote"
+    words = [getattr(word, "value", None) for word in call.args[:2]]
+    return words[:1] == ["promote"] or words == ["rollout", "start"]
 
 
 def promoting_functions(file: Path) -> set[str]:
