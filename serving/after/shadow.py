@@ -43,6 +43,9 @@ from serving.live.spending import Reservation, Spending
 logger = logging.getLogger(__name__)
 
 MOST_WAITING, AT_ONCE, LONGEST_SECONDS = 64, 4, 60.0
+LONGEST_ANSWER, FLOOD_PAUSE_SECONDS = 50_000, 30.0
+"""An answer of more characters is not scored, and the shadow is asked nothing for so long: reading and scoring such
+answers would take the processor from callers."""
 LARGEST_BODY = 262_144
 """Larger requests are not copied: as many as wait would take too much memory."""
 
@@ -93,6 +96,7 @@ class ShadowDesk:
         self._longest_seconds = longest_seconds
         self._waiting: asyncio.Queue[Copy] = asyncio.Queue(MOST_WAITING)
         self._keys: dict[str, tuple[LoadedShadow, ApiKey]] = {}
+        self._paused: dict[str, float] = {}
 
     def chosen(self, call: Call, alias: str, name: str) -> LoadedShadow | None:
         """The shadow that gets a copy of this request; None: there is none, or the request is not in its share."""
@@ -103,6 +107,9 @@ class ShadowDesk:
 
     def send(self, copy: Copy) -> None:
         """Queue a copy of a request whose response has left, or drop it."""
+        if self._is_paused(copy):
+            self._count(copy, "over_limit")
+            return
         try:
             self._spending.admit(self._key(copy.shadow))
             self._waiting.put_nowait(copy)
@@ -127,6 +134,9 @@ class ShadowDesk:
                 logger.exception("a shadow's answer was lost")
 
     async def _ask(self, copy: Copy) -> None:
+        if self._is_paused(copy):
+            self._count(copy, "over_limit")
+            return
         answer: Answer | None = None
         error: BaseException | None = None
         reserved: Reservation | None = None
@@ -140,6 +150,9 @@ class ShadowDesk:
             return
         except Exception as failure:  # whatever a shadow does, the worker goes on
             error = failure
+        if answer is not None and answer.output_chars > LONGEST_ANSWER:
+            self._paused[copy.release.name] = time.monotonic() + FLOOD_PAUSE_SECONDS
+            logger.warning("a shadow floods; it is paused", extra={"release": _release(copy).label})
         if reserved is not None:
             self._spending.settle(reserved, answer, error if isinstance(error, WorkspaceError) else None)
         self._count(copy, "answered" if answer is not None else "failed")
@@ -148,6 +161,9 @@ class ShadowDesk:
         if answer is not None and answer.cost_usd:
             self._meters.record(catalogue.SHADOW_COST, answer.cost_usd, release=label)
         self.outbox.put(_Pair(copy, answer, type(error).__name__ if error is not None else None, utc_now()))
+
+    def _is_paused(self, copy: Copy) -> bool:
+        return bool(self._paused) and time.monotonic() < self._paused.get(copy.release.name, 0.0)
 
     def _key(self, shadow: LoadedShadow) -> ApiKey:
         """The caller whose limits are the shadow's. Made once for each shadow, because limits are cached by it."""
@@ -174,7 +190,8 @@ class ShadowDesk:
     def _event(self, pair: _Pair) -> ShadowEvent:
         copy, shadow = pair.copy, pair.copy.shadow.placed
         is_prompt = copy.release.manifest.kind == "prompt"
-        scored = partial(_scores, copy.question, copy.context) if is_prompt else _latency
+        floods = pair.answer is not None and pair.answer.output_chars > LONGEST_ANSWER
+        scored = partial(_scores, copy.question, copy.context) if is_prompt and not floods else _latency
         agreed = agreement if is_prompt else _model_agreement
         return ShadowEvent(
             event_id=uuid.uuid4().hex,
@@ -191,7 +208,7 @@ class ShadowDesk:
             question=self._safe(copy.question),
             answer=self._safe(copy.answer.text),
             shadow_answer=self._safe(pair.answer.text) if pair.answer is not None else None,
-            agreement=agreed(copy.answer, pair.answer).value if pair.answer is not None else None,
+            agreement=agreed(copy.answer, pair.answer).value if pair.answer is not None and not floods else None,
             scores=scored(copy.release, copy.answer),
             shadow_scores=scored(_release(copy), pair.answer) if pair.answer is not None else {},
             error_type=pair.error,

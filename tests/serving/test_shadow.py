@@ -144,6 +144,10 @@ def test_callers_notice_nothing_of_a_shadow_that_is(
             await is_loaded(shadowed)
             seconds = await asked(http, 150)
             assert sorted(seconds)[75] < 0.5
+            if fault == "flood":
+                (pair, *_) = await collected(shadowed, 1)
+                assert len(provider_server.requests) <= 8, "it is paused after the first long answers"
+                assert (pair["agreement"], pair["shadow_scores"].keys()) == (None, {"latency_ms"})
             if fault == "dead":
                 assert {row["error_type"] for row in await collected(shadowed, 20)} == {"ProviderError"}
 
