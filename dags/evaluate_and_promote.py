@@ -181,8 +181,9 @@ def promote_to_production() -> Any:
 
 
 def in_steps() -> bool:
-    """Whether the policy asks for a rollout instead of a promotion."""
-    return bool(get_current_context()["ti"].xcom_pull(task_ids="gate").get("rollout"))
+    """Whether the policy asks for a rollout instead of a promotion. A first version has nothing to share traffic with."""
+    verdict = get_current_context()["ti"].xcom_pull(task_ids="gate")
+    return bool(verdict["rollout"]) and verdict["champion"] is not None
 
 
 def end_of_rollout() -> dict[str, Any] | None:

@@ -112,6 +112,7 @@ class _Decision:
             "cases_source": self.source,
             "replay": dict(self.replay) if self.replay else None,
             "approval": self.policy.approval,
+            "rollout": self.policy.rollout is not None,
             "comparison": self.judged.comparison,
         }
 
