@@ -181,7 +181,7 @@ def promote_to_production() -> Any:
 
 
 def in_steps() -> bool:
-    """Whether the policy asks for a rollout instead of a promotion. A first version has nothing to share traffic with."""
+    """Whether the policy asks for a rollout. A first version is promoted: it has nothing to share traffic with."""
     verdict = get_current_context()["ti"].xcom_pull(task_ids="gate")
     return bool(verdict["rollout"]) and verdict["champion"] is not None
 
