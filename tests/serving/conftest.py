@@ -93,6 +93,7 @@ class Host:
             "SWITCHYARD_HOST_NAME": folder.name,
             "SWITCHYARD_API_PORT": str(self.port),
             "SWITCHYARD_POLL_MS": "50",
+            "SWITCHYARD_MODEL_TRIAL": "false",  # costs seconds per model; tests/attacks/test_model_files.py tries it
             **settings,
         }
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
