@@ -94,7 +94,7 @@ def _memory(clone: Path, environment: Mapping[str, str]) -> Iterator[Measure]:
     rows = {row["part"]: row["memory_mb"] for row in json.loads(told) if row["memory_mb"]}
     for part, megabytes in rows.items():
         yield Measure(f"memory: {part}", megabytes, "MB")
-    if {"minio", "mlflow", "follower", "server"} == set(rows):
+    if {"minio", "mlflow", "follower", "server", "guard"} == set(rows):
         yield Measure("memory: all parts", sum(rows.values()), "MB")
 
 

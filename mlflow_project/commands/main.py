@@ -34,6 +34,7 @@ MODULES = {
     "record": ("history", "at", "verify", "ledger"),
     "serving": ("follow", "ask", "keys"),
     "ingestion": ("topics",),
+    "guard": ("guard",),
     "hosts": ("hosts",),
     "providers": ("providers",),
     "doctor": ("doctor",),

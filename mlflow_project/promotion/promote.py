@@ -67,19 +67,37 @@ def promote(
     return carry_out(parts, state, decide(state.of(name)), decide)
 
 
-def rollback(parts: Parts, name: str, who: str, why: str = "", to: int | None = None) -> Flip:
+def rollback(
+    parts: Parts,
+    name: str,
+    who: str,
+    why: str = "",
+    to: int | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    expected: int | None = None,
+) -> Flip:
     """Go back to what was live in Production before, or to one of those versions by number.
 
+    Args:
+        evidence: what the record says besides.
+        expected: the record that made live what is rolled back, for a program that has decided on that.
+
     Raises:
+        PromotionConflict: something else is live than `expected`, or somebody else was first.
         Refused: there is nothing to go back to, or `to` was never live or was rolled back for a reason. SealBroken: the
         target was changed since it was sealed.
     """
 
     def decide(of: NameState) -> Move:
         check_no_rollout(of)
+        live = of.live.get(PRODUCTION)
+        if expected is not None and (live is None or live.serial != expected):
+            raise PromotionConflict(
+                f"Something else is live in {PRODUCTION} of {name} by now, so nothing is rolled back."
+            )
         target = _target(of, to)
         seal, _ = sealed_release(parts, of, target.version, of.seal_of(target))
-        return _move("rollback", of, PRODUCTION, seal, who, why)
+        return _move("rollback", of, PRODUCTION, seal, who, why, evidence)
 
     state = settled_state(parts, name, who)
     return carry_out(parts, state, decide(state.of(name)), decide)

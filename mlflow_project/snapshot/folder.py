@@ -22,6 +22,7 @@ checks it when:
 - `usage/*.json`, `events.sqlite`: counts for limits, and events to upload. Their form is checked.
 - `counts/<run>.json`: a worker's counts of requests by release and arm (see `arm_counts`), which the follower
   publishes for the guard.
+- `guard.json`: shows that this host's guard is at work. Only its time stamp is read.
 
 Template, provider, schema and prices are part of the manifest in `snapshot.json`. A worker keeps the manifest that it
 has checked in memory and never reads it again.
@@ -58,6 +59,7 @@ class ServingFolder:
         self.indexes = path / "indexes"
         self.models = path / "models"
         self.counts = path / "counts"
+        self.guard_file = path / "guard.json"
         self.scratch = path / "scratch"
         self.wake_pipe = path / "wake"
         self.receipts_pipe = path / "receipts.wake"

@@ -229,4 +229,22 @@ DEAD_LETTERS = Metric(
     "switchyard.ingest.dead_letters_total", "counter", "record", "Dead letters, by reason", ("topic", "reason")
 )
 
+GUARD_STATE = Metric(
+    "switchyard.guard.state",
+    "gauge",
+    "1",
+    "1 for what the guard says of a name that it watches: harm, clear, inconclusive, or why it does not act",
+    ("name", "state"),
+)
+GUARD_ACTIONS = Metric(
+    "switchyard.guard.actions_total",
+    "counter",
+    "action",
+    "Steps, holds, aborts and rollbacks of the guard",
+    ("release", "action"),
+)
+GUARD_LOOKED = Metric(
+    "switchyard.guard.looked_at_seconds", "gauge", "s", "When the guard last looked, in seconds since 1970"
+)
+
 CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

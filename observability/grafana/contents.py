@@ -226,6 +226,21 @@ RELEASES = Board(
             {_last("switchyard_verdicts_total", "release, outcome"): "{{release}} {{outcome}}"},
         ),
         Shown(
+            "Guard: what it says",
+            "short",
+            {"max by (name, state) (switchyard_guard_state) == 1": "{{name}} {{state}}"},
+        ),
+        Shown(
+            "Guard: what it did in the day",
+            "short",
+            {_last("switchyard_guard_actions_total", "release, action"): "{{release}} {{action}}"},
+        ),
+        Shown(
+            "Guard: seconds since it looked",
+            "s",
+            {"time() - max(last_over_time(switchyard_guard_looked_at_seconds[1d]))": "guard"},
+        ),
+        Shown(
             "Seals checked",
             "short",
             {"sum by (release, outcome) (switchyard_seal_checks_total)": "{{release}} {{outcome}}"},

@@ -70,9 +70,11 @@ def up(state: Path, *, say: Say) -> None:
         _await(supervisor, part, url)
         say(f"{part:10} ready  {addresses(settings)[part]}")
     if change_environment(state, _told(settings)):
-        say("Follower and server start again, to send their metrics there.")
-        for part in ("follower", "server"):
-            stack.restart(part)
+        say("Follower, server and guard start again, to send their metrics there.")
+        running = [part for part, row in stack.processes().items() if row["statename"] == "RUNNING"]
+        for part in ("follower", "server", "guard"):
+            if part in running:
+                stack.restart(part)
         _await_server(stack, state)
 
 

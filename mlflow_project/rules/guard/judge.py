@@ -27,6 +27,7 @@ from mlflow_project.rules.guard.split import is_broken, split_capitals
 Answer = Literal["harm", "clear", "inconclusive"]
 _NONE = Tally(0.0, 0.0)
 _ZERO: Numbers = np.zeros(1)
+_TALLIES = ("new", "old", "pending_new", "pending_old")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,26 @@ class Evidence:
             clear=self.clear + no_worse_than(known, new, tolerance),
             new=_sum(self.new, new),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        tallies = {name: [float(each.requests), float(each.hits)] for name, each in self._tallies().items()}
+        return {"harm": self.harm.tolist(), "clear": self.clear.tolist(), **tallies}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Evidence:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it has another form.
+        """
+        harm, clear = (np.asarray(data[name], dtype=np.float64) for name in ("harm", "clear"))
+        if harm.ndim != 1 or clear.ndim != 1 or not (np.isfinite(harm).all() and np.isfinite(clear).all()):
+            raise ValueError("capitals are lists of numbers")
+        return cls(harm, clear, **{name: Tally(*map(float, data[name])) for name in _TALLIES})
+
+    def _tallies(self) -> dict[str, Tally]:
+        return {name: getattr(self, name) for name in _TALLIES}
 
 
 @dataclass(frozen=True)
@@ -159,6 +180,12 @@ class Watch:
             evidence[indicator.name] = after
         return replace(self, evidence=evidence)
 
+    def next_step(self) -> Watch:
+        """The watch at the beginning of a rollout's next step, which has to become clear by its own traffic. Evidence
+        of harm stays, so that all steps together have the policy's `alpha`."""
+        evidence = {name: replace(each, clear=_ZERO) for name, each in (self.evidence or {}).items()}
+        return replace(self, evidence=evidence)
+
     def after_split(self, new_requests: float, old_requests: float) -> Watch:
         """The watch after so many more requests of both arms, for the test of the split."""
         split = np.zeros((2, 1)) if self.split is None else self.split
@@ -176,6 +203,29 @@ class Watch:
         elif not broken and all(each.answer == "clear" for each in findings if each.indicator in needed):
             answer = "clear"
         return Judgement(answer, findings, broken)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the policy."""
+        evidence = {name: each.to_dict() for name, each in (self.evidence or {}).items()}
+        split = None if self.split is None else self.split.tolist()
+        return {"past": None if self.past is None else dict(self.past), "evidence": evidence, "split": split}
+
+    @classmethod
+    def from_dict(cls, policy: GuardPolicy, data: Mapping[str, Any]) -> Watch:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it has another form.
+        """
+        past, split = data["past"], data["split"]
+        known = {each.name for each in policy.indicators}
+        evidence = {name: Evidence.from_dict(each) for name, each in data["evidence"].items() if name in known}
+        return cls(
+            policy,
+            None if past is None else {str(name): float(rate) for name, rate in past.items()},
+            evidence,
+            None if split is None else np.asarray(split, dtype=np.float64),
+        )
 
     def _finding(self, indicator: Indicator) -> Finding:
         evidence = (self.evidence or {}).get(indicator.name) or Evidence(_ZERO, _ZERO)
