@@ -146,8 +146,8 @@ def registry_server(minio: RunningStack) -> RunningStack:
 
 @pytest.fixture(scope="session")
 def stack(registry_server: RunningStack) -> RunningStack:
-    """Everything: MinIO, MLflow, follower, server."""
-    return running(registry_server.state, "minio", "mlflow", "follower", "server")
+    """Everything: MinIO, MLflow, follower, server, guard."""
+    return running(registry_server.state, "minio", "mlflow", "follower", "server", "guard")
 
 
 def _quiet(_: str) -> None:

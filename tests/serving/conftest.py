@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,14 @@ class Releases:
         return Release(version, manifest_digest(content), content)
 
     def seal(
-        self, name: str, system: str = "", *, protected: bool = False, champion: Release | None = None, **fields: Any
+        self,
+        name: str,
+        system: str = "",
+        *,
+        protected: bool = False,
+        champion: Release | None = None,
+        guard: Mapping[str, Any] | None = None,
+        **fields: Any,
     ) -> Release:
         """A new version, sealed; to be promoted, against the champion that is live."""
         release = self.register(name, system, **fields)
@@ -60,6 +67,7 @@ class Releases:
             cases={"digest": "sha256:" + "0" * 64, "count": 1},
             who="user:test",
             protected=protected,
+            guard=guard,
         )
         return release
 

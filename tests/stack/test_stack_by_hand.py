@@ -168,7 +168,7 @@ def test_status_has_a_row_for_each_part_of_the_stack_and_of_what_runs_beside_it(
     start_minio(state)
     rows = {row["part"]: row for row in json.loads(command("status", "--json").stdout)}
     assert list(rows) == [
-        *("minio", "mlflow", "follower", "server"),
+        *("minio", "mlflow", "follower", "server", "guard"),
         *("prometheus", "collector"),
         *("kafka", "ingestion", "writer"),
         *("scheduler", "dag-processor", "api-server"),

@@ -25,6 +25,7 @@ def test_every_part_is_ready(stack: RunningStack) -> None:
         ("mlflow", True),
         ("follower", True),
         ("server", True),
+        ("guard", True),
     ]
 
 
