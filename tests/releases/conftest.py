@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,13 @@ class Yard:
         return Release(version, manifest_digest(manifest), manifest)
 
     def seal(
-        self, version: int, *, protected: bool = False, outcome: Any = "accepted", scores: Scores | None = None
+        self,
+        version: int,
+        *,
+        protected: bool = False,
+        outcome: Any = "accepted",
+        scores: Scores | None = None,
+        guard: Mapping[str, Any] | None = None,
     ) -> LedgerRecord:
         """What the gate does when it accepts."""
         live = self.state.live.get("Production")
@@ -59,6 +65,7 @@ class Yard:
             cases={"digest": "sha256:1", "count": 3},
             who="user:gate",
             protected=protected,
+            guard=guard,
         )
 
     def sealed(self, text: str = "{{question}}", **parameters: Any) -> int:

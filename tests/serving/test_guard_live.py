@@ -155,6 +155,7 @@ def record_of(parts: Parts, name: str, kind: str) -> LedgerRecord | None:
     return next((each for each in parts.ledger.records() if (each.name, each.type) == (name, kind)), None)
 
 
+@pytest.mark.long
 def test_a_promotion_that_brings_errors_is_rolled_back_once_with_receipts_and_numbers(
     released: Releases, parts: Parts, host: Host
 ) -> None:
@@ -175,7 +176,6 @@ def test_a_promotion_that_brings_errors_is_rolled_back_once_with_receipts_and_nu
     (errors,) = (each for each in intent.evidence["guard"]["indicators"] if each["indicator"] == "errors")
     assert errors["answer"] == "harm"
     assert errors["rate"] > errors["rate_before"]
-    print("FIGURE after promotion", last - began, record.time, record.evidence["receipts"], len(callers.answers))
     assert last - began < 30, "seconds on the bad release after the promotion"
     assert words(parts.store)[name]["state"] == "harm"
 
@@ -194,7 +194,6 @@ def test_a_canary_that_fails_more_ends_the_rollout(released: Releases, parts: Pa
     assert record is not None
     assert (record.who, record.intent) == ("guard", change.rollout.id)
     assert record.evidence["guard"]["answer"] == "harm"
-    print("FIGURE canary", last - began, record.time, len(callers.answers))
     assert last - began < 120, "seconds on the bad release after the first step"
 
 
