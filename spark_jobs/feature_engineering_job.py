@@ -6,12 +6,19 @@ In: the folder's `features.yaml`, and the raw rows that it names. Out: new rows 
 `<table>_labels` and `<table>_quarantine`; `<table>_training` with the rows to train on, and a note of the Delta
 versions that they were made from. A second run adds only what is new, and commits nothing where nothing is.
 
-Exit code 4 means that an expectation failed; with --json the report says which.
+    spark-submit spark_jobs/feature_engineering_job.py <model folder> --from-run RUN --output TABLE
+
+makes the training set of an MLflow run again, from the Delta versions that the run names, and writes it only if it has
+the digest that the run names.
+
+Exit code 4 means that an expectation failed, or that the training set of a run cannot be made again; with --json the
+report says which expectations failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from contextlib import ExitStack
@@ -20,11 +27,13 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from mlflow_project.errors import NotFound
+from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.features.lines import microseconds
-from mlflow_project.training.data import Rows, write_rows
+from mlflow_project.settings import RegistrySettings, load
+from mlflow_project.training.data import RECIPE_FILE, Rows, in_order, rows_digest, split_address, write_rows
 from mlflow_project.training.feature_file import FeatureFile
-from mlflow_project.training.files import model_folder, read_declaration
+from mlflow_project.training.files import declaration_from, model_folder, read_declaration
 from spark_jobs import tables
 from spark_jobs.feature_tables import append_features, arrived, check, rebuild_features
 from spark_jobs.lease import one_writer
@@ -33,7 +42,7 @@ from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
 from spark_jobs.training_sets import Pins, recipe, training_set
 
-USAGE = "feature_engineering_job.py <model folder> [--as-of TIME] [--rebuild]"
+USAGE = "feature_engineering_job.py <model folder> [--as-of TIME] [--rebuild] [--from-run RUN --output TABLE]"
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -42,7 +51,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("model", help="a model's folder, or its name below models/")
     parser.add_argument("--as-of", metavar="TIME", help="use only labels that were known by then")
     parser.add_argument("--rebuild", action="store_true", help="compute all feature rows anew")
+    parser.add_argument("--from-run", metavar="RUN", help="make the training set of this MLflow run again")
+    parser.add_argument("--output", metavar="TABLE", help="the table that --from-run writes")
     options = parser.parse_args(argv)
+    if (options.from_run is None) != (options.output is None):
+        parser.error("--from-run and --output belong together: give both or neither.")
+    if options.from_run and (options.as_of or options.rebuild):
+        parser.error("--from-run takes everything from the run: leave out --as-of and --rebuild.")
     try:
         microseconds(options.as_of or "2026-11-30T00:00:00Z")
     except ValueError:
@@ -86,6 +101,40 @@ def build(
     return {**report, **_described(rows), "failed_expectations": []}
 
 
+def build_from_run(spark: SparkSession, run_id: str, output: str) -> dict[str, Any]:
+    """Make the training set of a run again, and write it to a table. Returns the report.
+
+    Raises:
+        NotFound: there is no such run, or a Delta version that it names is gone. InvalidData: the run was not trained
+        on a training set of this job. Refused: the rows differ from those of the run; nothing was written.
+    """
+    noted = _noted_by(run_id)
+    made = noted["recipe"]
+    declared = declaration_from(made["declaration"], FeatureFile, f"{RECIPE_FILE} of run {run_id}")
+    pins = Pins(made["labels_version"], made["features_version"], made["as_of"])
+    rows = in_order(training_set(spark, declared, pins).select(made["columns"]))
+    if (digest := rows_digest(rows)) != noted["digest"]:
+        raise Refused(
+            f"The training set of run {run_id} cannot be made again: its rows have the digest {noted['digest']}, and "
+            f"the versions that it names now give {digest}. The code that makes features has changed since, or the "
+            "tables are others. Nothing was written."
+        )
+    with one_writer(split_address(output)[0]):
+        return {"run": run_id, **_described(write_rows(output, rows, made))}
+
+
+def _noted_by(run_id: str) -> dict[str, Any]:
+    """What a training's run says of its rows: their digest, and the recipe that they were made by."""
+    experiments = Experiments(load(RegistrySettings))
+    run = experiments.get(run_id)
+    if run.tags.get("switchyard.kind") != "training" or run.status != "FINISHED":
+        raise InvalidData(f"Run {run_id} is no finished training of `switchyard train`.")
+    noted: dict[str, Any] = json.loads(experiments.read(run, RECIPE_FILE))
+    if not {"declaration", "columns", "labels_version", "features_version", "as_of"} <= (noted["recipe"] or {}).keys():
+        raise InvalidData(f"Run {run_id} was trained on {noted['table']}, which `switchyard features` did not make.")
+    return noted
+
+
 def _newest_pins(spark: SparkSession, declared: FeatureFile, as_of: str | None) -> Pins:
     labels = newest_version(spark, f"{declared.table}_labels")
     if labels is None:
@@ -103,8 +152,11 @@ def _described(rows: Rows) -> dict[str, Any]:
 
 
 def job(options: argparse.Namespace) -> dict[str, Any]:
-    """Build; the result as JSON-ready data."""
+    """Build, or build again from a run; the result as JSON-ready data."""
     folder = model_folder(options.model)
+    if options.from_run is not None:
+        with spark_job("feature_engineering", f"Making the training set of run {options.from_run}") as spark:
+            return build_from_run(spark, options.from_run, options.output)
     declared = read_declaration(folder / "features.yaml", FeatureFile)
     with spark_job("feature_engineering", f"Building {declared.table}") as spark:
         return build(spark, declared, as_of=options.as_of, rebuild=options.rebuild)

@@ -134,9 +134,13 @@ def _embedded(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
 
 
 def recipe(declared: FeatureFile, pins: Pins) -> dict[str, Any]:
-    """Everything that `training_set` needs to make the same rows again, as JSON-ready data."""
+    """Everything that `training_set` needs to make the same rows again, as JSON-ready data.
+
+    It is kept as canonical JSON, which sorts the features of the declaration, so `columns` keeps their order.
+    """
     return {
         "declaration": declared.model_dump(mode="json"),
+        "columns": ["id", "event_time", declared.label, *declared.columns()],
         "labels_version": pins.labels_version,
         "features_version": pins.features_version,
         "as_of": pins.as_of,

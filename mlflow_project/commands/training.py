@@ -29,6 +29,11 @@ def features(
         typer.Option(metavar="TIME", help="Use only labels that were known by then, as in 2026-11-30T00:00Z."),
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute all feature rows anew.")] = False,
+    from_run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Make the training set of this MLflow run again, and write it to --output."),
+    ] = None,
+    output: Annotated[str | None, typer.Option(metavar="TABLE", help="The table that --from-run writes.")] = None,
     as_json: Json = False,
 ) -> None:
     """Bring a model's features and its training set up to date.
@@ -36,7 +41,8 @@ def features(
     Reads the raw rows that the model's features.yaml names and adds what is new. A training row holds only what was
     known at its time. Exit code 4: an expectation of features.yaml failed; only the quarantine was written.
     """
-    given = [] if as_of is None else ["--as-of", as_of]
+    named = {"--as-of": as_of, "--from-run": from_run, "--output": output}
+    given = [word for option, value in named.items() if value is not None for word in (option, value)]
     job = [model, *given, *(["--rebuild"] if rebuild else [])]
     run_job("spark-submit", "feature_engineering_job.py", job, as_json)
 

@@ -1,7 +1,8 @@
 """Tables of training and test rows: read at a Delta version, written so that equal rows stay one version.
 
 In: an address as `s3a://bucket/table` or `s3a://bucket/table@7`. Out: Arrow tables with the version and the digest of
-their rows. The digest is the SHA-256 of the rows as an Arrow stream, so it depends on values, order and types alone.
+their rows. Delta promises no order of rows, so rows are sorted before they are written, hashed or returned. The digest
+is the SHA-256 of the sorted rows as an Arrow stream: it depends on values and types alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from mlflow_project.adapters import delta_tables
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.canonical import canonical, digest_of
 
+RECIPE_FILE = "training_set.json"
+"""The file of a training's MLflow run that names its table, version and digest, and the recipe of its rows."""
+
 _DIGEST, _RECIPE = "switchyard.digest", "switchyard.recipe"
 
 
@@ -41,7 +45,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a table at one version. `recipe`: what they were made from, where their writer noted it."""
+    """The sorted rows of a table at one version. `recipe`: what they were made from, where their writer noted it."""
 
     table: str
     version: int
@@ -74,7 +78,7 @@ def read_rows(address: str) -> Rows:
     table, version = split_address(address)
     opened = delta_tables.open_table(table, version)
     try:
-        data = opened.to_pyarrow_table()
+        data = in_order(opened.to_pyarrow_table())
     except (DeltaError, OSError, pa.ArrowException) as error:
         raise delta_tables.translated(f"{address} cannot be read", error) from error
     noted = _noted(opened)
@@ -105,6 +109,7 @@ def write_rows(table: str, data: pa.Table, recipe: Mapping[str, Any]) -> Rows:
         raise InvalidData(
             f"{table}@{version} names a version, and only new versions are written: leave out @{version}."
         )
+    data = in_order(data)
     digest, noted = rows_digest(data), canonical(dict(recipe)).decode()
     try:
         there = delta_tables.open_table(table)
@@ -130,10 +135,27 @@ def write_rows(table: str, data: pa.Table, recipe: Mapping[str, Any]) -> Rows:
     return Rows(table, int(delta_tables.open_table(table).version()), digest, data, recipe)
 
 
+def in_order(data: pa.Table) -> pa.Table:
+    """Sort rows by `event_time` and `id` where they have them, then by all other columns that can be compared.
+
+    Equal rows in any order become the same table, in one chunk per column.
+    """
+    first = [name for name in ("event_time", "id") if name in data.column_names]
+    keys = [*first, *(name for name in data.column_names if name not in first)]
+    sortable = [(name, "ascending") for name in keys if _is_sortable(data.schema.field(name).type)]
+    return (data.sort_by(sortable) if sortable else data).combine_chunks()
+
+
+def _is_sortable(kind: pa.DataType) -> bool:
+    known = (pa.types.is_primitive, pa.types.is_decimal, pa.types.is_string, pa.types.is_large_string)
+    return any(is_one(kind) for is_one in (*known, pa.types.is_binary, pa.types.is_large_binary))
+
+
 def rows_digest(data: pa.Table) -> str:
     """`sha256:` and the SHA-256 of the rows as one Arrow batch: the values with nulls filled, and where nulls were.
 
-    What lies under a null, metadata, and whether a schema allows nulls does not matter.
+    What lies under a null, metadata, and whether a schema allows nulls does not matter. The order of the rows does:
+    `in_order` first.
     """
     columns: dict[str, pa.ChunkedArray] = {}
     for name, column in zip(data.column_names, data.columns, strict=True):

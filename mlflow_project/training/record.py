@@ -19,13 +19,12 @@ from typing import Any
 from mlflow_project.adapters.experiments import Experiments, Run
 from mlflow_project.errors import Unavailable
 from mlflow_project.rules.canonical import canonical
-from mlflow_project.training.data import Rows
+from mlflow_project.training.data import RECIPE_FILE, Rows
 from mlflow_project.training.material import Material
 from mlflow_project.training.metrics import importances, pictures
 from mlflow_project.training.model_file import METRICS, ModelFile
 from mlflow_project.training.training import Trained, Tried
 
-RECIPE_FILE = "training_set.json"
 _PARENT = "mlflow.parentRunId"
 _ROWS_OF_THE_EXAMPLE = 3
 _NEEDED_TO_LOAD = ("mlflow", "scikit-learn", "skops", "numpy", "scipy", "pandas", "lightgbm")

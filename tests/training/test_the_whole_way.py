@@ -19,13 +19,14 @@ from pyspark.sql import SparkSession
 
 from demo.model_data.fraud import fraud_rows
 from demo.model_data.intent import intent_rows
+from mlflow_project.adapters.delta_tables import open_table
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import NotFound
 from mlflow_project.settings import RegistrySettings, StoreSettings, load
 from mlflow_project.training.data import read_rows
 from mlflow_project.training.feature_file import FeatureFile
 from mlflow_project.training.files import read_declaration
-from spark_jobs.feature_engineering_job import build
+from spark_jobs.feature_engineering_job import build, build_from_run
 from tests.conftest import RunningStack
 from tests.spark.conftest import spark
 
@@ -56,14 +57,19 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SWITCHYARD, *words], capture_output=True, text=True, cwd=ROOT, timeout=240)
 
 
+def put_rows(model: str, source: str, rows: list[dict[str, Any]], file: str = "rows.jsonl") -> None:
+    """Add a file of raw rows of a model."""
+    settings = load(StoreSettings)
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    ObjectStore(settings).put(settings.raw_bucket, f"{model}/{source}/{file}", lines)
+
+
 def yard(spark: SparkSession, folder: Path, model: str, rows: dict[str, Any], model_changes: dict[str, Any]) -> Yard:
     name = f"{model}_{uuid.uuid4().hex[:8]}"
     target = folder / name
     target.mkdir()
-    settings = load(StoreSettings)
     for file, data in rows.items():
-        lines = "".join(json.dumps(row) + "\n" for row in data).encode()
-        ObjectStore(settings).put(settings.raw_bucket, f"{name}/{file}/rows.jsonl", lines)
+        put_rows(name, file, data)
     texts = {file: (ROOT / "models" / model / file).read_text() for file in ("features.yaml", "model.yaml")}
     (target / "features.yaml").write_text(texts["features.yaml"].replace(f"bucket/{model}/", f"bucket/{name}/"))
     declared = yaml.safe_load(texts["model.yaml"].replace(f"bucket/{model}/", f"bucket/{name}/"))
@@ -124,6 +130,27 @@ def test_the_same_is_trained_once_and_gives_the_same_metrics_when_it_is_trained_
     assert (again["version"] > first["version"], again["new"]) == (True, True)
     assert again["metrics"] == first["metrics"]
     assert again["test_set"] == first["test_set"]
+
+
+def test_the_training_set_of_a_run_is_made_again_byte_for_byte(spark: SparkSession, fraud: Yard) -> None:
+    """Although raw rows came in since, and the newest training set is another one."""
+    made = fraud.train()
+    for name, rows in fraud_rows(accounts=3, days=20, seed=99).items():
+        late = [{**row, "transaction_id": "x" + row["transaction_id"]} for row in rows]
+        put_rows(fraud.name, name, late, "more.jsonl")
+    assert build(spark, fraud.declaration())["digest"] != fraud.built["digest"]
+    again = build_from_run(spark, made["run"], f"s3a://curated-data-bucket/{fraud.name}/again")
+    assert again["digest"] == fraud.built["digest"]
+    assert parquet_files(again["training_set"]) == parquet_files(made["data"])
+
+
+def parquet_files(address: str) -> list[bytes]:
+    """The bytes of a table's files at a version."""
+    table, _, version = address.rpartition("@")
+    settings = load(StoreSettings)
+    store, bucket = ObjectStore(settings), settings.curated_bucket
+    uris = open_table(table, int(version)).file_uris()
+    return [store.get(bucket, uri.split(f"{bucket}/")[1]) for uri in uris]
 
 
 @pytest.mark.long
