@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import json as json_format
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -44,11 +45,15 @@ def follow() -> None:
 @reports_errors
 def ask(
     named: Annotated[
-        Reference, typer.Argument(metavar="NAME", parser=read_reference, help="A prompt: qa, or qa@Staging.")
+        Reference, typer.Argument(metavar="NAME", parser=read_reference, help="A prompt or model: qa, or qa@Staging.")
     ],
     question: Annotated[
-        Text, typer.Argument(metavar="QUESTION", parser=str, help="The question: the template's variable `question`.")
-    ],
+        Text | None,
+        typer.Argument(metavar="QUESTION", parser=str, help="For a prompt: the template's variable `question`."),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(metavar="JSON", help="For a model: the rows, as in '[{\"amount\": 12.5}]'.")
+    ] = None,
     alias: Annotated[
         str | None,
         typer.Option(metavar="ALIAS", parser=alias_named, help="The alias that answers. Default: Production."),
@@ -58,11 +63,21 @@ def ask(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Ask the server one question, and say which release answered."""
+    """Ask the server a question, or for predictions.
+
+    A prompt answers QUESTION, and a model predicts the rows of --rows. Says which release answered.
+    """
     from mlflow_project.settings import ClientSettings, load
 
-    asked = _alias_to_ask(named, alias)
-    body = _invoke(load(ClientSettings), named.name, asked, {"variables": {"question": question}, "context": context})
+    asked, settings = _alias_to_ask(named, alias), load(ClientSettings)
+    if (question is None) == (rows is None):
+        raise InvalidData("Give either a question, which a prompt answers, or --rows, which a model predicts.")
+    if rows is not None:
+        predicted = _predict(settings, named.name, asked, rows)
+        emit(predicted, json, lambda console: _show_predictions(console, predicted))
+        return
+    data = {"variables": {"question": question}, "context": context}
+    body = _invoke(settings, f"prompts/{named.name}/invocations", asked, data)
     emit(body, json, lambda console: _show(console, body))
 
 
@@ -150,13 +165,37 @@ def _show_key(console: Console, token: str, key: ApiKey) -> None:
     console.print(f"Key {key.id} of {key.owner} ({', '.join(key.roles)}). It is not shown again.", style="dim")
 
 
-def _invoke(settings: ClientSettings, name: str, alias: str, body: dict[str, Any]) -> dict[str, Any]:
+def _predict(settings: ClientSettings, name: str, alias: str, rows: str) -> dict[str, Any]:
+    """Predictions of rows, and the release that made them.
+
+    Raises:
+        InvalidData: the rows are not JSON, or the model does not take them.
+    """
+    try:
+        records = json_format.loads(rows, parse_constant=_refuse_constant)
+    except ValueError as error:
+        said = f"Cannot read --rows as JSON: {error}. Write a list of objects, as in '[{{\"amount\": 12.5}}]'."
+        raise InvalidData(said) from error
+    body = _invoke(settings, f"models/{name}/invocations", alias, {"dataframe_records": records})
+    return {**body, "release": body["headers"].get("x-release")}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON, and a missing number is null")
+
+
+def _show_predictions(console: Console, body: dict[str, Any]) -> None:
+    console.print(table(["prediction"], [[prediction] for prediction in body["predictions"]]))
+    console.print(f"\nX-Release: {body['release']}", style="dim", markup=False)
+
+
+def _invoke(settings: ClientSettings, path: str, alias: str, body: dict[str, Any]) -> dict[str, Any]:
     import httpx
 
     headers = {"X-Alias": alias}
     if settings.api_key is not None:
         headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
-    url = f"{settings.api_url.rstrip('/')}/prompts/{name}/invocations"
+    url = f"{settings.api_url.rstrip('/')}/{path}"
     try:
         response = httpx.post(url, json=body, headers=headers, timeout=60)
     except httpx.HTTPError as error:
