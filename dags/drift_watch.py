@@ -5,7 +5,7 @@
 last window of each prompt and model is compared with the reference of its release (`watch`): an MLflow run, rows of the
 table `drift`, metrics that the alert `Drift` looks at. Where questions drifted, an event of the asset `question_drift`
 starts `prepare_knowledge`; where answers or documents did, one of `answer_drift` starts `evaluate_and_promote`. Where
-inputs or predictions of a model drifted, an event of `model_drift` names its releases.
+inputs or predictions of a model drifted, one of `model_drift` starts `train_model`.
 
 **When.** Daily at 04:00 UTC; by hand, for one prompt or model or another window if you like.
 
@@ -84,7 +84,7 @@ def announce_answers(found: list[dict[str, Any]], outlet_events: Any) -> None:
 
 @task(outlets=[MODEL_DRIFT])
 def announce_models(found: list[dict[str, Any]], outlet_events: Any) -> None:
-    """Names the releases that drifted."""
+    """Starts `train_model` for the models of the releases that drifted."""
     drifted = [release for release in found if release["of_model"] and release["status"] == "drift"]
     outlet_events[MODEL_DRIFT].extra = {"releases": [release["release"] for release in drifted]}
 

@@ -11,15 +11,20 @@ it has ended: the guard takes the steps, or a person does (`switchyard rollout s
 worker. If the rollout is aborted, the run fails, and what was live before is live.
 
 **When.** Daily at 05:00 UTC; on an event of the asset `knowledge_base` (the prompts are registered anew, pinned to it);
-on an event of `switchyard_candidate`, which `switchyard register --notify` sends, or of `answer_drift`, which
-`drift_watch` sends; by hand with a name, and a version if you mean another than those that no gate has judged. Of
-several candidates each gets a run of its own, one after the other, so that each is measured against what is live by
-then. The DAG begins paused: nothing starts until somebody unpauses it (`make airflow ACTIVE=1` does).
+on an event of `switchyard_candidate`, which `switchyard register --notify`, `train_model` and `fine_tune` send, or of
+`answer_drift`, which `drift_watch` sends; by hand with a name, and a version if you mean another than those that no
+gate has judged. Of several candidates each gets a run of its own, one after the other, so that each is measured against
+what is live by then. The DAG begins paused: nothing starts until somebody unpauses it (`make airflow ACTIVE=1` does).
+
+**Prompts and models go the same way.** A prompt is tried with smoke questions, a model with the first two rows of its
+test set. What went live in `Production` and passed is announced by an event of the asset `promotion`, which starts
+`batch_inference`.
 
 **A refused verdict is a success.** The run stops at `accepted`, whose log says why; so does the result of `gate`, and
 `switchyard history NAME`. A candidate that was judged is not judged again unless you name its version.
 
-**Not ready is a success, too.** A prompt without cases or policy stops at `ready`, whose log lists what is missing.
+**Not ready is a success, too.** A prompt without cases or policy, or a model without policy, stops at `ready`, whose
+log lists what is missing.
 
 **Approval.** Under *Required Actions*: the verdict's reasons, *Approve* or *Reject*. After *Reject* nothing moves, and
 the run is a success. After half a day without an answer it asks once more, then the task fails and nothing moves.
@@ -36,6 +41,7 @@ the run is a success. After half a day without an answer it asks once more, then
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import timedelta
 from typing import Any
@@ -58,9 +64,12 @@ from switchyard_commands import (
     CANDIDATE,
     KNOWLEDGE_BASE,
     NOT_FOUND,
+    PROMOTION,
     REFUSED,
     first_questions,
+    first_rows,
     missing_files,
+    models,
     prompts,
     switchyard,
 )
@@ -87,8 +96,9 @@ def choose(params: dict[str, Any], triggering_asset_events: Any) -> list[Candida
 
 
 def unjudged(name: str) -> list[Candidate]:
-    """The versions of a prompt's folder that no gate has judged, oldest first; registers what is new in it."""
-    versions = {row["version"] for row in switchyard("register", f"prompts/{name}")}
+    """The versions that no gate has judged, oldest first; what is new in a prompt's folder is registered before."""
+    words = ("list", name) if name in models() else ("register", f"prompts/{name}")
+    versions = {row["version"] for row in switchyard(*words)}
     records = switchyard("history", name, accept=(0, NOT_FOUND))  # not found: nothing was ever recorded about it
     judged = {row["version"] for row in records if row["type"] in ("seal", "refusal")}
     return [{"name": name, "version": version} for version in sorted(versions - judged)]
@@ -209,6 +219,13 @@ def smoke_in_production() -> None:
     smoke("Production")
 
 
+@task(outlets=[PROMOTION])
+def announce_promotion(outlet_events: Any) -> None:
+    """Say what is live now. Starts `batch_inference`."""
+    name, version = chosen()
+    outlet_events[PROMOTION].extra = {"name": name, "version": version}
+
+
 @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
 def roll_back() -> None:
     """Go back to what was live before, and fail, so that somebody looks. Skipped when production was not moved."""
@@ -245,12 +262,18 @@ def others() -> list[dict[str, Any]]:
 
 
 def smoke(alias: str) -> None:
-    """Each question is answered, and by this very version.
+    """Each question is answered, or each row of a model is predicted, and by this very version.
 
     Raises:
         AirflowFailException: it is not.
     """
     name, version = chosen()
+    if name in models():
+        rows = first_rows(name, version)
+        said = switchyard("ask", name, "--rows", json.dumps(rows), "--alias", alias)
+        if said["release"] != f"{name}/{version}" or len(said["predictions"]) != len(rows):
+            raise AirflowFailException(f"{len(rows)} rows were predicted by {said['release']}: {said['predictions']}")
+        return
     for question in get_current_context()["params"]["smoke_questions"] or first_questions(name):
         answer = switchyard("ask", name, question, "--alias", alias)
         if answer["release"] != f"{name}/{version}" or not answer["text"]:
@@ -298,9 +321,10 @@ def evaluate_and_promote() -> None:
     decide, live, waited = who_decides(), promote_to_production(), in_production()
     smoked, rest = smoke_in_production(), others()
     to_staging.append(smoke_in_staging())
+    announced = announce_promotion()
     chain(*to_staging, decide, [approval, live])
-    approval >> live >> waited >> smoked >> [roll_back(), rest]
-    [*to_staging, decide, approval, live, waited, smoked, rest] >> any_failure()
+    approval >> live >> waited >> smoked >> [roll_back(), announced, rest]
+    [*to_staging, decide, approval, live, waited, smoked, announced, rest] >> any_failure()
     next_run.expand(conf=rest)
 
 

@@ -28,10 +28,25 @@ KNOWLEDGE_BASE = Asset(
     uri="s3://curated-data-bucket/llm_prepared_docs",
     extra={"meaning": "a chunk table at one Delta version, with its index; the event's extra says which version"},
 )
+FEATURE_TABLE = Asset(
+    name="feature_table",
+    uri="switchyard://feature-table",
+    extra={"meaning": "a model's raw rows or features are new; whoever wrote them sends an event over REST"},
+)
+DATA_QUALITY = Asset(
+    name="data_quality",
+    uri="switchyard://data-quality",
+    extra={"meaning": "a model's new rows fail expectations; the event's extra names the model and the expectations"},
+)
 CANDIDATE = Asset(
     name="switchyard_candidate",
     uri="switchyard://candidate",
-    extra={"meaning": "`switchyard register` made a version; the event's extra holds its name and number"},
+    extra={"meaning": "a prompt or a model has a new version; the event's extra holds its name and number"},
+)
+PROMOTION = Asset(
+    name="promotion",
+    uri="switchyard://promotion",
+    extra={"meaning": "a version went live in Production and passed its smoke test; the extra holds name and number"},
 )
 QUESTION_DRIFT = Asset(
     name="question_drift",
@@ -77,17 +92,19 @@ def prompts() -> list[str]:
     return sorted(path.name for path in (ROOT / "prompts").iterdir() if path.is_dir())
 
 
-def models() -> list[str]:
-    """The names of the models that have a folder."""
-    return sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
+def models(file: str = "model.yaml") -> list[str]:
+    """The names of the models whose folder has this file."""
+    return sorted(path.parent.name for path in (ROOT / "models").glob(f"*/{file}"))
 
 
 def missing_files(name: str) -> list[str]:
-    """What a prompt's folder lacks for an evaluation: cases to ask, and the policy of its gate."""
-    folder = ROOT / "prompts" / name
+    """What a folder lacks for an evaluation: the policy of the gate, and for a prompt the cases to ask. A version of a
+    model names its own test set."""
+    kind, files = ("models", ["policy.yaml"]) if name in models() else ("prompts", ["cases.jsonl", "policy.yaml"])
+    folder = ROOT / kind / name
     return [
-        f"prompts/{name}/{file} is not there or empty"
-        for file in ("cases.jsonl", "policy.yaml")
+        f"{kind}/{name}/{file} is not there or empty"
+        for file in files
         if not (folder / file).is_file() or not (folder / file).read_text(encoding="utf-8").strip()
     ]
 
@@ -96,6 +113,13 @@ def first_questions(name: str) -> list[str]:
     """The first two questions of a prompt's cases: what a release is asked when it has just gone live."""
     lines = (ROOT / "prompts" / name / "cases.jsonl").read_text(encoding="utf-8").splitlines()[:2]
     return [json.loads(line)["question"] for line in lines]
+
+
+def first_rows(name: str, version: int) -> list[dict[str, Any]]:
+    """The first two rows of a model's test set: what a release predicts when it has just gone live."""
+    described = switchyard("show", f"{name}/{version}")["manifest"]["model"]
+    rows: list[dict[str, Any]] = switchyard("sql", f"SELECT * FROM delta.`{described['test_table']}` LIMIT 2")
+    return rows
 
 
 def _run(command: list[str], settings: Mapping[str, str]) -> tuple[int, str]:

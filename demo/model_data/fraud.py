@@ -22,10 +22,13 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 Row = dict[str, Any]
 
 
-def fraud_rows(accounts: int = 300, days: int = 60, seed: int = 7) -> dict[str, list[Row]]:
-    """`transactions` and `labels`, each in the order in which it became known."""
+def fraud_rows(accounts: int = 300, days: int = 60, seed: int = 7, taken_over: float = 0.125) -> dict[str, list[Row]]:
+    """`transactions` and `labels`, each in the order in which it became known.
+
+    `taken_over` is the share of accounts with fraud: few accounts need a larger one to have enough of it.
+    """
     chance = random.Random(seed)
-    payments = [row for number in range(accounts) for row in _account(chance, f"a{number:05}", days)]
+    payments = [row for number in range(accounts) for row in _account(chance, f"a{number:05}", days, taken_over)]
     payments.sort(key=lambda row: (row["time"], row["account_id"]))
     transactions, labels = [], []
     for number, row in enumerate(payments):
@@ -35,7 +38,7 @@ def fraud_rows(accounts: int = 300, days: int = 60, seed: int = 7) -> dict[str, 
     return {name: _in_order(rows) for name, rows in (("transactions", transactions), ("labels", labels))}
 
 
-def _account(chance: random.Random, account: str, days: int) -> Iterator[Row]:
+def _account(chance: random.Random, account: str, days: int, taken_over: float) -> Iterator[Row]:
     usual, pace = chance.lognormvariate(3.2, 0.6), chance.uniform(0.3, 1.5)
     channel = chance.choice(("card", "card", "online", "transfer"))
     merchants = [f"m{chance.randint(0, 9999):04}" for _ in range(4)]
@@ -52,7 +55,7 @@ def _account(chance: random.Random, account: str, days: int) -> Iterator[Row]:
             hour = 18 + chance.random() if busy else min(23.99, max(0.0, chance.gauss(14, 4)))
             amount = usual * chance.lognormvariate(0.4 if busy else 0.0, 0.5)
             yield payment(START + timedelta(days=day, hours=hour), amount, False)
-    if chance.random() < 0.125:
+    if chance.random() < taken_over:
         begin = START + timedelta(days=chance.uniform(2, days))
         for _ in range(chance.randint(3, 9)):
             taken = {

@@ -6,11 +6,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "dags"))
 
+import batch_inference
 import drift_watch
 import evaluate_and_promote
 import fine_tune
 import prepare_knowledge
 import rollback
+import train_model
 from airflow.sdk import DAG
 
 
@@ -39,6 +41,14 @@ def bounded(task: object) -> bool:
     return any(getattr(task, limit, None) or given.get(limit) for limit in limits)
 
 
-modules = (prepare_knowledge, evaluate_and_promote, rollback, drift_watch, fine_tune)
+modules = (
+    prepare_knowledge,
+    train_model,
+    drift_watch,
+    evaluate_and_promote,
+    batch_inference,
+    fine_tune,
+    rollback,
+)
 dags = [value() for module in modules for name, value in vars(module).items() if name == module.__name__]
 json.dump({dag.dag_id: described(dag) for dag in dags}, sys.stdout)

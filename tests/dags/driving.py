@@ -65,10 +65,10 @@ class RunningAirflow:
         body = {"dag_run_id": run, "task_ids": [task], "include_downstream": True, "only_failed": False}
         self.rest.post(f"dags/{dag}/clearTaskInstances", {**body, "reset_dag_runs": True, "dry_run": False})
 
-    def result(self, dag: str, run: str, task: str) -> Any:
+    def result(self, dag: str, run: str, task: str, map_index: int = -1) -> Any:
         """What a task returned."""
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
-        value = self.get(path)["value"]
+        value = self.get(path, map_index=map_index)["value"]
         return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
 
     def answer(self, dag: str, run: str, task: str, option: str | int, map_index: int = -1) -> dict[str, Any]:
@@ -92,6 +92,12 @@ class RunningAirflow:
     def _ended(self, dag: str, run: str) -> str | None:
         state: str = self.get(f"dags/{dag}/dagRuns/{run}")["state"]
         return state if state in ENDED else None
+
+
+def switchyard(*words: str) -> Any:
+    """A command's JSON document."""
+    command = [Path(sys.executable).with_name("switchyard"), *words, "--json"]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def manage(*command: str) -> None:

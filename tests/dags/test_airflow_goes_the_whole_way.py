@@ -5,14 +5,11 @@ fails in production is rolled back."""
 from __future__ import annotations
 
 import json
-import os
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -23,21 +20,12 @@ from mlflow_project.drift.record import announce
 from mlflow_project.drift.watch import Watched
 from mlflow_project.rules.drift.calibration import Found
 from mlflow_project.settings import KeySettings, load
-from stack.airflow import processes
-from stack.marks import part_of
-from stack.ports import is_free
-from tests.dags.driving import ROOT, RunningAirflow, manage, until
+from tests.dags.driving import ROOT, RunningAirflow, switchyard, until
 
 RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
 PROMOTE = "evaluate_and_promote"
 
 pytestmark = pytest.mark.timeout(1200)  # stack, Airflow and Spark start in the first two tests' set-up
-
-
-def switchyard(*words: str) -> Any:
-    """A command's JSON document."""
-    command = [Path(sys.executable).with_name("switchyard"), *words, "--json"]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def in_production() -> str | None:
@@ -198,12 +186,3 @@ def test_announced_drift_gets_a_run(airflow: RunningAirflow, prepared: str) -> N
     assert announce(airflow_settings(), [drifted]) == ["answer_drift"]
     new = until(lambda: airflow.runs(PROMOTE, "asset_triggered")[len(before) :], 60, lambda: "no run was started")[0]
     assert airflow.ended(PROMOTE, new), "all that is left to judge is chosen, or nothing is"
-
-
-def test_down_stops_every_process_and_frees_the_port(airflow: RunningAirflow) -> None:
-    supervisor = processes.supervisor_of(airflow.home.parent)
-    assert set(supervisor.processes()) == set(processes.PARTS)
-    manage("down")
-    assert supervisor.processes() == {}
-    assert [process for process in supervisor.marked() if part_of(process) in processes.PARTS] == []
-    assert is_free(int(os.environ["SWITCHYARD_AIRFLOW_PORT"]))

@@ -83,7 +83,7 @@ def test_dags_import_airflow_the_standard_library_and_one_local_module() -> None
 
 
 def test_every_dag_has_a_runbook_and_does_not_catch_up(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"prepare_knowledge", "evaluate_and_promote", "rollback", "drift_watch", "fine_tune"}
+    assert set(dags) == {file.stem for file in FILES} - {LOCAL_MODULE}
     for name, dag in dags.items():
         assert "**When it fails.**" in dag["doc_md"], name
         assert not dag["catchup"], name
@@ -114,12 +114,50 @@ def test_what_starts_by_itself_begins_paused(dags: dict[str, Any]) -> None:
     assert {name for name, dag in dags.items() if dag["begins_active"]} == {"rollback", "fine_tune"}
 
 
-def test_a_candidate_without_cases_is_not_ready_and_the_list_says_what_is_missing(airflow_python: Path) -> None:
-    program = "from switchyard_commands import missing_files; print(missing_files('no_such'), missing_files('qa'))"
-    done = subprocess.run([airflow_python, "-c", program], cwd=DAGS, capture_output=True, text=True, check=True)
-    assert "prompts/no_such/cases.jsonl is not there or empty" in done.stdout
-    assert "prompts/no_such/policy.yaml is not there or empty" in done.stdout
-    assert done.stdout.rstrip().endswith("[]")
+def test_the_functions_of_the_dags_say_what_is_missing_and_what_events_are_about(airflow_python: Path) -> None:
+    done = subprocess.run([airflow_python, "-c", FUNCTIONS], cwd=DAGS, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["no_such"] == [
+        "prompts/no_such/cases.jsonl is not there or empty",
+        "prompts/no_such/policy.yaml is not there or empty",
+    ]
+    assert said["ready"] == [[], [], []], "a model needs a policy and no cases"
+    assert said["chosen"] == {"models": ["fraud", "intent"], "failed_expectations": ["intent: too few rows"]}
+    assert said["all"] == {"models": ["fraud", "intent"], "failed_expectations": []}
+    tables, options = said["job"][:2], said["job"][2:]
+    assert tables == ["other", "s3a://curated-data-bucket/fraud/predictions"]
+    assert options == ["--model", "fraud@Production", "--key", "id", "--max-failed", "0.01"]
+
+
+FUNCTIONS = """
+import json
+from types import SimpleNamespace
+import batch_inference, train_model
+from switchyard_commands import DATA_QUALITY, MODEL_DRIFT, missing_files
+
+def event(**extra):
+    return SimpleNamespace(extra=extra)
+
+choose = train_model.choose.function
+events = {
+    DATA_QUALITY: [event(model="intent", failed_expectations=["too few rows"])],
+    MODEL_DRIFT: [event(releases=["fraud/3", "gone/1"])],
+}
+print(json.dumps({
+    "no_such": missing_files("no_such"),
+    "ready": [missing_files(name) for name in ("qa", "fraud", "intent")],
+    "chosen": choose({"model": None}, events),
+    "all": choose({"model": None}, {}),
+    "job": batch_inference.arguments("fraud", {"input": "other", "output": None}),
+}))
+"""
+
+
+def test_a_model_is_trained_on_new_features_and_announced_to_the_dag_that_promotes(dags: dict[str, Any]) -> None:
+    ways = paths(dags["train_model"]["tasks"], "one_model.announce")
+    asked = ("who_decides", "approval", "to_train")
+    rest = ("one_model.features", "one_model.train", "one_model.announce")
+    assert set(ways) == {("choose", *asked, *rest), ("choose", "who_decides", "to_train", *rest)}
 
 
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
