@@ -59,6 +59,48 @@ QUARANTINE = pa.schema(
     {"file": _TEXT, "line": _LONG, "reason": _TEXT, "sentence": _TEXT, "raw": _BYTES, "processed_at": TIMESTAMP}
 )
 """`raw` contains the bytes of the row as they were read."""
+INGESTED = pa.schema(
+    {
+        "event_id": _TEXT,
+        "key": _TEXT,
+        "value": _TEXT,
+        "deleted": pa.bool_(),
+        "topic": _TEXT,
+        "topic_id": _TEXT,
+        "partition": _INTEGER,
+        "offset": _LONG,
+        "received_at": TIMESTAMP,
+        "written_at": TIMESTAMP,
+        "schema_version": _INTEGER,
+        "owner": _TEXT,
+        "request_id": _TEXT,
+        "trace": _TEXT,
+        "value_hash": _LONG,
+    }
+)
+"""A raw table of ingestion: one row per record. `value` is the JSON as it came, null if `deleted`."""
+DEAD_LETTERS = pa.schema(
+    {
+        "topic": _TEXT,
+        "topic_id": _TEXT,
+        "partition": _INTEGER,
+        "offset": _LONG,
+        "key": _BYTES,
+        "raw": _BYTES,
+        "reason": _TEXT,
+        "sentence": _TEXT,
+        "tries": _INTEGER,
+        "event_id": _TEXT,
+        "schema_version": _INTEGER,
+        "received_at": _TEXT,
+        "owner": _TEXT,
+        "request_id": _TEXT,
+        "trace": _TEXT,
+        "at": TIMESTAMP,
+        "redriven": pa.bool_(),
+    }
+)
+"""A row per dead letter, and one more (`redriven`) when it was sent again."""
 VECTORS = pa.schema({"chunk_id": _TEXT, "model": _TEXT, "vector": _BYTES})
 """`vector` contains little-endian 32-bit floats."""
 PROFILES = pa.schema(
@@ -82,7 +124,7 @@ PROFILES = pa.schema(
 )
 """One row per column and corpus version (the Delta version of the chunk table). `spark_jobs.profiles` explains them."""
 
-IDS = frozenset({"chunk_id", CHUNKS_KEY, DOCUMENTS_KEY})
+IDS = frozenset({"chunk_id", CHUNKS_KEY, DOCUMENTS_KEY, "partition", "offset", "received_at"})
 """Columns that readers search by. No other column has statistics."""
 TEXTS = frozenset({"text", "text_content"})
 """Columns of long texts that hardly repeat. A dictionary would cost time and save nothing."""

@@ -6,12 +6,12 @@ In: `KafkaSettings`. The ingestion service, commands and the Spark job's driver 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -25,6 +25,7 @@ from confluent_kafka.admin import (
 
 from mlflow_project.adapters.schema_folder import TopicPlan
 from mlflow_project.errors import InvalidData, Refused, Unavailable, WorkspaceError
+from mlflow_project.rules import ingestion as rules
 from mlflow_project.settings import KafkaSettings
 
 SECONDS = 10.0
@@ -156,3 +157,51 @@ class Cluster:
         while name not in self._admin.list_topics(timeout=SECONDS).topics and time.monotonic() < deadline:
             time.sleep(0.05)
         return TopicChange(name, "created")
+
+
+def send_all(settings: KafkaSettings, messages: Iterable[Mapping[str, Any]]) -> int:
+    """Send messages (`topic`, `key`, `value`, `headers`), and return their number when Kafka has confirmed all of them.
+
+    Raises:
+        Unavailable: it did not confirm one. Those before it are in Kafka.
+    """
+    failed: list[KafkaError] = []
+    own = {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 30_000, "message.max.bytes": 8_388_608}
+    producer = Producer({**client_settings(settings), **own})
+
+    def noted(error: KafkaError | None, _: Any) -> None:
+        if error is not None:
+            failed.append(error)
+
+    sent = 0
+    with translated(f"Sending to {settings.kafka_brokers}"):
+        for message in messages:
+            producer.produce(**message, on_delivery=noted)
+            producer.poll(0)
+            sent += 1
+        producer.flush(60)
+    if failed:
+        raise ours(f"Sending to {settings.kafka_brokers}", failed[0])
+    return sent
+
+
+def send_dead_letters(settings: KafkaSettings, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Send rows of the table of dead letters to their topic, with all that is known of them in headers."""
+    told = ("reason", "sentence", "topic", "partition", "offset", "tries", "received_at", "owner", "request_id")
+    names = {"topic": "source-topic", "partition": "source-partition", "offset": "source-offset"}
+    send_all(
+        settings,
+        (
+            {
+                "topic": rules.DEAD_LETTERS,
+                "key": row["key"],
+                "value": row["raw"],
+                "headers": [
+                    (names.get(name, name.replace("_", "-")), str(row[name]).encode())
+                    for name in told
+                    if row[name] is not None
+                ],
+            }
+            for row in rows
+        ),
+    )

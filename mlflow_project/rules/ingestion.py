@@ -78,6 +78,7 @@ class Stream:
         if not schemas:
             raise InvalidData(f"The stream {topic} has no schema: add v1.json to its folder.")
         self.topic = topic
+        self._schemas = schemas
         self.newest = max(schemas)
         for older, newer in pairwise(sorted(schemas)):
             if breaks := incompatible(schemas[older], schemas[newer]):
@@ -93,6 +94,10 @@ class Stream:
             }
         except ValueError as error:
             raise InvalidData(f"A schema of {topic} is no JSON schema: {str(error).splitlines()[0]}") from error
+
+    def __reduce__(self) -> tuple[type[Stream], tuple[str, Mapping[int, Mapping[str, Any]]]]:
+        """Pickle the schemas. What was compiled from them cannot be pickled, and is made again."""
+        return Stream, (self.topic, self._schemas)
 
     def read(self, raw: bytes, version: int | None = None) -> dict[str, Any] | Wrong:
         """Parse and check one record. Without a version, the newest one counts."""

@@ -1,4 +1,4 @@
-"""What the five dashboards show: their panels' titles, units and PromQL. `generate.py` makes Grafana's JSON of it.
+"""What the six dashboards show: their panels' titles, units and PromQL. `generate.py` makes Grafana's JSON of it.
 
 What only commands and jobs send (flips, verdicts, quarantine, drift) comes once and from a new process each time: such
 expressions look back over a day.
@@ -312,4 +312,42 @@ PREPARATION = Board(
     ),
 )
 
-BOARDS = (REQUESTS, COST, RELEASES, QUALITY, PREPARATION)
+INGESTION = Board(
+    "switchyard-ingestion",
+    "Ingestion",
+    "Do records arrive, how far are the tables behind Kafka, and what is broken?",
+    (
+        Shown(
+            "Records over HTTP",
+            "reqps",
+            {_rate("switchyard_ingest_records_total", "topic, outcome"): "{{topic}} {{outcome}}"},
+            "Accepted, spooled, duplicate, refused.",
+        ),
+        Shown("Spool", "bytes", {"sum(switchyard_ingest_spool_bytes)": "waits on disk"}),
+        Shown("Waits for Kafka", "bytes", {"sum(switchyard_ingest_pending_bytes)": "in memory"}),
+        Shown(
+            "Lag by partition",
+            "short",
+            {_last("switchyard_ingest_lag", "topic, partition"): "{{topic}} {{partition}}"},
+            "Records that are not in the table. It must fall to 0 again.",
+        ),
+        Shown(
+            "From accepted to queryable, p99",
+            "s",
+            {_slowest("switchyard_ingest_delay", "0.99", "topic"): "{{topic}}"},
+            "The slowest record of each commit.",
+        ),
+        Shown(
+            "Records from Kafka",
+            "reqps",
+            {_rate("switchyard_ingest_written_total", "topic, outcome"): "{{topic}} {{outcome}}"},
+        ),
+        Shown(
+            "Dead letters",
+            "reqps",
+            {_rate("switchyard_ingest_dead_letters_total", "topic, reason"): "{{topic}} {{reason}}"},
+        ),
+    ),
+)
+
+BOARDS = (REQUESTS, COST, RELEASES, QUALITY, PREPARATION, INGESTION)
