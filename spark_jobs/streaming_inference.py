@@ -14,9 +14,11 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
@@ -83,7 +85,8 @@ def predict_stream(spark: SparkSession, asked: Stream, parts: Parts) -> dict[str
                 raise batches.failure from None
             raise
         finally:
-            query.stop()
+            with suppress(Py4JError, OSError):  # Java may have ended first, by the same signal
+                query.stop()
     return {"micro_batches": batches.count, **batches.done, "releases": ", ".join(batches.releases)}
 
 
