@@ -233,7 +233,8 @@ GUARD_STATE = Metric(
     "switchyard.guard.state",
     "gauge",
     "1",
-    "1 for what the guard says of a name that it watches: harm, clear, inconclusive, or why it does not act",
+    "1 for what the guard says of a name that it watches: `harm`, `clear`, `inconclusive`, `old_release_fails`, "
+    "`broken_split` or `stuck`",
     ("name", "state"),
 )
 GUARD_ACTIONS = Metric(
