@@ -12,7 +12,7 @@ from typing import Any, Literal
 from mlflow_project.errors import Refused
 
 Task = Literal["classifier", "regressor"]
-Format = Literal["skops", "lightgbm-text", "pickle", "cloudpickle"]
+Format = Literal["skops", "lightgbm-text", "onnx", "pickle", "cloudpickle"]
 
 PINNED_TYPES = frozenset(
     {
@@ -27,7 +27,7 @@ PINNED_TYPES = frozenset(
 )
 """Classes beyond skops' own list that any model may contain. Others need the model's policy."""
 
-SAFE_FORMATS: frozenset[Format] = frozenset({"skops", "lightgbm-text"})
+SAFE_FORMATS: frozenset[Format] = frozenset({"skops", "lightgbm-text", "onnx"})
 """Formats whose loading runs no code from the file."""
 
 

@@ -1,8 +1,9 @@
 """Loads a model from its sealed files: `load_model(folder, manifest, loading) -> Model`.
 
 Each file is checked against the manifest, and the model is made from the bytes that were checked. No code is run that
-is not installed here: skops builds objects of trusted classes only, and LightGBM reads its own text. Pickle and
-cloudpickle run code of the file's author; they are loaded only where `loading`, which the seal holds, says so.
+is not installed here: skops builds objects of trusted classes only, LightGBM reads its own text, and an ONNX graph
+names operators of onnxruntime. Pickle and cloudpickle run code of the file's author; they are loaded only where
+`loading`, which the seal holds, says so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,21 @@ from mlflow_project.adapters.model_folder import check_folder, read_checked
 from mlflow_project.domain.model import Loading, ModelDescription
 from mlflow_project.domain.release import Manifest
 from mlflow_project.errors import InvalidData
+from mlflow_project.models.onnx_graph import OnnxGraph
 from mlflow_project.models.rows import Rows, check_supported
 
+_NO_WEIGHTS = frozenset(
+    {
+        "MLmodel",
+        "conda.yaml",
+        "python_env.yaml",
+        "requirements.txt",
+        "input_example.json",
+        "serving_input_example.json",
+        "registered_model_meta",
+    }
+)
+"""Files that MLflow writes beside a model's data."""
 MOST_BYTES = 1024**3
 """A model's data may not be larger than this, packed or unpacked."""
 
@@ -43,7 +57,8 @@ class Model:
 
     def labels(self, rows: Rows) -> Any:
         """The predicted class of each row, or the predicted value of a regressor. Raises as `predict`."""
-        answered = self._answered(lambda: self._estimator.predict(rows.frame()), rows)
+        method = getattr(self._estimator, "labels", self._estimator.predict)
+        answered = self._answered(lambda: method(rows.frame()), rows)
         if self.description.flavor == "lightgbm" and self.description.task == "classifier" and self._is_booster:
             return answered.argmax(axis=1) if answered.ndim == 2 else (answered >= 0.5).astype(int)
         return answered
@@ -53,6 +68,8 @@ class Model:
         if self._is_booster and self.description.task == "classifier":
             found = self._answered(lambda: self._estimator.predict(rows.frame()), rows)
             return found if found.ndim == 2 else np.column_stack([1 - found, found])
+        if isinstance(self._estimator, OnnxGraph):
+            return self._answered(lambda: self._estimator.probabilities(rows.frame()), rows)
         if not hasattr(self._estimator, "predict_proba"):
             return None
         return self._answered(lambda: self._estimator.predict_proba(rows.frame()), rows)
@@ -74,7 +91,7 @@ class Model:
             raise
         except Exception as error:  # libraries raise errors of every class for rows that they cannot take
             raise InvalidData(f"The model refuses these rows: {_short(error)}") from error
-        if len(answer) != rows.count:
+        if answer is not None and len(answer) != rows.count:
             raise InvalidData(f"The model gives {len(answer)} predictions for {rows.count} rows.")
         return answer
 
@@ -102,6 +119,8 @@ def load_model(folder: Path, manifest: Manifest, loading: Loading, most_bytes: i
     check_folder(folder, manifest)
     data = read_checked(folder, manifest, description.file)
     try:
+        if description.format == "onnx":
+            return Model(description, OnnxGraph(data, _weights(folder, manifest, description.file)))
         return Model(description, _estimator(data, description, manifest.name, most_bytes))
     except InvalidData:
         raise
@@ -122,6 +141,17 @@ def _estimator(data: bytes, description: ModelDescription, name: str, most_bytes
 
         return lightgbm.Booster(model_str=data.decode())
     return pickle.loads(data)  # `loading.check` has allowed it
+
+
+def _weights(folder: Path, manifest: Manifest, graph: str) -> dict[str, bytes]:
+    """The files beside an ONNX graph that may hold its weights, by name."""
+    beside = PurePosixPath(graph).parent
+    paths = [PurePosixPath(file.path) for file in manifest.files or ()]
+    return {
+        path.name: read_checked(folder, manifest, str(path))
+        for path in paths
+        if path.parent == beside and path.name not in _NO_WEIGHTS and str(path) != graph
+    }
 
 
 def _too_large(name: str, size: int, most: int) -> InvalidData:

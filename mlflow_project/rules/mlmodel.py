@@ -1,8 +1,8 @@
 """Reads the file `MLmodel` of a logged model: `describe(data, tags) -> ModelDescription`. Pure.
 
 Only flavours that can be loaded from their data file alone are described: scikit-learn in the formats skops, pickle and
-cloudpickle, and LightGBM as text or skops. Whatever needs code of its own to load (`python_function` with a loader
-module or code paths of its author) is refused here, for every policy.
+cloudpickle, LightGBM as text or skops, and ONNX. Whatever needs code of its own to load (`python_function` with a
+loader module or code paths of its author) is refused here, for every policy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MLMODEL = "MLmodel"
 LABEL, TASK = "switchyard.label", "switchyard.task"
 TEST_TABLE, TEST_VERSION = "switchyard.test_table", "switchyard.test_version"
 
-_LOADER_MODULES = {"sklearn": "mlflow.sklearn", "lightgbm": "mlflow.lightgbm"}
+_LOADER_MODULES = {"sklearn": "mlflow.sklearn", "lightgbm": "mlflow.lightgbm", "onnx": "mlflow.onnx"}
 _PREDICT_FUNCTIONS = frozenset({"predict", "predict_proba", "predict_log_proba"})
 
 
@@ -36,11 +36,11 @@ def describe(data: bytes, tags: Mapping[str, str], label: str) -> ModelDescripti
     flavors = content.get("flavors")
     if not isinstance(flavors, dict):
         raise InvalidData(f"The file MLmodel of {label} names no flavours.")
-    name = next((flavor for flavor in ("lightgbm", "sklearn") if isinstance(flavors.get(flavor), dict)), None)
+    name = next((flavor for flavor in _LOADER_MODULES if isinstance(flavors.get(flavor), dict)), None)
     if name is None:
         raise InvalidData(
-            f"{label} has the flavours {', '.join(map(str, flavors)) or 'none'}. Models of scikit-learn and LightGBM "
-            "can be released: log it by mlflow.sklearn.log_model or mlflow.lightgbm.log_model."
+            f"{label} has the flavours {', '.join(map(str, flavors)) or 'none'}. Models of scikit-learn, LightGBM "
+            "and ONNX can be released: log it by mlflow.sklearn, mlflow.lightgbm or mlflow.onnx."
         )
     flavor, function = flavors[name], flavors.get("python_function") or {}
     if flavor.get("code") or function.get("code") or function.get("loader_module") != _LOADER_MODULES[name]:
@@ -77,9 +77,11 @@ def _yaml(data: bytes, label: str) -> dict[str, Any]:
 
 
 def _format(name: str, flavor: Mapping[str, Any], label: str) -> tuple[Format, str]:
-    file = flavor.get("data") if name == "lightgbm" else flavor.get("pickled_model")
+    file = flavor.get("data") if name in ("lightgbm", "onnx") else flavor.get("pickled_model")
     if not isinstance(file, str) or not file or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
         raise InvalidData(f"The file MLmodel of {label} names no data file inside its folder.")
+    if name == "onnx":
+        return "onnx", file
     if name == "lightgbm" and PurePosixPath(file).suffix == ".lgb":
         return "lightgbm-text", file
     form = flavor.get("serialization_format", "pickle" if name == "sklearn" else "cloudpickle")
