@@ -275,6 +275,7 @@ def test_a_run_that_stops_before_any_commit_is_finished_by_the_next_or_taken_bac
     assert rows_of(tmp_path / "chunks", CONTENT) == before
 
 
+@pytest.mark.long
 def test_a_place_that_hadoop_alone_can_reach_holds_the_same_tables(
     spark: SparkSession, prepared: Prepared, tmp_path: Path
 ) -> None:
@@ -332,7 +333,9 @@ def test_of_two_writers_to_a_place_that_delta_rs_does_not_reach_the_second_is_re
     assert DeltaTable(f"{tmp_path}/copied").version() == 1
 
 
-@pytest.mark.parametrize("name", ["50%25", "a%20b", "docs#2", "ä ö"])
+@pytest.mark.parametrize(
+    "name", ["50%25 #ä", *(pytest.param(name, marks=pytest.mark.long) for name in ("a%20b", "docs#2"))]
+)
 def test_a_table_may_have_any_name(spark: SparkSession, prepared: Prepared, tmp_path: Path, name: str) -> None:
     for rows in ([document(1), document(2)], [document(1, "Changed. " * 90), document(3)]):
         prepared(rows)

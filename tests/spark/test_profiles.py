@@ -44,6 +44,7 @@ def test_a_profile_says_what_the_texts_are_like_in_any_order(spark: SparkSession
     assert sum(share for _, share, _, _ in found["topics"]) == pytest.approx(1)
 
 
+@pytest.mark.long
 def test_each_column_and_version_has_one_row_and_topics_stay_comparable(
     spark: SparkSession, prepared: Callable[..., Counts], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_job_spends_no_more_than_its_budget_and_a_second_run_asks_only_the_res
     assert done["cost_usd"] + 60 >= 144
 
 
+@pytest.mark.long
 def test_a_job_sends_no_more_requests_than_its_rate(
     spark: SparkSession, provider_server: Simulated, tmp_path: Path
 ) -> None:
