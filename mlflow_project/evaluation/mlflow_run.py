@@ -4,7 +4,7 @@ In: a release, its outcomes, and score functions. Out: the run's id and every sc
 `extra_metrics`, logs each mean, and keeps all cases with their scores and reasons in its evaluation table
 (`eval_results_table.json`), which its Evaluation view compares between runs. The cases are the run's dataset.
 
-Importing MLflow and the `evaluate` library takes seconds; `start_imports` does it on a thread while cases are asked.
+Importing MLflow and the `evaluate` library takes seconds; `import_mlflow` does it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import logging
 import math
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +33,22 @@ from mlflow_project.rules.scorers import LOWER_IS_BETTER
 Mask = Callable[[str], str]
 
 
-def start_imports(home: Path | None) -> Future[None]:
-    """Start to import MLflow on a thread, and the `evaluate` library unless `home`, its cache, is None. Wait for the
-    result before you call anything else of this module."""
-    done: Future[None] = Future()
-    threading.Thread(target=_import_all, args=(home, done), name="imports", daemon=True).start()
-    return done
+def import_mlflow(home: Path | None) -> None:
+    """Import MLflow, and the `evaluate` library unless `home`, its cache, is None. Takes seconds; call it before
+    anything else of this module.
+
+    Call it on the main thread: MLflow's import hooks take a lock of their own, and can block for ever when another
+    thread imports something at the same moment.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default it waits minutes for a lost server
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")  # MLflow imports LiteLLM, which fetches a price list
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the command shows its own progress; two bars draw over each other
+    mlflow = importlib.import_module("mlflow")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    mlflow.models.list_evaluators()  # imports the evaluators, and with them scikit-learn and matplotlib
+    if home is not None:
+        import_library(home)
 
 
 def origin_tags(user: str) -> dict[str, str]:
@@ -192,23 +200,3 @@ def _source(source: str) -> Any:
     if source.startswith(("s3a://", "s3://")):
         return DeltaDatasetSource(path=path, delta_table_version=int(version) if version else None)
     return CodeDatasetSource(tags={"uri": source})
-
-
-def _import_all(home: Path | None, done: Future[None]) -> None:
-    try:
-        _import(home)
-        done.set_result(None)
-    except Exception as error:
-        done.set_exception(error)
-
-
-def _import(home: Path | None) -> None:
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default it waits minutes for a lost server
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")  # MLflow imports LiteLLM, which fetches a price list
-    os.environ.setdefault("TQDM_DISABLE", "1")  # the command shows its own progress; two bars draw over each other
-    mlflow = importlib.import_module("mlflow")
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    mlflow.models.list_evaluators()  # imports the evaluators, and with them scikit-learn and matplotlib
-    if home is not None:
-        import_library(home)

@@ -21,7 +21,7 @@ from mlflow_project.domain.release import Release
 from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import InvalidData, SealBroken
 from mlflow_project.evaluation.held_out import HeldOut
-from mlflow_project.evaluation.mlflow_run import mlflow_run, origin_tags, start_imports
+from mlflow_project.evaluation.mlflow_run import import_mlflow, mlflow_run, origin_tags
 from mlflow_project.evaluation.record import (
     CASES_TAG,
     COMPLETE_TAG,
@@ -70,7 +70,7 @@ def evaluate_model(release: Release, model: Model, held_out: HeldOut, bench: Ben
         )
     experiment = bench.experiments.experiment(experiment_name(release.name))
     with bench.step(f"{release.label}: loading MLflow's client"):
-        start_imports(None).result()  # before the latency is measured, which imports on a thread would lengthen
+        import_mlflow(None)
     with bench.step(f"{release.label}: predicting"):
         predicted = _Predicted(model, held_out)
         columns = predicted.columns()

@@ -24,7 +24,7 @@ from mlflow_project.evaluation.asking import Ask, Outcome, Plan, Progress, ask_a
 from mlflow_project.evaluation.cases import cases_digest, groups_of
 from mlflow_project.evaluation.judge import METRIC, Judge, judge_all
 from mlflow_project.evaluation.library_metrics import library_metrics
-from mlflow_project.evaluation.mlflow_run import evaluate_in_run, mlflow_run, origin_tags, start_imports
+from mlflow_project.evaluation.mlflow_run import evaluate_in_run, import_mlflow, mlflow_run, origin_tags
 from mlflow_project.evaluation.record import (
     CASES_TAG,
     COMPLETE_TAG,
@@ -101,13 +101,12 @@ def evaluate(release: Release, cases: Sequence[Case], opened: Opened, bench: Ben
     experiment = bench.experiments.experiment(
         experiment_name(release.name, bench.purpose)
     )  # before any answer is paid for
-    imports = start_imports(bench.home if bench.library else None)
     outcomes = _asked(release, cases, opened, bench)
     functions = score_functions(bench.scorers, release.manifest.response_schema, bench.similarity)
     if bench.judge:
         functions[METRIC] = _judged(release, outcomes, bench.judge, bench)
     with bench.step(f"{release.label}: loading MLflow's client"):
-        imports.result()
+        import_mlflow(bench.home if bench.library else None)
     digest = cases_digest(cases)
     tags = run_tags(release, digest, scorers_digest(bench)) | origin_tags(bench.user)
     with (
