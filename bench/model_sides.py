@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import threading
@@ -161,8 +162,10 @@ def mlflow_serves(stack: ExitStack, folder: Path, saved: Path) -> tuple[str, int
     """`mlflow models serve` of the same files; its address and the id of its process."""
     port = free_port()
     options = ["--env-manager", "local", "--port", str(port), "--workers", "1"]
-    command = [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", str(saved), *options]
-    started = stack.enter_context(process(command, folder / "mlflow.log"))
+    programs = Path(sys.executable).parent
+    command = [str(programs / "mlflow"), "models", "serve", "-m", str(saved), *options]
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"  # it starts `uvicorn` by its bare name
+    started = stack.enter_context(process(command, folder / "mlflow.log", PATH=path))
     return f"http://127.0.0.1:{port}/invocations", started.pid
 
 
