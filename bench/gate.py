@@ -261,7 +261,7 @@ def _cases(gained: int, lost: int, n: int) -> Any:
 
 
 def _verdict(differences: Any) -> bool:
-    """What `decide` says of these paired differences under `superior`, as the only verdict on them."""
+    """Whether the rule `superior` accepts a candidate with these paired differences. No earlier verdict counts."""
     rule = {"direction": "higher", "floor": -9, "rule": "superior"}
     policy = policy_from({"metrics": {"m": rule}, "earlier_verdicts": "ignore"})
     yes_no = set(np.unique(differences)) <= {-1.0, 0.0, 1.0}

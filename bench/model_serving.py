@@ -1,4 +1,4 @@
-"""The same model behind Switchyard, `mlflow models serve` and MLServer, under the same load, in one run.
+"""Measures Switchyard, `mlflow models serve` and MLServer with the same model under the same load, in one run.
 
 `python -m bench.model_serving [--part load|flips|rest] [--seconds S] [--flips N] [--mlserver PROGRAM]`
 

@@ -76,7 +76,7 @@ class SealedHost:
         return next(report.pid for report in live_workers(self.folder.workers))
 
     def url(self, name: str) -> str:
-        """Where a model is asked."""
+        """The address at which the server predicts with a model."""
         return f"http://127.0.0.1:{self.port}/models/{name}/invocations"
 
     def flip(self, placed: Placed) -> None:
@@ -194,7 +194,7 @@ def tensor_of(frame: pandas.DataFrame, rows: int) -> dict[str, Any]:
 
 
 def answers(address: str, body: dict[str, Any]) -> bool:
-    """Whether a request succeeds."""
+    """Return whether the address answers this body with status 200."""
     try:
         return httpx.post(address, json=body, timeout=5).status_code == 200
     except httpx.HTTPError:

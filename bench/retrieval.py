@@ -109,7 +109,7 @@ def _rank(contexts: Sequence[Context], question: dict[str, Any]) -> float:
 
 
 def _is_below(difference: NDArray[np.float64]) -> bool:
-    """Whether paired differences are below 0 beyond chance: by the bootstrap's two-sided 95 % interval."""
+    """Return whether the mean of paired differences is below 0: the bootstrap's 95 % interval lies below it."""
     drawn = np.random.default_rng(7).integers(0, len(difference), (RESAMPLES, len(difference)))
     return bool(np.quantile(difference[drawn].mean(axis=1), 0.975) < 0)
 

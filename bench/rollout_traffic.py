@@ -1,4 +1,4 @@
-"""What a rollout costs callers: requests failed through 100 steps, aborts and finishes under load, and added latency.
+"""Measures what callers notice of a rollout: failed requests through 100 steps, aborts and finishes, and added latency.
 
 `python -m bench.rollout_traffic [--changes 100] [--rate 50] [--seconds 20]`, over its own MinIO and MLflow. Callers of
 different sessions ask at a steady rate. First, runs without a rollout and with one that stands at 25 % take turns, and

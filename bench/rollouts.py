@@ -32,7 +32,7 @@ PAST = 5_000
 Random = np.random.Generator
 Bools = NDArray[np.bool_]
 Gain = Callable[[Numbers, Numbers], Numbers]
-"""What one request of each arm adds to the capitals: hits of the new release, hits of the old one."""
+"""Maps the hits of one request of the new release and of one of the old to what they add to the tests' capitals."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +177,12 @@ def days(count: int = 20, seconds: int = 5) -> Iterator[Measure]:
 
 
 def paired(new: Numbers, old: Numbers) -> Numbers:
-    """What a request of each arm adds to the capitals."""
+    """Return what one request of each arm adds to the capitals of the test that compares both arms."""
     return worse(Tally(1.0, new), Tally(1.0, old))
 
 
 def against(known: Numbers) -> Gain:
-    """What a request of the new release adds, beside a known past."""
+    """Return a function that says what one request adds to the capitals of the test against known rates."""
     rows = np.asarray(known)
 
     def gain(new: Numbers, old: Numbers) -> Numbers:

@@ -1,4 +1,4 @@
-"""What a shadow costs the callers of production: failed requests, and time added at the median and at p99.
+"""Measures what callers notice of a shadow: failed requests, and time added at the median and at p99.
 
 `python -m bench.shadow [--seconds 8] [--rounds 4] [--rate 50]`. One worker answers in production by quoting, so that
 nothing else delays an answer. Its shadow gets a copy of every request, within the rate that `shadow start` sets by

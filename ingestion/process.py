@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import uvicorn
-
 from mlflow_project.adapters.schema_folder import read_streams
 from mlflow_project.allowances import windows
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.logs import set_up_logs
 from mlflow_project.private_files import keep_files_private
 from mlflow_project.settings import GuardSettings, IngestionSettings, KafkaSettings, load
-from mlflow_project.web.process import KEEP_ALIVE_SECONDS, SECURITY_HEADERS, allow_many_connections, check_exposure
-from mlflow_project.web.protocol import PatientHttp
+from mlflow_project.web.process import check_exposure, listen
 
 _STOP_SECONDS = 20
 
@@ -30,21 +27,5 @@ def main() -> int:
     except WorkspaceError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    allow_many_connections()
-    uvicorn.run(
-        "ingestion.app:create_app",
-        factory=True,
-        host=settings.ingest_host,
-        port=settings.ingest_port,
-        loop="uvloop",
-        http=PatientHttp,
-        ws="none",
-        access_log=False,
-        proxy_headers=False,
-        log_config=None,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        server_header=False,
-        headers=SECURITY_HEADERS,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
+    listen("ingestion.app:create_app", settings.ingest_host, settings.ingest_port, _STOP_SECONDS)
     return 0

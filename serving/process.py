@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import uvicorn
-
 from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.allowances import windows
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.logs import set_up_logs
 from mlflow_project.private_files import keep_files_private
 from mlflow_project.settings import GuardSettings, ProviderSettings, ServerSettings, load
-from mlflow_project.web.process import KEEP_ALIVE_SECONDS, SECURITY_HEADERS, allow_many_connections, check_exposure
-from mlflow_project.web.protocol import PatientHttp
+from mlflow_project.web.process import check_exposure, listen
 
 
 def main() -> int:
@@ -28,23 +25,12 @@ def main() -> int:
     except (ConfigError, InvalidData) as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    allow_many_connections()
-    uvicorn.run(
+    listen(
         "serving.app:create_app",
-        factory=True,
-        host=settings.api_host,
-        port=settings.api_port,
+        settings.api_host,
+        settings.api_port,
+        settings.api_stop_seconds,
         workers=settings.api_workers,
-        loop="uvloop",
-        http=PatientHttp,
-        ws="none",  # no route uses WebSockets, and an unfinished handshake would keep its connection for ever
-        access_log=False,
-        proxy_headers=False,
-        log_config=None,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        server_header=False,
-        headers=SECURITY_HEADERS,
-        timeout_graceful_shutdown=settings.api_stop_seconds,
         timeout_worker_healthcheck=settings.api_worker_silence,
     )
     return 0

@@ -168,12 +168,7 @@ def abort(
 
     record = append(parts, name, decide)
     parts.serving.wake_follower()
-    try:
-        point_canary(parts, parts.ledger.state().of(name))
-    except Unavailable as error:
-        logger.warning(
-            "the alias Canary could not be removed; `switchyard repair` does it", extra={"error": str(error)}
-        )
+    _show_canary(parts, name)
     ended = await_end(parts.store, _wanted(rollout), workers, parts.receipt_timeout, began)
     return Change("abort", rollout, record.serial, ended)
 
@@ -275,11 +270,11 @@ def await_canary(parts: Parts, rollout: Rollout) -> Receipts:
 
 
 def _show_canary(parts: Parts, name: str) -> None:
-    """Show the canary in MLflow as the ledger has it, if MLflow answers. Servers do not need it."""
+    """Set or remove the alias Canary in MLflow as the ledger says, if MLflow answers. Servers do not need the alias."""
     try:
         point_canary(parts, parts.ledger.state().of(name))
     except Unavailable as error:
-        logger.warning("the alias Canary cannot be set; `switchyard repair` does it", extra={"error": str(error)})
+        logger.warning("the alias Canary is out of date; `switchyard repair` mends it", extra={"error": str(error)})
 
 
 def _recorded(parts: Parts, how: str, name: str, record: LedgerRecord, receipts: Receipts = NO_RECEIPTS) -> Change:

@@ -1,13 +1,17 @@
-"""What every server process does before it listens, and the settings of uvicorn that are the same for all of them."""
+"""Runs an HTTP service: the checks before it listens, and the settings of uvicorn that all services share."""
 
 from __future__ import annotations
 
 import resource
+from typing import Any
+
+import uvicorn
 
 from mlflow_project.api_keys import KeyFile, by_id
 from mlflow_project.errors import ConfigError
 from mlflow_project.settings import KeySettings, load
 from mlflow_project.web.keys import is_loopback
+from mlflow_project.web.protocol import PatientHttp
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than callers keep an idle connection (httpx 5 s, aiohttp 15 s, most load balancers 60 s). A server that closes
@@ -22,7 +26,35 @@ SECURITY_HEADERS = [
 """The headers of every response, also of those that uvicorn makes itself."""
 
 
-def allow_many_connections() -> None:
+def listen(application: str, host: str, port: int, stop_seconds: int, **more: Any) -> None:
+    """Run an application until SIGTERM or SIGINT, and finish running requests.
+
+    Args:
+        application: the factory, as `module:function`.
+        stop_seconds: how long running requests may take at the end.
+        more: further settings of `uvicorn.run`.
+    """
+    _allow_many_connections()
+    uvicorn.run(
+        application,
+        factory=True,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http=PatientHttp,
+        ws="none",  # no route uses WebSockets, and an unfinished handshake would keep its connection for ever
+        access_log=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        server_header=False,
+        headers=SECURITY_HEADERS,
+        timeout_graceful_shutdown=stop_seconds,
+        **more,
+    )
+
+
+def _allow_many_connections() -> None:
     """Raise the limit of open files to what the system allows. Each connection is one, and the usual limit is 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
