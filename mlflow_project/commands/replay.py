@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -84,25 +84,19 @@ def replay(
         runs = [parts.experiments.get(scores.run or "") for scores in (done.candidate, done.champion)]
         comparison, page = parts.experiments.comparison(runs), parts.experiments.address(runs[0])
         steps.report()
-    data = {
-        **done.verdict.to_dict(),
-        "demanded": demanded is not None,
-        "name": candidate.name,
-        "version": candidate.version,
-        "champion": champion.version,
-        "questions": done.data["questions"],
-        "found": done.data["found"],
-        "left_out": done.data["left_out"],
-        "units": len(set(done.data["units"])),
-        "agreement": done.data["agreement"],
-        "run": done.run,
-        "replay_digest": done.digest,
-        "comparison": comparison,
-        "page": page,
-    }
+    versions = {"name": candidate.name, "version": candidate.version, "champion": champion.version}
+    pages = {"comparison": comparison, "page": page}
+    data = {"demanded": demanded is not None, **versions, **_outcome(done), **pages}
     emit(data, json, lambda console: _show(console, done, comparison, page))
     if not done.verdict.accepted:
         raise typer.Exit(Refused.exit_code)
+
+
+def _outcome(done: Replay) -> dict[str, Any]:
+    """The verdict of a replay and its numbers, JSON-ready."""
+    numbers = {name: done.data[name] for name in ("questions", "found", "left_out", "agreement")}
+    units = len(set(done.data["units"]))
+    return {**done.verdict.to_dict(), **numbers, "units": units, "run": done.run, "replay_digest": done.digest}
 
 
 def _show(console: Console, done: Replay, comparison: str, page: str) -> None:

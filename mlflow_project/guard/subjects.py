@@ -18,7 +18,7 @@ from mlflow_project.errors import InvalidData
 from mlflow_project.ledger import Ledger, LiveVersion, NameState
 from mlflow_project.ledger.state import PRODUCTION
 from mlflow_project.rules.guard.policy import GuardPolicy, guard_policy_from
-from mlflow_project.snapshot.arm_counts import Arm
+from mlflow_project.snapshot.arm_counts import ArmKey
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +57,16 @@ class Subject:
         return f"{self.name}/{self.new}"
 
     @property
-    def new_arm(self) -> Arm:
+    def new_arm(self) -> ArmKey:
         """Whose requests are judged."""
         if self.rollout is not None:
-            return Arm(self.name, self.new, "canary", self.rollout.id)
-        return Arm(self.name, self.new, "production", 0)
+            return ArmKey(self.name, self.new, "canary", self.rollout.id)
+        return ArmKey(self.name, self.new, "production", 0)
 
     @property
-    def old_arm(self) -> Arm | None:
+    def old_arm(self) -> ArmKey | None:
         """Whose requests they are compared with at the same time; None: the past."""
-        return Arm(self.name, self.old, "baseline", self.rollout.id) if self.rollout is not None else None
+        return ArmKey(self.name, self.old, "baseline", self.rollout.id) if self.rollout is not None else None
 
 
 def subjects(ledger: Ledger, now: float | None = None) -> Iterator[Subject]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import InvalidData, NotFound
-from mlflow_project.snapshot.arm_counts import COUNTS, Arm, ArmCounts, Counts, runs_of
+from mlflow_project.snapshot.arm_counts import COUNTS, ArmCounts, ArmKey, Counts, runs_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Traffic:
                 runs = self._runs(found.key)
             self._hosts[found.key] = (found.etag, runs)
 
-    def of(self, arm: Arm) -> dict[str, ArmCounts]:
+    def of(self, arm: ArmKey) -> dict[str, ArmCounts]:
         """The counts of one arm, by run."""
         return {run: counts[arm] for run, counts in self._all() if arm in counts}
 

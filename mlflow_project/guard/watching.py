@@ -22,7 +22,7 @@ from mlflow_project.rules.guard.betting import Tally
 from mlflow_project.rules.guard.judge import Judgement, Watch, known_rate
 from mlflow_project.rules.guard.limits import above, limit_bucket
 from mlflow_project.rules.guard.policy import ABOVE_LIMIT
-from mlflow_project.snapshot.arm_counts import Arm, ArmCounts
+from mlflow_project.snapshot.arm_counts import ArmCounts, ArmKey
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Observation:
         tallies = [tally for _, tally in self.newest_old]
         return Tally(sum(each.requests for each in tallies), sum(each.hits for each in tallies))
 
-    def _taken(self, side: str, arm: Arm, traffic: Traffic) -> ArmCounts:
+    def _taken(self, side: str, arm: ArmKey, traffic: Traffic) -> ArmCounts:
         """What was counted of an arm since the last look. A run whose counts went down was tampered with, and is
         passed over."""
         total, seen = ArmCounts(), self.seen.setdefault(side, {})

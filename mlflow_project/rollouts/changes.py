@@ -68,23 +68,8 @@ def step(
         SealBroken: the canary was changed since it was sealed. PromotionConflict: somebody else was first.
         Unavailable: a service does not answer; the share stays.
     """
-
-    def check(of: NameState) -> Rollout:
-        rollout = current(of, expected)
-        if rollout.held:
-            raise Refused(
-                f"The rollout of {rollout.label} is held ({rollout.held_why}), so no step is taken: "
-                f"`switchyard rollout resume {name}` goes on."
-            )
-        if rollout.next_share is None:
-            raise Refused(
-                f"The rollout of {rollout.label} has reached its last step, {percent(rollout.share)}: "
-                f"`switchyard rollout finish {name}` promotes it, `switchyard rollout abort {name}` ends it."
-            )
-        return rollout
-
     of = settled_state(parts, name, who).of(name)
-    rollout = check(of)
+    rollout = _with_next_step(of, expected)
     sealed_release(parts, of, rollout.version, of.all_seals[rollout.version, rollout.digest])
     await_canary(parts, rollout)
     share = rollout.next_share
@@ -92,7 +77,7 @@ def step(
         return finish(parts, name, who, why, evidence, expected or rollout)
 
     def decide(of: NameState) -> Draft:
-        now = check(of)
+        now = _with_next_step(of, expected)
         if (now.id, now.next_share) != (rollout.id, share):
             raise PromotionConflict(f"Somebody else has moved the rollout of {name} meanwhile: {now.describe()}.")
         return draft("step", now, who, why, {**(evidence or {}), "share": share, "from_share": now.share})
@@ -103,6 +88,26 @@ def step(
     _show_canary(parts, name)
     receipts = await_receipts(parts.store, _wanted(rollout, share), workers, ("serving",), parts.receipt_timeout, began)
     return _recorded(parts, "step", name, record, receipts)
+
+
+def _with_next_step(of: NameState, expected: Rollout | None) -> Rollout:
+    """The rollout under way, which may take a step now.
+
+    Raises:
+        Refused: there is none, it is held, or it has no further step.
+    """
+    rollout = current(of, expected)
+    if rollout.held:
+        raise Refused(
+            f"The rollout of {rollout.label} is held ({rollout.held_why}), so no step is taken: "
+            f"`switchyard rollout resume {of.name}` goes on."
+        )
+    if rollout.next_share is None:
+        raise Refused(
+            f"The rollout of {rollout.label} has reached its last step, {percent(rollout.share)}: "
+            f"`switchyard rollout finish {of.name}` promotes it, `switchyard rollout abort {of.name}` ends it."
+        )
+    return rollout
 
 
 def hold(

@@ -50,16 +50,7 @@ def start(
     reason = "; ".join(each for each in (why.strip(), despite_rollback.strip()) if each)
 
     def decide(of: NameState) -> Draft:
-        if of.rollout is not None:
-            raise PromotionConflict(
-                f"{of.rollout.describe()}, so no second rollout of {name} begins. End the first: `switchyard rollout "
-                f"abort {name}`, or `switchyard rollout finish {name}`."
-            )
-        if of.intent is not None:
-            raise PromotionConflict(
-                f"{of.intent.who} is moving {of.intent.alias} of {name} to {of.intent.version} since {of.intent.time} "
-                f"(record {of.intent.serial}), so no rollout begins now."
-            )
+        _check_free(of)
         return _opening(parts, of, version, plan, salt, who, reason, despite_rollback)
 
     record = append(parts, name, decide)
@@ -76,6 +67,22 @@ def start(
         with contextlib.suppress(WorkspaceError):  # the message that counts is the first one
             abort(parts, name, who, f"it did not begin: {error}", expected=rollout)
         raise
+
+
+def _check_free(of: NameState) -> None:
+    """Raises:
+    PromotionConflict: another rollout or a flip of the name is under way.
+    """
+    if of.rollout is not None:
+        raise PromotionConflict(
+            f"{of.rollout.describe()}, so no second rollout of {of.name} begins. End the first: `switchyard rollout "
+            f"abort {of.name}`, or `switchyard rollout finish {of.name}`."
+        )
+    if of.intent is not None:
+        raise PromotionConflict(
+            f"{of.intent.who} is moving {of.intent.alias} of {of.name} to {of.intent.version} since {of.intent.time} "
+            f"(record {of.intent.serial}), so no rollout begins now."
+        )
 
 
 def _opening(

@@ -29,8 +29,8 @@ _NUMBERS = ("requests", "errors", "schema_failures", "answered", "refusals", "ju
 _HISTOGRAMS = ("latency", "cost", "ungroundedness")
 
 
-class Arm(NamedTuple):
-    """Whose requests are counted together. `rollout` is the id of the rollout under way; 0: there was none."""
+class ArmKey(NamedTuple):
+    """The release and the arm whose requests are counted together. `rollout`: the id of the rollout under way, or 0."""
 
     name: str
     version: int
@@ -99,10 +99,10 @@ class ArmCounts:
         return ArmCounts(**fields)
 
 
-Counts = dict[Arm, ArmCounts]
+Counts = dict[ArmKey, ArmCounts]
 
 
-def counts_to_list(counts: Mapping[Arm, ArmCounts]) -> list[dict[str, Any]]:
+def counts_to_list(counts: Mapping[ArmKey, ArmCounts]) -> list[dict[str, Any]]:
     """JSON-ready, one entry for each arm."""
     return [{**arm._asdict(), "counts": each.to_dict()} for arm, each in counts.items()]
 
@@ -115,7 +115,7 @@ def counts_from_list(data: Any) -> Counts:
     """
     try:
         return {
-            Arm(str(each["name"]), _count(each["version"]), str(each["arm"]), _count(each["rollout"])): (
+            ArmKey(str(each["name"]), _count(each["version"]), str(each["arm"]), _count(each["rollout"])): (
                 ArmCounts.from_dict(each["counts"])
             )
             for each in data

@@ -17,7 +17,7 @@ from mlflow_project.domain.reference import reference
 from mlflow_project.errors import InvalidAnswer
 from mlflow_project.private_files import make_private_folder
 from mlflow_project.rules.guard.limits import bucket_of
-from mlflow_project.snapshot.arm_counts import Arm, ArmCounts, counts_to_list, new_run
+from mlflow_project.snapshot.arm_counts import ArmCounts, ArmKey, counts_to_list, new_run
 from mlflow_project.snapshot.folder import replace_file
 from serving.call import Finished
 
@@ -35,7 +35,7 @@ class ArmCounter:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / f"{new_run()}.json"
-        self._counts: dict[Arm, ArmCounts] = {}
+        self._counts: dict[ArmKey, ArmCounts] = {}
         self._lock = threading.Lock()
         self._changed = False
 
@@ -102,7 +102,7 @@ class ArmCounter:
 
     def _of(self, finished: Finished) -> ArmCounts:
         call, release = finished.call, finished.release
-        key = Arm(release.name, release.version, call.arm, call.rollout or 0)
+        key = ArmKey(release.name, release.version, call.arm, call.rollout or 0)
         self._changed = True
         found = self._counts.get(key)
         if found is None:

@@ -22,7 +22,7 @@ from mlflow_project.guard.watching import words
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.rollouts.start import start
 from mlflow_project.rules.content import content_of
-from mlflow_project.snapshot.arm_counts import COUNTS_SCHEMA, Arm, ArmCounts, counts_to_list
+from mlflow_project.snapshot.arm_counts import COUNTS_SCHEMA, ArmCounts, ArmKey, counts_to_list
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import running_provider
 from tests.releases.conftest import Yard
@@ -31,7 +31,7 @@ ANNA = "user:anna"
 POLICY = {"indicators": ["errors"], "bake": "1h"}
 
 
-def publish(yard: Yard, counts: dict[Arm, tuple[int, int]]) -> None:
+def publish(yard: Yard, counts: dict[ArmKey, tuple[int, int]]) -> None:
     """Requests and errors by arm, as a host publishes them."""
     rows = counts_to_list({arm: ArmCounts(n, errors, answered=n - errors) for arm, (n, errors) in counts.items()})
     data = {"schema": COUNTS_SCHEMA, "runs": {"run": rows}}
@@ -39,12 +39,12 @@ def publish(yard: Yard, counts: dict[Arm, tuple[int, int]]) -> None:
     store.put(store.settings.coordination_bucket, "counts/host.json", json.dumps(data).encode())
 
 
-def old(yard: Yard) -> Arm:
-    return Arm(yard.name, 1, "production", 0)
+def old(yard: Yard) -> ArmKey:
+    return ArmKey(yard.name, 1, "production", 0)
 
 
-def new(yard: Yard) -> Arm:
-    return Arm(yard.name, 2, "production", 0)
+def new(yard: Yard) -> ArmKey:
+    return ArmKey(yard.name, 2, "production", 0)
 
 
 def two_versions(yard: Yard) -> None:
@@ -89,7 +89,7 @@ def test_a_promotion_that_harms_is_rolled_back_once_and_the_record_has_the_numbe
 def test_a_rollout_is_taken_to_the_end_while_it_is_clear_and_not_a_step_without_traffic(yard: Yard) -> None:
     two_versions(yard)
     change = start(yard.parts, yard.name, 2, Plan((0.1, 1.0), 0.01, "request", POLICY), ANNA)
-    canary, baseline = (Arm(yard.name, v, arm, change.rollout.id) for v, arm in ((2, "canary"), (1, "baseline")))
+    canary, baseline = (ArmKey(yard.name, v, arm, change.rollout.id) for v, arm in ((2, "canary"), (1, "baseline")))
     look(yard, times=2)
     assert yard.state.rollout is not None
     assert "no traffic" in word(yard)["sentence"]
@@ -105,7 +105,7 @@ def test_a_rollout_is_taken_to_the_end_while_it_is_clear_and_not_a_step_without_
 def test_a_canary_that_harms_ends_the_rollout(yard: Yard) -> None:
     two_versions(yard)
     change = start(yard.parts, yard.name, 2, Plan((0.1, 1.0), 600.0, "request", POLICY), ANNA)
-    canary, baseline = (Arm(yard.name, v, arm, change.rollout.id) for v, arm in ((2, "canary"), (1, "baseline")))
+    canary, baseline = (ArmKey(yard.name, v, arm, change.rollout.id) for v, arm in ((2, "canary"), (1, "baseline")))
     publish(yard, {canary: (200, 50), baseline: (200, 8)})
     look(yard, times=2)
     (record,) = records(yard, "abort")

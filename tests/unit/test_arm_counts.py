@@ -12,10 +12,10 @@ import pytest
 
 from mlflow_project.domain.answer import Answer
 from mlflow_project.errors import InvalidAnswer, InvalidData, ProviderError
-from mlflow_project.snapshot.arm_counts import KEEP_SECONDS, Arm, ArmCounts, Counts, host_counts, runs_of
+from mlflow_project.snapshot.arm_counts import KEEP_SECONDS, ArmCounts, ArmKey, Counts, host_counts, runs_of
 from serving.after.arm_counts import ArmCounter
 
-PRODUCTION = Arm("qa", 3, "production", 0)
+PRODUCTION = ArmKey("qa", 3, "production", 0)
 
 
 def finished(error: BaseException | None = None, **call: Any) -> Any:
@@ -77,9 +77,9 @@ def test_arms_and_rollouts_are_counted_apart(folder: Path) -> None:
     counter.write()
     (counts,) = published(folder).values()
     assert set(counts) == {
-        Arm("qa", 3, "canary", 7),
-        Arm("qa", 3, "baseline", 7),
-        Arm("qa", 3, "canary", 9),
+        ArmKey("qa", 3, "canary", 7),
+        ArmKey("qa", 3, "baseline", 7),
+        ArmKey("qa", 3, "canary", 9),
     }
 
 

@@ -20,7 +20,7 @@ from mlflow_project.ledger.state import replay
 from mlflow_project.rules.guard.betting import Tally
 from mlflow_project.rules.guard.limits import bucket_of
 from mlflow_project.rules.guard.policy import guard_policy_from
-from mlflow_project.snapshot.arm_counts import COUNTS_SCHEMA, Arm, ArmCounts, counts_to_list
+from mlflow_project.snapshot.arm_counts import COUNTS_SCHEMA, ArmCounts, ArmKey, counts_to_list
 
 POLICY = guard_policy_from({"indicators": ["errors", "latency"]})
 LATE = 2e9
@@ -92,13 +92,13 @@ def traffic(store: MemoryStore) -> Traffic:
     return Traffic(store)  # type: ignore[arg-type]
 
 
-def publish(store: MemoryStore, runs: dict[str, dict[Arm, ArmCounts]], host: str = "h") -> None:
+def publish(store: MemoryStore, runs: dict[str, dict[ArmKey, ArmCounts]], host: str = "h") -> None:
     data = {"schema": COUNTS_SCHEMA, "runs": {run: counts_to_list(counts) for run, counts in runs.items()}}
     store.objects[f"counts/{host}.json"] = json.dumps(data).encode()
 
 
-CANARY, BASELINE = Arm("qa", 3, "canary", 7), Arm("qa", 2, "baseline", 7)
-NEW, OLD = Arm("qa", 3, "production", 0), Arm("qa", 2, "production", 0)
+CANARY, BASELINE = ArmKey("qa", 3, "canary", 7), ArmKey("qa", 2, "baseline", 7)
+NEW, OLD = ArmKey("qa", 3, "production", 0), ArmKey("qa", 2, "production", 0)
 
 
 def test_a_canary_that_fails_more_is_harm_and_ends_the_rollout(store: MemoryStore, traffic: Traffic) -> None:
@@ -279,8 +279,8 @@ def test_a_promotion_that_finished_a_rollout_is_watched_by_the_policy_of_the_rol
     (during,) = subjects(ledger_of(*first, begun), NOW)
     assert (during.key, during.new_arm, during.old_arm) == (
         "rollout:5",
-        Arm("qa", 2, "canary", 5),
-        Arm("qa", 1, "baseline", 5),
+        ArmKey("qa", 2, "canary", 5),
+        ArmKey("qa", 1, "baseline", 5),
     )
     (after,) = subjects(ledger_of(*first, begun, *flip_of(2, 6, rollout=5)), NOW)
     assert (after.key, after.policy.bake_seconds) == ("promotion:7", 3600.0)
