@@ -69,10 +69,7 @@ SERVICE = "switchyard-server"
 OPEN_PATHS = documentation.PATHS | {"/health/live", "/health/ready", "/openapi.json", webhook.PATH}
 """These need no API key. A webhook is signed instead."""
 _ROOMS = (prompts, model_routes, kserve, chat, responses, embeddings, models, feedback, releases, webhook)
-_ROUTERS: Sequence[APIRouter] = tuple(
-    room.router
-    for room in (prompts, model_routes, kserve, chat, responses, embeddings, models, feedback, releases, webhook)
-)
+_ROUTERS: Sequence[APIRouter] = tuple(room.router for room in _ROOMS)
 _M_ARENA_MAX = -8
 """The option of `mallopt(3)`."""
 

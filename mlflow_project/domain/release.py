@@ -8,7 +8,7 @@ The version number is not in the manifest: the seal binds the two (see `mlflow_p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -221,11 +221,6 @@ def _read(key: str, value: Any) -> Any:
         return ModelDescription.from_dict(value)
     readers = {"provider": ProviderChoice, "retrieval": Retrieval, "knowledge_base": KnowledgeBase, "prices": Prices}
     return readers[key](**value) if key in readers else value
-
-
-def messages_from(data: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Chat messages from JSON-ready data."""
-    return tuple(Message(role=item["role"], content=item["content"]) for item in data)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -141,11 +140,6 @@ def cuts_for(examples: Sequence[tuple[str, int]], shares: Sequence[float]) -> tu
             index += 1
         cuts.append(ordered[index][0] if index < len(ordered) else _END)
     return tuple(cuts)
-
-
-def part_at(place: str, cuts: Sequence[str]) -> str:
-    """The part that a document at this place belongs to."""
-    return SPLITS[bisect_right(cuts, place)]
 
 
 def key_of(example: Example) -> str:

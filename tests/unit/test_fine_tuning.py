@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,6 @@ from mlflow_project.rules.fine_tuning import (
     Turn,
     Unfit,
     cuts_for,
-    part_at,
     place_of,
     read_example,
 )
@@ -91,7 +91,7 @@ def test_a_line_that_breaks_its_form_is_seen(provider: str, line: dict[str, Any]
 
 def parts_of(documents: Mapping[str, int], shares: Sequence[float] = SHARES) -> dict[str, str]:
     cuts = cuts_for([(place_of(name), count) for name, count in documents.items()], shares)
-    return {name: part_at(place_of(name), cuts) for name in documents}
+    return {name: SPLITS[bisect_right(cuts, place_of(name))] for name in documents}
 
 
 @pytest.mark.parametrize(("count", "expected"), [(98, (78, 10, 10)), (10, (8, 1, 1)), (4000, (3200, 400, 400))])

@@ -23,11 +23,6 @@ def bucket_of(value: float) -> int:
     return max(LEAST, min(MOST, math.ceil(4 * math.log2(value) - 1e-9))) if math.isfinite(value) else MOST
 
 
-def upper_end(bucket: int) -> float:
-    """The largest value of a bucket."""
-    return float(2 ** (bucket / 4))
-
-
 def limit_bucket(histogram: Histogram, quantile: float) -> int | None:
     """The bucket that holds a quantile of the values; None if there are no values."""
     total, below = sum(histogram.values()), 0

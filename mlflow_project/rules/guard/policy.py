@@ -19,8 +19,6 @@ from typing import Any
 
 from mlflow_project.errors import InvalidData
 
-FRACTIONS = {"errors", "schema_failures", "refusals", "negative_feedback"}
-"""Indicators that are counted as they are."""
 ABOVE_LIMIT = {"latency", "cost", "ungroundedness"}
 """Indicators that count values above a limit, which the old release's values set."""
 
