@@ -108,7 +108,7 @@ class Intake:
         return await self._send(record, key, event_id, known_as, may_change=known_as != event_id)
 
     async def delete(self, stream: Stream, key: str, origin: Origin) -> Answer:
-        """Take a tombstone: the document with this key is deleted at the next preparation."""
+        """Take a tombstone: a record without a value, which marks the document with this key as deleted."""
         if not rules.is_usable_id(key):
             what = ("$", f"must be a printable text of at most {rules.MOST_ID} characters")
             return self._refused(stream, Wrong(Reason.WRONG_KEY, (what,)))
