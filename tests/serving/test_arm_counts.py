@@ -10,7 +10,7 @@ import pytest
 
 from mlflow_project.domain.release import ProviderChoice
 from mlflow_project.rules.masking import Masker
-from mlflow_project.snapshot.arm_counts import Arm, host_counts, runs_of
+from mlflow_project.snapshot.arm_counts import ArmKey, host_counts, runs_of
 from mlflow_project.snapshot.content import Split
 from mlflow_project.snapshot.folder import ServingFolder
 from serving.app import Settings, build
@@ -58,5 +58,5 @@ def test_each_request_counts_once_on_the_arm_that_its_answer_names(
     told = {(arm, release) for arm, release, _ in said}
     assert found == {key: (said[*key, True] + said[*key, False], said[*key, False]) for key in told}
     assert {arm for arm, _ in found} == {"canary", "baseline", "production"}
-    assert mine[Arm("counted", 2, "canary", ROLLOUT)].errors == 5
+    assert mine[ArmKey("counted", 2, "canary", ROLLOUT)].errors == 5
     assert sum(requests for requests, _ in found.values()) == 60, "the request for Staging is none of them"
