@@ -18,7 +18,16 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
-from pyspark.sql.types import BooleanType, DoubleType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DoubleType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from mlflow_project.domain.event import EVENT_SCHEMA, AnswerEvent, FeedbackEvent
 from mlflow_project.errors import InvalidData
@@ -32,7 +41,14 @@ USAGE = "collect_feedback.py [<events>] [<output>] [--since YYYY-MM-DD]"
 EVENTS = "s3a://raw-data-bucket/events"
 OUTPUT = "s3a://curated-data-bucket/live"
 
-_TYPES = {"str": StringType(), "float": DoubleType(), "int": LongType(), "bool": BooleanType(), "Arm": StringType()}
+_TYPES: dict[str, DataType] = {
+    "str": StringType(),
+    "float": DoubleType(),
+    "int": LongType(),
+    "bool": BooleanType(),
+    "Arm": StringType(),
+    "tuple[str, ...]": ArrayType(StringType()),
+}
 
 
 def columns(kind: type[AnswerEvent] | type[FeedbackEvent]) -> StructType:

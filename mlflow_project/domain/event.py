@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from mlflow_project.domain.rollout import Arm
 
 EVENT_SCHEMA = "switchyard.event/v1"
+MOST_CHUNKS = 200
+"""The most chunk ids that an event names."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class AnswerEvent:
     `route` is the path of the HTTP route. `session` is a digest of the caller's `X-Session-Id`. `inputs` is a JSON
     object with what belongs to the request beside the question: the template's other `variables`, and `context`. It is
     None if the request cannot be asked again: a text was cut or withheld, or it had other messages or tools.
+
+    `chunks` are the ids of the chunks that the provider was given, in the order in which it got them, at most
+    `MOST_CHUNKS`. The id `given` stands for a context that the caller sent. It is None if the request failed, for a
+    model, for a release without a knowledge base, and in events of servers that did not record it yet.
     """
 
     kind: ClassVar[str] = "answer"
@@ -56,6 +62,7 @@ class AnswerEvent:
     route: str | None = None
     session: str | None = None
     inputs: str | None = None
+    chunks: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from mlflow_project.answering.question import question_slot
 from mlflow_project.domain.answer import Answer, Case
-from mlflow_project.domain.event import AnswerEvent
+from mlflow_project.domain.event import MOST_CHUNKS, AnswerEvent
 from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidAnswer, Unavailable
 from mlflow_project.rules.masking import Masked, Masker
@@ -121,6 +121,7 @@ class EventRecorder:
             route=finished.call.route,
             session=_session(finished.call.session),
             inputs=self._inputs(finished, masked),
+            chunks=_chunks(finished),
         )
 
     def _sample(self, finished: Finished) -> str | None:
@@ -177,6 +178,13 @@ def _key_id(finished: Finished) -> str:
 
 def _grounded(question: str, answer: Answer | None) -> float | None:
     return groundedness(ScoringContext(Case("", question), answer)).value if answer is not None else None
+
+
+def _chunks(finished: Finished) -> tuple[str, ...] | None:
+    """The ids of the chunks that the answer was given. None: it has no knowledge base, or the request failed."""
+    if not finished.succeeded or finished.answer is None or finished.release.manifest.knowledge_base is None:
+        return None
+    return tuple(context.chunk_id for context in finished.answer.contexts[:MOST_CHUNKS])
 
 
 def _session(given: str) -> str | None:
