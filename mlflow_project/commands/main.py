@@ -32,6 +32,7 @@ MODULES = {
     "feedback": ("review", "cases"),
     "fine_tuning": ("fine-tune",),
     "record": ("history", "at", "verify", "ledger"),
+    "lineage": ("lineage",),
     "serving": ("follow", "ask", "keys"),
     "guard": ("guard",),
     "ingestion": ("topics", "ingest", "dead-letters"),

@@ -34,6 +34,12 @@ def answers(settings: StoreSettings, name: str, since: str = "", digest: str | N
     return _rows(settings, "answers", f"SELECT * FROM live WHERE {condition} ORDER BY at, event_id")
 
 
+def answers_where(settings: StoreSettings, values: Mapping[str, str]) -> list[Row]:
+    """The answers that have one of these values in its column, oldest first."""
+    condition = " OR ".join(f"{column} = {_quoted(value)}" for column, value in values.items())
+    return _rows(settings, "answers", f"SELECT * FROM live WHERE {condition} ORDER BY at, event_id")
+
+
 def feedback(settings: StoreSettings) -> list[Row]:
     """For each answer the newest judgement by each judge."""
     rows = _rows(settings, "feedback", "SELECT * FROM live ORDER BY at, event_id")

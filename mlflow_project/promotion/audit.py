@@ -54,7 +54,8 @@ def verify(parts: Parts, name: str, alias: str | None = None, version: int | Non
         raise NotFound(f"Nothing is live as {Reference(name, version, alias)}. `switchyard list` shows what exists.")
     entry = parts.registry.entry(name)
     aliases = entry.aliases if entry is not None else {}
-    return [finding for each in wanted for finding in _Audit(parts, state, each, aliases.get(each)).findings()]
+    audits = [_Audit(parts, state, each, state.live[each]) for each in wanted]
+    return [finding for audit in audits for finding in audit.findings(aliases.get(audit.alias))]
 
 
 def verify_all(parts: Parts) -> list[Finding]:
@@ -64,17 +65,25 @@ def verify_all(parts: Parts) -> list[Finding]:
     ]
 
 
+def verify_release(parts: Parts, state: NameState, release: LiveVersion) -> Iterator[Finding]:
+    """All checks but that of the alias, of a release that is live or was live once."""
+    yield from _Audit(parts, state, "", release).sealed_findings()
+
+
 class _Audit:
-    def __init__(self, parts: Parts, state: NameState, alias: str, pointed: int | None) -> None:
+    def __init__(self, parts: Parts, state: NameState, alias: str, live: LiveVersion) -> None:
         self._parts = parts
         self._state = state
-        self._alias = alias
-        self._pointed = pointed
-        self._live: LiveVersion = state.live[alias]
+        self.alias = alias
+        self._live = live
 
-    def findings(self) -> Iterator[Finding]:
-        """Check by check; those that need a seal only where there is one."""
-        yield self._check("alias", self._alias_agrees)
+    def findings(self, pointed: int | None) -> Iterator[Finding]:
+        """Check by check. `pointed` is the version at which the alias points in MLflow."""
+        yield self._check("alias", lambda: self._alias_agrees(pointed))
+        yield from self.sealed_findings()
+
+    def sealed_findings(self) -> Iterator[Finding]:
+        """The checks that need a seal, where there is one."""
         seal = self._state.seal_of(self._live)
         if seal is None:
             yield self._finding("seal", False, "the ledger holds no seal for it")
@@ -87,11 +96,11 @@ class _Audit:
         if self._state.kind == "model":
             yield self._check("files", lambda: self._files_there(seal))
 
-    def _alias_agrees(self) -> str:
-        if self._pointed != self._live.version:
-            now = f"at {self._pointed}" if self._pointed is not None else "nowhere"
+    def _alias_agrees(self, pointed: int | None) -> str:
+        if pointed != self._live.version:
+            now = f"at {pointed}" if pointed is not None else "nowhere"
             raise Refused(f"version {self._live.version} is live according to the ledger, but the alias points {now}")
-        return f"points at {self._pointed}, as the record says (since {self._live.since}, by {self._live.who})"
+        return f"points at {pointed}, as the record says (since {self._live.since}, by {self._live.who})"
 
     def _seal_holds(self, seal: Seal) -> str:
         statement = checked_statement(self._parts, self._state.name, seal)
@@ -153,4 +162,4 @@ class _Audit:
             return self._finding(check, False, str(error))
 
     def _finding(self, check: str, ok: bool, detail: str) -> Finding:
-        return Finding(self._state.name, self._alias, self._live.version, check, ok, detail)
+        return Finding(self._state.name, self.alias, self._live.version, check, ok, detail)
