@@ -178,6 +178,13 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "tests/unit/test_model_loading.py::test_a_class_that_nobody_trusts_is_refused",
     ),
     UntrustedInput(
+        "an ONNX sentence model",
+        "author",
+        "mlflow_project.adapters.retrieval.sentence_model.SentenceModel",
+        "operators of onnxruntime and no code; a file with another digest than the index names is refused",
+        "tests/unit/test_sentence_model.py::test_a_folder_that_is_no_model_or_not_the_pinned_one_is_refused_in_words",
+    ),
+    UntrustedInput(
         "the trees of a LightGBM model",
         "author",
         "mlflow_project.rules.lightgbm_text.check_trees",
@@ -226,6 +233,13 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "mlflow_project.adapters.providers.upstream.Upstream.whole",
         "8 MiB unpacked, 500,000 parts of JSON; seconds to connect, to the first byte, between bytes, and in all",
         "tests/attacks/test_hostile_providers.py::test_a_hostile_answer_is_a_providers_error_in_bounded_time",
+    ),
+    UntrustedInput(
+        "vectors",
+        "provider",
+        "mlflow_project.adapters.providers.embedding.EmbeddingEndpoint.embed",
+        "bounded like an answer; a finite vector for each text, all of the index's number of dimensions",
+        "tests/answering/test_embedding_endpoints.py::test_what_is_no_answer_is_an_error_without_the_text",
     ),
     UntrustedInput(
         "a stream of events",

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from mlflow_project.adapters.providers.protocol import ProviderRequest
 from mlflow_project.answering.question import question_slot
 from mlflow_project.api_keys import ApiKey
 from mlflow_project.domain.answer import Answer
@@ -104,6 +105,12 @@ class Call:
         ]
         if stale_seconds is not None:
             self.release_headers.append((b"x-release-stale", f"{stale_seconds:.1f}".encode()))
+
+    def name_retrieval(self, request: ProviderRequest) -> None:
+        """Say in the response's headers if the chunks were found by words alone, because the endpoint that embeds
+        questions failed."""
+        if request.words_only:
+            self.release_headers.append((b"x-retrieval", b"words"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ In: variables, and what the caller brings along. Out: an `Answer`, whole or as i
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -30,9 +30,10 @@ async def answer(
     context: str | None = None,
     history: Sequence[Message] = (),
     options: CallOptions = CallOptions(),
+    on_request: Callable[[ProviderRequest], None] | None = None,
 ) -> Answer:
     """Return the whole answer. `context` is a text that the caller sends beside the retrieved chunks; `history` are the
-    turns before the question.
+    turns before the question. `on_request` gets what the provider is asked, before it is.
 
     Raises:
         InvalidData: the variables do not fit the template.
@@ -41,6 +42,8 @@ async def answer(
     """
     began = time.perf_counter()
     request = await provider_request(warm, variables, context, history, options)
+    if on_request is not None:
+        on_request(request)
     with span("ask"):
         completion = await warm.provider.complete(request)
     completion, value = await _valid(warm, request, completion)
@@ -54,6 +57,7 @@ async def stream(
     context: str | None = None,
     history: Sequence[Message] = (),
     options: CallOptions = CallOptions(),
+    on_request: Callable[[ProviderRequest], None] | None = None,
 ) -> AsyncGenerator[str | ToolCallPiece | Answer]:
     """Yield pieces of text and of tool calls as they come, and the whole `Answer` last.
 
@@ -62,6 +66,8 @@ async def stream(
     """
     began = time.perf_counter()
     request = await provider_request(warm, variables, context, history, options)
+    if on_request is not None:
+        on_request(request)
     if warm.schema is not None:
         with span("ask"):
             completion = await warm.provider.complete(request)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_project.adapters.providers.protocol import ProviderRequest
+from mlflow_project.answering.searcher import Found
 from mlflow_project.answering.warm import WarmRelease
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Message
@@ -60,15 +61,16 @@ async def provider_request(
     if context is not None and slot:
         values[slot] = f"Context: {context}\n\nQuery: {question}"
     with span("render"):
-        messages = _rendered(warm, values, found, history)
+        messages = _rendered(warm, values, found.contexts, history)
     given = [_given(context)] if context else []
     return ProviderRequest(
         messages=(*messages, *options.following),
-        contexts=(*given, *found),
+        contexts=(*given, *found.contexts),
         question=question,
         response_schema=manifest.response_schema,
         overrides=options.overrides,
         tools=_tools(warm, options.tools),
+        words_only=found.words_only,
     )
 
 
@@ -87,12 +89,12 @@ def question_slot(variables: Mapping[str, str]) -> str | None:
     return next(iter(variables))
 
 
-async def _retrieved(warm: WarmRelease, question: str) -> list[Context]:
+async def _retrieved(warm: WarmRelease, question: str) -> Found:
     if warm.searcher is None:
-        return []
+        return Found([])
     with span("retrieve") as step:
         found = await warm.searcher.search(question)
-        step.note(chunks=len(found))
+        step.note(chunks=len(found.contexts), words_only=found.words_only)
     return found
 
 

@@ -1,18 +1,31 @@
 """Searches a release's index without holding up other requests.
 
 A quick search runs in the event loop, where it is cheapest. An index whose searches take longer, as hybrid ones over
-many chunks do, is searched in threads: numpy and tantivy release the interpreter's lock while they work.
+many chunks do, is searched in threads: numpy, tantivy and onnxruntime release the interpreter's lock while they work.
+If an endpoint embeds questions, it is asked first, over the connections that providers use.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlflow_project.adapters.retrieval.index import Index
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Retrieval
+from mlflow_project.errors import ProviderError
+
+if TYPE_CHECKING:
+    from mlflow_project.adapters.providers.embedding import EmbeddingEndpoint
+
+logger = logging.getLogger(__name__)
 
 QUICK_SECONDS = 0.0015
 """Processor time of a search up to which it runs in the event loop."""
@@ -22,37 +35,92 @@ _THREADS = 2
 """More would take the processor from the event loop."""
 _SHARE_OF_NEWEST = 0.125
 
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The endpoint that embeds the questions. With `may_fail`, questions are searched by words alone while it is down;
+    without, a search fails then, so that no evaluation measures another retrieval than the one it names."""
+
+    embeddings: EmbeddingEndpoint
+    may_fail: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """The chunks, best first. `words_only`: the endpoint did not embed the question, so words alone were searched."""
+
+    contexts: list[Context]
+    words_only: bool = False
+
 
 class Searcher:
     """Searches one index as one release pins it."""
 
-    def __init__(self, index: Index, retrieval: Retrieval, quick_seconds: float = QUICK_SECONDS) -> None:
+    def __init__(
+        self,
+        index: Index,
+        retrieval: Retrieval,
+        endpoint: Endpoint | None = None,
+        quick_seconds: float = QUICK_SECONDS,
+    ) -> None:
+        """`endpoint` is needed if one embeds the questions for this index."""
         self._index = index
         self._retrieval = retrieval
+        self._endpoint = endpoint if retrieval.vectors_weight > 0 else None
         self._quick_seconds = quick_seconds
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="search")
         self._seconds = 0.0
-        self._timed("the first search loads what later ones need")
-        self._timed("so the second one shows how long a search takes", share=1.0)
+        sample = np.full(index.dimensions, index.dimensions**-0.5, dtype=np.float32) if self._endpoint else None
+        self._timed("the first search loads what later ones need", sample)
+        self._timed("so the second one shows how long a search takes", sample, share=1.0)
 
     @property
     def is_quick(self) -> bool:
         """Whether the next search runs in the event loop."""
         return self._seconds <= self._quick_seconds
 
-    async def search(self, question: str) -> list[Context]:
-        """Return the best chunks for a question, best first."""
+    async def search(self, question: str) -> Found:
+        """Return the best chunks for a question.
+
+        Raises:
+            ProviderError: an endpoint embeds the questions, it failed, and it may not fail.
+        """
+        vector = await self._embedded(question)
         if self.is_quick and len(question) <= LONG_QUESTION:
-            return self._timed(question)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._timed, question)
+            contexts = self._timed(question, vector)
+        else:
+            loop = asyncio.get_running_loop()
+            contexts = await loop.run_in_executor(self._threads, self._timed, question, vector)
+        return Found(contexts, words_only=self._endpoint is not None and vector is None)
 
     def close(self) -> None:
         """End the threads. The index goes with the last search that uses it."""
         self._threads.shutdown(wait=False)
 
-    def _timed(self, question: str, share: float = _SHARE_OF_NEWEST) -> list[Context]:
+    async def _embedded(self, question: str) -> Vector | None:
+        if self._endpoint is None:
+            return None
+        try:
+            embedded = await self._endpoint.embeddings.embed([question], "question")
+            if embedded.vectors.shape[1] != self._index.dimensions and question.strip():
+                raise ProviderError(
+                    f"The question's vector has {embedded.vectors.shape[1]} dimensions, and those of the index have "
+                    f"{self._index.dimensions}: the model behind the endpoint is another one now. Build the index "
+                    "again, and register the prompt again.",
+                    kind="invalid_json",
+                )
+        except ProviderError as error:
+            if not self._endpoint.may_fail:
+                raise
+            logger.warning("a question is searched by words alone", extra={"why": str(error)})
+            return None
+        return embedded.vectors[0] if question.strip() else None
+
+    def _timed(self, question: str, vector: Vector | None, share: float = _SHARE_OF_NEWEST) -> list[Context]:
         """Search, and note the processor time, in which waiting for other threads does not count."""
         started = time.thread_time()
-        found = self._index.search(question, self._retrieval)
+        found = self._index.search(question, self._retrieval, vector=vector)
         self._seconds += share * (time.thread_time() - started - self._seconds)
         return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow_project.adapters.providers import Fallback, Provider, Providers
 from mlflow_project.adapters.retrieval.index import open_index
-from mlflow_project.answering.searcher import Searcher
+from mlflow_project.answering.searcher import Endpoint, Searcher
 from mlflow_project.domain.release import Manifest, ProviderChoice, Release
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.rules.json_schema import Schema
@@ -35,8 +35,21 @@ class WarmRelease:
             self.searcher.close()
 
 
-def warm(release: Release, *, index_folder: Path | None, scratch: Path, providers: Providers) -> WarmRelease:
-    """Make a prompt's release ready. `index_folder` holds its fetched index, which is checked; `scratch` is writable.
+def warm(
+    release: Release,
+    *,
+    index_folder: Path | None,
+    scratch: Path,
+    providers: Providers,
+    words_if_endpoint_fails: bool = False,
+) -> WarmRelease:
+    """Make a prompt's release ready.
+
+    Args:
+        index_folder: holds its fetched index, which is checked.
+        scratch: a writable folder.
+        words_if_endpoint_fails: search by words alone while the endpoint that embeds questions is down. Without, such
+            questions fail.
 
     Raises:
         InvalidData: the manifest is no prompt's, its template, parameters or schema are wrong, or its index is missing.
@@ -51,7 +64,7 @@ def warm(release: Release, *, index_folder: Path | None, scratch: Path, provider
         template=compile_template(manifest.template),
         schema=_schema(release.label, manifest.response_schema),
         provider=_provider(manifest, manifest.provider, providers),
-        searcher=_searcher(release, index_folder, scratch),
+        searcher=_searcher(release, index_folder, scratch, providers, words_if_endpoint_fails),
     )
 
 
@@ -80,10 +93,18 @@ def _provider(manifest: Manifest, first: ProviderChoice, providers: Providers) -
     return chain[0] if len(chain) == 1 else Fallback(tuple(chain))
 
 
-def _searcher(release: Release, folder: Path | None, scratch: Path) -> Searcher | None:
+def _searcher(
+    release: Release, folder: Path | None, scratch: Path, providers: Providers, may_fail: bool
+) -> Searcher | None:
     if release.manifest.retrieval is None:
         return None
     base = release.manifest.knowledge_base
     if folder is None or base is None:
         raise InvalidData(f"{release.label} retrieves chunks, but no index folder was given for its knowledge base.")
-    return Searcher(open_index(folder, scratch, base.index), release.manifest.retrieval)
+    index = open_index(folder, scratch, base.index)
+    if index.embedder is None or not index.asks_an_endpoint:
+        return Searcher(index, release.manifest.retrieval)
+    from mlflow_project.adapters.providers.embedding import FOR_A_QUESTION
+
+    embeddings = providers.embeddings_for(index.embedder, FOR_A_QUESTION)
+    return Searcher(index, release.manifest.retrieval, Endpoint(embeddings, may_fail))

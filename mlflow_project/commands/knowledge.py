@@ -1,8 +1,7 @@
-"""`prepare`, `index`, `restore` and `sql`: run the text jobs, and query the tables that they write.
+"""`prepare`, `restore` and `sql`: run the text jobs, and query the tables that they write.
 
 Each job runs in its own process, with Spark's configuration from `<state>/spark/conf`; its exit code is passed on.
-`prepare` starts by `spark-submit`. `index` starts by Python, and starts Spark only if vectors are missing. `restore`
-and `sql` use delta-rs, which needs no Spark.
+`prepare` starts by `spark-submit`. `restore` and `sql` use delta-rs, which needs no Spark.
 """
 
 from __future__ import annotations
@@ -48,7 +47,6 @@ class Engine(StrEnum):
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(context_settings=More)(prepare)
-    app.command()(index)
     app.command()(restore)
     app.command()(sql)
 
@@ -82,23 +80,6 @@ def prepare(
     options = [f"{name}={share}" for name, share in limits.items() if share is not None]
     flags = [name for name, given in (("--dry-run", dry_run), ("--append", append)) if given]
     run_job("spark-submit", "llm_data_prep.py", [source, output, *more.args, *flags, *options], as_json)
-
-
-@reports_errors
-def index(
-    chunk_table: Annotated[Text, typer.Argument(metavar="TABLE", parser=str, help="A chunk table.")],
-    version: Annotated[
-        int | None, typer.Option(metavar="N", parser=whole_number(0), help="The Delta version. Default: the newest.")
-    ] = None,
-    vectors: Annotated[bool, typer.Option("--vectors", help="Add vectors, for hybrid search.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Build the search index of a chunk table.
-
-    Does nothing if that Delta version of the table has an index already.
-    """
-    chosen = [] if version is None else ["--version", str(version)]
-    run_job("python", "build_index.py", [chunk_table, *chosen, *(["--vectors"] if vectors else [])], as_json)
 
 
 @reports_errors

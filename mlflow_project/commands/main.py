@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import typer
 
 MODULES = {
-    "knowledge": ("prepare", "sql", "index", "restore"),
+    "knowledge": ("prepare", "sql", "restore"),
+    "indexing": ("index",),
     "searching": ("search",),
     "registration": ("new", "register"),
     "training": ("features", "train"),

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from mlflow_project.commands.arguments import Text, whole_number
 from mlflow_project.commands.output import Json, emit, reports_errors, table
-from mlflow_project.errors import InvalidData
+from mlflow_project.errors import InvalidData, ProviderError
 
 if TYPE_CHECKING:
     from mlflow_project.adapters.retrieval.explained import Hit, Place, Way
+    from mlflow_project.adapters.retrieval.index import Index
 
 _MOST_CHUNKS = 100
 _SHOWN = 200
@@ -61,7 +62,8 @@ def search(
     folder = index_store.fetch(store, pinned.index, kept)
     with tempfile.TemporaryDirectory(prefix="switchyard-search-") as scratch:
         index = open_index(folder, Path(scratch), pinned.index)
-        used, hits = search_index(index, question, way, chunks)
+        vector = None if way == "words" else _vector(index, question)
+        used, hits = search_index(index, question, way, chunks, vector)
     data = {
         "table": pinned.table,
         "delta_version": pinned.delta_version,
@@ -70,6 +72,32 @@ def search(
         "hits": [_plain(rank, hit) for rank, hit in enumerate(hits, start=1)],
     }
     emit(data, as_json, lambda console: _show(console, data, hits, explain))
+
+
+def _vector(index: Index, question: str) -> Any:
+    """The question's vector, if an endpoint embeds questions for this index. Else the index makes it itself.
+
+    Raises:
+        ProviderError: the endpoint failed.
+    """
+    import asyncio
+
+    from mlflow_project.adapters.providers import Providers
+    from mlflow_project.settings import ProviderSettings, load
+
+    embedder = index.embedder
+    if embedder is None or not index.asks_an_endpoint:
+        return None
+
+    async def ask() -> Any:
+        async with Providers(load(ProviderSettings)) as providers:
+            return (await providers.embeddings_for(embedder).embed([question], "question")).vectors[0]
+
+    try:
+        return asyncio.run(ask())
+    except ProviderError as error:
+        said = f"{error} To search by words alone, add --words."
+        raise ProviderError(said, kind=error.kind, status=error.status, retry_after=error.retry_after) from error
 
 
 def _way(by_words: bool, by_vectors: bool, hybrid: bool) -> Way | None:

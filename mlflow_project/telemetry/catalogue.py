@@ -106,6 +106,13 @@ RETRIEVAL_DURATION = Metric(
 RETRIEVAL_EMPTY = Metric(
     "switchyard.retrieval.empty_total", "counter", "request", "Searches that found nothing", _BY_ARM
 )
+RETRIEVAL_WORDS_ONLY = Metric(
+    "switchyard.retrieval.words_only_total",
+    "counter",
+    "request",
+    "Searches by words alone, because the endpoint that embeds questions failed",
+    _BY_ARM,
+)
 RELEASE_SERVED = Metric(
     "switchyard.release.serving",
     "gauge",

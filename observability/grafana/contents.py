@@ -274,7 +274,10 @@ QUALITY = Board(
         Shown(
             "Searches that found nothing",
             "reqps",
-            {_rate("switchyard_retrieval_empty_total", "release"): "{{release}}"},
+            {
+                _rate("switchyard_retrieval_empty_total", "release"): "{{release}}",
+                _rate("switchyard_retrieval_words_only_total", "release"): "{{release}}: words only",
+            },
         ),
         Shown("Judgements", "reqps", {_rate("switchyard_feedback_received_total", "release", "1h"): "{{release}}"}),
         Shown("Masked, by kind", "short", {_rate("switchyard_masked_total", "kind"): "{{kind}}"}),

@@ -88,3 +88,5 @@ class RequestMetrics:
             self._meters.record(catalogue.RETRIEVAL_DURATION, 1000 * retrieved.seconds, **of)
             if retrieved.attributes.get("chunks") == 0:
                 self._meters.record(catalogue.RETRIEVAL_EMPTY, 1, **of)
+            if retrieved.attributes.get("words_only"):
+                self._meters.record(catalogue.RETRIEVAL_WORDS_ONLY, 1, **of)

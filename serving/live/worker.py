@@ -244,6 +244,7 @@ class Worker:
             index_folder=self._folder.index_folder(base.index) if base else None,
             scratch=self._scratch,
             providers=providers or self._providers,
+            words_if_endpoint_fails=True,
         )
 
     def _warmed_model(self, placed: Placed, loading: Loading) -> WarmModel:

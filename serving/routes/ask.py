@@ -91,6 +91,7 @@ async def ask(
             context=question.context,
             history=question.history,
             options=question.options,
+            on_request=call.name_retrieval,
         )
         _check_length(server, answer.output_chars)
         if check is not None:
@@ -114,6 +115,7 @@ async def ask_in_pieces(
             context=question.context,
             history=question.history,
             options=question.options,
+            on_request=call.name_retrieval,
         )
         characters = 0
         async with aclosing(pieces):

@@ -63,7 +63,7 @@ async def pauses(searcher: Searcher) -> list[float]:
     async def caller() -> None:
         words = random.Random(8)
         while time.monotonic() < end:
-            assert await searcher.search(" ".join(words.choices(VOCABULARY, k=12)))
+            assert (await searcher.search(" ".join(words.choices(VOCABULARY, k=12)))).contexts
             await asyncio.sleep(0)
 
     await asyncio.gather(*(stream() for _ in range(STREAMS)), *(caller() for _ in range(CALLERS)))

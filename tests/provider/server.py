@@ -1,9 +1,9 @@
 """The server: HTTP/1.1 by hand over asyncio, because a fault is a matter of single bytes.
 
-Addresses: `…/models/<model>:generateContent` and `:streamGenerateContent`, `…/chat/completions`, `…/v1/messages`,
-`…/models`; for the test, `PUT /control` (a behaviour, or `{"next": [behaviours], "always": behaviour}`),
-`GET /control` (what was asked), `DELETE /control` (forget both). Behaviours in `next` are used up one a request; then
-`always` holds.
+Addresses: `…/models/<model>:generateContent`, `:streamGenerateContent` and `:batchEmbedContents`, `…/chat/completions`,
+`…/embeddings`, `…/rerank`, `…/v1/messages`, `…/models`; for the test, `PUT /control` (a behaviour, or
+`{"next": [behaviours], "always": behaviour}`), `GET /control` (what was asked), `DELETE /control` (forget both).
+Behaviours in `next` are used up one a request; then `always` holds.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from tests.provider import anthropic_wire, gemini_wire, openai_wire
+from tests.provider import anthropic_wire, embedding_wire, gemini_wire, openai_wire
 from tests.provider.behaviour import Behaviour
 from tests.provider.tuning_wire import Tuning
 
-_GEMINI = re.compile(r".*/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)$")
+_GEMINI = re.compile(
+    r".*/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent|batchEmbedContents)$"
+)
 _KEPT = 1_000
 
 
@@ -227,7 +229,11 @@ class _Answer:
         return True
 
     async def _whole(self) -> bool:
-        body = _json(self.wire.whole(self.behaviour, self.model))
+        if embedding_wire.serves(self.received.path):
+            said = embedding_wire.answer(self.behaviour, self.received.path, self.received.body)
+        else:
+            said = self.wire.whole(self.behaviour, self.model)
+        body = _json(said)
         if self.behaviour.fault == "half_json":
             body = body[: len(body) // 2]
         head = _head(200, "application/json", {"Content-Length": str(len(body))})

@@ -15,15 +15,20 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from mlflow_project.adapters.object_store import ObjectStore
+from mlflow_project.adapters.providers.embedding import IN_A_REQUEST
 from mlflow_project.adapters.retrieval import embeddings, index_files, index_store
 from mlflow_project.adapters.retrieval.index import open_index
 from mlflow_project.commands.main import build as command_line
 from mlflow_project.domain.release import Retrieval
-from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.errors import InvalidData, NotFound, ProviderError
 from mlflow_project.settings import StoreSettings
 from spark_jobs import tables, vectors
 from spark_jobs.build_index import build
+from spark_jobs.embedding import choose
 from spark_jobs.tables import Tables
+from tests.provider.behaviour import Behaviour
+from tests.provider.fixtures import running_provider
+from tests.sentence_models import write_model
 
 TEXTS = {"a": "An alias says which version is live.", "b": "A rollback moves the alias back.", "c": "The ledger."}
 
@@ -183,3 +188,80 @@ def test_a_release_may_pin_a_filter_on_metadata(store: ObjectStore, table: str, 
     opened = open_index(index_store.fetch(store, name, tmp_path), tmp_path / "scratch", name)
     assert [each.document_id for each in opened.search("alias", Retrieval(5, where={"team": "a"}))] == ["a"]
     assert not opened.search("alias", Retrieval(5, where={"team": "a"}), {"team": "b"})
+
+
+ENDPOINT = """
+endpoints:
+  small:
+    protocol: openai
+    url: {url}
+    key: {{env: EMBEDDING_KEY}}
+    limits: {{tries: 1}}
+    prices: {{small-1: {{version: "2026-11", input_per_million: 20, output_per_million: 0}}}}
+"""
+
+
+def test_an_endpoint_embeds_each_chunk_once_also_when_a_build_breaks_off(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = written(tmp_path / "many", ((f"d{number}", f"text number {number}") for number in range(600)))
+    with running_provider() as provider:
+        (tmp_path / "providers.yaml").write_text(ENDPOINT.format(url=provider.openai_url))
+        monkeypatch.setenv("SWITCHYARD_PROVIDERS", str(tmp_path / "providers.yaml"))
+        monkeypatch.setenv("EMBEDDING_KEY", "key-of-the-environment-123")
+        chosen = choose("openai:small-1", "small", 16, None, store, tmp_path)
+        provider.will(*[Behaviour()] * 3, always=Behaviour(status=500))
+        with pytest.raises(ProviderError):
+            build(store, table, None, chosen)
+        assert len(DeltaTable(Tables(table).vectors).to_pyarrow_table()) == 3 * IN_A_REQUEST
+        provider.will()
+        made = build(store, table, None, chosen)
+        assert {each.headers["authorization"] for each in provider.requests} == {"Bearer key-of-the-environment-123"}
+        assert sum(len(each.body["input"]) for each in provider.requests) == 600 - 3 * IN_A_REQUEST
+        spent = made["embedded"]
+        assert (spent["chunks"], spent["tokens"]) == (600 - 3 * IN_A_REQUEST, 3 * spent["chunks"])
+        assert spent["usd"] == pytest.approx(spent["tokens"] * 20 / 1e6)
+        asked = len(provider.requests)
+        assert build(store, table, None, chosen)["built"] is False
+        other = build(store, table, None, choose("openai:small-1", "small", 8, None, store, tmp_path))
+        assert other["index"] != made["index"]
+        assert (other["embedded"]["chunks"], len(provider.requests) > asked) == (600, True)
+
+
+def test_a_sentence_model_in_a_bucket_makes_the_vectors_and_show_describes_the_index(
+    store: ObjectStore, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_STATE", str(tmp_path / "state"))
+    for path in write_model(tmp_path / "tiny").rglob("*"):
+        if path.is_file():
+            store.upload("models-bucket", f"sentence/tiny/{path.relative_to(tmp_path / 'tiny')}", path)
+    chosen = choose("onnx:s3a://models-bucket/sentence/tiny", None, None, None, store, tmp_path / "fetched")
+    made = build(store, table, None, chosen)
+    runner, commands = CliRunner(), command_line()
+    shown = json.loads(runner.invoke(commands, ["index", "show", table, "--json"]).output)
+    assert (shown["index"], shown["chunks"], shown["delta_version"]) == (made["index"], 3, 0)
+    assert (shown["embedder"]["name"], shown["embedder"]["dimensions"]) == ("onnx:tiny", 6)
+    assert shown["embedder"]["files"] == chosen.embedder.files
+    assert shown["weights"] == {"words": 1.0, "vectors": 0.2, "fusion": "scores"}
+    assert "pooling" in runner.invoke(commands, ["index", "show", table]).output
+    found = json.loads(runner.invoke(commands, ["search", table, "rollback", "--vectors", "--json"]).output)
+    assert found["hits"][0]["by_vectors"]["rank"] == 1
+    assert runner.invoke(commands, ["index", "show", table, "--vectors"]).exit_code == 2
+    assert runner.invoke(commands, ["index", table, table]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "endpoint", "said"),
+    [
+        ("word2vec", None, "There is no embedder"),
+        ("openai:", None, "There is no embedder"),
+        ("wordllama", "small", "are for other embedders"),
+        ("onnx:nowhere", "small", "--endpoint is for"),
+        ("onnx:nowhere", None, "holds no ONNX sentence model"),
+    ],
+)
+def test_an_embedder_that_cannot_be_is_refused_in_words(
+    store: ObjectStore, asked: str, endpoint: str | None, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidData, match=said):
+        choose(asked, endpoint, None, None, store, tmp_path)

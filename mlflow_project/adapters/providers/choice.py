@@ -6,7 +6,9 @@ light.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mlflow_project.adapters.providers.endpoints import Endpoints
@@ -20,7 +22,9 @@ from mlflow_project.settings import ProviderSettings
 
 if TYPE_CHECKING:
     from mlflow_project.adapters.providers.chat import ChatProvider
+    from mlflow_project.adapters.providers.embedding import EmbeddingEndpoint
     from mlflow_project.adapters.providers.upstream import Network
+    from mlflow_project.adapters.retrieval.specification import Embedder
 
 NAMES = ("extractive", "lexicon", "anthropic", "gemini", "openai")
 
@@ -77,6 +81,27 @@ class Providers:
             )
         with self._opening:
             return _kind(choice.name).of(choice, endpoint, self._shared())
+
+    def embeddings_for(
+        self, embedder: Embedder, patience: Mapping[str, float] = MappingProxyType({})
+    ) -> EmbeddingEndpoint:
+        """The endpoint that an index's embedder asks. `patience` are limits of time that hold where the endpoint itself
+        sets none. Any thread may ask for one.
+
+        Raises:
+            ConfigError: it needs an endpoint, a key or an address that is not set here.
+        """
+        from mlflow_project.adapters.providers import embedding
+
+        endpoint = self.endpoints.get(embedder.endpoint)
+        if endpoint.protocol not in {None, embedder.kind}:
+            raise ConfigError(
+                f"The endpoint {endpoint.name!r} speaks {endpoint.protocol} here, and the index was built with "
+                f"{embedder.name}."
+            )
+        kind = embedding.GeminiEmbeddings if embedder.kind == "gemini" else embedding.OpenAIEmbeddings
+        with self._opening:
+            return kind.of(embedder, endpoint, self._shared(), patience)
 
     def _shared(self) -> Network:
         from mlflow_project.adapters.providers.upstream import Network

@@ -22,7 +22,8 @@ class ProviderRequest:
     """One call: the rendered messages, the chunks behind them, and the question before it was rendered.
 
     `response_schema` is the JSON schema that the answer must fit. `overrides` are parameters of this call that take the
-    place of pinned ones, by OpenAI's names (`temperature`, `max_tokens`, ...).
+    place of pinned ones, by OpenAI's names (`temperature`, `max_tokens`, ...). `words_only`: the chunks were found by
+    words alone, because the endpoint that embeds questions failed.
     """
 
     messages: tuple[Message, ...]
@@ -31,6 +32,7 @@ class ProviderRequest:
     response_schema: Mapping[str, Any] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     tools: ToolChoice = field(default_factory=ToolChoice)
+    words_only: bool = False
 
     @property
     def is_long(self) -> bool:

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlflow_project.adapters.retrieval.analysis import words
 from mlflow_project.adapters.retrieval.index import DEPTH, Index
 from mlflow_project.domain.answer import Context
@@ -17,7 +20,7 @@ from mlflow_project.domain.release import Retrieval
 from mlflow_project.errors import InvalidData
 
 Way = Literal["words", "vectors", "hybrid"]
-_WEIGHTS: Mapping[Way, tuple[float, float]] = {"words": (1.0, 0.0), "vectors": (0.0, 1.0), "hybrid": (1.0, 1.0)}
+_WEIGHTS: Mapping[Way, tuple[float, float]] = {"words": (1.0, 0.0), "vectors": (0.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class Hit:
     words: tuple[str, ...]
 
 
-def search_index(index: Index, question: str, way: Way | None, chunks: int) -> tuple[Way, list[Hit]]:
-    """Search an index, by words and vectors together unless there is another way or no vectors.
+def search_index(
+    index: Index, question: str, way: Way | None, chunks: int, vector: NDArray[np.float32] | None = None
+) -> tuple[Way, list[Hit]]:
+    """Search an index, by words and vectors together unless there is another way or no vectors. `vector` is the
+    question's, for an index whose questions an endpoint embeds.
 
     Raises:
         InvalidData: the index has no vectors, and they are asked for.
@@ -50,9 +56,10 @@ def search_index(index: Index, question: str, way: Way | None, chunks: int) -> t
             "--vectors`, or search with --words."
         )
     chosen: Way = way or ("hybrid" if index.has_vectors else "words")
-    found = _found(index, question, chosen, chunks)
+    has_vector = index.has_vectors and (vector is not None or not index.asks_an_endpoint)
+    found = _found(index, question, chosen, chunks, vector)
     by_words = _places(_found(index, question, "words", DEPTH))
-    by_vectors = _places(_found(index, question, "vectors", DEPTH)) if index.has_vectors else {}
+    by_vectors = _places(_found(index, question, "vectors", DEPTH, vector)) if has_vector else {}
     asked = dict.fromkeys(words(question))
     return chosen, [
         Hit(
@@ -65,8 +72,12 @@ def search_index(index: Index, question: str, way: Way | None, chunks: int) -> t
     ]
 
 
-def _found(index: Index, question: str, way: Way, chunks: int) -> list[Context]:
-    return index.search(question, Retrieval(chunks, *_WEIGHTS[way]))
+def _found(
+    index: Index, question: str, way: Way, chunks: int, vector: NDArray[np.float32] | None = None
+) -> list[Context]:
+    """Hybrid: joined as a release joins both rankings if its template sets no weights."""
+    chosen = Retrieval(chunks, fusion="scores") if way == "hybrid" else Retrieval(chunks, *_WEIGHTS[way])
+    return index.search(question, chosen, vector=vector)
 
 
 def _places(found: Sequence[Context]) -> dict[str, Place]:

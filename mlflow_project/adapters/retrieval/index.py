@@ -12,6 +12,7 @@ fusion with k = 60: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outpe
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import tempfile
@@ -25,8 +26,10 @@ from numpy.typing import NDArray
 from mlflow_project.adapters.retrieval import embeddings
 from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer, words
 from mlflow_project.adapters.retrieval.chunk_file import ChunkFile
-from mlflow_project.adapters.retrieval.index_builder import HEAD, HEADS, VECTORS, WORDS, filter_term
-from mlflow_project.adapters.retrieval.index_files import verify
+from mlflow_project.adapters.retrieval.index_builder import EMBEDDER, HEAD, HEADS, VECTORS, WORDS, filter_term
+from mlflow_project.adapters.retrieval.index_files import MANIFEST, verify
+from mlflow_project.adapters.retrieval.sentence_model import SentenceModel
+from mlflow_project.adapters.retrieval.specification import Embedder
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Retrieval
 from mlflow_project.errors import IndexBroken, InvalidData
@@ -85,6 +88,10 @@ class Index:
         heads = folder / HEADS
         self._heads: NDArray[np.float32] | None = np.load(heads, mmap_mode="r") if heads.exists() else None
         self._allowed: dict[Filters, NDArray[np.bool_]] = {}
+        self.embedder = _embedder_of(folder) if self._vectors is not None else None
+        self._sentence_model = (
+            SentenceModel(folder / EMBEDDER, self.embedder) if self.embedder and self.embedder.kind == "onnx" else None
+        )
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -93,25 +100,60 @@ class Index:
     def has_vectors(self) -> bool:
         return self._vectors is not None
 
-    def search(self, question: str, retrieval: Retrieval, where: Mapping[str, str] | None = None) -> list[Context]:
-        """The best `retrieval.chunks` contexts. `where`, like the retrieval's own and besides it, keeps chunks whose
-        document id, language or other metadata have the values; an index without vectors searches words alone;
-        nothing found is an empty list."""
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a vector has; 0 without vectors."""
+        return 0 if self._vectors is None else int(self._vectors.shape[1])
+
+    @property
+    def asks_an_endpoint(self) -> bool:
+        """Whether an endpoint embeds questions, so that a search by vectors needs to be given the question's vector."""
+        return self.embedder is not None and self.embedder.is_over_http
+
+    def search(
+        self,
+        question: str,
+        retrieval: Retrieval,
+        where: Mapping[str, str] | None = None,
+        vector: NDArray[np.float32] | None = None,
+    ) -> list[Context]:
+        """The best `retrieval.chunks` contexts; nothing found is an empty list.
+
+        Args:
+            where: like the retrieval's own and besides it, keeps chunks whose document id, language or other metadata
+                have these values.
+            vector: the question's vector, if an endpoint embeds questions. Without it, and in an index without
+                vectors, words alone are searched.
+        """
         if not len(self) or retrieval.chunks < 1:
             return []
         filters = frozenset([*(retrieval.where or {}).items(), *(where or {}).items()])
-        by_words = retrieval.words_weight > 0 or self._vectors is None
-        by_vectors = retrieval.vectors_weight > 0 and self._vectors is not None
-        if by_words and by_vectors:
-            ranking = self._by_both(question, retrieval, filters)
-        elif by_words:
+        lacks_vector = self.asks_an_endpoint and vector is None
+        by_vectors = retrieval.vectors_weight > 0 and self.has_vectors and not lacks_vector
+        by_words = retrieval.words_weight > 0 or not by_vectors
+        if not by_vectors:
             ranking = self._by_words(question, retrieval.chunks, filters)
+        elif by_words:
+            ranking = self._by_both(question, self._vector_of(question, vector), retrieval, filters)
         else:
-            ranking = self._by_vectors(embeddings.embed([question])[0], retrieval.chunks, filters)
+            ranking = self._by_vectors(self._vector_of(question, vector), retrieval.chunks, filters)
         return [self._context(ordinal, score) for ordinal, score in ranking[: retrieval.chunks]]
 
-    def _by_both(self, question: str, retrieval: Retrieval, where: Filters) -> Ranking:
-        asked = embeddings.embed([question])[0]
+    def _vector_of(self, question: str, vector: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Raises:
+        InvalidData: the vector that was given has another number of dimensions than the index.
+        """
+        if vector is None:
+            own = self._sentence_model
+            vector = own.embed([question], "question")[0] if own else embeddings.embed([question])[0]
+        if len(vector) != self.dimensions:
+            raise InvalidData(
+                f"The question's vector has {len(vector)} dimensions, and those of the index have {self.dimensions}: "
+                "the model behind the endpoint is another one now. Build the index again."
+            )
+        return vector
+
+    def _by_both(self, question: str, asked: NDArray[np.float32], retrieval: Retrieval, where: Filters) -> Ranking:
         depth = max(DEPTH, retrieval.chunks)
         by_words, by_vectors = self._by_words(question, depth, where), self._by_vectors(asked, depth, where)
         if retrieval.fusion != "scores":
@@ -204,6 +246,12 @@ class Index:
         place = row["start"], row["end"]
         pages = tuple(row.get("pages", ()))
         return Context(row["chunk_id"], row["document_id"], row["title"], row["text"], *place, score, pages)
+
+
+def _embedder_of(folder: Path) -> Embedder:
+    """The embedder that the manifest names. Indexes of before there was a choice have WordLlama's vectors."""
+    specification = json.loads((folder / MANIFEST).read_bytes()).get("specification", {})
+    return Embedder.from_data(specification.get("vectors")) or Embedder()
 
 
 def _asked(question: str) -> list[str]:

@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 
 from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer
 from mlflow_project.adapters.retrieval.chunk_file import ChunkWriter
+from mlflow_project.errors import InvalidData
 
 WORDS = "words"
 VECTORS = "vectors.npy"
 HEADS = "vector_heads.npy"
+EMBEDDER = "embedder"
+"""The folder of an ONNX sentence model, which embeds the questions for its index."""
 HEAD = 64
 """How many of a vector's first numbers choose candidates in a large index."""
 READ_WHOLE = 20_000
@@ -29,11 +32,15 @@ READ_WHOLE = 20_000
 
 
 def build(
-    folder: Path, rows: Iterable[tuple[Mapping[str, Any], Sequence[float] | None]], read_whole: int = READ_WHOLE
+    folder: Path, rows: Iterable[tuple[Mapping[str, Any], Sequence[float] | None]], read_whole: int | None = READ_WHOLE
 ) -> int:
     """Write an index into an empty folder, of rows each with its vector (all have one, or none has).
 
-    With more than `read_whole` chunks, searches read the heads of vectors first. Returns the number of chunks.
+    With more than `read_whole` chunks, searches read the heads of vectors first; None: never, because only WordLlama's
+    vectors are known to bear that. Returns the number of chunks.
+
+    Raises:
+        InvalidData: the vectors do not all have the same number of dimensions.
     """
     words = folder / WORDS
     words.mkdir(parents=True)
@@ -51,9 +58,14 @@ def build(
     writer.wait_merging_threads()
     for lock in words.glob("*.lock"):
         lock.unlink()
+    if len(sizes := sorted({len(vector) for vector in vectors})) > 1:
+        raise InvalidData(
+            f"Chunks have vectors of {' and '.join(map(str, sizes))} dimensions: the model behind the endpoint has "
+            "changed. Name the dimensions with --dimensions, which embeds all chunks anew."
+        )
     if vectors:
         np.save(folder / VECTORS, np.stack(vectors))
-    if len(vectors) > read_whole:
+    if read_whole is not None and len(vectors) > read_whole:
         np.save(folder / HEADS, np.stack([vector[:HEAD] for vector in vectors]))
     return chunks.count
 
