@@ -31,7 +31,7 @@ def guard(
     """
     if show or json:
         from mlflow_project.commands.bootstrap import command_parts
-        from mlflow_project.guard.watching import words
+        from mlflow_project.guard.words import words
 
         with command_parts() as parts:
             found = words(parts.store)

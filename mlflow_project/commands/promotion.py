@@ -5,7 +5,7 @@ Each command parses its arguments, makes one call to `mlflow_project.promotion`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -160,21 +160,35 @@ def reconcile(name: Name, json: Json = False) -> None:
 
 @reports_errors
 def live(json: Json = False) -> None:
-    """Show what is live, since when, by whom, on how many workers."""
+    """Show what is live, since when, by whom, on how many workers, and what the guard says of it."""
+    from mlflow_project.guard.words import present_words
     from mlflow_project.promotion.views import live as live_rows
 
     with command_parts() as parts:
-        rows = live_rows(parts)
-    emit([row.to_dict() for row in rows], json, lambda console: _show_live(console, rows))
+        rows, said = live_rows(parts), present_words(parts)
+    judged = [_judged(row, said) for row in rows]
+    data = [{**row.to_dict(), "guard": word} for row, word in zip(rows, judged, strict=True)]
+    emit(data, json, lambda console: _show_live(console, rows, [word for word in judged if word is not None]))
 
 
-def _show_live(console: Console, rows: list[LiveRow]) -> None:
+def _judged(row: LiveRow, said: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """What the guard says of the release in this row; None: it does not watch it."""
+    word = said.get(row.name)
+    watched = "Canary" if word is not None and word["watches"].startswith("rollout:") else "Production"
+    return word if row.alias == watched else None
+
+
+def _show_live(console: Console, rows: list[LiveRow], said: list[dict[str, Any]]) -> None:
+    from mlflow_project.guard.words import lines as guard_lines
+
     lines = [
         (row.name, row.alias, row.version, row.since, row.who, row.how, f"{row.serving}/{row.workers}", row.digest[:19])
         for row in rows
     ]
     columns = ("name", "alias", "version", "since", "by", "how", "workers", "digest")
     console.print(table(columns, lines) if lines else "Nothing is live yet: register, evaluate, gate, promote.")
+    for word in said:
+        console.print("\n".join([f"{word['release']}:", *guard_lines(word)]), markup=False, soft_wrap=True)
 
 
 def _show_flip(flip: Flip, json: bool) -> None:

@@ -88,11 +88,12 @@ def start(
 
 @reports_errors
 def status(name: Name, json: Json = False) -> None:
-    """Show the rollout of a name: its share, its next step, and the workers that follow it."""
+    """Show the rollout of a name: its share, its next step, the workers that follow it, and what the guard says."""
+    from mlflow_project.guard.words import present_words
     from mlflow_project.rollouts.status import status as status_of
 
     with command_parts() as parts:
-        found = status_of(parts, name)
+        found = {**status_of(parts, name), "guard": present_words(parts).get(name)}
     emit(found, json, lambda console: _print(console, _status_lines(found)))
 
 
@@ -191,6 +192,8 @@ def _change_lines(change: Change) -> list[str]:
 
 
 def _status_lines(found: dict[str, Any]) -> list[str]:
+    from mlflow_project.guard.words import lines as guard_lines
+
     rollout, last = found["rollout"], found["last"]
     lines = []
     if rollout is not None:
@@ -204,6 +207,8 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
         lines.append(_next_step(rollout))
     else:
         lines.append(f"No rollout of {found['name']} is under way.")
+    if found["guard"] is not None:
+        lines += guard_lines(found["guard"])
     if last is not None:
         why = f": {last['why']}" if last["why"] else ""
         lines.append(

@@ -18,7 +18,8 @@ from mlflow_project.guard.acting import act, old_release_answers
 from mlflow_project.guard.deciding import STATES, Decision, decide
 from mlflow_project.guard.subjects import Subject, subjects
 from mlflow_project.guard.traffic import Traffic
-from mlflow_project.guard.watching import Observation, begin, keep, load, word
+from mlflow_project.guard.watching import Observation, begin, keep, load
+from mlflow_project.guard.words import RENEW_SECONDS, word
 from mlflow_project.parts import Parts
 from mlflow_project.rules.guard.judge import Judgement
 from mlflow_project.settings import TelemetrySettings
@@ -179,7 +180,8 @@ class Guard:
         """Keep the evidence every few seconds, and at once when the state changes."""
         at, state = self._kept.get(subject.key, (0.0, ""))
         now = time.monotonic()
-        if state == decision.state and (not observation.has_changed or now - at < KEEP_SECONDS):
+        pause = KEEP_SECONDS if observation.has_changed else RENEW_SECONDS
+        if state == decision.state and now - at < pause:
             return
         self._lease.check()
         keep(self._parts.store, subject.name, observation)

@@ -47,6 +47,13 @@ class Subject:
     was_live: bool = False
 
     @property
+    def since(self) -> float:
+        """When this began to be watched, in seconds since the epoch."""
+        if self.rollout is not None:
+            return seconds_of(self.rollout.opened)
+        return (self.until or 0.0) - self.policy.bake_seconds
+
+    @property
     def key(self) -> str:
         """Tells subjects of one name apart."""
         return f"{'rollout' if self.rollout else 'promotion'}:{self.id}"
@@ -100,7 +107,7 @@ def _rollout(of: NameState) -> Subject | None:
         rollout.version,
         rollout.baseline_version,
         rollout.baseline_digest,
-        guard_policy_from({} if given is None else given),
+        guard_policy_from({} if given is None else given, rollout.kind),
         rollout=rollout,
     )
 
@@ -113,7 +120,7 @@ def _promotion(of: NameState, records: list[LedgerRecord], now: float) -> Subjec
     given = _policy_of(of, live, records)
     if given is None:
         return None
-    policy = guard_policy_from(given)
+    policy = guard_policy_from(given, of.kind)
     until = seconds_of(live.since) + policy.bake_seconds
     if until <= now:
         return None

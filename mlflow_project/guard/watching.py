@@ -13,21 +13,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mlflow_project.adapters.object_store import ObjectStore
-from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.guard.subjects import Subject
 from mlflow_project.guard.traffic import Traffic
+from mlflow_project.guard.words import PREFIX
 from mlflow_project.rules.guard.betting import Tally
-from mlflow_project.rules.guard.judge import Judgement, Watch, known_rate
+from mlflow_project.rules.guard.judge import MOST_KNOWN, Judgement, Watch, known_rate
 from mlflow_project.rules.guard.limits import above, limit_bucket
-from mlflow_project.rules.guard.policy import ABOVE_LIMIT
+from mlflow_project.rules.guard.policy import ABOVE_LIMIT, PREDICTION_DRIFT
+from mlflow_project.rules.guard.predictions import Bins
 from mlflow_project.snapshot.arm_counts import ArmCounts, ArmKey
 
 logger = logging.getLogger(__name__)
 
 STATE_SCHEMA = "switchyard.guard/v1"
-PREFIX = "guard/"
 RECENT_SECONDS = 60.0
 LEAST_PAST = 30
 """Fewer values of the old release set no limit and no rate."""
@@ -41,6 +43,7 @@ class Observation:
     Attributes:
         share: the canary's share to which the evidence for the next step belongs.
         limits: the bucket above which latency, cost or ungroundedness counts, as the old release set it.
+        bins: the bins of a model's predictions, as the old release set them; None: not yet.
         seen: what was already taken from each run, by arm (`new` or `old`).
         word: the guard's last word: a state and a sentence.
         has_changed: whether something was counted since this was kept. counted_at: when, by the monotonic clock.
@@ -51,6 +54,7 @@ class Observation:
     watch: Watch
     share: float = 0.0
     limits: dict[str, int] = field(default_factory=dict)
+    bins: Bins | None = None
     seen: dict[str, dict[str, ArmCounts]] = field(default_factory=dict)
     word: dict[str, Any] = field(default_factory=dict)
     has_changed: bool = True
@@ -64,12 +68,14 @@ class Observation:
             self.share, self.watch = share, self.watch.next_step()
         if subject.rollout is not None:
             self.limits.update(_limits(subject, traffic, self.limits))
+            self.bins = self.bins or _bins(subject, traffic)
         new = self._taken("new", subject.new_arm, traffic)
         old = self._taken("old", subject.old_arm, traffic) if subject.old_arm is not None else ArmCounts()
         self.newest_old.append((time.monotonic(), Tally(old.requests, old.errors)))
         if new != _NOTHING or old != _NOTHING:
             self.has_changed, self.counted_at = True, time.monotonic()
-            self.watch = self.watch.after(tallies(new, self.limits), tallies(old, self.limits))
+            new_tallies, old_tallies = (tallies(each, self.limits, self.bins) for each in (new, old))
+            self.watch = self.watch.after(new_tallies, old_tallies)
             if subject.rollout is not None:
                 self.watch = self.watch.after_split(new.requests, old.requests)
         return self.watch.judgement()
@@ -98,6 +104,7 @@ class Observation:
             "key": self.key,
             "share": self.share,
             "limits": self.limits,
+            "bins": self.bins.to_dict() if self.bins is not None else None,
             "seen": {side: {run: each.to_dict() for run, each in runs.items()} for side, runs in self.seen.items()},
             "watch": self.watch.to_dict(),
             "word": self.word,
@@ -110,17 +117,21 @@ def begin(subject: Subject, traffic: Traffic) -> Observation:
     if subject.rollout is not None:
         return observation
     history = traffic.of_version(subject.name, subject.old)
-    observation.limits = _limits(subject, traffic, {})
-    past = tallies(history, observation.limits)
-    rates = {name: known_rate(tally) for name, tally in past.items() if tally.requests >= LEAST_PAST}
+    observation.limits, observation.bins = _limits(subject, traffic, {}), _bins(subject, traffic)
+    past = tallies(history, observation.limits, observation.bins)
+    rates = {
+        name: known_rate(tally, most=1.0 if name == PREDICTION_DRIFT else MOST_KNOWN)
+        for name, tally in past.items()
+        if np.max(tally.requests) >= LEAST_PAST
+    }
     observation.watch = Watch(subject.policy, rates)
     if subject.was_live:
         observation.seen = {"new": dict(traffic.of(subject.new_arm))}
     return observation
 
 
-def tallies(counts: ArmCounts, limits: Mapping[str, int]) -> dict[str, Tally]:
-    """The counts of each indicator. One whose limit is not set yet is left out."""
+def tallies(counts: ArmCounts, limits: Mapping[str, int], bins: Bins | None = None) -> dict[str, Tally]:
+    """The counts of each indicator. One whose limit or bins are not set yet is left out."""
     found = {
         "errors": Tally(counts.requests, counts.errors),
         "schema_failures": Tally(counts.requests, counts.schema_failures),
@@ -129,6 +140,8 @@ def tallies(counts: ArmCounts, limits: Mapping[str, int]) -> dict[str, Tally]:
     }
     for name, limit in limits.items():
         found[name] = above(getattr(counts, name), limit)
+    if bins is not None:
+        found[PREDICTION_DRIFT] = bins.tally(counts.predictions)
     return found
 
 
@@ -144,7 +157,8 @@ def load(store: ObjectStore, subject: Subject) -> Observation | None:
         }
         watch = Watch.from_dict(subject.policy, data["watch"])
         limits = {str(name): int(bucket) for name, bucket in data["limits"].items() if name in ABOVE_LIMIT}
-        return Observation(subject.key, watch, float(data["share"]), limits, seen, dict(data["word"]))
+        bins = Bins.from_dict(data["bins"]) if data.get("bins") is not None else None
+        return Observation(subject.key, watch, float(data["share"]), limits, bins, seen, dict(data["word"]))
     except NotFound:
         return None
     except (InvalidData, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -162,37 +176,6 @@ def keep(store: ObjectStore, name: str, observation: Observation) -> None:
     store.put(store.settings.coordination_bucket, _key(name), data, "application/json")
 
 
-def words(store: ObjectStore) -> dict[str, dict[str, Any]]:
-    """The guard's last word on each name.
-
-    Raises:
-        Unavailable: the store does not answer.
-    """
-    found = {}
-    for each in store.list(store.settings.coordination_bucket, PREFIX):
-        try:
-            data = json.loads(store.get(store.settings.coordination_bucket, each.key))
-            found[str(data["word"]["name"])] = dict(data["word"])
-        except (NotFound, KeyError, TypeError, ValueError, RecursionError):
-            continue
-    return found
-
-
-def word(subject: Subject, state: str, sentence: str, judgement: Judgement) -> dict[str, Any]:
-    """The guard's word on a subject, JSON-ready."""
-    return {
-        "name": subject.name,
-        "watches": subject.key,
-        "new": subject.new,
-        "old": subject.old,
-        "state": state,
-        "sentence": sentence,
-        "missing": judgement.missing if state == "inconclusive" else 0,
-        "at": utc_now(),
-        **judgement.to_dict(),
-    }
-
-
 def _limits(subject: Subject, traffic: Traffic, known: Mapping[str, int]) -> dict[str, int]:
     """The limits that the old release sets, of those that are not known yet, once it has answered often enough."""
     missing = [each for each in subject.policy.indicators if each.name in ABOVE_LIMIT and each.name not in known]
@@ -204,6 +187,14 @@ def _limits(subject: Subject, traffic: Traffic, known: Mapping[str, int]) -> dic
         if bucket is not None and sum(histogram.values()) >= LEAST_PAST:
             found[indicator.name] = bucket
     return found
+
+
+def _bins(subject: Subject, traffic: Traffic) -> Bins | None:
+    """The bins of predictions that the old release sets, once it has predicted often enough."""
+    if all(each.name != PREDICTION_DRIFT for each in subject.policy.indicators):
+        return None
+    predictions = traffic.of_version(subject.name, subject.old).predictions
+    return Bins.of(predictions) if sum(predictions.values()) >= LEAST_PAST else None
 
 
 def _key(name: str) -> str:

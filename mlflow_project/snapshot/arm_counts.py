@@ -49,6 +49,7 @@ class ArmCounts:
         judged: answers with feedback. negative: with a score below 0.5, or a correction.
         latency: histogram of answered requests, in milliseconds; cost: in millionths of a dollar; ungroundedness: of
             the sampled answers, 1 - groundedness. See `mlflow_project.rules.guard.limits` for the buckets.
+        predictions: one prediction of each request to a model, by kind. See `mlflow_project.rules.guard.predictions`.
     """
 
     requests: int = 0
@@ -61,11 +62,13 @@ class ArmCounts:
     latency: dict[int, int] = field(default_factory=dict)
     cost: dict[int, int] = field(default_factory=dict)
     ungroundedness: dict[int, int] = field(default_factory=dict)
+    predictions: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready. Buckets become texts."""
-        numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return {**numbers, **{name: {str(k): v for k, v in getattr(self, name).items()} for name in _HISTOGRAMS}}
+        """JSON-ready. Buckets become texts. Without predictions there is no such field."""
+        data: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
+        data |= {name: {str(k): v for k, v in getattr(self, name).items()} for name in _HISTOGRAMS}
+        return data | ({"predictions": dict(self.predictions)} if self.predictions else {})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ArmCounts:
@@ -78,6 +81,7 @@ class ArmCounts:
         try:
             fields.update((name, _count(data[name])) for name in _NUMBERS)
             fields.update((name, {int(k): _count(v) for k, v in data[name].items()}) for name in _HISTOGRAMS)
+            fields["predictions"] = {str(kind): _count(count) for kind, count in data.get("predictions", {}).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidData(f"The counts of an arm cannot be read: {error!r}.") from error
         return cls(**fields)
@@ -92,7 +96,7 @@ class ArmCounts:
 
     def _with(self, other: ArmCounts, sign: int) -> ArmCounts:
         fields: dict[str, Any] = {name: getattr(self, name) + sign * getattr(other, name) for name in _NUMBERS}
-        for name in _HISTOGRAMS:
+        for name in (*_HISTOGRAMS, "predictions"):
             mine, theirs = getattr(self, name), getattr(other, name)
             added = {key: mine.get(key, 0) + sign * theirs.get(key, 0) for key in {*mine, *theirs}}
             fields[name] = {key: count for key, count in added.items() if count}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlflow_project.domain.reference import reference
 from mlflow_project.errors import InvalidAnswer
 from mlflow_project.private_files import make_private_folder
 from mlflow_project.rules.guard.limits import bucket_of
+from mlflow_project.rules.guard.predictions import kind_of
 from mlflow_project.snapshot.arm_counts import ArmCounts, ArmKey, counts_to_list, new_run
 from mlflow_project.snapshot.folder import replace_file
 from serving.call import Finished
@@ -54,6 +56,8 @@ class ArmCounter:
                 return
             counts.answered += 1
             _add(counts.latency, finished.milliseconds)
+            if finished.sample is not None:
+                _add_prediction(counts.predictions, finished.sample.predictions)
             if finished.answer is not None:
                 counts.refusals += finished.answer.refused
                 if finished.answer.cost_usd is not None:
@@ -115,3 +119,10 @@ class ArmCounter:
 def _add(histogram: dict[int, int], value: float) -> None:
     bucket = bucket_of(value)
     histogram[bucket] = histogram.get(bucket, 0) + 1
+
+
+def _add_prediction(kinds: dict[str, int], predictions: Any) -> None:
+    """Count the prediction of one row, chosen by chance: the rows of a request depend on each other."""
+    kind = kind_of(predictions[random.randrange(len(predictions))]) if len(predictions) else None
+    if kind is not None:
+        kinds[kind] = kinds.get(kind, 0) + 1

@@ -18,7 +18,7 @@ from mlflow_project.domain.release import Manifest, Message, ProviderChoice
 from mlflow_project.domain.rollout import Plan
 from mlflow_project.errors import PromotionConflict, Refused
 from mlflow_project.guard.process import LEASE, Guard, lead
-from mlflow_project.guard.watching import words
+from mlflow_project.guard.words import words
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.rollouts.start import start
 from mlflow_project.rules.content import content_of

@@ -26,7 +26,7 @@ from mlflow_project.domain.release import ProviderChoice, Release
 from mlflow_project.domain.rollout import Plan
 from mlflow_project.errors import PromotionConflict
 from mlflow_project.guard.process import lead
-from mlflow_project.guard.watching import words
+from mlflow_project.guard.words import words
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.rollouts.start import start

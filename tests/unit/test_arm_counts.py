@@ -18,7 +18,7 @@ from serving.after.arm_counts import ArmCounter
 PRODUCTION = ArmKey("qa", 3, "production", 0)
 
 
-def finished(error: BaseException | None = None, **call: Any) -> Any:
+def finished(error: BaseException | None = None, predictions: Any = None, **call: Any) -> Any:
     said = {"alias": "Production", "arm": "production", "rollout": None, "caller_left": False, **call}
     return SimpleNamespace(
         call=SimpleNamespace(**said),
@@ -27,6 +27,7 @@ def finished(error: BaseException | None = None, **call: Any) -> Any:
         is_callers_mistake=isinstance(error, InvalidData),
         answer=None if error else Answer("I do not know.", refused=True, cost_usd=0.002),
         milliseconds=800.0,
+        sample=None if predictions is None else SimpleNamespace(predictions=predictions),
     )
 
 
@@ -57,6 +58,23 @@ def test_a_request_is_counted_once_with_what_the_guard_compares(folder: Path) ->
     assert (counts.requests, counts.errors, counts.schema_failures) == (3, 2, 1)
     assert (counts.answered, counts.refusals, counts.judged, counts.negative) == (1, 1, 2, 1)
     assert [sum(each.values()) for each in (counts.latency, counts.cost, counts.ungroundedness)] == [1, 1, 1]
+
+
+def test_one_prediction_of_a_request_to_a_model_is_counted_and_no_text_of_it_is_written(folder: Path) -> None:
+    counter = ArmCounter(folder)
+    counter.record(finished(predictions=[1, 1, 1]))
+    counter.record(finished(predictions=[[0.1, 0.7, 0.2]]))
+    counter.record(finished(predictions=["anna@example.com"]))
+    counter.record(finished(predictions=[float("nan")]))
+    counter.write()
+    counts = only(folder).predictions
+    assert (counts["1"], sum(counts.values()), "anna" in str(counts)) == (2, 3, False)
+
+
+def test_counts_of_a_host_that_counts_no_predictions_yet_can_be_read() -> None:
+    data = ArmCounts(requests=3).to_dict()
+    assert "predictions" not in data
+    assert ArmCounts.from_dict(data) == ArmCounts(requests=3)
 
 
 def test_only_live_traffic_counts(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 
 from mlflow_project.domain.record import LedgerRecord, seconds_of
 from mlflow_project.domain.rollout import Plan, Rollout
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import NotFound
 from mlflow_project.guard.deciding import decide
 from mlflow_project.guard.subjects import Subject, subjects
 from mlflow_project.guard.traffic import Traffic
-from mlflow_project.guard.watching import begin, keep, load, word, words
+from mlflow_project.guard.watching import begin, keep, load
+from mlflow_project.guard.words import SILENT_SECONDS, lines, present_words, word, words
 from mlflow_project.ledger.state import replay
 from mlflow_project.rules.guard.betting import Tally
 from mlflow_project.rules.guard.limits import bucket_of
@@ -289,3 +292,25 @@ def test_a_promotion_that_finished_a_rollout_is_watched_by_the_policy_of_the_rol
 def test_a_policy_that_cannot_be_read_is_passed_over() -> None:
     said = [seal_of(1), *flip_of(1, 2), seal_of(2, guard={"indicators": {"nope": {}}}), *flip_of(2, 5)]
     assert list(subjects(ledger_of(*said), NOW)) == []
+
+
+def test_the_word_on_what_is_watched_says_when_the_guard_is_silent(store: MemoryStore, traffic: Traffic) -> None:
+    long_ago = ledger_of(seal_of(1), *flip_of(1, 2), seal_of(2, guard={"bake": "365d"}), *flip_of(2, 5))
+    parts: Any = SimpleNamespace(store=store, ledger=long_ago)
+    said = present_words(parts)["qa"]
+    assert (said["state"], said["silent"], said["release"]) == ("unseen", True, "qa/2")
+    assert "The guard is silent" in "\n".join(lines(said))
+
+    publish(store, {"r": {ArmKey("qa", 1, "production", 0): counted(1000, 20)}})
+    traffic.read()
+    (subject,) = subjects(long_ago)
+    observation = begin(subject, traffic)
+    observation.word = word(subject, "inconclusive", "Not decided yet.", observation.look(subject, traffic))
+    keep(store, "qa", observation)  # type: ignore[arg-type]
+    said = present_words(parts)["qa"]
+    assert (said["state"], said["silent"], said["missing"] > 20) == ("inconclusive", False, True)
+    assert f"about {said['missing']} requests are missing" in lines(said)[0]
+
+    observation.word["at"] = utc_text(datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 1))
+    keep(store, "qa", observation)  # type: ignore[arg-type]
+    assert present_words(parts)["qa"]["silent"]

@@ -23,6 +23,13 @@ _RATES = 1 / (1 + np.exp(-np.linspace(np.log(0.002 / 0.998), 0.0, 8)))
 """Rates that the alternatives try: eight from 0.2 % to 50 %, at equal distances of log odds."""
 _ODDS = np.array([1.5, 2.5, 5.0, 11.0])
 """How many times as high the odds of the new release are, by the alternatives."""
+_SHARES = np.concatenate([_RATES, 1 - _RATES[-2::-1]])
+"""The same for shares, which may be far above 50 %."""
+_BASES = np.array([0.02, 0.1, 0.25, 0.5, 0.75])
+_BEYOND = np.array([0.1, 0.25, 0.5])
+"""How far a share of the new release exceeds the tolerated one, by the alternatives."""
+_IMPOSSIBLE = 50.0
+"""The logarithm of the capital that a bet against the impossible wins."""
 _HALVINGS = 50
 
 
@@ -45,9 +52,20 @@ def worse(canary: Tally, baseline: Tally) -> Numbers:
 def no_worse(canary: Tally, baseline: Tally, tolerance: float) -> Numbers:
     """What a block adds to the capitals that bet against "the canary's rate exceeds the baseline's by `tolerance` or
     more". The alternatives: both arms have the same rate."""
-    rates = _RATES[_RATES + tolerance < 1]
-    lower = _nearest(rates, _column(canary.requests), _column(baseline.requests), tolerance)
-    return _likelihood(canary, rates, lower + tolerance) + _likelihood(baseline, rates, lower)
+    return _on_two_arms(canary, baseline, _RATES, _RATES, tolerance)
+
+
+def changed(canary: Tally, baseline: Tally, tolerance: float) -> Numbers:
+    """The same as `worse`, against "the canary's share exceeds the baseline's by at most `tolerance`"."""
+    high = (_BASES[:, None] + tolerance + _BEYOND).ravel()
+    low = np.repeat(_BASES, len(_BEYOND))
+    possible = high < 0.99
+    return _on_two_arms(canary, baseline, high[possible], low[possible], tolerance)
+
+
+def unchanged(canary: Tally, baseline: Tally, tolerance: float) -> Numbers:
+    """The same as `no_worse`, for shares."""
+    return _on_two_arms(canary, baseline, _SHARES, _SHARES, tolerance)
 
 
 def worse_than(known: float | Numbers, new: Tally) -> Numbers:
@@ -60,6 +78,19 @@ def no_worse_than(known: float | Numbers, new: Tally, tolerance: float) -> Numbe
     """The same against "the new release's rate exceeds `known` by `tolerance` or more"."""
     limit = np.minimum(_column(known) + tolerance, 1 - 1e-6)
     return _likelihood(new, _column(known) * np.array([1.0, 0.5]), limit)
+
+
+def changed_from(known: float | Numbers, new: Tally, tolerance: float) -> Numbers:
+    """The same against "the new release's share is at most `known` + `tolerance`"."""
+    limit = np.asarray(known, dtype=np.float64) + tolerance
+    return np.where(_column(limit) < 1, worse_than(np.minimum(limit, 1 - 1e-6), new), 0.0)
+
+
+def unchanged_from(known: float | Numbers, new: Tally, tolerance: float) -> Numbers:
+    """The same against "the new release's share exceeds `known` by `tolerance` or more"."""
+    known = np.asarray(known, dtype=np.float64)
+    bet = no_worse_than(np.clip(known, 1e-6, 1 - 1e-6), new, tolerance)
+    return np.where(_column(known + tolerance) < 1, bet, _IMPOSSIBLE)
 
 
 def log_capital(capitals: Numbers) -> Numbers:
@@ -85,16 +116,22 @@ def _likelihood(tally: Tally, alternative: Numbers, null: Numbers) -> Numbers:
     return np.asarray(hits * np.log(alternative / null) + rest * np.log((1 - alternative) / (1 - null)))
 
 
-def _nearest(rates: Numbers, of_canary: Numbers, of_baseline: Numbers, tolerance: float) -> Numbers:
+def _on_two_arms(canary: Tally, baseline: Tally, high: Numbers, low: Numbers, tolerance: float) -> Numbers:
+    """The bets of the alternatives "the canary has the rate `high`, the baseline has `low`". The hypothesis that they
+    bet against ends where the canary's rate is higher by `tolerance`."""
+    lower = _nearest(high, low, _column(canary.requests), _column(baseline.requests), tolerance)
+    return _likelihood(canary, high, lower + tolerance) + _likelihood(baseline, low, lower)
+
+
+def _nearest(high: Numbers, low: Numbers, of_canary: Numbers, of_baseline: Numbers, tolerance: float) -> Numbers:
     """The baseline's rate at the point, on the line where the canary's rate is higher by `tolerance`, that is nearest
-    to equal rates: it minimises the sum of both arms' divergences, whose slope grows with the rate."""
-    least, most = np.zeros_like(rates + of_canary), np.minimum(rates, 1 - tolerance) + 0 * of_canary
+    to an alternative: it minimises the sum of both arms' divergences, whose slope grows with the rate."""
+    ends = np.clip(high - tolerance, 1e-9, 1 - tolerance), np.minimum(low, 1 - tolerance)
+    least, most = (each + 0 * (of_canary + of_baseline) for each in (np.minimum(*ends), np.maximum(*ends)))
     for _ in range(_HALVINGS):
         lower = (least + most) / 2
         upper = lower + tolerance
-        slope = of_canary * (upper - rates) / (upper * (1 - upper)) + of_baseline * (lower - rates) / (
-            lower * (1 - lower)
-        )
+        slope = of_canary * (upper - high) / (upper * (1 - upper)) + of_baseline * (lower - low) / (lower * (1 - lower))
         least, most = np.where(slope < 0, lower, least), np.where(slope < 0, most, lower)
     return np.maximum((least + most) / 2, 1e-9)
 

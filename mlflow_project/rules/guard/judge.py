@@ -1,7 +1,8 @@
 """Adds up what the guard counts and answers: harm, clear or inconclusive.
 
 In: blocks of counts by indicator, of the new release and of what it is compared with. Out: a `Judgement`. A `Watch`
-compares two arms that answer at the same time, or, where `past` has rates, one release with a known past.
+compares two arms that answer at the same time, or, where `past` has rates, one release with a known past. The counts of
+`prediction_drift` are arrays with a number for each bin; every other indicator's are plain numbers.
 """
 
 from __future__ import annotations
@@ -15,16 +16,24 @@ import numpy as np
 from mlflow_project.rules.guard.betting import (
     Numbers,
     Tally,
+    changed,
+    changed_from,
     log_capital,
     no_worse,
     no_worse_than,
+    unchanged,
+    unchanged_from,
     worse,
     worse_than,
 )
-from mlflow_project.rules.guard.policy import GuardPolicy, Indicator
+from mlflow_project.rules.guard.policy import PREDICTION_DRIFT, GuardPolicy, Indicator
 from mlflow_project.rules.guard.split import is_broken, split_capitals
 
 Answer = Literal["harm", "clear", "inconclusive"]
+Rate = float | Numbers
+"""A share of requests, or one for each bin."""
+MOST_KNOWN = 0.98
+"""A known rate of failures is taken for no more, so that a release that is even worse can be told."""
 _NONE = Tally(0.0, 0.0)
 _ZERO: Numbers = np.zeros(1)
 _TALLIES = ("new", "old", "pending_new", "pending_old")
@@ -32,7 +41,8 @@ _TALLIES = ("new", "old", "pending_new", "pending_old")
 
 @dataclass(frozen=True)
 class Evidence:
-    """The capitals of an indicator's two tests, and the counts that they rest on.
+    """The capitals of an indicator's two tests, and the counts that they rest on. Capitals have the alternatives on the
+    last axis, and the bins, where the indicator has some, on the first.
 
     `pending` are counts of one arm that wait for the other one: a block needs both.
     """
@@ -44,32 +54,46 @@ class Evidence:
     pending_new: Tally = _NONE
     pending_old: Tally = _NONE
 
-    def after_both(self, new: Tally, old: Tally, tolerance: float) -> Evidence:
+    def after_both(self, new: Tally, old: Tally, indicator: Indicator) -> Evidence:
         """The evidence after a block of two arms."""
         new, old = _sum(self.pending_new, new), _sum(self.pending_old, old)
-        if not new.requests or not old.requests:
+        if not _count(new) or not _count(old):
             return replace(self, pending_new=new, pending_old=old)
-        return Evidence(
-            self.harm + worse(new, old),
-            self.clear + no_worse(new, old, tolerance),
-            _sum(self.new, new),
-            _sum(self.old, old),
-        )
+        if indicator.name == PREDICTION_DRIFT:
+            harm, clear = changed(new, old, indicator.tolerance), unchanged(new, old, indicator.tolerance)
+        else:
+            harm, clear = worse(new, old), no_worse(new, old, indicator.tolerance)
+        return Evidence(self.harm + harm, self.clear + clear, _sum(self.new, new), _sum(self.old, old))
 
-    def after_new(self, new: Tally, known: float, tolerance: float) -> Evidence:
+    def after_new(self, new: Tally, known: Rate, indicator: Indicator) -> Evidence:
         """The evidence after a block of the new release, beside the rate of a known past."""
-        if not new.requests:
+        if not _count(new):
             return self
-        return replace(
-            self,
-            harm=self.harm + worse_than(known, new),
-            clear=self.clear + no_worse_than(known, new, tolerance),
-            new=_sum(self.new, new),
-        )
+        if indicator.name == PREDICTION_DRIFT:
+            harm = changed_from(known, new, indicator.tolerance)
+            clear = unchanged_from(known, new, indicator.tolerance)
+        else:
+            harm, clear = worse_than(known, new), no_worse_than(known, new, indicator.tolerance)
+        return replace(self, harm=self.harm + harm, clear=self.clear + clear, new=_sum(self.new, new))
+
+    @property
+    def log_harm(self) -> float:
+        """The logarithm of the capital against "no harm": of several bins, the mean of their capitals."""
+        return float(log_capital(self.harm.ravel()))
+
+    @property
+    def log_clear(self) -> float:
+        """The same against "harm": of several bins, the least, because each of them has to be clear."""
+        return float(np.min(log_capital(self.clear)))
+
+    @property
+    def worst_bin(self) -> int:
+        """The bin with the largest capital against "no harm"; 0 without bins."""
+        return int(np.argmax(log_capital(self.harm)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        tallies = {name: [float(each.requests), float(each.hits)] for name, each in self._tallies().items()}
+        tallies = {name: [np.asarray(number).tolist() for number in each] for name, each in self._tallies().items()}
         return {"harm": self.harm.tolist(), "clear": self.clear.tolist(), **tallies}
 
     @classmethod
@@ -80,9 +104,11 @@ class Evidence:
             KeyError, TypeError, ValueError: it has another form.
         """
         harm, clear = (np.asarray(data[name], dtype=np.float64) for name in ("harm", "clear"))
-        if harm.ndim != 1 or clear.ndim != 1 or not (np.isfinite(harm).all() and np.isfinite(clear).all()):
-            raise ValueError("capitals are lists of numbers")
-        return cls(harm, clear, **{name: Tally(*map(float, data[name])) for name in _TALLIES})
+        numbers = {name: [np.asarray(number, dtype=np.float64) for number in data[name]] for name in _TALLIES}
+        read = [harm, clear, *(number for pair in numbers.values() for number in pair)]
+        if not (1 <= harm.ndim <= 2 and 1 <= clear.ndim <= 2 and all(np.isfinite(each).all() for each in read)):
+            raise ValueError("capitals and counts are lists of numbers")
+        return cls(harm, clear, **{name: Tally(*pair) for name, pair in numbers.items()})
 
     def _tallies(self) -> dict[str, Tally]:
         return {name: getattr(self, name) for name in _TALLIES}
@@ -161,7 +187,7 @@ class Watch:
     """
 
     policy: GuardPolicy
-    past: Mapping[str, float] | None = None
+    past: Mapping[str, Rate] | None = None
     evidence: Mapping[str, Evidence] | None = None
     split: Numbers | None = None
 
@@ -172,9 +198,9 @@ class Watch:
             before = evidence.get(indicator.name) or Evidence(_ZERO, _ZERO)
             counts = new.get(indicator.name, _NONE)
             if self.past is None:
-                after = before.after_both(counts, old.get(indicator.name, _NONE), indicator.tolerance)
+                after = before.after_both(counts, old.get(indicator.name, _NONE), indicator)
             elif indicator.name in self.past:
-                after = before.after_new(counts, self.past[indicator.name], indicator.tolerance)
+                after = before.after_new(counts, self.past[indicator.name], indicator)
             else:
                 continue
             evidence[indicator.name] = after
@@ -208,7 +234,8 @@ class Watch:
         """JSON-ready, without the policy."""
         evidence = {name: each.to_dict() for name, each in (self.evidence or {}).items()}
         split = None if self.split is None else self.split.tolist()
-        return {"past": None if self.past is None else dict(self.past), "evidence": evidence, "split": split}
+        past = None if self.past is None else {name: np.asarray(rate).tolist() for name, rate in self.past.items()}
+        return {"past": past, "evidence": evidence, "split": split}
 
     @classmethod
     def from_dict(cls, policy: GuardPolicy, data: Mapping[str, Any]) -> Watch:
@@ -222,35 +249,38 @@ class Watch:
         evidence = {name: Evidence.from_dict(each) for name, each in data["evidence"].items() if name in known}
         return cls(
             policy,
-            None if past is None else {str(name): float(rate) for name, rate in past.items()},
+            None if past is None else {str(name): np.asarray(rate, dtype=np.float64) for name, rate in past.items()},
             evidence,
             None if split is None else np.asarray(split, dtype=np.float64),
         )
 
     def _finding(self, indicator: Indicator) -> Finding:
         evidence = (self.evidence or {}).get(indicator.name) or Evidence(_ZERO, _ZERO)
-        harm, clear = float(log_capital(evidence.harm)), float(log_capital(evidence.clear))
+        harm, clear = evidence.log_harm, evidence.log_clear
         needed, needed_clear = harm_needed(self.policy), float(np.log(1 / self.policy.miss))
-        new, old = _rate(evidence.new), _rate(evidence.old)
-        if self.past is not None:
-            old = self.past.get(indicator.name)
+        known = evidence.old if self.past is None else self.past.get(indicator.name)
+        new, old = _rate(evidence.new), _rate(known) if isinstance(known, Tally) else known
         answer: Answer = "harm" if harm >= needed else "clear" if clear >= needed_clear else "inconclusive"
         missing = None
         if answer == "inconclusive" and not (self.past is not None and old is None):
-            missing = self._missing(indicator, evidence, needed_clear - clear, old)
+            missing = self._missing(indicator, evidence, needed_clear, old)
         shown, limit = (clear, needed_clear) if answer == "clear" else (harm, needed)
-        return Finding(indicator.name, answer, int(evidence.new.requests), new, old, shown, limit, missing)
+        new_rate, old_rate = (_of_bin(rate, evidence.worst_bin) for rate in (new, old))
+        requests = int(_count(evidence.new))
+        return Finding(indicator.name, answer, requests, new_rate, old_rate, shown, limit, missing)
 
-    def _missing(self, indicator: Indicator, evidence: Evidence, lacking: float, old: float | None) -> int:
+    def _missing(self, indicator: Indicator, evidence: Evidence, needed: float, old: Rate | None) -> int:
         """How many requests more let the test reach its limit, if both sides have the old release's rate."""
-        rate = min(0.5, max(0.005, old if old is not None else 0.01))
-        one = Tally(1.0, rate)
+        drift = indicator.name == PREDICTION_DRIFT
+        rate = np.clip(old if old is not None else 0.01, 0.005, 0.995 if drift else 0.5)
+        one = Tally(1.0 + 0 * rate, rate)
         if self.past is not None:
-            gains = no_worse_than(rate, one, indicator.tolerance)
+            gains = (unchanged_from if drift else no_worse_than)(rate, one, indicator.tolerance)
         else:
-            gains = no_worse(one, one, indicator.tolerance)
-        spread = np.log(gains.shape[-1]) if not evidence.new.requests else 0.0
-        return int(np.ceil((lacking + spread) / max(float(gains.max()), 1e-6)))
+            gains = (unchanged if drift else no_worse)(one, one, indicator.tolerance)
+        spread = np.log(gains.shape[-1]) if not _count(evidence.new) else 0.0
+        lacking = needed - log_capital(evidence.clear) + spread
+        return max(0, int(np.ceil(np.max(lacking / np.maximum(gains.max(axis=-1), 1e-6)))))
 
 
 def harm_needed(policy: GuardPolicy) -> float:
@@ -258,21 +288,30 @@ def harm_needed(policy: GuardPolicy) -> float:
     return float(np.log(len(policy.indicators) / policy.alpha))
 
 
-def known_rate(past: Tally) -> float:
+def known_rate(past: Tally, most: float = MOST_KNOWN) -> Rate:
     """The rate that a past sets for a new release: the upper end of Wilson's 95 % interval, so that a short past is
-    not taken for more than it shows."""
-    n, z = float(past.requests), 1.96
-    rate = float(past.hits) / n
+    not taken for more than it shows, but `most` at most."""
+    n, z = np.asarray(past.requests, dtype=np.float64), 1.96
+    rate = past.hits / n
     spread = z * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return float(min(0.98, (rate + z * z / (2 * n) + spread) / (1 + z * z / n)))
+    return np.minimum(most, (rate + z * z / (2 * n) + spread) / (1 + z * z / n))
+
+
+def _count(tally: Tally) -> float:
+    """The number of requests, which is the same in each bin."""
+    return float(np.max(tally.requests))
 
 
 def _sum(one: Tally, other: Tally) -> Tally:
     return Tally(one.requests + other.requests, one.hits + other.hits)
 
 
-def _rate(tally: Tally) -> float | None:
-    return float(tally.hits / tally.requests) if tally.requests else None
+def _rate(tally: Tally) -> Rate | None:
+    return tally.hits / tally.requests if _count(tally) else None
+
+
+def _of_bin(rate: Rate | None, number: int) -> float | None:
+    return None if rate is None else float(np.atleast_1d(rate)[number if np.ndim(rate) else 0])
 
 
 def _rounded(value: float | None) -> float | None:

@@ -8,6 +8,7 @@ guard:
     errors: {tolerance: 0.05}
     latency: {tolerance: 0.10, quantile: 0.95}
     refusals: {must_clear: true}
+    prediction_drift: {tolerance: 0.10}        for models
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from mlflow_project.errors import InvalidData
 
 ABOVE_LIMIT = {"latency", "cost", "ungroundedness"}
 """Indicators that count values above a limit, which the old release's values set."""
+PREDICTION_DRIFT = "prediction_drift"
+"""The indicator that compares shares of predictions. It may rise or fall, and harms only beyond its tolerance."""
 
 
 @dataclass(frozen=True)
@@ -60,32 +63,36 @@ KNOWN: Mapping[str, Indicator] = {
         Indicator("cost", 0.10),
         Indicator("ungroundedness", 0.10),
         Indicator("negative_feedback", 0.10),
+        Indicator(PREDICTION_DRIFT, 0.10),
     )
 }
-USUAL = ("errors", "latency", "schema_failures", "refusals", "cost")
-"""What a policy watches that names no indicators."""
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("errors", "latency", "schema_failures", "refusals", "cost"),
+    "model": ("errors", "latency", PREDICTION_DRIFT),
+}
+"""What a policy watches that names no indicators, by the kind of what is released."""
 _KEYS = {"alpha", "miss", "bake", "indicators"}
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def guard_policy_from(data: Any, source: str = "guard") -> GuardPolicy:
-    """Read a guard's policy; an empty mapping is the usual one.
+def guard_policy_from(data: Any, kind: str = "prompt", source: str = "guard") -> GuardPolicy:
+    """Read a guard's policy; an empty mapping is the usual one of a `prompt` or a `model`.
 
     Raises:
         InvalidData: says in one sentence for each mistake what is wrong.
     """
-    policy, mistakes = read_guard_policy(data, source)
+    policy, mistakes = read_guard_policy(data, source, kind)
     if mistakes:
         raise InvalidData("; ".join(mistakes) + ".")
     return policy
 
 
-def read_guard_policy(data: Any, source: str = "guard") -> tuple[GuardPolicy, list[str]]:
+def read_guard_policy(data: Any, source: str = "guard", kind: str = "prompt") -> tuple[GuardPolicy, list[str]]:
     """Read a guard's policy and list its mistakes, for a reader that has other mistakes to list."""
     mistakes: list[str] = []
     data = _mapping(data, _KEYS, source, mistakes)
-    given = data.get("indicators", list(USUAL))
+    given = data.get("indicators", list(USUAL["model" if kind == "model" else "prompt"]))
     if isinstance(given, list) and all(isinstance(name, str) for name in given):
         given = {name: {} for name in given}
     if not isinstance(given, Mapping) or not given:
