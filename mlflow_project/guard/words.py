@@ -86,7 +86,7 @@ def lines(said: dict[str, Any]) -> list[str]:
     found = [f"guard: {said['state'].replace('_', ' ')}{missing}{looked}: {said['sentence']}"]
     if said["silent"]:
         found.append(
-            "The guard is silent: none is at work, or it cannot read the ledger or the counts. Only a person takes steps "
+            "The guard is silent: none is at work, or it cannot read ledger or counts. Only a person takes steps "
             "or rolls back. `switchyard guard` runs one."
         )
     return found
