@@ -69,8 +69,9 @@ def gate(
         rules = load_policy(policy or policy_file(candidate))
         source, counted, marks = _cases_that_count(place, candidate, cases)
         champion = place.champion_of(candidate)
-        checks, replayed = demanded_replay(parts.experiments, parts.store, candidate, champion, rules)
-        earlier = earlier_verdicts(parts.ledger.records(), candidate.name, candidate.manifest.kind)
+        records = parts.ledger.records()
+        checks, replayed = demanded_replay(parts.experiments, parts.store, records, candidate, champion, rules)
+        earlier = earlier_verdicts(records, candidate.name, candidate.manifest.kind)
         judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted, checks, marks, earlier)
         evidence = replayed.evidence if replayed else None
         decision = _Decision(candidate, champion, rules, source, judged, marks, evidence)

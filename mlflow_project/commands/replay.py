@@ -101,7 +101,7 @@ def _outcome(done: Replay) -> dict[str, Any]:
 
 def _show(console: Console, done: Replay, comparison: str, page: str) -> None:
     from mlflow_project.evaluation.record import means
-    from mlflow_project.rules.gate.reasons import number
+    from mlflow_project.rules.gate.reasons import number, percent
 
     ours, theirs = means(done.candidate), means(done.champion)
     rows = [[name, number(ours[name]), number(theirs[name]) if name in theirs else "-"] for name in ours]
@@ -113,6 +113,12 @@ def _show(console: Console, done: Replay, comparison: str, page: str) -> None:
     console.print(f"{done.candidate.label} {verdict.outcome} on {units} sessions and single requests", style=style)
     for reason in verdict.reasons:
         console.print(f"  - {reason}", markup=False)
+    if verdict.spending is not None and verdict.spending.number > 1:
+        console.print(
+            f"This is replay {verdict.spending.number} of these releases or of mostly these questions: its tests had "
+            f"{percent(verdict.spending.confidence)} confidence. Each further one has less of the allowed error.",
+            soft_wrap=True,
+        )
     if data["agreement"] is not None:
         console.print(f"The answers of both agree by {data['agreement']:.0%} (F1 of their words).")
     console.print(f"In MLflow: {comparison}", soft_wrap=True)

@@ -28,6 +28,7 @@ RecordType = Literal[
     "observed_flip",  # an alias moved by hand, and followed
     "observed_violation",  # an alias moved by hand, and not followed
     "reconciled",  # such an alias put back
+    "replay",  # a version answered live questions; evidence names the champion, the questions and the outcome
     "shadow",  # a version begins to get copies of requests; evidence holds its limits
     "shadow_stop",  # it gets no more
     "rollout",  # opens a rollout; evidence holds its plan; `intent` of the five types below is its serial

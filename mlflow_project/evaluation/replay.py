@@ -3,14 +3,15 @@
 In: a candidate, a champion, the recorded answers of a window. Out: two MLflow runs in the experiment `replay-NAME`, and
 a `Replay` with the paired verdict. The candidate's run has `replay.json`, what was asked and found, and
 `worst_pairs.json`, the pairs of answers on which the candidate loses most. The object store keeps a copy of
-`replay.json`: the gate judges by that copy, and the seal names its digest.
+`replay.json`: the gate judges by that copy, and the seal names its digest. The ledger has a record of each replay. The
+newest one counts, and each further one of the same releases or questions is judged with less of the allowed error.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from mlflow_project.adapters.evidence import REPLAY, keep_scores, kept_scores
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.answer import Answer
+from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Release
 from mlflow_project.domain.times import utc_now, utc_text
 from mlflow_project.domain.verdict import Check, Scores, Verdict
@@ -27,7 +29,14 @@ from mlflow_project.evaluation.answers import AnswerCache
 from mlflow_project.evaluation.asking import Plan
 from mlflow_project.evaluation.cases import cases_digest
 from mlflow_project.evaluation.live_questions import LiveSample, choose
-from mlflow_project.evaluation.record import REPLAYS, find_run, scores_of
+from mlflow_project.evaluation.record import REPLAYS, scores_of
+from mlflow_project.evaluation.replay_records import (
+    ReplayRecord,
+    earlier_outcomes,
+    marks_of_cases,
+    record_of,
+    replays_of,
+)
 from mlflow_project.evaluation.run import Bench, Step
 from mlflow_project.evaluation.workplace import Evaluated, Workplace
 from mlflow_project.feedback.recorded import recorded
@@ -94,14 +103,33 @@ def replay(
     ours, theirs = (place.evaluated(each, sample.cases, of_replay, again=True) for each in (candidate, champion))
     agreed = _agreements(ours.release, theirs.release, sample, of_replay)
     rules = live_policy(policy)
-    verdict = decide(by_unit(ours.scores, sample.units), by_unit(theirs.scores, sample.units), rules)
-    data = {
+    verdict = _judged(place, ours, theirs, sample, rules)
+    about = {"since": utc_text(since), "seconds": window.total_seconds(), "asked_for": n, "by": place.who}
+    data = {**_found(ours, theirs, sample, agreed, verdict), **about}
+    kept = _keep(place, ours.scores, candidate, champion, sample, data)
+    _keep_worst(place, ours, theirs, sample, rules, agreed, of_replay)
+    shutil.rmtree(of_replay.answers, ignore_errors=True)
+    return Replay(ours.scores.run or "", kept, verdict, data, ours.scores, theirs.scores)
+
+
+def _judged(place: Workplace, ours: Evaluated, theirs: Evaluated, sample: LiveSample, rules: Policy) -> Verdict:
+    """The verdict on the pairs, which shares its allowed error with the earlier replays that count."""
+    earlier = replays_of(place.ledger.records(), ours.release.name)
+    marks, cases = marks_of_cases(sample.cases), cases_digest(sample.cases)
+    before = earlier_outcomes(earlier, ours.release, theirs.release, cases, marks)
+    return decide(
+        by_unit(ours.scores, sample.units), by_unit(theirs.scores, sample.units), rules, accepted_before=before
+    )
+
+
+def _found(
+    ours: Evaluated, theirs: Evaluated, sample: LiveSample, agreed: Sequence[float | None], verdict: Verdict
+) -> dict[str, Any]:
+    """What `replay.json` says of the questions, the answers and the verdict."""
+    return {
         "schema": REPLAY_SCHEMA,
         "candidate": _plain(ours),
         "champion": _plain(theirs),
-        "since": utc_text(since),
-        "seconds": window.total_seconds(),
-        "asked_for": n,
         "questions": len(sample.cases),
         "found": sample.found,
         "left_out": sample.left_out,
@@ -110,12 +138,7 @@ def replay(
         "agreement": _mean(agreed),
         "verdict": verdict.to_dict(),
         "at": utc_now(),
-        "by": place.who,
     }
-    kept = _keep(place, ours.scores, champion, data)
-    _keep_worst(place, ours, theirs, sample, rules, agreed, of_replay)
-    shutil.rmtree(of_replay.answers, ignore_errors=True)
-    return Replay(ours.scores.run or "", kept, verdict, data, ours.scores, theirs.scores)
 
 
 def bench_for(place: Workplace, plan: Plan, step: Step) -> Bench:
@@ -124,40 +147,54 @@ def bench_for(place: Workplace, plan: Plan, step: Step) -> Bench:
 
 
 def demanded_replay(
-    experiments: Experiments, store: ObjectStore, candidate: Release, champion: Release | None, policy: Policy
+    experiments: Experiments,
+    store: ObjectStore,
+    records: Iterable[LedgerRecord],
+    candidate: Release,
+    champion: Release | None,
+    policy: Policy,
 ) -> tuple[tuple[Check, ...], Replay | None]:
     """What the policy's `replay` says about a candidate, as checks of the gate, and the newest replay.
 
-    Without a champion nothing is live, so there are no questions to replay, and no check.
+    Without a champion nothing is live, so there are no questions to replay, and no check. `records` are the ledger's.
 
     Raises:
         SealBroken: the replay was edited in MLflow, or no command of this stack made it.
     """
     if policy.replay is None or champion is None:
         return (), None
-    found = _newest(experiments, store, candidate, champion)
-    if found is None:
+    replays = replays_of(records, candidate.name)
+    newest = next((each for each in reversed(replays) if _is_of(each, candidate, champion)), None)
+    if newest is None:
         type_this = f"switchyard replay {candidate.name} --version {candidate.version} --n {policy.replay.n}"
         reason = (
             f"replay: the policy asks for a replay of {policy.replay.n} live questions, and there is none of "
             f"{candidate.label} against {champion.label}: run `{type_this}`"
         )
         return (Check(REPLAYS, "replay", None, reason, cases_needed=policy.replay.n),), None
+    found = _as_kept(experiments, store, newest, candidate, champion)
+    earlier = [each for each in replays if each.serial < newest.serial]
+    before = earlier_outcomes(earlier, candidate, champion, newest.cases_digest, newest.marks)
     units = found.data["units"]
-    checks = replay_checks(by_unit(found.candidate, units), by_unit(found.champion, units), policy, len(units))
+    checks = replay_checks(by_unit(found.candidate, units), by_unit(found.champion, units), policy, len(units), before)
     return checks, found
 
 
-def _newest(experiments: Experiments, store: ObjectStore, candidate: Release, champion: Release) -> Replay | None:
-    """The newest replay of exactly these two releases, as the store keeps it."""
-    run = find_run(experiments, candidate, {AGAINST_TAG: champion.digest, REPLAY_TAG: "complete"}, REPLAYS)
-    if run is None:
-        return None
+def _is_of(replay: ReplayRecord, candidate: Release, champion: Release) -> bool:
+    """Whether a replay compared exactly these two releases."""
+    return (replay.candidate, replay.champion) == (candidate.digest, champion.digest)
+
+
+def _as_kept(
+    experiments: Experiments, store: ObjectStore, recorded: ReplayRecord, candidate: Release, champion: Release
+) -> Replay:
+    """A replay of the ledger as the store keeps it."""
     try:
-        kept = kept_scores(store, run.id, REPLAY)
+        kept = kept_scores(store, recorded.run, REPLAY)
     except NotFound as error:
-        raise SealBroken(f"No replay of this stack made run {run.id}: replay again. {error}") from error
-    if experiments.read(run, REPLAY) != kept:
+        raise SealBroken(f"The {REPLAY} of run {recorded.run} is gone: replay again. {error}") from error
+    run = experiments.get(recorded.run)
+    if digest(kept) != recorded.digest or experiments.read(run, REPLAY) != kept:
         raise SealBroken(f"{REPLAY} of run {run.id} in MLflow is not what the replay wrote: replay again.")
     data = json.loads(kept)
     scores = []
@@ -192,14 +229,23 @@ def _plain(side: Evaluated) -> dict[str, Any]:
     return {"version": side.release.version, "digest": scores.digest, "run": scores.run, "scores": scores.file}
 
 
-def _keep(place: Workplace, scores: Scores, champion: Release, data: Mapping[str, Any]) -> str:
-    """Write `replay.json` to the store, then to the run, and mark the run last. Returns the file's digest."""
+def _keep(
+    place: Workplace,
+    scores: Scores,
+    candidate: Release,
+    champion: Release,
+    sample: LiveSample,
+    data: Mapping[str, Any],
+) -> str:
+    """Write `replay.json` to the store, the record to the ledger, then the file to the run, and mark the run last.
+    Returns the file's digest."""
     run = place.experiments.get(scores.run or "")
     written = json.dumps(data, ensure_ascii=False).encode()
-    kept = keep_scores(place.store, run.id, written, REPLAY)
+    kept, outcome = keep_scores(place.store, run.id, written, REPLAY), data["verdict"]["outcome"]
+    place.ledger.append(record_of(candidate, champion, sample.cases, run.id, kept, outcome, place.who))
     place.experiments.write(run, REPLAY, written)
     metrics = {} if data["agreement"] is None else {AGREEMENT: data["agreement"]}
-    tags = {AGAINST_TAG: champion.digest, REPLAY_TAG: "complete", "switchyard.verdict": data["verdict"]["outcome"]}
+    tags = {AGAINST_TAG: champion.digest, REPLAY_TAG: "complete", "switchyard.verdict": outcome}
     place.experiments.log(run, metrics=metrics, tags=tags)
     return kept
 

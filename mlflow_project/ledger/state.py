@@ -239,6 +239,10 @@ def _reconciled(name: NameState, record: LedgerRecord) -> None:
     name.violations.pop(record.alias or "", None)
 
 
+def _replayed(name: NameState, record: LedgerRecord) -> None:
+    """Nothing changes: the gate reads these records itself."""
+
+
 def _shadow(name: NameState, record: LedgerRecord) -> None:
     """Begin a shadow. One whose limits make no sense is no shadow, whoever wrote it."""
     with contextlib.suppress(InvalidData):
@@ -345,6 +349,7 @@ _APPLY = {
     "observed_flip": _observed_flip,
     "observed_violation": _observed_violation,
     "reconciled": _reconciled,
+    "replay": _replayed,
     "shadow": _shadow,
     "shadow_stop": _shadow_stop,
     "rollout": _rollout,

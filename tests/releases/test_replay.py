@@ -108,7 +108,11 @@ def test_a_gate_refuses_without_the_replay_that_its_policy_demands_and_the_seal_
     assert refused["outcome"] == "inconclusive"
     assert any("run `switchyard replay" in reason for reason in refused["reasons"])
 
+    first = switchyard("replay", name, "--version", "2", *policy)
     replayed = switchyard("replay", name, "--version", "2", *policy)
+    assert [each["spending"]["number"] for each in (first, replayed)] == [1, 2]
+    recorded = [row["evidence"]["run"] for row in switchyard("history", name) if row["type"] == "replay"]
+    assert sorted(recorded) == sorted([first["run"], replayed["run"]])
     assert (replayed["outcome"], replayed["demanded"], replayed["agreement"]) == ("accepted", True, 1.0)
     assert (replayed["questions"], replayed["found"]) == (20, 24)
     experiments = Experiments(load(RegistrySettings))
@@ -127,6 +131,7 @@ def test_a_gate_refuses_without_the_replay_that_its_policy_demands_and_the_seal_
     stated = json.loads(base64.b64decode(seal.envelope["payload"]))["predicate"]
     assert stated["replay"] == {"run": replayed["run"], "digest": replayed["replay_digest"], "questions": 20}
     assert verdict["replay"] == stated["replay"]
+    assert any("it is replay 2 of these releases" in reason for reason in verdict["reasons"])
 
     switchyard("promote", name, "--version", "2", "--to", "Staging")
     assert [finding.check for finding in verify(parts, name) if not finding.ok] == []

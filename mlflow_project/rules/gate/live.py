@@ -15,6 +15,8 @@ from mlflow_project.domain.verdict import Check, Scores
 from mlflow_project.rules.canonical import digest_of
 from mlflow_project.rules.gate.checks import check_answered, check_rule
 from mlflow_project.rules.gate.policy import MetricRule, Policy
+from mlflow_project.rules.gate.reasons import percent
+from mlflow_project.rules.gate.spending import spending
 from mlflow_project.rules.scorers import FAILED, LIVE_SCORERS
 
 _FIRST = "groundedness"
@@ -53,17 +55,29 @@ def live_policy(policy: Policy | None) -> Policy:
         approval=False,
         digest=policy.digest if policy is not None else "",
         replay=policy.replay if policy is not None else None,
+        counts_earlier_verdicts=policy.counts_earlier_verdicts if policy is not None else True,
     )
 
 
-def replay_checks(candidate: Scores, champion: Scores, policy: Policy, questions: int) -> tuple[Check, ...]:
-    """The checks that a policy's `replay` adds to those of the evaluation. Scores are by unit."""
+def replay_checks(
+    candidate: Scores, champion: Scores, policy: Policy, questions: int, accepted_before: Sequence[bool] = ()
+) -> tuple[Check, ...]:
+    """The checks that a policy's `replay` adds to those of the evaluation. Scores are by unit.
+
+    `accepted_before` are the outcomes of earlier replays of the same releases or of mostly the same questions, oldest
+    first. Each makes the checks stricter, unless the policy ignores earlier verdicts.
+    """
     assert policy.replay is not None
     rules, least = live_policy(policy), policy.replay.n
+    if policy.counts_earlier_verdicts:
+        rules = replace(rules, confidence=spending(policy.confidence, accepted_before, questions).confidence)
     enough = questions >= least
     reason = f"replay: {questions} live questions were asked, the policy asks for {least}"
     if not enough:
         reason += "; replay again with a longer --window when there are more"
+    if accepted_before:
+        reason += f"; it is replay {len(accepted_before) + 1} of these releases or of mostly these questions, so its "
+        reason += f"tests have {percent(rules.confidence)} confidence"
     checks = [Check("replay", "replay n", True if enough else None, reason, cases_needed=None if enough else least)]
     if FAILED in candidate.metrics:
         checks.append(check_answered(candidate))
