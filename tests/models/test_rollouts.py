@@ -54,6 +54,7 @@ def records_while(parts: Parts, host: Host, guard: Guard, name: str, kind: str) 
         yield next((each for each in parts.ledger.records() if (each.name, each.type) == (name, kind)), None)
 
 
+@pytest.mark.long
 def test_a_model_whose_predictions_drift_is_taken_back_and_one_that_predicts_alike_goes_to_the_end(
     models: Models, host: Host, parts: Parts
 ) -> None:
