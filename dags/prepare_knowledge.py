@@ -8,12 +8,17 @@ exactly that Delta version (`index`). The event of the asset `knowledge_base` ca
 **When.** Daily at 02:00 UTC; on an event of the asset `raw_documents`, by whoever wrote new ones
 (`POST /api/v2/assets/events`), or of `question_drift`, by `drift_watch`; by hand, with other addresses if you like.
 
+**Documents that came over HTTP.** An event whose `extra` has an `input` names what to read instead: the DAG `ingest`
+names the raw table of documents. The job takes only the rows of it that are new, and the documents of both inputs stay
+side by side. If events with and without an `input` come together, the run reads the whole corpus, and `ingest` sends
+its event again.
+
 **It can be repeated.** An unchanged corpus commits no Delta version and gets no second index: `index` is then skipped,
 no event is sent, and the run is a success.
 
-**The input is the whole corpus.** Documents that it does not hold are deleted. A run that would delete or reject more
-than `max_deleted` and `max_rejected` allow is refused and changes nothing; start it by hand with larger shares if that
-is what you want.
+**Any other input is the whole corpus.** Documents that it does not hold are deleted, except those that came over HTTP.
+A run that would delete or reject more than `max_deleted` and `max_rejected` allow is refused and changes nothing; start
+it by hand with larger shares if that is what you want.
 
 **When it fails.**
 - `chunk`: read the end of its log. Exit code 4: the plan crosses a limit (the log says which, why, and shows a rejected
@@ -31,22 +36,32 @@ from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.common.compat.lineage.entities import File
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, Variable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
-from switchyard_commands import KNOWLEDGE_BASE, QUESTION_DRIFT, RAW_DOCUMENTS, ROOT, switchyard
+from switchyard_commands import KNOWLEDGE_BASE, PREPARED_ROWS, QUESTION_DRIFT, RAW_DOCUMENTS, ROOT, switchyard
+
+
+def raw_event(events: Any) -> dict[str, Any]:
+    """The `extra` of the newest event that started this run, if every event names an input; else an empty one."""
+    extras = [event.extra or {} for found in (events or {}).values() for event in found]
+    return dict(extras[-1]) if extras and all("input" in extra for extra in extras) else {}
 
 
 def say_lineage(context: Any) -> None:
-    """Tell OpenLineage which tables this run reads and writes: its parameters name them."""
-    context["task"].inlets.append(File(url=context["params"]["input"].replace("s3a://", "s3://")))
+    """Tell OpenLineage which tables this run reads and writes: its event or its parameters name them."""
+    read = raw_event(context.get("triggering_asset_events")).get("input") or context["params"]["input"]
+    context["task"].inlets.append(File(url=read.replace("s3a://", "s3://")))
     context["task"].outlets.append(File(url=context["params"]["output"].replace("s3a://", "s3://")))
 
 
 @task(outlets=[KNOWLEDGE_BASE], execution_timeout=timedelta(hours=1))
-def index(params: dict[str, Any], outlet_events: Any) -> dict[str, Any]:
+def index(params: dict[str, Any], outlet_events: Any, triggering_asset_events: Any) -> dict[str, Any]:
     """Build an index of exactly the Delta version that the table has now."""
     vectors = ("--vectors",) if params["vectors"] else ()
     made: dict[str, Any] = switchyard("index", params["output"], *vectors)
+    taken = raw_event(triggering_asset_events).get("rows")
+    if taken is not None:
+        Variable.set(PREPARED_ROWS, str(taken))
     if not made.get("built", True):
         raise AirflowSkipException(f"Nothing changed: Delta version {made['delta_version']} has its index already.")
     outlet_events[KNOWLEDGE_BASE].extra = {"table": params["output"], **made}
@@ -79,6 +94,7 @@ DAILY = CronTriggerTimetable(
         ),
         "vectors": Param(True, type="boolean", description="Index vectors beside words, for hybrid search."),
     },
+    user_defined_macros={"raw_event": raw_event},
     tags=["switchyard"],
 )
 def prepare_knowledge() -> None:
@@ -86,7 +102,7 @@ def prepare_knowledge() -> None:
         task_id="chunk",
         application=str(ROOT / "spark_jobs" / "llm_data_prep.py"),
         application_args=[
-            "{{ params.input }}",
+            "{{ raw_event(triggering_asset_events | default({})).input or params.input }}",
             "{{ params.output }}",
             "--max-deleted={{ params.max_deleted }}",
             "--max-rejected={{ params.max_rejected }}",

@@ -54,9 +54,20 @@ def document_plan(rows: DataFrame, held: DataFrame | None) -> DataFrame:
     return both.withColumn("held", f.coalesce("held", f.lit(False)))
 
 
-def keeping_the_rest(plan: DataFrame) -> DataFrame:
-    """The plan of an appended input: a document that the input lacks, or rejects, stays as it is."""
-    return plan.where("rows IS NOT NULL").withColumn("held", f.expr(f"held AND {_TAKEN}"))
+def keeping_the_rest(plan: DataFrame, deleted: DataFrame | None = None) -> DataFrame:
+    """The plan of an appended input: a document that the input lacks, or rejects, stays as it is. Those of `deleted`
+    leave the tables all the same, because somebody deleted them by their id.
+    """
+    kept = plan.where("rows IS NOT NULL").withColumn("held", f.expr(f"held AND {_TAKEN}"))
+    if deleted is None:
+        return kept
+    return kept.unionByName(plan.where("rows IS NULL AND held").join(deleted, "document_id", "left_semi"))
+
+
+def keeping(plan: DataFrame, ids: DataFrame) -> DataFrame:
+    """The plan of a whole corpus, in which documents with these ids stay if the corpus lacks them."""
+    missing = plan.where("rows IS NULL").join(ids, "document_id", "left_anti")
+    return plan.where("rows IS NOT NULL").unionByName(missing)
 
 
 def not_taken(plan: DataFrame, ids: DataFrame) -> DataFrame:

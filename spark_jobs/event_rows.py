@@ -22,6 +22,7 @@ from mlflow_project.rules.features.lines import Rejected, read_event
 from mlflow_project.training.expectations import failures, schema_of
 from mlflow_project.training.feature_file import Column, Source
 from spark_jobs import spark_internals, tables
+from spark_jobs.ingested_source import is_ingested
 from spark_jobs.table_log import newest_version
 
 _TYPES = {
@@ -46,6 +47,8 @@ def raw_lines(spark: SparkSession, path: str) -> tuple[DataFrame, int | None]:
     if version is None:
         return spark.read.text(path).select(f.col("value").cast("binary").alias("value")), None
     rows = tables.read(spark, path, version)
+    if is_ingested(rows):
+        return rows.where("NOT deleted").select(f.col("value").cast("binary").alias("value")), version
     return rows.select(f.to_json(f.struct("*"), _ISO).cast("binary").alias("value")), version
 
 

@@ -31,7 +31,8 @@ class Plan:
     """What a preparation does to the tables. `quarantined` counts rows by reason.
 
     `read` is `documents` and all `quarantined` rows together, bad pages of taken documents among them. `documents` is
-    `new`, `changed` and `unchanged` together.
+    `new`, `changed` and `unchanged` together. `tombstones` counts those of the `deleted` documents that somebody
+    deleted by their id; no limit applies to them.
     """
 
     read: int
@@ -40,6 +41,7 @@ class Plan:
     unchanged: int = 0
     changed: int = 0
     deleted: int = 0
+    tombstones: int = 0
 
     @property
     def documents(self) -> int:
@@ -100,11 +102,12 @@ class Plan:
         pages = sum(n for reason, n in self.quarantined.items() if reason in OF_PAGES)
         dropped = sum(n for reason, n in self.quarantined.items() if reason in DROPPED_ON_REQUEST)
         unwanted = self.rejected - pages - dropped
+        lacking = self.deleted - self.tombstones
         most = sorted(self.quarantined.items(), key=lambda each: (-each[1], each[0]))
         reasons = " Reasons: " + ", ".join(f"{reason} {n:,}" for reason, n in most) + "."
         found = []
         for part, whole, limit, what, more, option in (
-            (self.deleted, self.held, limits.deleted, "documents in the table would be deleted", "", "--max-deleted"),
+            (lacking, self.held, limits.deleted, "documents in the table would be deleted", "", "--max-deleted"),
             (unwanted, self.read - pages, limits.rejected, "rows are rejected", reasons, "--max-rejected"),
         ):
             if part > limit * whole + 1e-9:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from mlflow_project.telemetry.meters import Meters
 from spark_jobs import changes, tables
 from spark_jobs.cutting import Cutter
 from spark_jobs.examination import Examiner, Tally, all_differ
+from spark_jobs.ingested_source import Ingested, Seen, documents_held
 from spark_jobs.lease import one_writer
 from spark_jobs.plan import Limits, Plan
 from spark_jobs.raw import Form, Raw, read_raw
@@ -34,7 +35,7 @@ from spark_jobs.rows import LOCATION, RAW_ROW, raw_rows
 from spark_jobs.staging import Stager, stage
 from spark_jobs.table_files import Written
 from spark_jobs.table_log import newest_version
-from spark_jobs.table_state import TableState, check_output, read_state
+from spark_jobs.table_state import TableState, check_output, read_state, rows_seen
 from spark_jobs.table_update import Change, MayCommit, TableUpdate, replace_quarantine
 from spark_jobs.tables import Tables, spark_schema
 
@@ -43,7 +44,8 @@ from spark_jobs.tables import Tables, spark_schema
 class Request:
     """What to prepare, and how.
 
-    `append`: the input holds new documents only, so documents that it lacks stay. `command`: what the caller typed, for
+    `append`: the input holds new documents only, so documents that it lacks stay; new rows of a raw table of ingestion
+    are always appended. `command`: what the caller typed, for
     messages that say how to go on.
     """
 
@@ -76,12 +78,13 @@ class Counts(Plan):
 class _Pass:
     """The pass over the input, and the plan made from it.
 
-    `rows` are the summaries of the raw rows. `documents` is the document plan, or None if the tally alone gave the
-    counts.
+    `seen` says which rows of raw tables earlier runs took, and `rows` are the summaries of the raw rows. `documents` is
+    the document plan, or None if the tally alone gave the counts. `appends`: documents that the input lacks stay.
     """
 
     raw: Raw
     update: TableUpdate
+    seen: Mapping[str, Seen]
     before: TableState
     staged: DataFrame
     rows: DataFrame
@@ -89,6 +92,13 @@ class _Pass:
     tally: Tally
     documents: DataFrame | None
     plan: Plan
+    appends: bool
+
+    @property
+    def seen_after(self) -> dict[str, Seen]:
+        """The rows of raw tables that are in the tables after this run."""
+        new = self.raw.ingested
+        return {**self.seen, new.table: new.seen} if new is not None and new.seen is not None else dict(self.seen)
 
 
 def prepare(
@@ -145,12 +155,18 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
     """Run the pass and make the plan. Keeps the rows of the pass until the block ends."""
     if request.append and request.quality.duplicates != "keep":
         raise InvalidData("Duplicates are looked for in a whole corpus: leave out --append, or --duplicates.")
-    raw = read_raw(spark, request.source, request.form, request.fields.id)
-    check_output(spark, at, try_to_write=not dry_run)
     update = TableUpdate(spark, at)
+    seen = rows_seen(update.chunks, update.documents)
+    raw = read_raw(spark, request.source, request.form, request.fields.id, seen)
+    if raw.ingested is not None and request.quality.duplicates != "keep":
+        raise InvalidData(
+            "Duplicates are looked for in a whole corpus, and a raw table gives new rows only: leave out --duplicates."
+        )
+    check_output(spark, at, try_to_write=not dry_run)
     before = read_state(spark, at, update.chunks, update.documents, request.splitter.name)
     say(f"Reading {request.source} ({raw.form}); the table holds {len(before.known):,} documents.")
     known = spark.sparkContext.broadcast(before.known)
+    appends = request.append or raw.ingested is not None
     staged = stage(raw, _stager(request, raw, update, dry_run), known).persist(StorageLevel.MEMORY_AND_DISK)
     rows = changes.row_summaries(staged.coalesce(spark.sparkContext.defaultParallelism))  # far fewer tasks than files
     documents = None
@@ -158,11 +174,14 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
         written, tally, ids = update.collect(staged)
         counts = _counts_from_the_tally(before, tally, ids) if request.quality.duplicates == "keep" else None
         if counts is None:
-            documents = _document_plan(rows, before, request).persist(StorageLevel.MEMORY_AND_DISK)
+            documents = _document_plan(rows, before, request, raw.ingested)
+            if not appends:
+                documents = _with_ingested(spark, documents, before, seen)
+            documents = documents.persist(StorageLevel.MEMORY_AND_DISK)
             counts = changes.count(documents)
-        found = _plan(tally, counts)
+        found = _plan(tally, counts, raw.ingested is not None)
         say(f"Plan: {found}.")
-        yield _Pass(raw, update, before, staged, rows, written, tally, documents, found)
+        yield _Pass(raw, update, seen, before, staged, rows, written, tally, documents, found, appends)
     finally:
         for kept in (documents, staged):
             if kept is not None:
@@ -182,18 +201,33 @@ def _counts_from_the_tally(before: TableState, tally: Tally, ids: list[bytes]) -
     return {"new": tally.accepted} if before.held is None and all_differ(ids) else None
 
 
-def _document_plan(rows: DataFrame, before: TableState, request: Request) -> DataFrame:
+def _document_plan(rows: DataFrame, before: TableState, request: Request, ingested: Ingested | None) -> DataFrame:
     found = changes.document_plan(rows, before.held)
     if request.quality.duplicates != "keep":
         found = changes.without_duplicates(found, rows, request.quality.duplicates == "near")
+    if ingested is not None:
+        return changes.keeping_the_rest(found, ingested.deleted)
     return changes.keeping_the_rest(found) if request.append else found
+
+
+def _with_ingested(
+    spark: SparkSession, documents: DataFrame, before: TableState, seen: Mapping[str, Seen]
+) -> DataFrame:
+    """The plan of a whole corpus, in which documents that came over HTTP stay. Those that a run left half written are
+    deleted; the next run on their raw table reads them again."""
+    ids = documents_held(spark, seen)
+    if ids is None:
+        return documents
+    return changes.keeping(documents, ids if before.torn is None else ids.join(before.torn, "document_id", "left_anti"))
 
 
 def _refuse_torn(done: _Pass, request: Request) -> None:
     """Refuse an input to append that lacks documents which an earlier run left half written."""
-    if done.before.torn is None or done.documents is None or not request.append:
+    ingested = done.raw.ingested
+    if done.before.torn is None or done.documents is None or not done.appends:
         return
-    torn = changes.not_taken(done.documents, done.before.torn).count()
+    ids = changes.not_taken(done.documents, done.before.torn)
+    torn = (ids.join(ingested.deleted, "document_id", "left_anti") if ingested else ids).count()
     if torn:
         raise Refused(
             f"A run that was cut short left {torn:,} documents of {request.output} half written, and this input does "
@@ -201,11 +235,14 @@ def _refuse_torn(done: _Pass, request: Request) -> None:
         )
 
 
-def _plan(tally: Tally, counts: dict[str, int]) -> Plan:
+def _plan(tally: Tally, counts: dict[str, int], is_ingested: bool) -> Plan:
     found = Counter(counts)
     decided_late = {each.value: found[each.value] for each in changes.DECIDED_LATE if found[each.value]}
     quarantined = dict(sorted({**tally.rejected, **decided_late}.items()))
-    return Plan(tally.read, quarantined, found["new"], found["unchanged"], found["changed"], found["deleted"])
+    tombstones = found["deleted"] if is_ingested else 0  # nothing else deletes there
+    return Plan(
+        tally.read, quarantined, found["new"], found["unchanged"], found["changed"], found["deleted"], tombstones
+    )
 
 
 def _write(spark: SparkSession, request: Request, at: Tables, done: _Pass, may_commit: MayCommit) -> int:
@@ -214,14 +251,15 @@ def _write(spark: SparkSession, request: Request, at: Tables, done: _Pass, may_c
     if done.documents is not None and any(each in done.plan.quarantined for each in changes.DECIDED_LATE):
         late = changes.late_rejections(done.rows, done.documents)
     # Several appended inputs share the quarantine, so the name of one does not say what the quarantine contains.
-    rows = f"append {done.tally.rows}" if request.append else done.tally.rows
+    rows = f"append {done.tally.rows}" if done.appends else done.tally.rows
     if done.documents is not None or rows != done.before.rows:
         replace_quarantine(spark, at.quarantine, _rejected_rows(spark, request, at, done, late), may_commit)
-    if done.before.fits and not done.plan.changes_documents:
+    nothing_new = done.before.fits and not done.plan.changes_documents
+    if nothing_new and done.seen_after == done.seen:
         say("No document changed: the tables of chunks and documents were not touched.")
         done.update.discard(done.written)
         return done.update.count() if done.before.chunks is None else done.before.chunks
-    return done.update.apply(_change(done, late), rows, may_commit)
+    return done.update.apply(_change(done, late), rows, done.seen_after, may_commit)
 
 
 def _rejected_rows(
@@ -232,7 +270,7 @@ def _rejected_rows(
     if done.plan.quarantined:
         every = done.raw.through(raw_rows, spark_schema(RAW_ROW))
         rejected = changes.quarantine(done.staged, done.rows, late, every)
-    if not request.append or newest_version(spark, at.quarantine) is None:
+    if not done.appends or newest_version(spark, at.quarantine) is None:
         return rejected
     read = done.rows.select("file").distinct()
     kept = tables.read(spark, at.quarantine).drop("processed_at").join(read, "file", "left_anti")

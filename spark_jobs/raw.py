@@ -1,7 +1,8 @@
 """Reads raw input of any kind as rows of bytes, each with its source location. Parses nothing.
 
 In: JSON lines (plain or gzip; conversations too), folders of texts and documents (.md, .pdf, .docx and so on), Parquet,
-or a Delta table; on a local disk, in S3 or on any file system that Hadoop knows. Out: a `Raw`. Spark's Python workers
+or a Delta table, also a raw table of ingestion; on a local disk, in S3 or on any file system that Hadoop knows. Out: a
+`Raw`. Spark's Python workers
 read plain lines themselves if Arrow reaches the file system; Spark reads everything else. A file without any line is
 one row whose bytes are None.
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -26,9 +28,10 @@ from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.rules.documents.kinds import ENDINGS
 from spark_jobs import spark_internals
 from spark_jobs.folders import folder
+from spark_jobs.ingested_source import Ingested, Seen, is_ingested, rows_since
 from spark_jobs.rows import File, Piece, PieceReader, Reader, Step, planned, read_from_spark
 from spark_jobs.spark_internals import Found
-from spark_jobs.tables import spark_schema
+from spark_jobs.tables import address, spark_schema
 
 Form = Literal["lines", "files", "parquet", "delta"]
 
@@ -54,20 +57,33 @@ _SPARK_ROW = pa.schema({"value": pa.binary(), "file": pa.string(), "block": pa.i
 
 
 class Raw(NamedTuple):
-    """The input. `read` turns the batches of `data` into raw rows, on executors; ids of files begin below `base`."""
+    """The input. `read` turns the batches of `data` into raw rows, on executors; ids of files begin below `base`.
+
+    `ingested` is None unless the input is a raw table of ingestion; `data` then holds its new rows only.
+    """
 
     data: DataFrame
     read: Reader
     form: Form
     base: str
+    ingested: Ingested | None = None
 
     def through(self, step: Step, columns: StructType | str) -> DataFrame:
         """Apply a step to all raw rows, on executors."""
         return self.data.mapInArrow(partial(_through, read=self.read, step=step), columns)
 
 
-def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field: str = "id") -> Raw:
+def read_raw(
+    spark: SparkSession,
+    path: str,
+    form: Form | None = None,
+    id_field: str = "id",
+    seen: Mapping[str, Seen] = MappingProxyType({}),
+) -> Raw:
     """Find out which kind of input a path holds, and how to read it.
+
+    Args:
+        seen: by the address of a raw table of ingestion, the rows of it that were taken before. They are left out.
 
     Raises:
         NotFound: the path does not exist. InvalidData: it holds no file of a known kind, or files of several kinds.
@@ -84,7 +100,12 @@ def read_raw(spark: SparkSession, path: str, form: Form | None = None, id_field:
         return _lines(spark, path, base, None if may_be_more else files)
     if form == "files":
         return Raw(_files(spark, path), read_from_spark, form, base)
-    return Raw(_as_json(spark.read.format(form).load(path), id_field), read_from_spark, form, base)
+    table = spark.read.format(form).load(path)
+    if form == "delta" and is_ingested(table):
+        at = address(path)
+        new = rows_since(spark, at, seen.get(at, Seen()))
+        return Raw(new.rows, read_from_spark, form, base, new)
+    return Raw(_as_json(table, id_field), read_from_spark, form, base)
 
 
 def _through(batches: Iterator[pa.RecordBatch], read: Reader, step: Step) -> Iterator[pa.RecordBatch]:

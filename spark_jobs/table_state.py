@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -19,6 +20,7 @@ from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import spark_internals, tables
 from spark_jobs.examination import Fingerprints, fingerprints
 from spark_jobs.folders import folder
+from spark_jobs.ingested_source import Seen
 from spark_jobs.session import translated
 from spark_jobs.table_log import TableLog, newest_version
 from spark_jobs.tables import Tables
@@ -63,13 +65,15 @@ def _refuse_strangers(spark: SparkSession, path: str) -> None:
 class Note:
     """The note with a commit of the document table: versions of the other tables, and the input of all three.
 
-    `rows` names the input (`Tally.rows`); `chunks` is the number of chunks. A former release noted less: None.
+    `rows` names the input (`Tally.rows`); `chunks` is the number of chunks. `seen` says, by the address of each raw
+    table of ingestion, which of its rows were taken (`ingested_source.Seen`). A former release noted less: None.
     """
 
     chunks_version: int | None = None
     chunks: int | None = None
     quarantine_version: int | None = None
     rows: str | None = None
+    seen: dict[str, Any] | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Note:
@@ -99,6 +103,18 @@ class TableState:
     torn: DataFrame | None = None
     chunks: int | None = None
     rows: str | None = None
+
+
+def rows_seen(chunks: TableLog, documents: TableLog) -> dict[str, Seen]:
+    """By the address of each raw table of ingestion, the rows of it that need not be read again. After a run that was
+    cut short, that is none of them.
+    """
+    if chunks.version is None:
+        return {}
+    note = next((Note.parse(text) for _, text in documents.notes(1)), Note())
+    noted = note.seen if isinstance(note.seen, dict) else {}
+    is_whole = note.chunks_version == chunks.version
+    return {table: Seen.parse(each) if is_whole else Seen() for table, each in noted.items()}
 
 
 def read_state(spark: SparkSession, at: Tables, chunks: TableLog, documents: TableLog, splitter: str) -> TableState:

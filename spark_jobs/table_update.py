@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -19,6 +19,7 @@ from pyspark.sql import functions as f
 from spark_jobs import spark_internals, tables
 from spark_jobs.examination import Tally
 from spark_jobs.folders import folder
+from spark_jobs.ingested_source import Seen
 from spark_jobs.table_files import Rewrite, Written, files_holding, rewritten
 from spark_jobs.table_log import TableLog, newest_version
 from spark_jobs.table_state import Note
@@ -62,7 +63,7 @@ class TableUpdate:
                 written.append(self._put(Written(*file)))
         return written, counts, ids
 
-    def apply(self, change: Change, rows: str, may_commit: MayCommit) -> int:
+    def apply(self, change: Change, rows: str, seen: Mapping[str, Seen], may_commit: MayCommit) -> int:
         """Change both tables, chunks first; returns the number of chunks. The quarantine must be up to date."""
         quarantine = newest_version(self._spark, self._at.quarantine)  # now, before another writer can add a version
         outdated = None if change.outdated is None else change.outdated.persist()
@@ -76,7 +77,8 @@ class TableUpdate:
             self.chunks.commit(*chunks)
         number = self.count()
         may_commit()
-        self.documents.commit(*documents, str(Note(self.chunks.version, number, quarantine, rows)))
+        noted = {table: asdict(each) for table, each in seen.items()}
+        self.documents.commit(*documents, str(Note(self.chunks.version, number, quarantine, rows, noted or None)))
         return number
 
     def count(self) -> int:

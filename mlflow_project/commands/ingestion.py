@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,6 +41,7 @@ def apply_topics(
 
     Deletes nothing, and takes no partitions away. A topic whose name begins with `events.` needs a schema.
     """
+    _check_client()
     from mlflow_project.adapters.kafka import Cluster
     from mlflow_project.adapters.schema_folder import check_topics
     from mlflow_project.settings import KafkaSettings, load
@@ -61,6 +63,7 @@ def ingest(more: typer.Context, as_json: Json = False) -> None:
     Refused while another writer runs, such as that of `make ingest`. Names of topics, and the other options of
     `spark_jobs/stream_ingest.py`, are passed on.
     """
+    _check_client()
     run_job("spark-submit", "stream_ingest.py", ["--once", *more.args], as_json)
 
 
@@ -97,7 +100,18 @@ def redrive(where: Where = [], as_json: Json = False) -> None:  # noqa: B006 - T
     emit({"redriven": sent}, as_json, lambda console: console.print(f"Sent {len(sent)} dead letters again."))
 
 
+def _check_client() -> None:
+    """Raises:
+    Unavailable: Kafka's client is not installed here.
+    """
+    from mlflow_project.errors import Unavailable
+
+    if find_spec("confluent_kafka") is None:
+        raise Unavailable("Kafka's client is not installed here. `make ingest` installs it, and starts Kafka.")
+
+
 def _dead_letters() -> DeadLetters:
+    _check_client()
     from mlflow_project.dead_letters import DeadLetters
     from mlflow_project.settings import KafkaSettings, StoreSettings, load
 

@@ -10,6 +10,7 @@ import batch_inference
 import drift_watch
 import evaluate_and_promote
 import fine_tune
+import ingest
 import prepare_knowledge
 import rollback
 import train_model
@@ -48,6 +49,7 @@ modules = (
     evaluate_and_promote,
     batch_inference,
     fine_tune,
+    ingest,
     rollback,
 )
 dags = [value() for module in modules for name, value in vars(module).items() if name == module.__name__]
