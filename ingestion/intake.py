@@ -196,7 +196,7 @@ def _headers(origin: Origin, event_id: str, version: int) -> tuple[tuple[str, by
         (rules.EVENT_ID, event_id.encode()),
         (rules.SCHEMA_VERSION, str(version).encode()),
         (rules.RECEIVED_AT, utc_now().encode()),
-        (rules.OWNER, origin.owner.encode()),
+        (rules.OWNER, origin.owner.encode("utf-8", "surrogateescape")),
         (rules.REQUEST_ID, origin.request_id.encode()),
         (rules.TRACEPARENT, origin.traceparent.encode()),
     )

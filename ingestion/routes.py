@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -56,6 +57,7 @@ async def delete_document(request: Request, id: str) -> Response:
     """Take a document out of the tables and the index, at the next preparation."""
     intake: Intake = request.state.intake
     intake.courier.check_room()
+    _check_path(request.scope.get("raw_path", b""))
     return _single(await intake.delete(intake.stream(RAW_DOCUMENTS), id, _origin(request)))
 
 
@@ -113,6 +115,16 @@ def _single(answer: Answer) -> Response:
     body: dict[str, Any] = {"type": "about:blank", "status": answer.status, **answer.fields, "detail": detail}
     headers = _retry_after(answer.retry_after)
     return JSONResponse(body, answer.status, headers, media_type="application/problem+json")
+
+
+def _check_path(raw_path: bytes) -> None:
+    """Raises:
+    BadRequest: the path is no UTF-8. The server has put other characters in place of those bytes.
+    """
+    try:
+        unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest("The id in the path is no UTF-8: write its bytes as %XX of its UTF-8.") from error
 
 
 def _retry_after(seconds: float | None) -> dict[str, str]:

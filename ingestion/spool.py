@@ -7,13 +7,12 @@ that was delivered and not removed before a crash is delivered again, with the s
 from __future__ import annotations
 
 import fcntl
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import orjson
 
 from ingestion.record import Record
 from mlflow_project.errors import ConfigError, Unavailable
@@ -128,8 +127,9 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _text(record: Record) -> str:
-    return orjson.dumps([[name, value.decode("utf-8", "surrogateescape")] for name, value in record.headers]).decode()
+    """The headers as JSON. Bytes that are no UTF-8 become lone surrogates, which orjson neither writes nor reads."""
+    return json.dumps([[name, value.decode("utf-8", "surrogateescape")] for name, value in record.headers])
 
 
 def _headers(text: str) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, value.encode("utf-8")) for name, value in orjson.loads(text))
+    return tuple((name, value.encode("utf-8", "surrogateescape")) for name, value in json.loads(text))

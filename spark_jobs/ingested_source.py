@@ -15,7 +15,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from spark_jobs import tables
-from spark_jobs.table_log import newest_version
 from spark_jobs.tables import INGESTED
 
 _STATE = ("key", "deleted", "topic_id", "partition", "offset", "received_at", "written_at")
@@ -48,14 +47,22 @@ class Seen:
 class Ingested:
     """The rows of a raw table that are new since an earlier preparation.
 
-    `rows` has the columns `value, file, block` of a raw row, and `deleted` the column `document_id`. `seen` is None if
-    no row is new.
+    `rows` has the columns `value, file, block` of a raw row, and `deleted` the column `document_id`. `new` are the rows
+    of the table behind both, and `before` says which rows are left out.
     """
 
     table: str
+    version: int
     rows: DataFrame
     deleted: DataFrame
-    seen: Seen | None
+    new: DataFrame
+    before: Seen
+
+    def seen(self) -> Seen:
+        """The rows that are taken with these; `before` if no row is new. Reads the offsets of the new rows."""
+        ends = self.new.groupBy("topic_id", "partition").agg((f.max("offset") + 1).alias("next")).collect()
+        offsets = _merged(self.before.offsets, ends)
+        return Seen(self.before.table_id, self.version, offsets) if ends else self.before
 
 
 def is_ingested(table: DataFrame) -> bool:
@@ -65,21 +72,22 @@ def is_ingested(table: DataFrame) -> bool:
 
 def rows_since(spark: SparkSession, table: str, seen: Seen) -> Ingested:
     """The newest row of each key among the rows that `seen` does not count, at the newest version of the table."""
-    version = newest_version(spark, table)
+    version = _version(spark, table)
     table_id = str(spark.sql(f"DESCRIBE DETAIL delta.`{table}`").select("id").first()[0])
     if seen.table_id != table_id:  # the table was deleted and made again
         seen = Seen(table_id)
     new = tables.read(spark, table, version).where(_is_new(seen))
-    ends = new.groupBy("topic_id", "partition").agg((f.max("offset") + 1).alias("next")).collect()
     newest = newest_rows(new, ("value", *_STATE, "topic"))
     # The name of a row is its place in Kafka, as of a dead letter: it stays the same in each pass and each run.
     place = f.concat_ws("/", "topic", "partition", "offset").alias("file")
     values = newest.where("NOT deleted").select(f.col("value").cast("binary").alias("value"), place)
     return Ingested(
         table,
+        -1 if version is None else version,
         values.withColumn("block", f.lit(0).cast("long")),
         newest.where("deleted").select(f.col("key").alias("document_id")),
-        Seen(table_id, -1 if version is None else version, _merged(seen.offsets, ends)) if ends else None,
+        new,
+        seen,
     )
 
 
@@ -99,12 +107,18 @@ def documents_held(spark: SparkSession, seen: Mapping[str, Seen]) -> DataFrame |
     """The ids (`document_id`) of all documents that these raw tables hold now; None if none of the tables exists."""
     found = None
     for table in sorted(seen):
-        if newest_version(spark, table) is None:
+        if _version(spark, table) is None:
             continue
         newest = newest_rows(tables.read(spark, table).select(*_STATE), _STATE)
         ids = newest.where("NOT deleted").select(f.col("key").alias("document_id"))
         found = ids if found is None else found.union(ids)
     return None if found is None else found.distinct()
+
+
+def _version(spark: SparkSession, table: str) -> int | None:
+    from spark_jobs.table_log import newest_version  # not at import: Spark's workers need no delta-rs
+
+    return newest_version(spark, table)
 
 
 def _is_new(seen: Seen) -> Any:

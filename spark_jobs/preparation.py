@@ -78,8 +78,9 @@ class Counts(Plan):
 class _Pass:
     """The pass over the input, and the plan made from it.
 
-    `seen` says which rows of raw tables earlier runs took, and `rows` are the summaries of the raw rows. `documents` is
-    the document plan, or None if the tally alone gave the counts. `appends`: documents that the input lacks stay.
+    `seen` says which rows of raw tables earlier runs took, and `seen_after` adds those of this run. `rows` are the
+    summaries of the raw rows. `documents` is the document plan, or None if the tally alone gave the counts. `appends`:
+    documents that the input lacks stay.
     """
 
     raw: Raw
@@ -93,12 +94,7 @@ class _Pass:
     documents: DataFrame | None
     plan: Plan
     appends: bool
-
-    @property
-    def seen_after(self) -> dict[str, Seen]:
-        """The rows of raw tables that are in the tables after this run."""
-        new = self.raw.ingested
-        return {**self.seen, new.table: new.seen} if new is not None and new.seen is not None else dict(self.seen)
+    seen_after: Mapping[str, Seen]
 
 
 def prepare(
@@ -155,14 +151,16 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
     """Run the pass and make the plan. Keeps the rows of the pass until the block ends."""
     if request.append and request.quality.duplicates != "keep":
         raise InvalidData("Duplicates are looked for in a whole corpus: leave out --append, or --duplicates.")
-    update = TableUpdate(spark, at)
-    seen = rows_seen(update.chunks, update.documents)
-    raw = read_raw(spark, request.source, request.form, request.fields.id, seen)
+    raw = read_raw(spark, request.source, request.form, request.fields.id)
     if raw.ingested is not None and request.quality.duplicates != "keep":
         raise InvalidData(
             "Duplicates are looked for in a whole corpus, and a raw table gives new rows only: leave out --duplicates."
         )
     check_output(spark, at, try_to_write=not dry_run)
+    update = TableUpdate(spark, at)
+    seen = rows_seen(update.chunks, update.documents)
+    if raw.ingested is not None and seen:
+        raw = read_raw(spark, request.source, request.form, request.fields.id, seen)
     before = read_state(spark, at, update.chunks, update.documents, request.splitter.name)
     say(f"Reading {request.source} ({raw.form}); the table holds {len(before.known):,} documents.")
     known = spark.sparkContext.broadcast(before.known)
@@ -181,7 +179,9 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
             counts = changes.count(documents)
         found = _plan(tally, counts, raw.ingested is not None)
         say(f"Plan: {found}.")
-        yield _Pass(raw, update, seen, before, staged, rows, written, tally, documents, found, appends)
+        new = raw.ingested
+        seen_after = seen if new is None else {**seen, new.table: new.seen()}
+        yield _Pass(raw, update, seen, before, staged, rows, written, tally, documents, found, appends, seen_after)
     finally:
         for kept in (documents, staged):
             if kept is not None:

@@ -82,6 +82,42 @@ def test_a_stream_of_lines_is_answered_line_by_line(service: Service) -> None:
         assert mine == sorted(mine)
 
 
+HOSTILE = {
+    "a NUL in the body": (b'{"id": "h-1", "text": "a\\u0000"}', {}, 422),
+    "a raw NUL": (b'{"id": "h-1", "text": "a\x00"}', {}, 422),
+    "invalid UTF-8": (b'{"id": "h-1", "text": "\xff"}', {}, 422),
+    "half a surrogate": (b'{"id": "h-1", "text": "\\ud800"}', {}, 422),
+    "half a surrogate in an array": (b'[{"id": "h-1", "text": "\\udfff"}]', {}, 422),
+    "an id of control characters": (b'{"id": "\\u0007", "text": "a"}', {}, 422),
+    "a request id that is no UTF-8": (b'{"id": "h-2", "text": "a"}', {b"X-Request-Id": b"\xff\xfe"}, 202),
+    "an idempotency key that is no UTF-8": (b'{"id": "h-3", "text": "a"}', {b"Idempotency-Key": b"\xff\xfe"}, 202),
+    "half a surrogate as the idempotency key": (
+        b'{"id": "h-4", "text": "a"}',
+        {b"Idempotency-Key": b"\xed\xa0\x80"},
+        400,
+    ),
+    "a trace that is no UTF-8": (b'{"id": "h-5", "text": "a"}', {b"traceparent": b"\xff"}, 202),
+    "a version that is no number": (b'{"id": "h-6", "text": "a"}', {b"version": b"\xb2"}, 400),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_bytes_that_are_no_text_are_refused_in_words_or_kept_exactly(service: Service, name: str) -> None:
+    body, headers, status = HOSTILE[name]
+    query = {"version": headers.pop(b"version").decode("latin-1")} if b"version" in headers else {}
+    answer = httpx.post(f"{service.url}/ingest/documents", content=body, headers=headers, params=query)
+    assert answer.status_code == status, answer.text
+    assert answer.json()
+    assert answer.headers["x-request-id"].isascii()
+
+
+def test_an_id_in_the_path_that_is_no_utf8_deletes_nothing(service: Service) -> None:
+    for path, status in (("%FF", 400), ("%00", 422), ("%ED%A0%80", 400), ("Gr%C3%BC%C3%9Fe", 202)):
+        answer = httpx.delete(f"{service.url}/ingest/documents/{path}")
+        assert answer.status_code == status, answer.text
+    assert answer.json()["id"] == "Gr\u00fc\u00dfe"
+
+
 def test_a_stream_nobody_registered_is_refused_in_words(service: Service) -> None:
     answer = httpx.post(f"{service.url}/ingest/events/unheard-of", json={})
     assert answer.status_code == 404

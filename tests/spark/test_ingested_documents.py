@@ -140,9 +140,8 @@ def test_the_newest_row_of_a_key_is_the_last_one_of_its_partition_or_of_the_last
     rows = newest_rows(tables.read(spark, raw.address), ("key", "offset", "partition", "written_at", "received_at"))
     assert {row.key: (row.partition, row.offset) for row in rows.collect()} == {"a": (3, 0), "b": (0, 11)}
     found = rows_since(spark, raw.address, Seen())
-    assert found.seen is not None
-    assert found.seen.offsets == {"t1": {"0": 12, "3": 1}}
+    assert found.seen().offsets == {"t1": {"0": 12, "3": 1}}
     raw.commit((0, 0, "a", "again "), topic_id="t2")
-    assert [json.loads(row.value)["id"] for row in rows_since(spark, raw.address, found.seen).rows.collect()] == ["a"]
+    assert [json.loads(row.value)["id"] for row in rows_since(spark, raw.address, found.seen()).rows.collect()] == ["a"]
     other = Seen("another table", 7, {"t1": {"0": 100}})
     assert rows_since(spark, raw.address, other).rows.count() == 2, "a table that was made again is read as a whole"
