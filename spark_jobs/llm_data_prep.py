@@ -4,7 +4,8 @@
 
 The input is the whole corpus: JSON lines (plain, gzip; conversations too), a folder of documents (.txt, .md, .html,
 .pdf, .docx, .pptx, .epub, .eml), Parquet, or a Delta table. The job deletes documents that the input lacks, unless
---append says that the input holds new documents only. The chunk table is at exactly the output path;
+--append says that the input holds new documents only. Of a raw table of ingestion it takes the rows that are new since
+the run before, and deletes the documents that were deleted over HTTP. The chunk table is at exactly the output path;
 `<output>_documents` and `<output>_quarantine` lie beside it. A second run changes only what differs.
 """
 

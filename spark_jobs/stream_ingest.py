@@ -48,7 +48,6 @@ class Source:
     target: Target
     may_commit: Callable[[], None]
     progress: Progress
-    commits: int = 0
     total: dict[str, int] = field(default_factory=lambda: {"written": 0, "duplicates": 0, "dead_letters": 0})
 
 
@@ -151,10 +150,8 @@ def _advance(
 
         batch = write_batch(spark, source.target, records, reached, may_commit, partial(send_dead_letters, settings))
     source.progress = reached
-    source.commits += 1
     _count(source, batch, meters)
-    if options.compact_after and source.commits % options.compact_after == 0:
-        _compact(spark, source)
+    _compact(spark, source, options.compact_after)
     return sum(end.values()) - sum(start.values())
 
 
@@ -234,8 +231,13 @@ def _count(source: Source, batch: Batch, meters: Meters) -> None:
         meters.record(INGEST_DELAY, batch.slowest, topic=topic)
 
 
-def _compact(spark: SparkSession, source: Source) -> None:
-    """Fold the small files of many commits into larger ones. Changes no row."""
+def _compact(spark: SparkSession, source: Source, every: int) -> None:
+    """Fold the small files of many commits into larger ones if the table's version is a multiple of `every`. Changes no
+    row. The version counts the commits of all jobs, since a job with --once makes only a few.
+    """
+    version = newest_version(spark, source.target.table) if every else None
+    if not version or version % every:
+        return
     source.may_commit()
     spark.sql(f"OPTIMIZE delta.`{source.target.table}`")
 

@@ -91,7 +91,7 @@ func post(client *http.Client, url, body, key, until string) (time.Time, bool) {
 	if until == "" {
 		seen = time.Now()
 	}
-	return seen, err == nil && begun && response.StatusCode == 200
+	return seen, err == nil && begun && response.StatusCode/100 == 2
 }
 
 func await(stream io.Reader, text string) (time.Time, bool) {

@@ -97,6 +97,11 @@ HOSTILE = {
         400,
     ),
     "a trace that is no UTF-8": (b'{"id": "h-5", "text": "a"}', {b"traceparent": b"\xff"}, 202),
+    "a record of 10 MB": (
+        b'{"id": "h-7", "text": "' + b"x" * 10_000_000 + b'"}',
+        {b"Content-Type": b"application/x-ndjson"},
+        422,
+    ),
     "a version that is no number": (b'{"id": "h-6", "text": "a"}', {b"version": b"\xb2"}, 400),
 }
 

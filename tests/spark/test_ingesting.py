@@ -124,6 +124,8 @@ def test_a_job_that_is_cut_short_before_its_commit_loses_and_doubles_nothing(top
     topic.send({"id": "11", "n": 11})
     topic.ingest("--compact-after", "1")
     assert sorted(int(row.event_id) for row in topic.rows()) == list(range(12))
+    history = topic.spark.sql(f"DESCRIBE HISTORY delta.`{topic.place}/{topic.name}`").select("operation").collect()
+    assert [row.operation for row in history] == ["OPTIMIZE", "WRITE", "WRITE"], "two jobs made two commits"
     assert len(topic.rows(DEAD_TABLE)) == 2
 
 

@@ -36,12 +36,8 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate of its own authority for this machine: (the authority's file, key and certificate together)."""
     key, certificate, both = (folder / name for name in ("key.pem", "ca.pem", "both.pem"))
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", names, "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )
+    words = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext {names}".split()
+    subprocess.run(["openssl", *words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     both.write_text(key.read_text() + certificate.read_text())
     return certificate, both
 
