@@ -23,7 +23,7 @@ class RunningAirflow:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.rest = Airflow(airflow_settings())
+        self.rest: Airflow = until(lambda: Airflow(airflow_settings()), 120, lambda: "Airflow gives no token")
 
     def get(self, path: str, **query: Any) -> Any:
         """Read over REST; asked again where Airflow's SQLite was busy for too long."""
