@@ -70,7 +70,7 @@ class Corpus:
         for name, values in self._places(len(documents)).items():
             rows = rows.append_column(name, values)
         self._overwrite(f"{self.table}_documents", rows, str(Note(version, count, 0, "rows")))
-        made = build(self.yard.parts.store, self.table, version, with_vectors=False)
+        made = build(self.yard.parts.store, self.table, version, False)
         return KnowledgeBase(self.table, version, made["index"])
 
     def release(self, base: KnowledgeBase, text: str = "{{question}}") -> Release:
