@@ -8,12 +8,13 @@ loads it once.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
@@ -22,12 +23,12 @@ from mlflow_project.domain.model import Loading
 from mlflow_project.domain.release import Release
 from mlflow_project.errors import InvalidData
 from mlflow_project.models.loading import MOST_BYTES, Model, load_model
-from mlflow_project.models.rows import InputReader
+from mlflow_project.models.rows import InputReader, Rows
 from mlflow_project.models.trial import try_model
 from spark_jobs import tables
 from spark_jobs.sealed_releases import SealedModel
 
-ROW_KEY = "row_key"
+ROW_KEY, RECORD = "row_key", "record"
 _SECONDS_TO_LOAD = 120.0
 _TYPES = {
     "double": pa.float64(),
@@ -45,15 +46,21 @@ _TENSOR_TYPES = {
     "U": pa.string(),
     "O": pa.string(),
 }
+RowsOf = Callable[[int, int], Rows]
+"""Gives the rows from one position to another, and raises `InvalidData` where one of them is wrong."""
 _loaded: dict[tuple[str, Loading], Model] = {}
 """The model of this Python process. Spark runs the tasks of an executor in a few processes, one after the other, and a
 task has no other place for what the next task needs, too."""
 
 
-def predicted(rows: DataFrame, sealed: Broadcast[SealedModel]) -> DataFrame:
-    """The columns of `outcome_schema` for rows with a key and the model's inputs. Other columns are ignored."""
+def predicted(rows: DataFrame, sealed: Broadcast[SealedModel], as_records: bool = False) -> DataFrame:
+    """The columns of `outcome_schema` for rows with a key and the model's inputs. Other columns are ignored.
+
+    `as_records`: the inputs are not columns but members of a JSON object, whose bytes the column `record` holds.
+    """
     return rows.mapInArrow(
-        partial(_predicted, sealed=sealed), tables.spark_schema(outcome_schema(sealed.value.release))
+        partial(_predicted, sealed=sealed, as_records=as_records),
+        tables.spark_schema(outcome_schema(sealed.value.release)),
     )
 
 
@@ -116,16 +123,18 @@ def _prediction_type(release: Release) -> pa.DataType:
     return kind if len(outputs[0].shape) == 1 else pa.list_(kind)
 
 
-def _predicted(batches: Iterator[pa.RecordBatch], sealed: Broadcast[SealedModel]) -> Iterator[pa.RecordBatch]:
+def _predicted(
+    batches: Iterator[pa.RecordBatch], sealed: Broadcast[SealedModel], as_records: bool
+) -> Iterator[pa.RecordBatch]:
     """One task: predict batch by batch."""
     release, columns = sealed.value.release, outcome_schema(sealed.value.release)
     description = release.manifest.model
     assert description is not None
     model = _model_of_this_process(sealed.value)
     for batch in batches:
-        values = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != ROW_KEY}
         reader = InputReader(description.signature, batch.num_rows)
-        found = _answers(model, reader, values, 0, batch.num_rows)
+        rows_of = _from_records(batch, reader) if as_records else _from_columns(batch, reader)
+        found = _answers(model, rows_of, 0, batch.num_rows)
         keys = batch.column(ROW_KEY).to_pylist()
         rows = [
             {ROW_KEY: key, "prediction": answer, "error": error}
@@ -143,17 +152,31 @@ def _model_of_this_process(sealed: SealedModel) -> Model:
     return _loaded[key]
 
 
-def _answers(
-    model: Model, reader: InputReader, values: Mapping[str, Sequence[Any]], begin: int, end: int
-) -> list[tuple[Any, str | None]]:
+def _from_columns(batch: pa.RecordBatch, reader: InputReader) -> RowsOf:
+    values = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != ROW_KEY}
+    return lambda begin, end: reader.columns({name: column[begin:end] for name, column in values.items()})
+
+
+def _from_records(batch: pa.RecordBatch, reader: InputReader) -> RowsOf:
+    texts = batch.column(RECORD).to_pylist()
+    return lambda begin, end: reader.records([_parsed(text) for text in texts[begin:end]])
+
+
+def _parsed(text: bytes | None) -> Any:
+    try:
+        return orjson.loads(text or b"")
+    except orjson.JSONDecodeError as error:
+        raise InvalidData(f"The record's value is not JSON: {error}.") from error
+
+
+def _answers(model: Model, rows_of: RowsOf, begin: int, end: int) -> list[tuple[Any, str | None]]:
     """Predict these rows at once; where the model refuses them, halves of them, down to the row at fault."""
     if begin == end:
         return []
     try:
-        rows = reader.columns({name: column[begin:end] for name, column in values.items()})
-        return [(answer, None) for answer in model.predict(rows).tolist()]
+        return [(answer, None) for answer in model.predict(rows_of(begin, end)).tolist()]
     except InvalidData as error:
         if end - begin == 1:
             return [(None, str(error))]
         middle = (begin + end) // 2
-        return _answers(model, reader, values, begin, middle) + _answers(model, reader, values, middle, end)
+        return _answers(model, rows_of, begin, middle) + _answers(model, rows_of, middle, end)

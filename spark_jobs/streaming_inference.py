@@ -1,11 +1,12 @@
 """Predictions for the rows of a stream, by the release that is live when a micro-batch begins, each row exactly once.
 
-In: rows that are appended to a Delta table. Out: rows in `<output>`, each with the digest of its release, and in
-`<output>_errors` for rows that the model refuses.
+In: rows that are appended to a Delta table, or records of a Kafka topic. Out: rows in `<output>`, each with the digest
+of its release, and in `<output>_errors` for rows that the model refuses; or records of a topic (`stream_ends`).
 
-Exactly once: Spark's checkpoint gives each micro-batch a number and always the same rows. Which release predicts it is
-written down before the first prediction (`Choices`), so a micro-batch that is run again after a crash gives the same
-rows. Delta Lake ignores a commit of the same stream (`txnAppId`) and number (`txnVersion`) that it has already.
+Exactly once, if the output is a table: Spark's checkpoint gives each micro-batch a number and always the same rows.
+Which release predicts it is written down before the first prediction (`Choices`), so a micro-batch that is run again
+after a crash gives the same rows. Delta Lake ignores a commit of the same stream (`txnAppId`) and number (`txnVersion`)
+that it has already.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from mlflow_project.domain.reference import Reference
-from mlflow_project.errors import InvalidData, NotFound, Refused, WorkspaceError
+from mlflow_project.errors import InvalidData, Refused, WorkspaceError
 from mlflow_project.parts import Parts
 from spark_jobs import spark_internals, tables
 from spark_jobs.lease import one_writer
@@ -32,6 +33,7 @@ from spark_jobs.live_model import Chosen, LiveModel, chosen
 from spark_jobs.new_rows import with_key
 from spark_jobs.predicting import ROW_KEY, input_columns, outcome_schema, predicted
 from spark_jobs.sealed_releases import SealedModel
+from spark_jobs.stream_ends import check_ends, records_of, send, topic_of
 from spark_jobs.table_log import newest_version
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,8 @@ logger = logging.getLogger(__name__)
 class Stream:
     """What is predicted, by which alias, and where to.
 
-    `files_at_once` is the most files of the input table that one micro-batch reads. `seconds` is the least time from
+    `files_at_once` is the most files of the input table that one micro-batch reads, `records_at_once` the most records
+    of an input topic. `key` names a column of an input table. `seconds` is the least time from
     one micro-batch to the next; None: predict what is there, and end.
     """
 
@@ -51,6 +54,7 @@ class Stream:
     checkpoint: str
     key: str | None = None
     files_at_once: int = 100
+    records_at_once: int = 10_000
     seconds: float | None = 1.0
 
     @property
@@ -63,12 +67,12 @@ def predict_stream(spark: SparkSession, asked: Stream, parts: Parts) -> dict[str
     """Predict until the process is told to end, or with `seconds=None` until all rows are predicted. Returns how many.
 
     Raises:
-        NotFound: there is no such table, or nothing is live under the alias. Refused: the version has no seal, or the
-        checkpoint belongs to another stream. InvalidData: the rows do not fit the model.
+        NotFound: there is no such table or topic, or nothing is live under the alias.
+        Refused: the version has no seal, or the checkpoint belongs to another stream.
+        InvalidData: the rows do not fit the model. Unavailable: Kafka does not answer.
     """
-    if newest_version(spark, asked.table) is None:
-        raise NotFound(f"There is no Delta table at {asked.table}.")
-    with one_writer(asked.output) as still_ours:
+    check_ends(spark, asked.table, asked.output)
+    with one_writer(asked.output if topic_of(asked.output) is None else asked.checkpoint) as still_ours:
         choices = Choices.open(spark, asked)
         rows = _arriving(spark, asked)
         live = LiveModel(parts, asked.model, _fits(spark, asked, rows), choices.newest())
@@ -91,7 +95,9 @@ def predict_stream(spark: SparkSession, asked: Stream, parts: Parts) -> dict[str
 
 
 def _arriving(spark: SparkSession, asked: Stream) -> DataFrame:
-    """The rows of the table, the first ones first, and then those that are appended to it."""
+    """The rows of the table or topic, the first ones first, and then those that are appended to it."""
+    if (topic := topic_of(asked.table)) is not None:
+        return records_of(spark, topic, asked.records_at_once)
     return spark.readStream.format("delta").option("maxFilesPerTrigger", asked.files_at_once).load(asked.table)
 
 
@@ -111,7 +117,7 @@ class Choices:
         """
         address = f"{asked.checkpoint}/stream.json"
         if not spark_internals.exists(spark, address):
-            if newest_version(spark, asked.output) is not None:
+            if topic_of(asked.output) is None and newest_version(spark, asked.output) is not None:
                 raise Refused(
                     f"{asked.output} has rows, and {asked.checkpoint} is no checkpoint: the stream would begin anew, "
                     "and predict every row again. Name the checkpoint that the rows came with, or another output."
@@ -152,9 +158,10 @@ def _fits(spark: SparkSession, asked: Stream, rows: DataFrame) -> Callable[[Seal
     """Checks that a release takes the stream's columns, and that its predictions fit the output table."""
 
     def check(sealed: SealedModel) -> None:
-        input_columns(sealed.release, rows.columns, asked.table)
+        if topic_of(asked.table) is None:
+            input_columns(sealed.release, rows.columns, asked.table)
         wanted = tables.spark_schema(outcome_schema(sealed.release))["prediction"].dataType
-        if newest_version(spark, asked.output) is None:
+        if topic_of(asked.output) is not None or newest_version(spark, asked.output) is None:
             return
         there = tables.read(spark, asked.output).schema["prediction"].dataType
         if there != wanted:
@@ -190,9 +197,7 @@ class _MicroBatches:
     def _predict(self, rows: DataFrame, number: int) -> None:
         sealed = self.live.named(self.choices.of(number, lambda: chosen(self.live.now())))
         release = sealed.release
-        names = input_columns(release, rows.columns, self.asked.table)
-        keyed = with_key(rows, self.asked.key, self.asked.table).select(ROW_KEY, *names)
-        outcome = predicted(keyed, self._broadcast(rows.sparkSession, sealed)).persist()
+        outcome = self._outcome(rows, sealed).persist()
         try:
             failed = int(outcome.where("error IS NOT NULL").count())
             predictions = int(outcome.count()) - failed
@@ -202,14 +207,11 @@ class _MicroBatches:
                 "input_table": self.asked.table,
                 "micro_batch": number,
             }
-            stamped = outcome.select("*", *(f.lit(value).alias(name) for name, value in origin.items()))
-            stamped = stamped.withColumn("predicted_at", f.current_timestamp())
-            if failed:
-                self._write(
-                    stamped.where("error IS NOT NULL").drop("prediction"), f"{self.asked.output}_errors", number
-                )
-            if predictions:
-                self._write(stamped.where("error IS NULL").drop("error"), self.asked.output, number)
+            if (topic := topic_of(self.asked.output)) is not None:
+                self.still_ours()
+                send(outcome, topic, origin)
+            else:
+                self._append(outcome, origin, predictions, failed)
         finally:
             outcome.unpersist()
         self.count += 1
@@ -219,6 +221,24 @@ class _MicroBatches:
             self.releases.append(release.label)
         facts: Mapping[str, Any] = {"predicted": predictions, "failed": failed, "release": release.label}
         logger.info("a micro-batch is written", extra={"micro_batch": number, **facts})
+
+    def _outcome(self, rows: DataFrame, sealed: SealedModel) -> DataFrame:
+        """A prediction or an error for each row of the micro-batch."""
+        shared = self._broadcast(rows.sparkSession, sealed)
+        if topic_of(self.asked.table) is not None:
+            return predicted(rows, shared, as_records=True)
+        names = input_columns(sealed.release, rows.columns, self.asked.table)
+        return predicted(with_key(rows, self.asked.key, self.asked.table).select(ROW_KEY, *names), shared)
+
+    def _append(self, outcome: DataFrame, origin: Mapping[str, Any], predictions: int, failed: int) -> None:
+        """Write a micro-batch to the tables. Errors go first."""
+        stamped = outcome.select("*", *(f.lit(value).alias(name) for name, value in origin.items()))
+        stamped = stamped.withColumn("predicted_at", f.current_timestamp())
+        number, output = int(origin["micro_batch"]), self.asked.output
+        if failed:
+            self._write(stamped.where("error IS NOT NULL").drop("prediction"), f"{output}_errors", number)
+        if predictions:
+            self._write(stamped.where("error IS NULL").drop("error"), output, number)
 
     def _write(self, rows: DataFrame, table: str, number: int) -> None:
         self.still_ours()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -10,27 +11,36 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from pyspark.sql import SparkSession
 
+from mlflow_project.adapters.kafka import Cluster, client_settings, send_all
 from mlflow_project.adapters.model_files import file_key
+from mlflow_project.adapters.schema_folder import TopicPlan
 from mlflow_project.domain.reference import Reference
 from mlflow_project.errors import InvalidData, NotFound, Refused
-from spark_jobs import streaming_inference, tables
+from mlflow_project.settings import KafkaSettings, load
+from spark_jobs import stream_ends, streaming_inference, tables
 from spark_jobs.streaming_inference import Stream, predict_stream
 from spark_jobs.table_log import newest_version
+from tests.conftest import RunningStack
 from tests.models.conftest import Models, mlflow_client, models, test_table
-from tests.spark.conftest import spark
+from tests.spark.conftest import SMALL_DATA, spark
 from tests.training.test_batch_inference import rows, write
 
 __all__ = ["mlflow_client", "models", "spark", "test_table"]
 
 ROOT = Path(__file__).parents[2]
+FILES = 120
+"""More micro-batches than twenty runs of a few seconds can write, so that each kill comes while there is work."""
 
 
 def stream(folder: Path, models: Models, **options: Any) -> Stream:
@@ -105,6 +115,62 @@ def test_a_stream_follows_the_alias_and_keeps_the_old_release_where_the_new_one_
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
+def test_records_of_a_topic_are_predicted_into_a_topic_and_a_micro_batch_that_is_sent_again_is_recognised(
+    spark: SparkSession, models: Models, kafka: RunningStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_live(models, models.register())
+    source, output = (f"t{uuid.uuid4().hex[:8]}" for _ in range(2))
+    Cluster(load(KafkaSettings)).apply({source: TopicPlan(partitions=2), output: TopicPlan(partitions=1)})
+    frame = rows(12, 4)
+    values = [*(json.dumps(row).encode() for row in frame.to_dict("records")), b'{"amount": "much"}', b"no json", None]
+    send_all(load(KafkaSettings), [{"topic": source, "value": value, "key": None} for value in values])
+    asked = stream(tmp_path, models, key=None)
+    asked = replace(asked, table=f"kafka://{source}", output=f"kafka://{output}", records_at_once=8)
+    monkeypatch.setattr(streaming_inference, "send", send_and_stop)
+    with pytest.raises(Refused, match="stopped after sending"):
+        predict_stream(spark, asked, models.parts)
+    monkeypatch.undo()
+    done = predict_stream(spark, asked, models.parts)
+    assert (done["predicted"], done["failed"]) == (12, 3)
+    sent = records_in(output)
+    assert len(sent) > len(values), "the first micro-batch was sent twice"
+    assert len({key for key, _ in sent}) == len(set(sent)) == len(values)
+    by_key = {key: json.loads(value) for key, value in set(sent)}
+    release = models.release(1)
+    assert {each["release_digest"] for each in by_key.values()} == {release.digest}
+    assert all(key == f"{each['row_key']}@{release.digest}" for key, each in by_key.items())
+    assert sorted(each["row_key"].split("/")[0] for each in by_key.values()) == [source] * len(values)
+    errors = [each["error"] for each in by_key.values() if each["prediction"] is None]
+    assert len(errors) == 3
+    assert sum("is not JSON" in each for each in errors) == 2
+    again = replace(asked, output=str(tmp_path / "out"), checkpoint=str(tmp_path / "other"))
+    predict_stream(spark, again, models.parts)
+    kept = {key: (prediction, digest) for key, (_, prediction, _, digest) in rows_of(tmp_path, spark).items()}
+    wanted = {each["row_key"]: each["prediction"] for each in by_key.values()}
+    assert {key: found for key, (found, _) in kept.items() if wanted[key] is not None} == {
+        key: value for key, value in wanted.items() if value is not None
+    }
+
+
+def send_and_stop(*given: Any) -> None:
+    stream_ends.send(*given)
+    raise Refused("stopped after sending")
+
+
+def records_in(topic: str) -> list[tuple[str, str]]:
+    """Key and value of all records of a topic of one partition."""
+    _, end = Cluster(load(KafkaSettings)).offsets(topic)[0]
+    consumer = Consumer({**client_settings(load(KafkaSettings)), "group.id": uuid.uuid4().hex})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    try:
+        found = consumer.consume(end, timeout=30)
+        return [(message.key().decode(), message.value().decode()) for message in found]
+    finally:
+        consumer.close()
+
+
+@pytest.mark.long
 def test_a_micro_batch_that_is_run_again_gives_the_rows_of_the_release_that_began_it(
     spark: SparkSession, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,17 +229,17 @@ def test_what_cannot_be_streamed_is_said_before_anything_is_written(
 @pytest.mark.timeout(1800)
 def test_twenty_kills_leave_the_rows_of_an_undisturbed_run(spark: SparkSession, models: Models, tmp_path: Path) -> None:
     go_live(models, models.register())
-    for number in range(120):
-        frame = rows(20, number, first=20 * number)
-        frame.loc[[number % 20], "amount"] = np.nan
+    for number in range(FILES):
+        frame = rows(10, number, first=10 * number)
+        frame.loc[[number % 10], "amount"] = np.nan
         for place in ("disturbed", "undisturbed"):
             write(tmp_path / place / "in", frame)
     predict_stream(spark, stream(tmp_path / "undisturbed", models, files_at_once=50), models.parts)
     chance = random.Random(7)
-    begun = [kill_in_the_middle(models, tmp_path / "disturbed", chance.uniform(0, 5)) for _ in range(20)]
+    begun = [kill_in_the_middle(models, tmp_path / "disturbed", chance.uniform(0, 3)) for _ in range(20)]
     predict_stream(spark, stream(tmp_path / "disturbed", models, files_at_once=50), models.parts)
     found = rows_of(tmp_path / "disturbed", spark)
-    assert len(found) == 2400
+    assert len(found) == 10 * FILES
     assert found == rows_of(tmp_path / "undisturbed", spark)
     assert begun[0] < begun[-1]  # the kills came between and in micro-batches
 
@@ -183,7 +249,8 @@ def kill_in_the_middle(models: Models, folder: Path, seconds: float) -> int:
     how many micro-batches were begun by then."""
     script = ROOT / "spark_jobs" / "streaming_inference_job.py"
     options = ["--model", models.name, "--key", "id", "--checkpoint", folder / "checkpoint", "--seconds", "0"]
-    command = [Path(sys.prefix) / "bin" / "spark-submit", script, folder / "in", folder / "out", *options]
+    quick = [word for name, value in SMALL_DATA.items() for word in ("--conf", f"{name}={value}")]
+    command = [Path(sys.prefix) / "bin" / "spark-submit", *quick, script, folder / "in", folder / "out", *options]
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
     offsets = folder / "checkpoint" / "spark" / "offsets"
     before = begun(offsets)
@@ -196,7 +263,7 @@ def kill_in_the_middle(models: Models, folder: Path, seconds: float) -> int:
             stderr=said,
             start_new_session=True,
         )
-    while begun(offsets) == before and before < 120:
+    while begun(offsets) == before and before < FILES:
         assert running.poll() is None, log.read_text()
         time.sleep(0.05)
     time.sleep(seconds)
