@@ -30,15 +30,17 @@ from mlflow_project.evaluation.model_run import evaluate_model, known_model_scor
 from mlflow_project.evaluation.opening import opening
 from mlflow_project.evaluation.run import Bench, Opened, Step, evaluate, known_scores
 from mlflow_project.ledger.ledger import Ledger
-from mlflow_project.models.loading import Model, load_model
+from mlflow_project.models.loading import MOST_BYTES, Model, load_model
+from mlflow_project.models.trial import try_model
 from mlflow_project.parts import Parts
 from mlflow_project.rules.masking import Masker
 from mlflow_project.seal.keys import load_trusted
 from mlflow_project.seal.seal import verify
-from mlflow_project.settings import ProviderSettings, load, state_folder
+from mlflow_project.settings import ModelSettings, ProviderSettings, load, state_folder
 
 LEDGER_HEAD_TAG = "switchyard.ledger_head"
 """A run's tag: number and digest of the ledger's newest record when the evaluation began."""
+_SECONDS_TO_TRY = 120.0
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,17 @@ class Workplace:
             return explain(model, held_out, self.experiments.get(done.scores.run or ""), self.experiments)
 
     def _loaded(self, release: Release, loading: Loading | None) -> Model:
-        """A candidate from the files in MLflow, a champion from its sealed copies."""
+        """A candidate from the files in MLflow, a champion from its sealed copies.
+
+        Another process loads a candidate first, so that a hostile file ends that process and not the evaluation. A
+        champion was a candidate before.
+        """
         folder = self.folder / "models"
         if loading is not None:
-            return load_model(self.models.fetch(release, folder), release.manifest, loading)
+            path = self.models.fetch(release, folder)
+            if load(ModelSettings).model_trial:
+                try_model(path, release.manifest, loading, MOST_BYTES, _SECONDS_TO_TRY)
+            return load_model(path, release.manifest, loading)
         seal = self.ledger.state().of(release.name).seals[release.version]
         stated = verify(seal.envelope, load_trusted(self.trusted_keys), seal.recorded)
         path = fetch_sealed(self.store, release.manifest, release.digest, folder)

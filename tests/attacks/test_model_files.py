@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightgbm
@@ -17,7 +20,10 @@ import numpy as np
 import pytest
 
 from mlflow_project.domain.model import Loading
+from mlflow_project.domain.release import Release
 from mlflow_project.errors import InvalidData
+from mlflow_project.evaluation.held_out import held_out
+from mlflow_project.evaluation.workplace import Workplace
 from mlflow_project.models.trial import try_model
 from mlflow_project.rules.lightgbm_text import check_trees
 from tests.unit.test_serving_models import FRAME, LABELS, NAMES, PATH, ROW, Yard, asked, logistic
@@ -87,6 +93,21 @@ def test_sets_of_categories_and_classes_that_do_not_exist_are_refused() -> None:
     classes = trained(objective="multiclass", num_class=3, y=Y)
     with pytest.raises(InvalidData, match="another number of classes"):
         check_trees(changed(classes, "objective", lambda value: "multiclass num_class:1000"))
+
+
+def test_an_evaluation_outlives_a_text_that_ends_the_process_that_loads_it(tmp_path: Path) -> None:
+    """The attacker registers a version that is not sealed yet, and waits until somebody evaluates it."""
+    yard = Yard(tmp_path)
+    text = changed(trained(), "left_child", first("0"))
+    hostile = yard.place(None, 2, "lightgbm-text", data=text.encode(), flavor="lightgbm")
+    parts: dict[str, Any] = dict.fromkeys(field.name for field in fields(Workplace))
+    fetched = SimpleNamespace(fetch=lambda release, folder: yard.folder.model_folder(release.digest))
+    head = SimpleNamespace(head=lambda: (0, ""))
+    place = Workplace(**{**parts, "models": fetched, "ledger": head, "folder": tmp_path})
+    bench: Any = SimpleNamespace(step=lambda _: nullcontext())
+    rows = held_out([{"a": 1.0, "y": 0}], "y", "a test")
+    with pytest.raises(InvalidData, match="is damaged or hostile"):
+        place.evaluated_model(Release(2, hostile.digest, hostile.manifest), rows, bench, Loading(), again=True)
 
 
 @pytest.mark.long
