@@ -12,6 +12,8 @@ from typing import Any
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.training.model_file import Kind, Task
 
+ONE_THREAD: frozenset[Kind] = frozenset({"support_vectors", "random_forest"})
+"""Kinds that use one thread for a fit, outside of Python's lock: several folds are fitted at once, each as if alone."""
 Suggest = Callable[[Any], dict[str, Any]]
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mlflow_project.adapters.experiments import Experiments
+from mlflow_project.adapters.experiments import Experiments, Run
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.registration.register import point_candidate
@@ -83,16 +83,34 @@ def train_model(
     if not again and (known := _known(experiments, Registry(registry), experiment, tags)) is not None:
         return known
     run = experiments.start(experiment, f"{name} on {str(material.data).rpartition('/')[2]}", _origin(user) | _DONE)
+    with _failed_if_it_raises(experiments, run):
+        made = _trained_and_registered(name, declared, material, experiments, run)
+        point_candidate(Registry(registry), name, made.version)
+    experiments.write(run, "registered.json", _json(made))
+    experiments.log(run, tags=tags)
+    experiments.finish(run)
+    return made
+
+
+@contextlib.contextmanager
+def _failed_if_it_raises(experiments: Experiments, run: Run) -> Iterator[None]:
+    """Mark the run as failed if the block raises."""
     try:
-        trained = material.train(lambda one: child_run(experiments, run, one, declared))
-        result(experiments, run, declared, material, trained)
-        number = register(name, experiments.uri, run, declared, material, trained)
-        point_candidate(Registry(registry), name, number)
+        yield
     except BaseException:
         with contextlib.suppress(Exception):
             experiments.finish(run, status="FAILED")
         raise
-    made = Registered(
+
+
+def _trained_and_registered(
+    name: str, declared: ModelFile, material: Material, experiments: Experiments, run: Run
+) -> Registered:
+    """Train, log the result to the run, and register the version."""
+    trained = material.train(lambda one: child_run(experiments, run, one, declared))
+    result(experiments, run, declared, material, trained)
+    number = register(name, experiments.uri, run, declared, material, trained)
+    return Registered(
         name,
         number,
         run.id,
@@ -103,10 +121,6 @@ def train_model(
         str(material.test_set),
         dict(trained.metrics),
     )
-    experiments.write(run, "registered.json", _json(made))
-    experiments.log(run, tags=tags)
-    experiments.finish(run)
-    return made
 
 
 def _identity(name: str, declared: ModelFile, material: Material) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlflow_project.errors import InvalidData
-from mlflow_project.training.candidates import estimator, suggested
+from mlflow_project.training.candidates import ONE_THREAD, estimator, suggested
 from mlflow_project.training.metrics import held_out_metrics
 from mlflow_project.training.model_file import Candidate, ModelFile
 
@@ -124,11 +124,14 @@ def _score(
     labels: Labels,
     folds: Any,
 ) -> Tried:
+    from joblib import parallel_config
     from sklearn.model_selection import cross_val_score
 
     model = _made(declared, candidate, parameters)
+    at_once = declared.threads if candidate.kind in ONE_THREAD else 1
     try:
-        scores = cross_val_score(model, rows, labels, scoring=declared.scorer, cv=folds, error_score="raise")
+        with parallel_config(backend="threading", n_jobs=at_once):
+            scores = cross_val_score(model, rows, labels, scoring=declared.scorer, cv=folds, error_score="raise")
     except (ValueError, TypeError) as error:
         raise InvalidData(f"Candidate {name} cannot be trained: {' '.join(str(error).split())[:300]}") from error
     if not np.isfinite(scores).all():
