@@ -92,13 +92,17 @@ def main() -> None:
     given = parser.parse_args()
     with own_settings() as state, ExitStack() as stopping, tempfile.TemporaryDirectory() as folder:
         parts = _started(state, stopping, Path(folder))
-        measures = [
-            *_accepting(parts),
-            *_lines(parts),
-            *_memory(parts, given.seconds),
-            *_queryable(parts, given.seconds),
-            *_backlog(parts, given.events),
-        ]
+        measures: list[Measure] = []
+        for some in (
+            _accepting(parts),
+            _lines(parts),
+            _memory(parts, given.seconds),
+            _queryable(parts, given.seconds),
+            _backlog(parts, given.events),
+        ):
+            for measure in some:
+                sys.stderr.write(f"{measure}\n")
+                measures.append(measure)
     report("ingestion", measures, "Ingestion")
 
 
@@ -242,6 +246,7 @@ def _backlog(parts: Parts, events: int) -> Iterator[Measure]:
             for n in range(events)
         ),
     )
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     there = Cluster(settings).offsets(parts.topic)
     start, end = ({n: at[side] for n, at in there.items()} for side in (0, 1))
     count = sum(end.values()) - sum(start.values())

@@ -127,17 +127,33 @@ def test_the_functions_of_the_dags_say_what_is_missing_and_what_events_are_about
     tables, options = said["job"][:2], said["job"][2:]
     assert tables == ["other", "s3a://curated-data-bucket/fraud/predictions"]
     assert options == ["--model", "fraud@Production", "--key", "id", "--max-failed", "0.01"]
+    assert said["raw_events"] == [{}, {"input": "raw", "rows": 7}, {}], (
+        "a corpus event beside it: the whole corpus is read"
+    )
+    assert said["announced"] == [[7, {"input": "raw", "rows": 7}], ["raw has no new row.", {}]]
 
 
 FUNCTIONS = """
 import json
 from types import SimpleNamespace
-import batch_inference, train_model
-from switchyard_commands import DATA_QUALITY, MODEL_DRIFT, missing_files
+import batch_inference, ingest, prepare_knowledge, train_model
+from airflow.sdk.exceptions import AirflowSkipException
+from switchyard_commands import DATA_QUALITY, MODEL_DRIFT, QUESTION_DRIFT, RAW_DOCUMENTS, missing_files
 
 def event(**extra):
     return SimpleNamespace(extra=extra)
 
+def announced(prepared):
+    ingest.switchyard = lambda *words, accept: [{"rows": 7}]
+    ingest.Variable = SimpleNamespace(get=lambda name, default: prepared)
+    sent = {RAW_DOCUMENTS: SimpleNamespace(extra={})}
+    try:
+        said = ingest.announce.function({"table": "raw"}, sent)
+    except AirflowSkipException as skipped:
+        said = str(skipped)
+    return [said, sent[RAW_DOCUMENTS].extra]
+
+raw = {RAW_DOCUMENTS: [event(input="older", rows=1), event(input="raw", rows=7)]}
 choose = train_model.choose.function
 events = {
     DATA_QUALITY: [event(model="intent", failed_expectations=["too few rows"])],
@@ -148,6 +164,8 @@ print(json.dumps({
     "ready": [missing_files(name) for name in ("qa", "fraud", "intent")],
     "chosen": choose({"model": None}, events),
     "all": choose({"model": None}, {}),
+    "raw_events": [prepare_knowledge.raw_event(each) for each in (None, raw, {**raw, QUESTION_DRIFT: [event()]})],
+    "announced": [announced("0"), announced("7")],
     "job": batch_inference.arguments("fraud", {"input": "other", "output": None}),
 }))
 """

@@ -16,6 +16,7 @@ from mlflow_project.adapters.delta_tables import batches
 from mlflow_project.errors import InvalidData, Refused
 from mlflow_project.rules.quality.selection import Quality
 from spark_jobs import tables
+from spark_jobs.event_rows import raw_lines
 from spark_jobs.ingested_source import Seen, newest_rows, rows_since
 from spark_jobs.plan import Limits
 from spark_jobs.preparation import Counts, Request, plan, prepare
@@ -137,6 +138,8 @@ def test_the_newest_row_of_a_key_is_the_last_one_of_its_partition_or_of_the_last
 ) -> None:
     raw.commit((0, 9, "a", "9 "), (0, 10, "a", "10 "))
     raw.commit((3, 0, "a", "moved "), (0, 11, "b", "11 "))
+    lines, version = raw_lines(spark, raw.address)
+    assert (lines.count(), version) == (4, 1), "features read the same table"
     rows = newest_rows(tables.read(spark, raw.address), ("key", "offset", "partition", "written_at", "received_at"))
     assert {row.key: (row.partition, row.offset) for row in rows.collect()} == {"a": (3, 0), "b": (0, 11)}
     found = rows_since(spark, raw.address, Seen())
