@@ -16,6 +16,7 @@ import pyarrow as pa
 from mlflow_project.rules.chunking.chunks import Chunk, chunks_of
 from mlflow_project.rules.chunking.records import Document, metadata_by_page, metadata_of_chunks
 from mlflow_project.rules.chunking.splitter import Splitter
+from spark_jobs.rows import SourceLocation
 from spark_jobs.tables import DOCUMENTS, TIMESTAMP
 
 _MOST_ROWS = 4096
@@ -38,10 +39,16 @@ class Cutter:
         return [chunk._replace(metadata=own) for chunk, own in zip(found, metadata, strict=True)]
 
 
-def document_rows(documents: Sequence[Document], splitter: str, started_at: datetime) -> pa.Table:
-    """Rows of `tables.DOCUMENTS`."""
+def document_rows(
+    documents: Sequence[Document], splitter: str, started_at: datetime, locations: Sequence[SourceLocation] = ()
+) -> pa.Table:
+    """Rows of `tables.DOCUMENTS`. `locations` has the location of each document's raw row; empty: not known."""
     own = [name for name in DOCUMENTS.names if name in Document._fields]
     columns = {name: pa.array([getattr(each, name) for each in documents], pa.string()) for name in own}
+    nowhere = [None] * len(documents)
+    files, blocks, lines = zip(*locations, strict=True) if locations else (nowhere, nowhere, nowhere)
+    places = {"source_file": files, "source_block": blocks, "source_line": lines}
+    columns |= {name: pa.array(values, DOCUMENTS.field(name).type) for name, values in places.items()}
     return pa.table({**columns, **_same_in_each_row(len(documents), splitter, started_at)})
 
 

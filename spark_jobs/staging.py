@@ -15,18 +15,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 from pyspark import Broadcast, TaskContext
 from pyspark.sql import DataFrame
 
-from mlflow_project.rules.chunking.records import Document
+from mlflow_project.rules.chunking.records import Document, Rejected
 from spark_jobs.cutting import Cutter, chunk_rows, document_rows
 from spark_jobs.examination import Examiner, Fingerprints, Tally, new_among, row_summaries, short_ids, tally
 from spark_jobs.folders import Folder
 from spark_jobs.raw import Raw
-from spark_jobs.rows import ROW_SUMMARY, WRITTEN_FILE, Row
+from spark_jobs.rows import ROW_SUMMARY, WRITTEN_FILE, Row, SourceLocation
 from spark_jobs.table_files import TableFile
 from spark_jobs.tables import CHUNKS_KEY, DOCUMENTS_KEY, spark_schema
 
@@ -64,7 +64,7 @@ def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[Fingerpri
             if not len(known.value):
                 ids += short_ids(each.document_id for each in documents)
             fresh = {each.document_hash for each, is_new in zip(documents, new, strict=True) if is_new}
-            parts.write([each for each in documents if each.document_hash in fresh])
+            parts.write([(each, at) for at, _, each in examined if _is_fresh(each, fresh)])
             summaries = row_summaries(examined, fresh, stager.examiner.quality)
             counts += tally(summaries)
             names = pa.array([parts.name if is_fresh else None for is_fresh in summaries["fresh"].to_pylist()])
@@ -74,6 +74,10 @@ def _stage(rows: Iterator[list[Row]], stager: Stager, known: Broadcast[Fingerpri
             yield from parts.next_if_full()
         yield from parts.close()
         yield _report([{"tally": json.dumps(asdict(counts)), "ids": bytes(ids)}])
+
+
+def _is_fresh(found: Document | Rejected, fresh: set[str]) -> TypeGuard[Document]:
+    return isinstance(found, Document) and found.document_hash in fresh
 
 
 @contextmanager
@@ -102,14 +106,19 @@ class _Parts:
         self._number = -1
         self._begin()
 
-    def write(self, documents: Sequence[Document]) -> None:
+    def write(self, located: Sequence[tuple[Document, SourceLocation]]) -> None:
         """Cut and write documents, each at most once per file."""
-        own = list({each.document_hash: each for each in documents if each.document_hash not in self._held}.values())
-        self._held.update(each.document_hash for each in own)
-        if not own:
+        first: dict[str, tuple[Document, SourceLocation]] = {}
+        for document, location in located:
+            if document.document_hash not in self._held:
+                first.setdefault(document.document_hash, (document, location))
+        self._held.update(first)
+        if not first:
             return
+        own, locations = [each for each, _ in first.values()], [location for _, location in first.values()]
         if self._documents:
-            self._documents.write(document_rows(own, self._stager.cutter.splitter.name, self._stager.started_at))
+            splitter, started_at = self._stager.cutter.splitter.name, self._stager.started_at
+            self._documents.write(document_rows(own, splitter, started_at, locations))
         if self._chunks:
             for rows in chunk_rows(own, self._stager.cutter, self._stager.started_at):
                 self._chunks.write(rows)

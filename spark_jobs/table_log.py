@@ -12,12 +12,13 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 from pyspark.sql import SparkSession
@@ -70,14 +71,32 @@ class TableLog:
     def commit(self, added: Sequence[Written], removed: Mapping[str, int], note: str = "") -> None:
         """Add files to the table and remove others (by name, with their bytes) in one commit; creates the table.
 
+        A table of an older release first gets the columns that it lacks, in a commit that repeats the newest note. They
+        are null in the rows that it has.
+
         Raises:
             Refused: another writer committed since this log was opened; the table is as that writer left it.
             Unavailable: the store does not answer.
         """
+        missing = self._missing_columns()
+        if missing:
+            newest = next((text for _, text in self.notes(1)), None)
+            self._attempt(partial(self._add_columns, missing), newest or "")
+        self._attempt(partial(self._write, added, removed), note)
+
+    def _missing_columns(self) -> list[Field]:
+        """The columns that a table of an older release lacks."""
+        if self._table is None:
+            return []
+        held = {field.name for field in self._table.schema().fields}
+        return [field for field in Schema.from_arrow(self.columns).fields if field.name not in held]
+
+    def _attempt(self, write: Callable[[dict[str, str]], None], note: str) -> None:
+        """Make one commit, with a note. `write` gets the metadata of the commit, and raises what delta-rs raises."""
         attempt = uuid.uuid4().hex
         version = 0 if self.version is None else self.version + 1
         try:
-            self._write(added, removed, {_ATTEMPT: attempt, **({"userMetadata": note} if note else {})})
+            write({_ATTEMPT: attempt, **({"userMetadata": note} if note else {})})
             if self._copy is not None and not self._copy.publish(version):
                 raise self._taken()
         except (DeltaError, OSError) as error:
@@ -87,11 +106,20 @@ class TableLog:
                 raise delta_tables.translated(f"Writing to {self.folder.address} failed", error) from error
         self._table = self._open()
 
+    def _add_columns(self, columns: list[Field], metadata: dict[str, str]) -> None:
+        assert self._table is not None, "a new table has all columns"
+        properties, hooks = self._properties(metadata)
+        self._table.alter.add_columns(columns, commit_properties=properties, post_commithook_properties=hooks)
+
+    def _properties(self, metadata: dict[str, str]) -> tuple[CommitProperties, PostCommitHookProperties]:
+        """The properties of a commit that is tried once."""
+        hooks = PostCommitHookProperties(self._copy is None, None if self._copy is None else False)
+        return CommitProperties(metadata, max_commit_retries=0), hooks
+
     def _write(self, added: Sequence[Written], removed: Mapping[str, int], metadata: dict[str, str]) -> None:
         """Write a commit, as the first one of a new table or as the next one. Tries once."""
         schema, adds = Schema.from_arrow(self.columns), [self._add(file) for file in added]
-        properties = CommitProperties(metadata, max_commit_retries=0)
-        hooks = PostCommitHookProperties(self._copy is None, None if self._copy is None else False)
+        properties, hooks = self._properties(metadata)
         if self._table is None:
             create_table_with_add_actions(
                 self._uri,

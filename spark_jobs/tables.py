@@ -52,8 +52,13 @@ DOCUMENTS = pa.schema(
         "document_hash": _TEXT,
         "splitter": _TEXT,
         "processed_at": TIMESTAMP,
+        "source_file": _TEXT,
+        "source_block": _LONG,
+        "source_line": _LONG,
     }
 )
+"""`source_…` is the location of the raw row that a document was read from, in the form of `rows.SourceLocation`. They
+are null in rows of preparations that did not record it yet."""
 DOCUMENTS_KEY = "document_id"
 QUARANTINE = pa.schema(
     {"file": _TEXT, "line": _LONG, "reason": _TEXT, "sentence": _TEXT, "raw": _BYTES, "processed_at": TIMESTAMP}

@@ -1,26 +1,29 @@
 """Finds the raw row that a document was read from, and checks that it still says the same.
 
 In: a row of the documents table. Its columns `source_…` say in which file and line, or at which topic, partition and
-offset, its preparation read it. Out: a sentence, or what does not fit. Objects of the store are looked up in their
-older versions too, because raw files are often replaced.
+offset (`topic/partition/offset` in `source_file`), its preparation read it. Out: a sentence, or what does not fit.
+Objects of the store are looked up in their older versions too, because raw files are often replaced.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from mlflow_project.adapters.delta_tables import open_table, read
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import NotFound
 from mlflow_project.lineage.steps import Broken, Unrecorded
 from mlflow_project.rules.chunking.records import Document, Fields, read_line
 
+_RECORD = re.compile(r"([A-Za-z0-9._-]+)/([0-9]+)/([0-9]+)")
 _MOST_BYTES = 1 << 30
 _MOST_VERSIONS = 50
 
@@ -31,14 +34,22 @@ Place = Mapping[str, Any]
 
 def place_of(document: Mapping[str, Any]) -> Place | None:
     """Where a document was read; None if its preparation did not record it."""
-    names = ("file", "block", "line", "topic", "partition", "offset")
-    place = {name: document.get(f"source_{name}") for name in names}
-    known = {name: value for name, value in place.items() if value is not None}
-    return known or None
+    file = document.get("source_file")
+    if file is None:
+        return None
+    record = _RECORD.fullmatch(file)
+    if record is not None:
+        return {"topic": record[1], "partition": int(record[2]), "offset": int(record[3])}
+    return {"file": file, "block": document["source_block"], "line": document["source_line"]}
 
 
-def check_raw(store: ObjectStore, document: Mapping[str, Any]) -> str:
-    """Find a document in the raw file that it was read from.
+def is_record(source_file: str) -> bool:
+    """Whether a source is a record of Kafka, as `topic/partition/offset`, and no file."""
+    return _RECORD.fullmatch(source_file) is not None
+
+
+def check_raw(store: ObjectStore, document: Mapping[str, Any], raw_tables: Sequence[str] = ()) -> str:
+    """Find a document in the raw file that it was read from, or in one of these raw tables of ingestion.
 
     Raises:
         Broken: the file is gone, or holds no row that gives this document. Unrecorded: the place was not recorded, or
@@ -48,8 +59,7 @@ def check_raw(store: ObjectStore, document: Mapping[str, Any]) -> str:
     if place is None:
         raise Unrecorded("its preparation did not record where it was read; the next one that changes it does")
     if "topic" in place:
-        record = f"topic {place['topic']}, partition {place['partition']}, offset {place['offset']}"
-        raise Unrecorded(f"it came as {record}; the raw table keeps that record, which this command does not read")
+        return _in_raw_tables(place, document, raw_tables)
     address = str(place["file"])
     number = 0
     for number, (version, content) in enumerate(_contents(store, address), start=1):
@@ -62,6 +72,18 @@ def check_raw(store: ObjectStore, document: Mapping[str, Any]) -> str:
     if not number:
         raise Broken(f"{address}, from which it was read, is gone")
     raise Broken(f"no row of {address}, from which it was read, gives this document, in any version of the file")
+
+
+def _in_raw_tables(place: Place, document: Mapping[str, Any], raw_tables: Sequence[str]) -> str:
+    record = f"topic {place['topic']}, partition {place['partition']}, offset {place['offset']}"
+    where = f"topic = '{place['topic']}' AND partition = {place['partition']} AND \"offset\" = {place['offset']}"
+    for address in raw_tables:
+        rows = read(f"SELECT value FROM here WHERE {where}", {"here": open_table(address)}).to_pylist()
+        if any(_gives((row["value"] or "").encode(), document) for row in rows):
+            return f"{record}, in the raw table {address}"
+    if not raw_tables:
+        raise Unrecorded(f"it came as {record}; no commit of the documents names the raw table that keeps it")
+    raise Broken(f"it came as {record}, and {', '.join(raw_tables)} has no such record that gives this document")
 
 
 def _contents(store: ObjectStore, address: str) -> Iterator[tuple[str, bytes]]:

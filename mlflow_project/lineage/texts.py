@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -27,6 +28,14 @@ Rows = dict[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
+class Documents:
+    """A table of documents at a version, and the addresses of the raw tables of ingestion that it was made from."""
+
+    table: DeltaTable
+    raw_tables: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Restored:
     """A commit that put a table back to an earlier version."""
 
@@ -40,14 +49,26 @@ def index_chunks(store: ObjectStore, index: str, ids: Iterable[str]) -> Rows:
     Raises:
         NotFound: there is no such index. InvalidData: it was changed or damaged.
     """
-    kept = state_folder() / "evaluation" / "indexes"
-    kept.mkdir(parents=True, exist_ok=True)
-    lines = index_store.fetch(store, index, kept) / LINES
+    lines = _fetched(store, index)
     if not lines.stat().st_size:
         return {}
     with lines.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         found = {chunk_id: _line_of(content, chunk_id) for chunk_id in ids}
     return {chunk_id: row for chunk_id, row in found.items() if row is not None}
+
+
+def all_of_index(store: ObjectStore, index: str) -> Iterator[Mapping[str, Any]]:
+    """Every chunk of an index, after all its files were checked. Raises as `index_chunks` does."""
+    with _fetched(store, index).open("rb") as lines:
+        for line in lines:
+            yield orjson.loads(line)
+
+
+def _fetched(store: ObjectStore, index: str) -> Path:
+    """The file with the chunks of an index, on this machine's disk."""
+    kept = state_folder() / "evaluation" / "indexes"
+    kept.mkdir(parents=True, exist_ok=True)
+    return index_store.fetch(store, index, kept) / LINES
 
 
 def _line_of(content: mmap.mmap, chunk_id: str) -> Mapping[str, Any] | None:
@@ -76,6 +97,14 @@ def documents(table: DeltaTable, ids: Iterable[str]) -> Rows:
     return _by(table, "document_id", _among("document_id", wanted)) if wanted else {}
 
 
+def sources_of(table: DeltaTable) -> dict[str, str]:
+    """By document, the raw file or record of Kafka that it was read from. Documents that do not say it are left out."""
+    if "source_file" not in {field.name for field in table.schema().fields}:
+        return {}  # written before documents said where they were read
+    query = "SELECT document_id, source_file FROM here WHERE source_file IS NOT NULL"
+    return {row["document_id"]: row["source_file"] for row in read(query, {"here": table}).to_pylist()}
+
+
 def table_at(address: str, version: int) -> DeltaTable:
     """A table at a version, for reading.
 
@@ -90,7 +119,7 @@ def table_at(address: str, version: int) -> DeltaTable:
         raise Broken(f"{address} cannot be read at version {version}, and {there}: {error}") from error
 
 
-def documents_at(chunk_table: str, chunks_version: int) -> DeltaTable:
+def documents_at(chunk_table: str, chunks_version: int) -> Documents:
     """The table of documents, at the version that belongs to a version of the chunk table. A preparation notes with its
     commit of the documents which version of the chunks it left.
 
@@ -103,8 +132,9 @@ def documents_at(chunk_table: str, chunks_version: int) -> DeltaTable:
     except (InvalidData, NotFound) as error:
         raise Broken(f"the documents of {chunk_table} cannot be read: {error}") from error
     for back, commit in enumerate(newest.history()):
-        if _noted(commit.get("userMetadata")) == chunks_version:
-            return table_at(address, int(newest.version()) - back)
+        note = _note(commit.get("userMetadata"))
+        if note.get("chunks_version") == chunks_version:
+            return Documents(table_at(address, int(newest.version()) - back), tuple(note.get("seen") or ()))
     raise Unrecorded(f"no commit of {address} says that it belongs to version {chunks_version} of {chunk_table}")
 
 
@@ -127,13 +157,13 @@ def _newest(address: str) -> int | None:
         return None
 
 
-def _noted(text: str | None) -> int | None:
-    """The version of the chunk table in the note of a preparation (`spark_jobs.table_state.Note`)."""
+def _note(text: str | None) -> Mapping[str, Any]:
+    """The note of a preparation (`spark_jobs.table_state.Note`); empty where a commit has none."""
     try:
-        version = json.loads(text or "{}").get("chunks_version")
-    except (ValueError, AttributeError):
-        return None
-    return version if isinstance(version, int) else None
+        note = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _by(table: DeltaTable, key: str, where: str) -> Rows:

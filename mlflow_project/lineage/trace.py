@@ -209,11 +209,13 @@ class _Tracer:
     def _documents(self, base: KnowledgeBase, chunks: Sequence[dict[str, Any]], in_table: texts.Rows) -> None:
         ids = list(dict.fromkeys(chunk["document_id"] for chunk in chunks))
         found: texts.Rows = {}
+        raw_tables: list[str] = []
 
         def read() -> str:
-            table = texts.documents_at(base.table, base.delta_version)
-            found.update(texts.documents(table, ids))
-            return f"version {table.version()} belongs to version {base.delta_version} of the chunks"
+            documents = texts.documents_at(base.table, base.delta_version)
+            found.update(texts.documents(documents.table, ids))
+            raw_tables.extend(documents.raw_tables)
+            return f"version {documents.table.version()} belongs to version {base.delta_version} of the chunks"
 
         if not ids or not self._check(f"table:{base.table}_documents", "table version", read):
             return
@@ -227,7 +229,7 @@ class _Tracer:
                 row = in_table.get(chunk["chunk_id"])
                 self._check(f"chunk:{chunk['chunk_id']}", "in its document", partial(_cut, chunk, row, found[name]))
                 chunk |= {"document_hash": found[name]["document_hash"], "raw": place}
-            self._check(node, "raw text", partial(check_raw, self.parts.store, found[name]))
+            self._check(node, "raw text", partial(check_raw, self.parts.store, found[name], raw_tables))
 
 
 def _fail(message: str) -> str:

@@ -66,9 +66,8 @@ class Corpus:
         chunks = list(chunk_rows(documents, Cutter(self.splitter), now))
         version = self._overwrite(self.table, _plain(pa.concat_tables([_plain(each) for each in chunks])), "")
         count = sum(each.num_rows for each in chunks)
-        rows = _plain(document_rows(documents, self.splitter.name, now))
-        for name, values in self._places(len(documents)).items():
-            rows = rows.append_column(name, values)
+        locations = [(f"s3a://raw-data-bucket/{self.raw}", 0, number) for number in range(len(documents))]
+        rows = _plain(document_rows(documents, self.splitter.name, now, locations))
         self._overwrite(f"{self.table}_documents", rows, str(Note(version, count, 0, "rows")))
         made = build(self.yard.parts.store, self.table, version, False)
         return KnowledgeBase(self.table, version, made["index"])
@@ -94,12 +93,18 @@ class Corpus:
         """A run in MLflow whose scores are kept, as an evaluation leaves it."""
         experiments = Experiments(load(RegistrySettings))
         experiment = experiments.experiment(f"evaluate-{release.name}")
-        run = experiments.start(experiment, release.label, {"switchyard.digest": release.digest})
+        run = experiments.start(experiment, release.label, _tags(release))
         data = json.dumps({"label": release.label}).encode()
         keep_scores(self.yard.parts.store, run.id, data)
         experiments.write(run, SCORES, data)
         experiments.finish(run)
         return run
+
+    def runs_of(self, release: Release) -> Run:
+        """The evaluation run of a release."""
+        experiments = Experiments(load(RegistrySettings))
+        tags = {"switchyard.digest": release.digest}
+        return experiments.find(experiments.experiment(f"evaluate-{release.name}"), tags)[0]
 
     def seal(self, release: Release, run: Run) -> LedgerRecord:
         """What the gate does when it accepts."""
@@ -143,19 +148,17 @@ class Corpus:
         key = f"events/day={datetime.now(UTC):%Y-%m-%d}/{event.event_id}.jsonl"
         self.yard.parts.store.put("raw-data-bucket", key, json.dumps(event.to_dict()).encode() + b"\n")
 
-    def _places(self, count: int) -> dict[str, pa.Array]:
-        return {
-            "source_file": pa.array([f"s3a://raw-data-bucket/{self.raw}"] * count),
-            "source_block": pa.array([0] * count, pa.int64()),
-            "source_line": pa.array(range(count), pa.int64()),
-        }
-
     def _overwrite(self, address: str, rows: pa.Table, note: str) -> int:
         at = address.replace("s3a", "s3")
         properties = CommitProperties({"userMetadata": note}) if note else None
         options = storage_options()
         write_deltalake(at, rows, mode="overwrite", storage_options=options, commit_properties=properties)
         return int(DeltaTable(at, storage_options=options).version())
+
+
+def _tags(release: Release) -> dict[str, str]:
+    cases = "sha256:" + "3" * 64
+    return {"switchyard.digest": release.digest, "switchyard.version": str(release.version), "switchyard.cases": cases}
 
 
 def _plain(rows: pa.Table) -> pa.Table:

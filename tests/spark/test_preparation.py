@@ -19,9 +19,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as f
 
 from mlflow_project.adapters.delta_tables import ask, batches, open_table
+from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import InvalidData, NotFound, Refused
+from mlflow_project.lineage.raw_rows import check_raw
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
+from mlflow_project.settings import StoreSettings
 from spark_jobs.folders import Folder, folder
 from spark_jobs.plan import Limits
 from spark_jobs.preparation import Counts, Request, prepare
@@ -81,6 +84,23 @@ def test_every_table_is_read_by_another_reader_and_chunks_are_slices_of_document
     assert len(chunks) == counts.chunks
     assert all(texts[row["source_document_id"]][row["start"] : row["end"]] == row["text_content"] for row in chunks)
     assert len(rows_of(tmp_path / "chunks_quarantine")) == 1
+
+
+def test_each_document_names_its_raw_row_also_in_a_table_of_an_older_release(
+    spark: SparkSession, prepared: Prepared, tmp_path: Path
+) -> None:
+    prepared([document(0), b"broken", document(1)])
+    table = tmp_path / "chunks_documents"
+    file, store = f"file:{tmp_path}/raw.jsonl", ObjectStore(StoreSettings(s3_access_key="none", s3_secret_key="none"))
+    assert [check_raw(store, row) for row in rows_of(table)] == [f"{file}, line 1", f"{file}, line 3"]
+    note = DeltaTable(str(table)).history(1)[0]["userMetadata"]
+    older = spark.read.format("delta").load(str(table)).drop("source_file", "source_block", "source_line")
+    writer = older.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+    writer.option("userMetadata", note).save(str(table))
+    counts = prepared([document(0), document(1, "Another text."), document(2)])
+    assert (counts.unchanged, counts.changed, counts.new) == (1, 1, 1)
+    rows = rows_of(table, "document_id, source_line")
+    assert [(row["document_id"], row["source_line"]) for row in rows] == [("d0", None), ("d1", 1), ("d2", 2)]
 
 
 def test_an_unchanged_corpus_in_another_order_commits_nothing(prepared: Prepared, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import LedgerRecord
@@ -121,8 +123,6 @@ def test_a_changed_or_missing_raw_row_is_broken_and_an_unrecorded_place_is_unkno
     for place in ({}, {"source_file": None}):
         with pytest.raises(Unrecorded, match="did not record where"):
             check_raw(store, {"metadata": "{}", **place})
-    with pytest.raises(Unrecorded, match="topic raw-documents, partition 1, offset 7"):
-        check_raw(store, {"source_topic": "raw-documents", "source_partition": 1, "source_offset": 7})
     with pytest.raises(Unrecorded, match="a file system that this command does not read"):
         check_raw(store, {**row, "source_file": "hdfs://host/raw.jsonl"})
 
@@ -132,3 +132,16 @@ def test_a_text_file_that_is_the_document_has_no_line(store: ObjectStore, tmp_pa
     file.write_text("# Title\n\nText.", encoding="utf-8")
     row = {**row_of(LINES[0], file), "text": "# Title\n\nText."}
     assert check_raw(store, row) == str(file)
+
+
+def test_a_document_that_came_over_kafka_is_found_in_its_raw_table(store: ObjectStore, tmp_path: Path) -> None:
+    row = {**row_of(LINES[0], "raw-documents/1/7")}
+    table = str(tmp_path / "raw")
+    said = {"topic": ["raw-documents"] * 2, "partition": [1, 1], "offset": [7, 8]}
+    values = [line.decode() for line in LINES[:2]]
+    write_deltalake(table, pa.table({**said, "value": values}))
+    assert check_raw(store, row, [table]) == f"topic raw-documents, partition 1, offset 7, in the raw table {table}"
+    with pytest.raises(Broken, match="has no such record that gives this document"):
+        check_raw(store, {**row, "source_file": "raw-documents/1/8"}, [table])
+    with pytest.raises(Unrecorded, match="topic raw-documents, partition 1, offset 7; no commit"):
+        check_raw(store, row)

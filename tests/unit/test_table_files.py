@@ -55,7 +55,9 @@ def test_no_rows_make_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_documents_are_written_as_they_are(size: int) -> None:
-    rows = document_rows(DOCUMENTS[:size], "splitter", MOMENT).to_pylist()
+    locations = [("s3a://raw/a.jsonl", 7, number) for number in range(size)][: len(DOCUMENTS)]
+    rows = document_rows(DOCUMENTS[:size], "splitter", MOMENT, locations).to_pylist()
+    assert [(row["source_file"], row["source_block"], row["source_line"]) for row in rows] == locations
     assert [(row["document_id"], row["text"], row["document_hash"]) for row in rows] == [
         (each.document_id, each.text, each.document_hash) for each in DOCUMENTS[:size]
     ]

@@ -8,24 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
 from mlflow_project.adapters.registry import RegistryEntry, RegistryVersion
 from mlflow_project.errors import NotFound, Refused
-from mlflow_project.rules.chunking.records import Fields
+from mlflow_project.rules.chunking.records import Fields, document
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.content import KNOWLEDGE_BASE
 from spark_jobs import restore_tables
-from spark_jobs.cutting import Cutter
+from spark_jobs.cutting import Cutter, document_rows
 from spark_jobs.examination import Examiner
 from spark_jobs.folders import Folder
 from spark_jobs.staging import Stager, _stage
-from spark_jobs.table_files import Written
+from spark_jobs.table_files import TableFile, Written
 from spark_jobs.table_log import TableLog
 from spark_jobs.table_state import Note
 from spark_jobs.tables import CHUNKS, CHUNKS_KEY, DOCUMENTS, DOCUMENTS_KEY, QUARANTINE, Tables
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPARK: Any = None  # local folders need none
 
 
@@ -45,8 +47,8 @@ def log_of(address: str) -> TableLog:
 def prepared(at: Tables, run: str, ids: str) -> None:
     """Tables of exactly these documents, as a preparation leaves them."""
     chunks, documents, quarantine = (log_of(each) for each in (at.chunks, at.documents, at.quarantine))
-    examiner, now = Examiner(Fields(), False, ""), datetime(2026, 1, 1, tzinfo=UTC)
-    stager = Stager(examiner, Cutter(Splitter()), chunks.folder, documents.folder, run, now)
+    examiner = Examiner(Fields(), False, "")
+    stager = Stager(examiner, Cutter(Splitter()), chunks.folder, documents.folder, run, NOW)
     lines = [json.dumps({"id": each, "text": f"Text of {each}."}).encode() for each in ids]
     rows = [[(("raw", 0, number), line) for number, line in enumerate(lines)]]
     staged = [row for batch in _stage(iter(rows), stager, Nothing()) for row in batch["written"].to_pylist()]  # type: ignore[arg-type]
@@ -93,6 +95,32 @@ def test_a_commit_whose_answer_was_lost_is_not_taken_for_another_writer_s(
     monkeypatch.setattr(DeltaTable, "create_write_transaction", answer_is_lost)
     log.commit([], {}, "ours")
     assert list(log.notes(1)) == [(1, "ours")]
+
+
+def test_a_table_of_an_older_release_gets_the_columns_that_it_lacks_and_keeps_its_rows(at: Tables) -> None:
+    older = pa.schema([each for each in DOCUMENTS if not each.name.startswith("source_")])
+    place = Folder(at.documents, "local", at.documents)
+    file = TableFile(place, "part-0.zstd.parquet", DOCUMENTS_KEY)
+    file.write(document_rows([document(each, "", "Text.") for each in "ab"], "s", NOW).select(older.names))
+    written = file.close()
+    assert written is not None
+    TableLog(SPARK, place, older, DOCUMENTS_KEY).commit([written], {}, "first")
+    log = log_of(at.documents)
+    assert "source_file" not in DeltaTable(at.documents).to_pyarrow_table().column_names
+    log.commit([], {}, "second")
+    assert [text for _, text in log.notes()] == ["second", "first", "first"], "no moment without a note"
+    rows = log.ask("SELECT document_id, source_file, source_line FROM here ORDER BY 1")
+    assert rows is not None
+    assert rows.to_pydict() == {"document_id": ["a", "b"], "source_file": [None] * 2, "source_line": [None] * 2}
+    log.commit([], {}, "third")
+    assert log.version == 3, "the columns are added once"
+
+
+def test_each_document_says_where_its_raw_row_is(at: Tables) -> None:
+    prepared(at, "first", "ab")
+    rows = log_of(at.documents).ask("SELECT document_id, source_file, source_block, source_line FROM here ORDER BY 1")
+    assert rows is not None
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [("a", "raw", 0, 0), ("b", "raw", 0, 1)]
 
 
 def test_twelve_commits_leave_a_checkpoint(at: Tables) -> None:
