@@ -47,14 +47,14 @@ class Experiments:
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, made if need be."""
         try:
-            return self._known_experiment(name)
+            return self.known_experiment(name)
         except NotFound:
             pass
         try:
             return str(self._post("experiments/create", {"name": name})["experiment_id"])
         except MlflowRefused as error:
             if error.exists_already:  # somebody else made it just now
-                return self._known_experiment(name)
+                return self.known_experiment(name)
             raise
 
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
@@ -151,7 +151,12 @@ class Experiments:
             )
         return f"2.0/mlflow-artifacts/artifacts/{run.artifacts.removeprefix(_PROXIED).strip('/')}/{quote(path)}"
 
-    def _known_experiment(self, name: str) -> str:
+    def known_experiment(self, name: str) -> str:
+        """The id of the experiment of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
         found = self._api.get("2.0/mlflow/experiments/get-by-name", {"experiment_name": name})
         return str(found["experiment"]["experiment_id"])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlflow_project.adapters.delta_tables import batches, open_table
 from mlflow_project.adapters.object_store import ObjectStore
-from mlflow_project.errors import NotFound
+from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.settings import StoreSettings
 
 EVENTS = "events/"
@@ -38,6 +38,15 @@ def answers_where(settings: StoreSettings, values: Mapping[str, str]) -> list[Ro
     """The answers that have one of these values in its column, oldest first."""
     condition = " OR ".join(f"{column} = {_quoted(value)}" for column, value in values.items())
     return _rows(settings, "answers", f"SELECT * FROM live WHERE {condition} ORDER BY at, event_id")
+
+
+def every_fact(settings: StoreSettings) -> list[Row]:
+    """All answers, oldest first, with what lineage follows and without texts. `chunks` is None in older tables."""
+    names = "event_id, request_id, at, name, release, digest, error_type, source_file"
+    try:
+        return _rows(settings, "answers", f"SELECT {names}, chunks FROM live ORDER BY at, event_id")
+    except InvalidData:  # no answer has been collected since servers record chunks
+        return [{**row, "chunks": None} for row in _rows(settings, "answers", f"SELECT {names} FROM live ORDER BY at")]
 
 
 def feedback(settings: StoreSettings) -> list[Row]:

@@ -5,7 +5,7 @@ In: the object store, and ids. Out: events as rows, each once. `source_file` nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,7 @@ import orjson
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.event import EVENT_SCHEMA
 from mlflow_project.errors import InvalidData, NotFound
-from mlflow_project.feedback.live import EVENTS, Row, answers_where, uncollected
+from mlflow_project.feedback.live import EVENTS, Row, answers_where, every_fact, uncollected
 from mlflow_project.lineage.steps import Broken, Unrecorded
 
 _AT_ONCE = 16
@@ -63,18 +63,27 @@ def check_event(store: ObjectStore, row: Row) -> str:
 def _matching(store: ObjectStore, request: str) -> Iterator[Row]:
     """Answers with this request id or event id."""
     yield from answers_where(store.settings, {"request_id": request, "event_id": request})
-    yield from events_in(store, uncollected(store), request)
+    for event in _uncollected_events(store, request):
+        if request in (event["request_id"], event["event_id"]):
+            yield event
 
 
-def events_in(store: ObjectStore, objects: Sequence[str], text: str) -> Iterator[Row]:
-    """The answer events of these objects that have a text among the values of their `request_id` and `event_id`."""
-    bucket = store.settings.raw_bucket
+def every_answer(store: ObjectStore) -> list[Row]:
+    """What lineage follows of every answer, each once: ids, release, digest, `chunks`, and where it was uploaded."""
+    found = {row["event_id"]: row for row in every_fact(store.settings)}
+    for event in _uncollected_events(store):
+        found.setdefault(event["event_id"], event)
+    return sorted(found.values(), key=lambda row: (row["at"], row["event_id"]))
+
+
+def _uncollected_events(store: ObjectStore, text: str = "") -> Iterator[Row]:
+    """The answer events of objects that the table lacks, whose lines contain a text. `source_file` is the object."""
+    bucket, objects = store.settings.raw_bucket, uncollected(store)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         read = pool.map(lambda name: store.get(bucket, f"{EVENTS}{name}"), objects)
         for name, data in zip(objects, read, strict=True):
             for event in _events(data, text):
-                if text in (event["request_id"], event["event_id"]):
-                    yield {**event, "source_file": name}
+                yield {**event, "source_file": name}
 
 
 def _events(data: bytes, text: str) -> Iterator[dict[str, Any]]:
@@ -87,7 +96,7 @@ def _events(data: bytes, text: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             event = orjson.loads(line)
-            if (event["schema"], event["kind"]) == (EVENT_SCHEMA, "answer") and event["request_id"]:
+            if (event["schema"], event["kind"]) == (EVENT_SCHEMA, "answer") and event["event_id"]:
                 yield {key: value for key, value in event.items() if key not in ("schema", "kind")}
         except (ValueError, TypeError, KeyError):
             continue
