@@ -254,6 +254,7 @@ def _write(spark: SparkSession, request: Request, at: Tables, done: _Pass, may_c
     rows = f"append {done.tally.rows}" if done.appends else done.tally.rows
     if done.documents is not None or rows != done.before.rows:
         replace_quarantine(spark, at.quarantine, _rejected_rows(spark, request, at, done, late), may_commit)
+    done.update.add_places(done.rows, may_commit)
     nothing_new = done.before.fits and not done.plan.changes_documents
     if nothing_new and done.seen_after == done.seen:
         say("No document changed: the tables of chunks and documents were not touched.")

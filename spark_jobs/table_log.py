@@ -78,13 +78,13 @@ class TableLog:
             Refused: another writer committed since this log was opened; the table is as that writer left it.
             Unavailable: the store does not answer.
         """
-        missing = self._missing_columns()
+        missing = self.missing_columns()
         if missing:
             newest = next((text for _, text in self.notes(1)), None)
             self._attempt(partial(self._add_columns, missing), newest or "")
         self._attempt(partial(self._write, added, removed), note)
 
-    def _missing_columns(self) -> list[Field]:
+    def missing_columns(self) -> list[Field]:
         """The columns that a table of an older release lacks."""
         if self._table is None:
             return []

@@ -20,6 +20,7 @@ from spark_jobs import spark_internals, tables
 from spark_jobs.examination import Tally
 from spark_jobs.folders import folder
 from spark_jobs.ingested_source import Seen
+from spark_jobs.rows import LOCATION
 from spark_jobs.table_files import Rewrite, Written, files_holding, rewritten
 from spark_jobs.table_log import TableLog, newest_version
 from spark_jobs.table_state import Note
@@ -80,6 +81,25 @@ class TableUpdate:
         noted = {table: asdict(each) for table, each in seen.items()}
         self.documents.commit(*documents, str(Note(self.chunks.version, number, quarantine, rows, noted or None)))
         return number
+
+    def add_places(self, rows: DataFrame, may_commit: MayCommit) -> None:
+        """Note where the documents of a table of an older release were read, without cutting any of them again.
+
+        `rows` are the summaries of the raw rows. Documents that they lack stay without. The commit repeats the newest
+        note, so all tables still belong together.
+        """
+        if not self.documents.missing_columns():
+            return
+        first = f.min(f.struct(*LOCATION)).alias("place")
+        places = rows.where("document_hash IS NOT NULL").groupBy("document_hash").agg(first)
+        columns = [f.col(f"place.{name}").alias(f"source_{name}") for name in LOCATION]
+        held = tables.read(self._spark, self._at.documents).drop(*(f"source_{name}" for name in LOCATION))
+        located = held.join(places, "document_hash", "left").select(*held.columns, *columns)
+        note = next((text for _, text in self.documents.notes(1)), None)
+        writer = tables.writer(located).option("overwriteSchema", "true").option("userMetadata", note or "")
+        may_commit()
+        writer.mode("overwrite").save(self._at.documents)
+        self.documents = TableLog(self._spark, self.documents.folder, DOCUMENTS, DOCUMENTS_KEY)
 
     def count(self) -> int:
         """The number of chunks in the table now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_format
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from mlflow_project.commands.output import Json, emit, progress, reports_errors,
 from mlflow_project.errors import InvalidData, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -152,11 +153,27 @@ def _s3a(address: str) -> str:
 def _show_trace(console: Console, trace: Trace) -> None:
     event = trace.answer
     console.print(f"{event['release']} answered request {event['request_id']} at {event['at']}.", markup=False)
+    manifest = trace.release.get("manifest")
+    if manifest is not None:
+        for line in _pinned(manifest):
+            console.print(f"  {line}", markup=False, soft_wrap=True)
     rows = [(step.node, step.check, _MARKS[step.status], step.detail) for step in trace.steps]
     console.print(table(("what", "check", "", "found"), rows))
     for chunk in trace.chunks:
         console.print(f"\n{_place(chunk)}", markup=False, soft_wrap=True)
         console.print(chunk["text"], markup=False, soft_wrap=True)
+
+
+def _pinned(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What the release pins: provider with parameters, template, knowledge base."""
+    provider = manifest.get("provider")
+    if provider is not None:
+        yield f"provider: {provider['name']} {provider['model']} {json_format.dumps(provider['parameters'])}"
+    for message in manifest.get("template", ()):
+        yield f"template, {message['role']}: {json_format.dumps(message['content'], ensure_ascii=False)}"
+    base = manifest.get("knowledge_base")
+    if base is not None:
+        yield f"knowledge base: {base['table']} at version {base['delta_version']}, {base['index']}"
 
 
 def _place(chunk: Mapping[str, Any]) -> str:

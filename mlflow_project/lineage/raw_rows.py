@@ -57,7 +57,7 @@ def check_raw(store: ObjectStore, document: Mapping[str, Any], raw_tables: Seque
     """
     place = place_of(document)
     if place is None:
-        raise Unrecorded("its preparation did not record where it was read; the next one that changes it does")
+        raise Unrecorded("its preparation did not record where it was read; the next one does")
     if "topic" in place:
         return _in_raw_tables(place, document, raw_tables)
     address = str(place["file"])

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pytest
 from deltalake import DeltaTable
 
 from mlflow_project.adapters.delta_tables import storage_options
 from mlflow_project.adapters.evidence import SCORES
 from mlflow_project.adapters.experiments import Experiments
-from mlflow_project.domain.times import utc_now
-from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.lineage.trace import Trace, trace_answer
 from mlflow_project.settings import RegistrySettings, load
 from tests.lineage.corpus import TEXTS, Corpus
 from tests.releases.conftest import Yard
-from tests.unit.test_spool import answer
 
 
 def statuses(trace: Trace) -> dict[str, set[str]]:
@@ -103,48 +97,3 @@ def test_what_was_not_recorded_is_unknown_and_no_guess_is_made(yard: Yard) -> No
     own = trace_answer(yard.parts, "own-context")
     assert (statuses(own)["unknown"], len(own.chunks)) == ({"context"}, 1)
     assert not own.is_broken
-
-
-def test_an_event_that_contradicts_ledger_table_or_index_is_broken_there(yard: Yard) -> None:
-    """Whoever may write events can say anything in one. The walk believes none of it unseen."""
-    corpus = Corpus.of(yard)
-    release = corpus.release(corpus.prepare())
-    chunk = corpus.chunks()["gate"]
-    said: dict[str, dict[str, Any]] = {
-        "another-digest": {"digest": "sha256:" + "0" * 64},
-        "another-name": {"release": "elsewhere/1"},
-        "no-release": {"release": "a b c"},
-        "before-it-was-live": {"at": "2020-01-01T00:00:00.000Z"},
-    }
-    found = {}
-    for request, fields in said.items():
-        corpus.upload(corpus_event(corpus, request, release, [chunk], fields))
-        found[request] = broken(trace_answer(yard.parts, request))
-    corpus.answered("invented-chunk", release, ["f" * 32])
-    found["invented-chunk"] = broken(trace_answer(yard.parts, "invented-chunk"))
-    assert "The ledger sealed" in found["another-digest"]["seal"]
-    assert "no version of" in found["another-name"]["ledger"]
-    assert "Cannot read" in found["no-release"]["ledger"]
-    assert "nothing of this name was live" in found["before-it-was-live"]["live then"]
-    assert "does not have the chunks" in found["invented-chunk"]["chunks of the index"]
-
-
-def corpus_event(corpus: Corpus, request: str, release: Any, chunks: list[str], fields: dict[str, Any]) -> Any:
-    """An event with some fields of somebody else's choice."""
-    true = {"at": utc_now(), "name": corpus.yard.name, "release": release.label, "digest": release.digest}
-    own = {"event_id": f"{corpus.yard.name}-{request}", "request_id": request, "chunks": tuple(chunks)}
-    return replace(answer(1), **{**true, **own, **fields})
-
-
-def test_a_request_id_that_two_answers_share_is_not_chosen_for_the_asker(yard: Yard) -> None:
-    """Callers choose X-Request-Id, so one may take the id of somebody else's request."""
-    corpus = Corpus.of(yard)
-    release = corpus.release(corpus.prepare())
-    mine = f"shared-{yard.name}"
-    for event in ("first", "second"):
-        corpus.upload(corpus_event(corpus, mine, release, [], {"event_id": f"{yard.name}-{event}"}))
-    with pytest.raises(InvalidData, match=f"2 answers have the request id '{mine}'"):
-        trace_answer(yard.parts, mine)
-    assert not trace_answer(yard.parts, f"{yard.name}-second").is_broken
-    with pytest.raises(NotFound, match="No event says anything"):
-        trace_answer(yard.parts, f"{yard.name}-third")

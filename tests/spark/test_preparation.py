@@ -97,10 +97,14 @@ def test_each_document_names_its_raw_row_also_in_a_table_of_an_older_release(
     older = spark.read.format("delta").load(str(table)).drop("source_file", "source_block", "source_line")
     writer = older.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
     writer.option("userMetadata", note).save(str(table))
+    cut_at = rows_of(tmp_path / "chunks", "min(processed_at) AS first")
     counts = prepared([document(0), document(1, "Another text."), document(2)])
+    assert rows_of(tmp_path / "chunks", "min(processed_at) AS first") == cut_at, (
+        "an unchanged document is not cut again"
+    )
     assert (counts.unchanged, counts.changed, counts.new) == (1, 1, 1)
     rows = rows_of(table, "document_id, source_line")
-    assert [(row["document_id"], row["source_line"]) for row in rows] == [("d0", None), ("d1", 1), ("d2", 2)]
+    assert [(row["document_id"], row["source_line"]) for row in rows] == [("d0", 0), ("d1", 1), ("d2", 2)]
 
 
 def test_an_unchanged_corpus_in_another_order_commits_nothing(prepared: Prepared, tmp_path: Path) -> None:
