@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mlflow_project.adapters.delta_tables import open_table, read
 from mlflow_project.adapters.object_store import ObjectStore
@@ -26,6 +28,7 @@ from mlflow_project.rules.chunking.records import Document, Fields, read_line
 _RECORD = re.compile(r"([A-Za-z0-9._-]+)/([0-9]+)/([0-9]+)")
 _MOST_BYTES = 1 << 30
 _MOST_VERSIONS = 50
+_PACKED = (".bz2", ".deflate", ".snappy", ".lz4", ".zst")
 
 Place = Mapping[str, Any]
 """Where a raw row is: `file`, `block` (byte offset) and `line` (from 0, in the block), or `topic`, `partition` and
@@ -63,7 +66,7 @@ def check_raw(store: ObjectStore, document: Mapping[str, Any], raw_tables: Seque
     address = str(place["file"])
     number = 0
     for number, (version, content) in enumerate(_contents(store, address), start=1):
-        line = _line_with(content, document, place)
+        line = _row_of_parquet(content, document) if content[:4] == b"PAR1" else _line_with(content, document, place)
         if line is not None:
             since = "" if number == 1 else f" in version {version} of the object; the file was replaced since"
             return f"{address}{line}{since}"
@@ -88,6 +91,8 @@ def _in_raw_tables(place: Place, document: Mapping[str, Any], raw_tables: Sequen
 
 def _contents(store: ObjectStore, address: str) -> Iterator[tuple[str, bytes]]:
     """The versions of a file with their content, the newest first. A local file has one."""
+    if address.endswith(_PACKED):
+        raise Unrecorded(f"{address} is packed in a way that this command does not read")
     parts = urlsplit(address)
     if parts.scheme in ("", "file"):
         path = Path(unquote(parts.path))
@@ -117,6 +122,16 @@ def _unpacked(content: bytes) -> bytes:
 def _has_own_format(document: Mapping[str, Any]) -> bool:
     """Whether the document came from a PDF or another format that is no text."""
     return "format" in orjson.loads(document["metadata"] or "{}")
+
+
+def _row_of_parquet(content: bytes, document: Mapping[str, Any]) -> str | None:
+    """Which row of a Parquet file has this id and this text, whatever its columns are called. Its other columns are not
+    compared, because Spark writes them as JSON in its own way."""
+    for number, row in enumerate(pq.read_table(pa.BufferReader(content)).to_pylist(), start=1):
+        values = [str(value) for value in row.values()]
+        if document["document_id"] in values and document["text"] in values:
+            return f", row {number}"
+    return None
 
 
 def _line_with(content: bytes, document: Mapping[str, Any], place: Place) -> str | None:

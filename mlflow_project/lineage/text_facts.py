@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from urllib.parse import quote
 
 from mlflow_project.adapters.delta_tables import open_table, read
 from mlflow_project.adapters.object_store import ObjectStore
@@ -71,8 +72,9 @@ class TextFacts:
         for table, versions in self.tables.items():
             for version in versions:
                 read_at = self._read_at(table, version)
-                for name in read_at.by_source.get(node.name, ()):
-                    yield Edge(node, Node("document", name, table), "was read as", read_at.fact)
+                for spelling in _spellings(node.name):
+                    for name in read_at.by_source.get(spelling, ()):
+                        yield Edge(node, Node("document", name, table), "was read as", read_at.fact)
 
     def of_document(self, node: Node) -> Iterator[Edge]:
         """Where a document was read, and the chunks that it was cut into."""
@@ -162,6 +164,13 @@ class TextFacts:
 
 def _fact(table: str, versions: list[int]) -> str:
     return f"{table} at version {', '.join(map(str, versions))}"
+
+
+def _spellings(file: str) -> list[str]:
+    """How Spark may have spelt the address of a file: with special characters as `%20`, and a path as `file:/path`."""
+    quoted = quote(file, safe=":/%")
+    local = [f"file:{file}", f"file:{quoted}"] if file.startswith("/") else []
+    return list(dict.fromkeys([file, quoted, *local]))
 
 
 def _source(file: str) -> Node:

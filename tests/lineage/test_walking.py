@@ -17,6 +17,13 @@ def command(yard: Yard, *words: str, code: int = 0) -> Any:
     return said
 
 
+def of_every_table(yard: Yard, *words: str) -> str:
+    """What a command says that looks into every table. Other tests may have left damaged ones (exit code 4)."""
+    found, said = yard.run("lineage", *words)
+    assert found in (0, 4), said
+    return said
+
+
 def test_what_rests_on_a_document_is_found_and_nothing_else(yard: Yard) -> None:
     """The ledger's text stays; the gate's text changes between the generations."""
     corpus = Corpus.of(yard)
@@ -60,7 +67,7 @@ def test_what_rests_on_a_document_is_found_and_nothing_else(yard: Yard) -> None:
     assert "digraph" in command(yard, "up", f"release:{first.label}", "--dot", "--depth", "1")
     assert "Nothing that was recorded names" in command(yard, "up", "release:nobody/1", code=2)
     assert "names no node" in command(yard, "down", "qa/7", code=2)
-    of_file = command(yard, "impact", "--file", f"s3://raw-data-bucket/{corpus.raw}")
+    of_file = of_every_table(yard, "impact", "--file", f"s3://raw-data-bucket/{corpus.raw}")
     assert "2 documents" in of_file
     assert "4 answers" not in of_file, "an answer that was given nothing rests on nothing"
     assert "2 releases" in command(yard, "impact", "--table", corpus.table)

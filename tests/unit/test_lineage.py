@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
@@ -132,6 +133,20 @@ def test_a_text_file_that_is_the_document_has_no_line(store: ObjectStore, tmp_pa
     file.write_text("# Title\n\nText.", encoding="utf-8")
     row = {**row_of(LINES[0], file), "text": "# Title\n\nText."}
     assert check_raw(store, row) == str(file)
+
+
+def test_a_row_of_parquet_is_found_by_its_id_and_text_and_other_packings_are_unknown(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "part-0.parquet"
+    row = row_of(LINES[0], file)
+    pq.write_table(pa.table({"name": ["b", "a"], "body": ["One.", "One."], "n": [1, 2]}), file)
+    assert check_raw(store, row) == f"{file}, row 2"
+    pq.write_table(pa.table({"name": ["a"], "body": ["Two."]}), file)
+    with pytest.raises(Broken, match=r"no row of .* gives this document"):
+        check_raw(store, row)
+    with pytest.raises(Unrecorded, match="packed in a way"):
+        check_raw(store, {**row, "source_file": f"{tmp_path}/raw.jsonl.bz2"})
 
 
 def test_a_document_that_came_over_kafka_is_found_in_its_raw_table(store: ObjectStore, tmp_path: Path) -> None:
