@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote as in_url
 
 from mlflow_project.adapters.retrieval import index_store
+from mlflow_project.adapters.retrieval.specification import Embedder
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.ledger import NameState
 from mlflow_project.ledger.state import PRODUCTION
@@ -116,7 +117,7 @@ def _commands(parts: Parts, facts: Facts, graph: Graph, states: Sequence[NameSta
     tables = sorted({node.table for node in graph.of_kind("document") if node.table is not None})
     for table in tables:
         commands += _out_of_table(facts, graph, table)
-        commands.append(f"switchyard index {quote(table)}{_vectors(parts, facts, graph, table)}")
+        commands.append(f"switchyard index {quote(table)}{_embedder(parts, facts, graph, table)}")
     for name in sorted({each.release.rpartition("/")[0] for each in live} if tables else ()):
         commands += [
             f"switchyard register {quote(f'prompts/{name}')}",
@@ -146,14 +147,29 @@ def _out_of_table(facts: Facts, graph: Graph, table: str) -> list[str]:
     return [*commands, *(f"switchyard prepare {quote(file)} {quote(table)}" for file in raw)]
 
 
-def _vectors(parts: Parts, facts: Facts, graph: Graph, table: str) -> str:
-    """The option with which the new index has vectors, if one of the affected indexes has."""
+def _embedder(parts: Parts, facts: Facts, graph: Graph, table: str) -> str:
+    """The options with which a new index gets the vectors of the affected ones; empty if they have none."""
     for node in graph.of_kind("index"):
         base = facts.releases.indexes.get(node.name)
-        if base is not None and base.table == table:
-            try:
-                if index_store.has_vectors(parts.store, node.name):
-                    return " --vectors"
-            except (NotFound, InvalidData):
-                continue
+        if base is None or base.table != table:
+            continue
+        try:
+            used = Embedder.from_data(index_store.manifest_of(parts.store, node.name)["specification"].get("vectors"))
+        except (NotFound, InvalidData):
+            continue
+        if used is not None:
+            return " ".join(["", *_options(used)])
     return ""
+
+
+def _options(embedder: Embedder) -> list[str]:
+    if embedder.kind == "wordllama":
+        return ["--vectors"]
+    limit = embedder.max_tokens if embedder.kind == "onnx" else embedder.max_characters
+    given = {
+        "--embedder": quote(embedder.name),
+        "--endpoint": embedder.endpoint and quote(embedder.endpoint),
+        "--dimensions": embedder.dimensions,
+        "--max-length": limit,
+    }
+    return [part for name, value in given.items() if value is not None for part in (name, str(value))]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import pytest
+
+from mlflow_project.errors import NotFound
 from mlflow_project.lineage.facts import Facts
 from mlflow_project.lineage.graph import Node, read_node
+from mlflow_project.lineage.impact import impact, table_nodes
 from tests.lineage.corpus import TEXTS, Corpus
 from tests.releases.conftest import Yard
 
@@ -14,13 +17,6 @@ from tests.releases.conftest import Yard
 def command(yard: Yard, *words: str, code: int = 0) -> Any:
     found, said = yard.run("lineage", *words)
     assert found == code, said
-    return said
-
-
-def of_every_table(yard: Yard, *words: str) -> str:
-    """What a command says that looks into every table. Other tests may have left damaged ones (exit code 4)."""
-    found, said = yard.run("lineage", *words)
-    assert found in (0, 4), said
     return said
 
 
@@ -41,7 +37,7 @@ def test_what_rests_on_a_document_is_found_and_nothing_else(yard: Yard) -> None:
         corpus.answered(f"{yard.name}-{request}", release, chunks)
     runs = {label: run.id for label, run in ((each.label, corpus.runs_of(each)) for each in (first, second))}
 
-    found = json.loads(command(yard, "impact", "--document", f"gate@{corpus.table}", "--json").splitlines()[0])
+    found = impact(yard.parts, [Node("document", "gate", corpus.table)]).to_dict()
     assert set(found["chunks"]) == {f"chunk:{chunk}@{corpus.table}" for chunk in (old["gate"], new["gate"])}
     assert set(found["indexes"]) == {f"index:{base.index}" for base in (first_base, second_base)}
     assert set(found["releases"]) == {f"release:{first.label}", f"release:{second.label}"}
@@ -61,16 +57,19 @@ def test_what_rests_on_a_document_is_found_and_nothing_else(yard: Yard) -> None:
     assert Node("table", f"{corpus.table}@{second_base.delta_version}") in graph.nodes
     assert Node("chunk", old["gate"], corpus.table) not in graph.nodes
 
-    down = command(yard, "down", f"index:{first_base.index}", "--mermaid")
-    assert down.startswith("flowchart LR")
-    assert f"answer:{yard.name}-unsaid" in down
-    assert "digraph" in command(yard, "up", f"release:{first.label}", "--dot", "--depth", "1")
-    assert "Nothing that was recorded names" in command(yard, "up", "release:nobody/1", code=2)
-    assert "names no node" in command(yard, "down", "qa/7", code=2)
-    of_file = of_every_table(yard, "impact", "--file", f"s3://raw-data-bucket/{corpus.raw}")
-    assert "2 documents" in of_file
-    assert "4 answers" not in of_file, "an answer that was given nothing rests on nothing"
-    assert "2 releases" in command(yard, "impact", "--table", corpus.table)
+    facts = Facts(yard.parts)
+    of_index = facts.walk([read_node(f"index:{first_base.index}")], "down")
+    assert Node("answer", f"{yard.name}-unsaid") in of_index.nodes, "an answer of the release rests on its index"
+    of_file = facts.walk([read_node(f"file:s3://raw-data-bucket/{corpus.raw}")], "down")
+    assert len(of_file.of_kind("document")) == 2
+    assert Node("answer", f"{yard.name}-nothing-found") not in of_file.nodes
+    of_table = impact(yard.parts, table_nodes(yard.parts, corpus.table))
+    assert len(of_table.graph.of_kind("release")) == 2
+    with pytest.raises(NotFound, match="Nothing that was recorded names release:nobody/1"):
+        facts.walk([read_node("release:nobody/1")], "up")
+    drawn = command(yard, "down", f"index:{first_base.index}", "--mermaid")
+    assert drawn.startswith("flowchart LR")
+    assert f"answer:{yard.name}-unsaid" in drawn
 
     index = first_base.index.removeprefix("sha256:")
     yard.parts.store.put("llm-artifacts-bucket", f"indexes/{index}/manifest.json", b"{}")
