@@ -58,9 +58,8 @@ def test_nothing_that_rests_on_a_document_is_missed_and_nothing_is_invented(yard
         return {chunk.chunk_id for name, text in of.items() for chunk in chunks_of(name, text, corpus.splitter)}
 
     every = sorted(cut(texts))
-    events = [
-        event(corpus, number, release.label, release.digest, chance.sample(every, 5)) for number in range(ANSWERS)
-    ]
+    given = [chance.sample(every, 5) for _ in range(ANSWERS)]
+    events = [event(corpus, number, release, chunks) for number, chunks in enumerate(given)]
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     body = "".join(json.dumps(each.to_dict()) + "\n" for each in events).encode()
     yard.parts.store.put("raw-data-bucket", f"events/day={day}/{yard.name}.jsonl", body)
