@@ -136,7 +136,7 @@ def _latency(given: argparse.Namespace, host: Host, parts: Parts) -> Iterator[Me
             time.sleep(given.seconds)
         times[rolling] += callers.milliseconds
         if rolling:
-            changes.abort(parts, NAME, WHO)
+            changes.abort(parts, NAME, changes.Order(WHO))
     for share in (50, 99):
         without, with_one = (float(np.percentile(times[rolling], share)) for rolling in (False, True))
         goal, met = ("<= 1", with_one - without <= 1) if share == 99 else ("", None)
@@ -149,12 +149,12 @@ def _change(wanted: int, parts: Parts) -> int:
     made = 0
     for aborted in cycle((True, False)):
         start(parts, NAME, 2, Plan((0.05, 0.25, 0.5, 1.0)), WHO)
-        changes.step(parts, NAME, WHO)
-        changes.step(parts, NAME, WHO)
+        changes.step(parts, NAME, changes.Order(WHO))
+        changes.step(parts, NAME, changes.Order(WHO))
         if aborted:
-            changes.abort(parts, NAME, WHO)
+            changes.abort(parts, NAME, changes.Order(WHO))
         else:
-            changes.step(parts, NAME, WHO)
+            changes.step(parts, NAME, changes.Order(WHO))
             rollback(parts, NAME, WHO)
         made += 4
         if made >= wanted:

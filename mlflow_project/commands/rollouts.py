@@ -22,6 +22,36 @@ if TYPE_CHECKING:
     from mlflow_project.rollouts.changes import Change
 
 
+Shares = Annotated[
+    str | None,
+    typer.Option(metavar="SHARES", help=f"Rising shares of the traffic. Default: the policy's, or {USUAL_STEPS}."),
+]
+Every = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="The guard takes a step after this time, as in 10m. Default: by hand."),
+]
+Unit = Annotated[
+    str | None, typer.Option(metavar="UNIT", help="What stays on one release: session, user, key or request.")
+]
+GuardPolicy = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="POLICY", help="The file with the guard's policy. Default: policy.yaml in prompts/NAME or models/NAME."
+    ),
+]
+Smoke = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Questions that the version must answer first: cases, or request bodies for a model. Default: "
+        "prompts/NAME/cases.jsonl.",
+    ),
+]
+DespiteRollback = Annotated[
+    str, typer.Option(metavar="REASON", help="Why a release that was rolled back may be live again.")
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
     rollout = typer.Typer(help="Move traffic to a version in steps.", no_args_is_help=True)
@@ -35,37 +65,13 @@ def add_to(app: typer.Typer) -> None:
 def start(
     named: Named,
     version: Version = None,
-    steps: Annotated[
-        str | None,
-        typer.Option(metavar="SHARES", help=f"Rising shares of the traffic. Default: the policy's, or {USUAL_STEPS}."),
-    ] = None,
-    every: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="The guard takes a step after this time, as in 10m. Default: by hand."),
-    ] = None,
-    unit: Annotated[
-        str | None,
-        typer.Option(metavar="UNIT", help="What stays on one release: session, user, key or request."),
-    ] = None,
-    guard: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="POLICY",
-            help="The file with the guard's policy. Default: policy.yaml in prompts/NAME or models/NAME.",
-        ),
-    ] = None,
-    smoke: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Questions that the version must answer first: cases, or request bodies for a model. Default: "
-            "prompts/NAME/cases.jsonl.",
-        ),
-    ] = None,
+    steps: Shares = None,
+    every: Every = None,
+    unit: Unit = None,
+    guard: GuardPolicy = None,
+    smoke: Smoke = None,
     reason: Reason = "",
-    despite_rollback: Annotated[
-        str, typer.Option(metavar="REASON", help="Why a release that was rolled back may be live again.")
-    ] = "",
+    despite_rollback: DespiteRollback = "",
     json: Json = False,
 ) -> None:
     """Open a rollout of a sealed version, and take its first step.
@@ -136,7 +142,7 @@ def _change(how: str, name: str, reason: str, json: bool) -> None:
 
     made = {each.__name__: each for each in (changes.step, changes.hold, changes.resume, changes.abort, changes.finish)}
     with command_parts() as parts:
-        change = made[how](parts, name, parts.who, reason)
+        change = made[how](parts, name, changes.Order(parts.who, reason))
     _show_change(change, json)
 
 

@@ -19,7 +19,7 @@ from mlflow_project.guard.deciding import Decision
 from mlflow_project.guard.subjects import Subject
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.promote import rollback
-from mlflow_project.rollouts.changes import abort, hold, step
+from mlflow_project.rollouts.changes import Order, abort, hold, step
 from mlflow_project.rules.guard.judge import Judgement
 from mlflow_project.settings import ProviderSettings, load
 
@@ -41,7 +41,7 @@ def act(parts: Parts, subject: Subject, decision: Decision, judgement: Judgement
         flip = rollback(parts, subject.name, WHO, decision.why, subject.old, evidence, expected=subject.id)
         return flip.serial
     change = {"step": step, "abort": abort, "hold": hold}[decision.action]
-    return change(parts, subject.name, WHO, decision.why, evidence, subject.rollout).serial
+    return change(parts, subject.name, Order(WHO, decision.why, evidence, subject.rollout)).serial
 
 
 def old_release_answers(parts: Parts, subject: Subject) -> bool:

@@ -1,8 +1,7 @@
 """Changes a rollout that is under way: the next step, hold, resume, abort, finish. Each change is one ledger record.
 
-In: a name, and who wants the change. Out: a `Change` with the receipts of the workers. A change is decided on the state
-of the ledger that its record follows, so of two that exclude each other one wins. `expected` is the rollout that the
-decision of a program rests on: the change is refused if the ledger has another state of it by then.
+In: a name, and an `Order`. Out: a `Change` with the receipts of the workers. A change is decided on the state of the
+ledger that its record follows, so of two that exclude each other one wins.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_project.domain.record import LedgerRecord, RecordType
@@ -35,6 +34,20 @@ NO_RECEIPTS = Receipts(())
 
 
 @dataclass(frozen=True)
+class Order:
+    """Who wants a change, why, and on what evidence.
+
+    `expected` is the rollout that the decision of a program rests on. The change is refused if the ledger has another
+    state of it by then.
+    """
+
+    who: str
+    why: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    expected: Rollout | None = None
+
+
+@dataclass(frozen=True)
 class Change:
     """A change that was made: its ledger record, and the rollout as it is now (as it was, where that ended it)."""
 
@@ -53,14 +66,7 @@ class Change:
         }
 
 
-def step(
-    parts: Parts,
-    name: str,
-    who: str,
-    why: str = "",
-    evidence: Mapping[str, Any] | None = None,
-    expected: Rollout | None = None,
-) -> Change:
+def step(parts: Parts, name: str, order: Order) -> Change:
     """Give the canary the share of the next step. A step to 100 % finishes the rollout.
 
     Raises:
@@ -68,19 +74,19 @@ def step(
         SealBroken: the canary was changed since it was sealed. PromotionConflict: somebody else was first.
         Unavailable: a service does not answer; the share stays.
     """
-    of = settled_state(parts, name, who).of(name)
-    rollout = _with_next_step(of, expected)
+    of = settled_state(parts, name, order.who).of(name)
+    rollout = _with_next_step(of, order.expected)
     sealed_release(parts, of, rollout.version, of.all_seals[rollout.version, rollout.digest])
     await_canary(parts, rollout)
     share = rollout.next_share
     if share is None or share >= 1:
-        return finish(parts, name, who, why, evidence, expected or rollout)
+        return finish(parts, name, replace(order, expected=order.expected or rollout))
 
     def decide(of: NameState) -> Draft:
-        now = _with_next_step(of, expected)
+        now = _with_next_step(of, order.expected)
         if (now.id, now.next_share) != (rollout.id, share):
             raise PromotionConflict(f"Somebody else has moved the rollout of {name} meanwhile: {now.describe()}.")
-        return draft("step", now, who, why, {**(evidence or {}), "share": share, "from_share": now.share})
+        return draft("step", now, order, share=share, from_share=now.share)
 
     workers, began = live_workers(presences(parts.store)), time.monotonic()
     record = append(parts, name, decide)
@@ -110,14 +116,7 @@ def _with_next_step(of: NameState, expected: Rollout | None) -> Rollout:
     return rollout
 
 
-def hold(
-    parts: Parts,
-    name: str,
-    who: str,
-    why: str = "",
-    evidence: Mapping[str, Any] | None = None,
-    expected: Rollout | None = None,
-) -> Change:
+def hold(parts: Parts, name: str, order: Order) -> Change:
     """Take no further step until somebody resumes. The share stays.
 
     Raises:
@@ -125,15 +124,15 @@ def hold(
     """
 
     def decide(of: NameState) -> Draft:
-        rollout = current(of, expected)
+        rollout = current(of, order.expected)
         if rollout.held:
             raise Refused(f"The rollout of {rollout.label} is held already ({rollout.held_why}).")
-        return draft("hold", rollout, who, why, evidence)
+        return draft("hold", rollout, order)
 
     return _recorded(parts, "hold", name, append(parts, name, decide))
 
 
-def resume(parts: Parts, name: str, who: str, why: str = "", evidence: Mapping[str, Any] | None = None) -> Change:
+def resume(parts: Parts, name: str, order: Order) -> Change:
     """Go on after a hold. The time of the present step begins anew.
 
     Raises:
@@ -141,35 +140,28 @@ def resume(parts: Parts, name: str, who: str, why: str = "", evidence: Mapping[s
     """
 
     def decide(of: NameState) -> Draft:
-        rollout = current(of)
+        rollout = current(of, order.expected)
         if not rollout.held:
             raise Refused(f"The rollout of {rollout.label} is not held, so there is nothing to resume.")
-        return draft("resume", rollout, who, why, evidence)
+        return draft("resume", rollout, order)
 
     return _recorded(parts, "resume", name, append(parts, name, decide))
 
 
-def abort(
-    parts: Parts,
-    name: str,
-    who: str,
-    why: str = "",
-    evidence: Mapping[str, Any] | None = None,
-    expected: Rollout | None = None,
-) -> Change:
+def abort(parts: Parts, name: str, order: Order) -> Change:
     """End a rollout: all traffic goes to the old release again. Needs the ledger alone, and not MLflow.
 
     Raises:
         Refused: there is no rollout. PromotionConflict: it is being finished just now.
     """
-    of = settled_state(parts, name, who).of(name)
-    rollout = current(of, expected)
+    of = settled_state(parts, name, order.who).of(name)
+    rollout = current(of, order.expected)
     workers, began = live_workers(presences(parts.store)), time.monotonic()
 
     def decide(of: NameState) -> Draft:
         if of.intent is not None:
             raise PromotionConflict(f"{of.intent.who} is finishing the rollout of {name} (record {of.intent.serial}).")
-        return draft("abort", current(of, expected), who, why, evidence)
+        return draft("abort", current(of, order.expected), order)
 
     record = append(parts, name, decide)
     parts.serving.wake_follower()
@@ -178,24 +170,15 @@ def abort(
     return Change("abort", rollout, record.serial, ended)
 
 
-def finish(
-    parts: Parts,
-    name: str,
-    who: str,
-    why: str = "",
-    evidence: Mapping[str, Any] | None = None,
-    expected: Rollout | None = None,
-) -> Change:
+def finish(parts: Parts, name: str, order: Order) -> Change:
     """Give the canary all traffic by the ordinary promotion, at any step.
 
     Raises:
         Refused: there is no rollout. Otherwise as `promotion.promote.promote`.
     """
-    rollout = current(settled_state(parts, name, who).of(name), expected)
-    flip = promote(parts, name, rollout.version, PRODUCTION, who, why or rollout.why, rollout=rollout)
-    record = append(
-        parts, name, lambda of: draft("finish", rollout, who, why, {**(evidence or {}), "flip": flip.serial})
-    )
+    rollout = current(settled_state(parts, name, order.who).of(name), order.expected)
+    flip = promote(parts, name, rollout.version, PRODUCTION, order.who, order.why or rollout.why, rollout=rollout)
+    record = append(parts, name, lambda of: draft("finish", rollout, order, flip=flip.serial))
     point_canary(parts, parts.ledger.state().of(name))
     return Change("finish", rollout, record.serial, flip.receipts)
 
@@ -216,22 +199,20 @@ def current(of: NameState, expected: Rollout | None = None) -> Rollout:
     return of.rollout
 
 
-def draft(
-    kind: RecordType, rollout: Rollout, who: str, why: str = "", evidence: Mapping[str, Any] | None = None
-) -> Draft:
-    """A record about a rollout."""
+def draft(kind: RecordType, rollout: Rollout, order: Order, **more: Any) -> Draft:
+    """A record about a rollout. Its evidence is that of the order, and `more`."""
     return Draft(
         kind,
         rollout.kind,
         rollout.name,
-        who,
-        why,
+        order.who,
+        order.why,
         version=rollout.version,
         digest=rollout.digest,
         alias=CANARY,
         from_version=rollout.baseline_version,
         intent=rollout.id or None,
-        evidence=dict(evidence or {}),
+        evidence={**order.evidence, **more},
     )
 
 

@@ -19,7 +19,7 @@ from mlflow_project.parts import Parts
 from mlflow_project.promotion.canary import point_canary
 from mlflow_project.promotion.promote import check_allowed, settled_state
 from mlflow_project.promotion.sealed import sealed_release
-from mlflow_project.rollouts.changes import Change, abort, append, await_canary, draft, step
+from mlflow_project.rollouts.changes import Change, Order, abort, append, await_canary, draft, step
 from mlflow_project.rollouts.smoke import Bodies, ask_canary
 
 
@@ -62,10 +62,11 @@ def start(
         point_canary(parts, parts.ledger.state().of(name))
         ready = await_canary(parts, rollout)
         asked = ask_canary(parts.client, rollout, smoke if ready.workers else ())
-        return step(parts, name, who, "the first step", {"smoke_questions": asked, "warm": ready.to_dict()})
+        evidence = {"smoke_questions": asked, "warm": ready.to_dict()}
+        return step(parts, name, Order(who, "the first step", evidence))
     except WorkspaceError as error:
         with contextlib.suppress(WorkspaceError):  # the message that counts is the first one
-            abort(parts, name, who, f"it did not begin: {error}", expected=rollout)
+            abort(parts, name, Order(who, f"it did not begin: {error}", expected=rollout))
         raise
 
 
@@ -120,4 +121,4 @@ def _opening(
         opened="",
         step_since="",
     )
-    return draft("rollout", opening, who, why, {**opening.evidence(), "seal": seal.serial, **withdrawn})
+    return draft("rollout", opening, Order(who, why, opening.evidence()), seal=seal.serial, **withdrawn)

@@ -54,7 +54,7 @@ def test_a_command_killed_at_any_write_leaves_what_repair_makes_whole(
     repair(yard.parts, "user:bert")
     all_agrees(yard)
     if yard.state.rollout is not None:
-        changes.abort(yard.parts, yard.name, "user:bert")
+        changes.abort(yard.parts, yard.name, changes.Order("user:bert"))
     all_agrees(yard)
     assert yard.run("promote", yard.name, "--version", str(version), "--to", "Production")[0] == 0
     all_agrees(yard)
@@ -71,15 +71,15 @@ def test_what_cannot_be_rolled_out_is_refused_in_one_sentence_with_its_exit_code
     with pytest.raises(Refused, match="live in Production already"):
         start(parts, name, version - 1, PLAN, ANNA)
     with pytest.raises(Refused, match="No rollout of"):
-        changes.step(parts, name, ANNA)
+        changes.step(parts, name, changes.Order(ANNA))
     code, said = yard.run("rollout", "start", f"{name}/{version}", "--steps", "5%,1%")
     assert (code, "must rise" in said, "Traceback" in said) == (2, True, False)
     start(parts, name, version, PLAN, ANNA)
     code, said = yard.run("rollout", "start", f"{name}/{version}", "--steps", "1%", "--json")
     assert (code, "user:anna is rolling out" in said) == (4, True)
     stale = yard.state.rollout
-    changes.hold(parts, name, "user:bert", "wait")
+    changes.hold(parts, name, changes.Order("user:bert", "wait"))
     with pytest.raises(PromotionConflict, match="has changed meanwhile"):
-        changes.abort(parts, name, "guard", expected=stale)
+        changes.abort(parts, name, changes.Order("guard", expected=stale))
     code, said = yard.run("rollout", "status", name)
     assert (code, "held: user:bert" in said) == (0, True)

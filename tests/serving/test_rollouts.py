@@ -112,21 +112,21 @@ def test_a_rollout_goes_its_whole_way_under_load_and_no_request_fails(
         registry.set_alias(name, "Production", 1)
 
         before = {session for session, (arm, _) in arms(host, name).items() if arm == "canary"}
-        change = changes.step(parts, name, ANNA)
+        change = changes.step(parts, name, changes.Order(ANNA))
         after = {session for session, (arm, _) in arms(host, name).items() if arm == "canary"}
         assert (change.rollout.share, change.receipts.missing, before < after) == (0.6, (), True)
-        changes.hold(parts, name, ANNA, "lunch")
+        changes.hold(parts, name, changes.Order(ANNA, "lunch"))
         with pytest.raises(Refused, match="lunch"):
-            changes.step(parts, name, ANNA)
+            changes.step(parts, name, changes.Order(ANNA))
         assert status(parts, name)["rollout"]["missing"] == []
 
-        aborted = changes.abort(parts, name, ANNA, "too long")
+        aborted = changes.abort(parts, name, changes.Order(ANNA, "too long"))
         assert (aborted.receipts.missing, alias("Canary")) == ((), None)
         assert set(arms(host, name).values()) == {("production", f"{name}/1")}
         assert status(parts, name)["last"]["why"] == "too long"
 
         start(parts, name, 2, Plan((0.1, 1.0), unit="request"), ANNA)
-        finished = changes.step(parts, name, ANNA)
+        finished = changes.step(parts, name, changes.Order(ANNA))
         assert (finished.how, finished.receipts.missing) == ("finish", ())
         assert set(arms(host, name).values()) == {("production", f"{name}/2")}
         assert (alias("Production"), alias("Previous"), alias("Canary")) == (2, 1, None)
@@ -173,7 +173,7 @@ def test_a_killed_follower_or_worker_costs_no_share_and_both_catch_up(
     for pid in host.workers()[:1]:
         psutil.Process(pid).kill()
     until(lambda: len(host.workers()) == 2, "a new worker is up")
-    late = changes.step(hasty, name, ANNA)
+    late = changes.step(hasty, name, changes.Order(ANNA))
     assert len(late.receipts.missing) == 2
     assert arms_again(host, name) == expected(rollout)
     host.start_follower()
@@ -181,7 +181,7 @@ def test_a_killed_follower_or_worker_costs_no_share_and_both_catch_up(
     assert host.follower is not None
     host.follower.kill()
     host.follower.wait()
-    changes.abort(hasty, name, ANNA)
+    changes.abort(hasty, name, changes.Order(ANNA))
     host.start_follower()
     until(lambda: {arm for arm, _ in arms_again(host, name).values()} == {"production"}, "nobody is on the canary")
 
@@ -206,10 +206,10 @@ def test_without_mlflow_or_minio_shares_stay_steps_wait_and_an_abort_needs_minio
             time.sleep(2)
             assert arms_again(host, name) == expected(rollout)
             with pytest.raises(Unavailable):
-                changes.step(behind, name, ANNA)
+                changes.step(behind, name, changes.Order(ANNA))
             assert parts.ledger.state().of(name).rollout == rollout
             s3.spoilt = None
-            aborted = changes.abort(behind, name, ANNA)
+            aborted = changes.abort(behind, name, changes.Order(ANNA))
             assert aborted.receipts.missing == ()
             assert {arm for arm, _ in arms_again(host, name).values()} == {"production"}
             mlflow.spoilt = None
