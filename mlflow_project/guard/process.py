@@ -26,7 +26,7 @@ from mlflow_project.settings import TelemetrySettings
 from mlflow_project.settings import load as load_settings
 from mlflow_project.snapshot.folder import stamp
 from mlflow_project.snapshot.guard_file import WRITE_SECONDS, say_guard_looks
-from mlflow_project.telemetry.catalogue import GUARD_ACTIONS, GUARD_LOOKED, GUARD_STATE
+from mlflow_project.telemetry.catalogue import GUARD_ACTIONS, GUARD_LOOKED, GUARD_SHARE, GUARD_STATE
 from mlflow_project.telemetry.sending import start
 
 logger = logging.getLogger(__name__)
@@ -135,6 +135,7 @@ class Guard:
             return
         observation = self._observation(subject)
         judgement = observation.look(subject, self._traffic)
+        self._show_numbers(subject, judgement)
         decision = decide(subject, judgement, observation.recent_old(), time.time())
         if decision.action != "wait" and time.monotonic() >= self._retry_at.get(subject.key, 0.0):
             decision = self._act(subject, decision, judgement)
@@ -192,6 +193,13 @@ class Guard:
         self._shown.add(name)
         for each in STATES:
             self._parts.meters.record(GUARD_STATE, float(each == state), name=name, state=each)
+
+    def _show_numbers(self, subject: Subject, judgement: Judgement) -> None:
+        for found in judgement.findings:
+            for side, rate in (("new", found.new_rate), ("before", found.old_rate)):
+                if rate is not None:
+                    about = {"release": subject.label, "indicator": found.indicator, "side": side}
+                    self._parts.meters.record(GUARD_SHARE, rate, **about)
 
     def _forget(self) -> None:
         """Drop what is no longer watched, and show no state of it any more."""

@@ -244,6 +244,14 @@ GUARD_STATE = Metric(
     "`broken_split` or `stuck`",
     ("name", "state"),
 )
+GUARD_SHARE = Metric(
+    "switchyard.guard.share",
+    "gauge",
+    "1",
+    "Share of requests that an indicator of the guard counts: of the release (`new`), and of what it is compared with "
+    "(`before`)",
+    ("release", "indicator", "side"),
+)
 GUARD_ACTIONS = Metric(
     "switchyard.guard.actions_total",
     "counter",

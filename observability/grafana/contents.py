@@ -231,6 +231,13 @@ RELEASES = Board(
             {"max by (name, state) (switchyard_guard_state) == 1": "{{name}} {{state}}"},
         ),
         Shown(
+            "Guard: what it counts, and before",
+            "percentunit",
+            {
+                "max by (release, indicator, side) (switchyard_guard_share)": "{{release}} {{indicator}} {{side}}",
+            },
+        ),
+        Shown(
             "Guard: what it did in the day",
             "short",
             {_last("switchyard_guard_actions_total", "release, action"): "{{release}} {{action}}"},

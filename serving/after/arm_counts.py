@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlflow_project.domain.reference import reference
 from mlflow_project.errors import InvalidAnswer
 from mlflow_project.private_files import make_private_folder
@@ -123,6 +125,7 @@ def _add(histogram: dict[int, int], value: float) -> None:
 
 def _add_prediction(kinds: dict[str, int], predictions: Any) -> None:
     """Count the prediction of one row, chosen by chance: the rows of a request depend on each other."""
-    kind = kind_of(predictions[random.randrange(len(predictions))]) if len(predictions) else None
+    rows = np.asarray(predictions)
+    kind = kind_of(rows[random.randrange(len(rows))]) if rows.ndim and len(rows) else None
     if kind is not None:
         kinds[kind] = kinds.get(kind, 0) + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from mlflow_project.promotion.promote import promote, rollback
 from mlflow_project.rollouts.start import start
 from mlflow_project.rules.content import content_of
 from mlflow_project.snapshot.arm_counts import COUNTS_SCHEMA, ArmCounts, ArmKey, counts_to_list
+from mlflow_project.telemetry.catalogue import GUARD_SHARE
+from mlflow_project.telemetry.meters import Meters
 from tests.provider.behaviour import Behaviour
 from tests.provider.fixtures import running_provider
 from tests.releases.conftest import Yard
@@ -72,10 +75,14 @@ def word(yard: Yard) -> dict[str, Any]:
 
 
 def test_a_promotion_that_harms_is_rolled_back_once_and_the_record_has_the_numbers(yard: Yard) -> None:
+    meters = Meters()
+    yard = replace(yard, parts=replace(yard.parts, meters=meters))
     two_versions(yard)
     promote(yard.parts, yard.name, 2, "Production", ANNA)
     look(yard)
     assert word(yard)["state"] == "inconclusive"
+    code, said = yard.run("live")
+    assert (code, f"about {word(yard)['missing']} requests are missing" in said) == (0, True)
     publish(yard, {old(yard): (1000, 20), new(yard): (100, 25)})
     look(yard, times=3)
     (record,) = records(yard, "rollback")
@@ -84,6 +91,10 @@ def test_a_promotion_that_harms_is_rolled_back_once_and_the_record_has_the_numbe
     evidence = records(yard, "intent")[-1].evidence["guard"]
     assert (evidence["answer"], evidence["indicators"][0]["rate"]) == ("harm", 0.25)
     assert word(yard)["state"] == "harm"
+    assert [(each.labels["side"], round(each.value, 2)) for each in meters.now()[GUARD_SHARE]] == [
+        ("before", 0.03),
+        ("new", 0.25),
+    ]
 
 
 def test_a_rollout_is_taken_to_the_end_while_it_is_clear_and_not_a_step_without_traffic(yard: Yard) -> None:
