@@ -57,8 +57,8 @@ def gate(
     and the exit code is 4.
     """
     from mlflow_project.evaluation.compare import judge, keep_verdict
+    from mlflow_project.evaluation.demanded_replay import demanded_replay
     from mlflow_project.evaluation.policies import load_policy
-    from mlflow_project.evaluation.replay import demanded_replay
     from mlflow_project.evaluation.workplace import workplace
     from mlflow_project.promotion.earlier_verdicts import earlier_verdicts
 

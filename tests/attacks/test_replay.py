@@ -15,7 +15,7 @@ from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.release import Manifest, Message, ProviderChoice, Release
 from mlflow_project.domain.verdict import Scores
 from mlflow_project.errors import SealBroken
-from mlflow_project.evaluation.replay import demanded_replay
+from mlflow_project.evaluation.demanded_replay import demanded_replay
 from mlflow_project.evaluation.replay_records import earlier_outcomes, record_of, replays_of
 from mlflow_project.rules.canonical import digest, manifest_digest
 from mlflow_project.rules.gate.live import replay_checks

@@ -16,108 +16,28 @@ import numpy as np
 from mlflow_project.rules.guard.betting import (
     Numbers,
     Tally,
-    changed,
-    changed_from,
     log_capital,
     no_worse,
     no_worse_than,
     unchanged,
     unchanged_from,
-    worse,
-    worse_than,
 )
+from mlflow_project.rules.guard.evidence import NO_REQUESTS, NOTHING, Evidence, Rate, count
 from mlflow_project.rules.guard.policy import PREDICTION_DRIFT, GuardPolicy, Indicator
 from mlflow_project.rules.guard.split import is_broken, split_capitals
 
 Answer = Literal["harm", "clear", "inconclusive"]
-Rate = float | Numbers
-"""A share of requests, or one for each bin."""
 MOST_KNOWN = 0.98
 """A known rate of failures is taken for no more, so that a release that is even worse can be told."""
-_NONE = Tally(0.0, 0.0)
-_ZERO: Numbers = np.zeros(1)
-_TALLIES = ("new", "old", "pending_new", "pending_old")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The capitals of an indicator's two tests, and the counts that they rest on. Capitals have the alternatives on the
-    last axis, and the bins, where the indicator has some, on the first.
-
-    `pending` are counts of one arm that wait for the other one: a block needs both.
-    """
-
-    harm: Numbers
-    clear: Numbers
-    new: Tally = _NONE
-    old: Tally = _NONE
-    pending_new: Tally = _NONE
-    pending_old: Tally = _NONE
-
-    def after_both(self, new: Tally, old: Tally, indicator: Indicator) -> Evidence:
-        """The evidence after a block of two arms."""
-        new, old = _sum(self.pending_new, new), _sum(self.pending_old, old)
-        if not _count(new) or not _count(old):
-            return replace(self, pending_new=new, pending_old=old)
-        if indicator.name == PREDICTION_DRIFT:
-            harm, clear = changed(new, old, indicator.tolerance), unchanged(new, old, indicator.tolerance)
-        else:
-            harm, clear = worse(new, old), no_worse(new, old, indicator.tolerance)
-        return Evidence(self.harm + harm, self.clear + clear, _sum(self.new, new), _sum(self.old, old))
-
-    def after_new(self, new: Tally, known: Rate, indicator: Indicator) -> Evidence:
-        """The evidence after a block of the new release, beside the rate of a known past."""
-        if not _count(new):
-            return self
-        if indicator.name == PREDICTION_DRIFT:
-            harm = changed_from(known, new, indicator.tolerance)
-            clear = unchanged_from(known, new, indicator.tolerance)
-        else:
-            harm, clear = worse_than(known, new), no_worse_than(known, new, indicator.tolerance)
-        return replace(self, harm=self.harm + harm, clear=self.clear + clear, new=_sum(self.new, new))
-
-    @property
-    def log_harm(self) -> float:
-        """The logarithm of the capital against "no harm": of several bins, the mean of their capitals."""
-        return float(log_capital(self.harm.ravel()))
-
-    @property
-    def log_clear(self) -> float:
-        """The same against "harm": of several bins, the least, because each of them has to be clear."""
-        return float(np.min(log_capital(self.clear)))
-
-    @property
-    def worst_bin(self) -> int:
-        """The bin with the largest capital against "no harm"; 0 without bins."""
-        return int(np.argmax(log_capital(self.harm)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        tallies = {name: [np.asarray(number).tolist() for number in each] for name, each in self._tallies().items()}
-        return {"harm": self.harm.tolist(), "clear": self.clear.tolist(), **tallies}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Evidence:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: it has another form.
-        """
-        harm, clear = (np.asarray(data[name], dtype=np.float64) for name in ("harm", "clear"))
-        numbers = {name: [np.asarray(number, dtype=np.float64) for number in data[name]] for name in _TALLIES}
-        read = [harm, clear, *(number for pair in numbers.values() for number in pair)]
-        if not (1 <= harm.ndim <= 2 and 1 <= clear.ndim <= 2 and all(np.isfinite(each).all() for each in read)):
-            raise ValueError("capitals and counts are lists of numbers")
-        return cls(harm, clear, **{name: Tally(*pair) for name, pair in numbers.items()})
-
-    def _tallies(self) -> dict[str, Tally]:
-        return {name: getattr(self, name) for name in _TALLIES}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one indicator says. Rates are shares of requests; `missing` is the traffic, in requests of the new release,
-    after which it should be clear if nothing changes; None: it is decided, or nothing can be said."""
+    """What one indicator says. Rates are shares of requests.
+
+    `missing` is the traffic, in requests of the new release, after which it should be clear if nothing changes. None: it
+    is decided, or need not be clear, or nothing can be said.
+    """
 
     indicator: str
     answer: Answer
@@ -195,10 +115,10 @@ class Watch:
         """The watch after one block of counts. An indicator that a mapping lacks had no requests."""
         evidence = dict(self.evidence or {})
         for indicator in self.policy.indicators:
-            before = evidence.get(indicator.name) or Evidence(_ZERO, _ZERO)
-            counts = new.get(indicator.name, _NONE)
+            before = evidence.get(indicator.name) or NOTHING
+            counts = new.get(indicator.name, NO_REQUESTS)
             if self.past is None:
-                after = before.after_both(counts, old.get(indicator.name, _NONE), indicator)
+                after = before.after_both(counts, old.get(indicator.name, NO_REQUESTS), indicator)
             elif indicator.name in self.past:
                 after = before.after_new(counts, self.past[indicator.name], indicator)
             else:
@@ -209,7 +129,7 @@ class Watch:
     def next_step(self) -> Watch:
         """The watch at the beginning of a rollout's next step, which has to become clear by its own traffic. Evidence
         of harm stays, so that all steps together have the policy's `alpha`."""
-        evidence = {name: replace(each, clear=_ZERO) for name, each in (self.evidence or {}).items()}
+        evidence = {name: replace(each, clear=NOTHING.clear) for name, each in (self.evidence or {}).items()}
         return replace(self, evidence=evidence)
 
     def after_split(self, new_requests: float, old_requests: float) -> Watch:
@@ -221,12 +141,10 @@ class Watch:
         """Harm if one indicator shows harm; clear if all that must be clear are; else inconclusive."""
         findings = tuple(self._finding(indicator) for indicator in self.policy.indicators)
         broken = self.split is not None and is_broken(self.split)
-        needed = {each.name for each in self.policy.indicators if each.must_clear}
-        needed = needed or {each.name for each in self.policy.indicators}
         answer: Answer = "inconclusive"
         if any(each.answer == "harm" for each in findings):
             answer = "harm"
-        elif not broken and all(each.answer == "clear" for each in findings if each.indicator in needed):
+        elif not broken and all(each.answer == "clear" for each in findings if each.indicator in self._must_clear):
             answer = "clear"
         return Judgement(answer, findings, broken)
 
@@ -254,19 +172,26 @@ class Watch:
             None if split is None else np.asarray(split, dtype=np.float64),
         )
 
+    @property
+    def _must_clear(self) -> set[str]:
+        """The indicators that must be clear before the next step: all of them, if the policy says it of none."""
+        needed = {each.name for each in self.policy.indicators if each.must_clear}
+        return needed or {each.name for each in self.policy.indicators}
+
     def _finding(self, indicator: Indicator) -> Finding:
-        evidence = (self.evidence or {}).get(indicator.name) or Evidence(_ZERO, _ZERO)
+        evidence = (self.evidence or {}).get(indicator.name) or NOTHING
         harm, clear = evidence.log_harm, evidence.log_clear
         needed, needed_clear = harm_needed(self.policy), float(np.log(1 / self.policy.miss))
         known = evidence.old if self.past is None else self.past.get(indicator.name)
         new, old = _rate(evidence.new), _rate(known) if isinstance(known, Tally) else known
         answer: Answer = "harm" if harm >= needed else "clear" if clear >= needed_clear else "inconclusive"
         missing = None
-        if answer == "inconclusive" and not (self.past is not None and old is None):
+        is_awaited = answer == "inconclusive" and indicator.name in self._must_clear
+        if is_awaited and not (self.past is not None and old is None):
             missing = self._missing(indicator, evidence, needed_clear, old)
         shown, limit = (clear, needed_clear) if answer == "clear" else (harm, needed)
         new_rate, old_rate = (_of_bin(rate, evidence.worst_bin) for rate in (new, old))
-        requests = int(_count(evidence.new))
+        requests = int(count(evidence.new))
         return Finding(indicator.name, answer, requests, new_rate, old_rate, shown, limit, missing)
 
     def _missing(self, indicator: Indicator, evidence: Evidence, needed: float, old: Rate | None) -> int:
@@ -278,7 +203,7 @@ class Watch:
             gains = (unchanged_from if drift else no_worse_than)(rate, one, indicator.tolerance)
         else:
             gains = (unchanged if drift else no_worse)(one, one, indicator.tolerance)
-        spread = np.log(gains.shape[-1]) if not _count(evidence.new) else 0.0
+        spread = np.log(gains.shape[-1]) if not count(evidence.new) else 0.0
         lacking = needed - log_capital(evidence.clear) + spread
         return max(0, int(np.ceil(np.max(lacking / np.maximum(gains.max(axis=-1), 1e-6)))))
 
@@ -297,17 +222,8 @@ def known_rate(past: Tally, most: float = MOST_KNOWN) -> Rate:
     return np.minimum(most, (rate + z * z / (2 * n) + spread) / (1 + z * z / n))
 
 
-def _count(tally: Tally) -> float:
-    """The number of requests, which is the same in each bin."""
-    return float(np.max(tally.requests))
-
-
-def _sum(one: Tally, other: Tally) -> Tally:
-    return Tally(one.requests + other.requests, one.hits + other.hits)
-
-
 def _rate(tally: Tally) -> Rate | None:
-    return tally.hits / tally.requests if _count(tally) else None
+    return tally.hits / tally.requests if count(tally) else None
 
 
 def _of_bin(rate: Rate | None, number: int) -> float | None:
