@@ -35,8 +35,8 @@ MOST_KNOWN = 0.98
 class Finding:
     """What one indicator says. Rates are shares of requests.
 
-    `missing` is the traffic, in requests of the new release, after which it should be clear if nothing changes. None: it
-    is decided, or need not be clear, or nothing can be said.
+    `missing` is the traffic, in requests of the new release, after which it should be clear if nothing changes. None:
+    it is decided, or need not be clear, or nothing can be said.
     """
 
     indicator: str
