@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from bench.report import Measure, report
-from mlflow_project.rules.guard.betting import Numbers, Tally, log_capital, no_worse, worse, worse_than
+from mlflow_project.rules.guard.betting import Numbers, Tally, changed, log_capital, no_worse, worse, worse_than
 from mlflow_project.rules.guard.judge import harm_needed, known_rate
 from mlflow_project.rules.guard.limits import above, bucket_of, limit_bucket
-from mlflow_project.rules.guard.policy import guard_policy_from
+from mlflow_project.rules.guard.policy import PREDICTION_DRIFT, guard_policy_from
 
 SEED = 20_261_130
 POLICY = guard_policy_from({})
@@ -49,7 +49,8 @@ class Simulated:
 def main() -> None:
     """Simulate everything and report it."""
     began = time.perf_counter()
-    measures = [*equal_arms(), *against_a_baseline(), *after_promotion(), *other_indicators(), *clearing(), *days()]
+    measures = [*equal_arms(), *against_a_baseline(), *after_promotion(), *other_indicators(), *predictions()]
+    measures += [*clearing(), *days()]
     measures.append(Measure("time of all simulations", time.perf_counter() - began, "s"))
     report("rollouts", measures, "The guard on simulated rollouts")
 
@@ -90,6 +91,13 @@ def after_promotion() -> Iterator[Measure]:
         limit = NEEDED / divergence(high, low)
         yield from _detected(f"errors {low:.0%} -> {high:.0%}, after a full promotion", found, limit)
 
+    for past in (200, 1_000):
+        random = np.random.default_rng(SEED)
+        known = np.array([known_rate(Tally(past, hits)) for hits in random.binomial(past, 0.05, 2_000)])
+        found = simulate(random, 0.20, 0.05, against(known))
+        what = f"errors 5% -> 20%, after a full promotion, past of {past:,} requests: requests, median"
+        yield Measure(what, found.quantile(0.5), "requests", f"{PAST:,} in the row with the goal")
+
 
 def _detected(what: str, found: Simulated, limit: float) -> Iterator[Measure]:
     median = found.quantile(0.5)
@@ -123,6 +131,27 @@ def other_indicators() -> Iterator[Measure]:
         found = simulate(random, float(high), float(low), paired)
         for name, share in (("median", 0.5), ("p90", 0.9)):
             yield Measure(f"{what}: requests an arm, {name}", found.quantile(share), "requests")
+
+
+def predictions(rollouts: int = 2_000, requests: int = 1_500) -> Iterator[Measure]:
+    """The share of one of a model's two classes moves. Its fall is the other one's rise, so half of the four bets on
+    the two bins win. Three indicators share alpha."""
+    policy = guard_policy_from({}, "model")
+    tolerance = next(each.tolerance for each in policy.indicators if each.name == PREDICTION_DRIFT)
+    needed = harm_needed(policy) + float(np.log(2))
+
+    def gain(new: Numbers, old: Numbers) -> Numbers:
+        return changed(Tally(1.0, new), Tally(1.0, old), tolerance)
+
+    random = np.random.default_rng(SEED)
+    wrong = np.isfinite(simulate(random, 0.1 + tolerance, 0.1, gain, rollouts, requests, needed).at).mean()
+    what = f"a class moves from 10 % by the tolerance, {requests:,} requests an arm: false rollbacks"
+    yield Measure(what, float(wrong), "share", goal="<= 0.01", met=bool(wrong <= 0.01))
+    for high in (0.3, 0.5):
+        found = simulate(random, high, 0.1, gain, rollouts, requests, needed)
+        for name, share in (("median", 0.5), ("p90", 0.9)):
+            what = f"a class moves from 10 % to {high:.0%}: requests an arm, {name}"
+            yield Measure(what, found.quantile(share), "requests")
 
 
 def clearing(rollouts: int = 2_000, most: int = 3_000) -> Iterator[Measure]:
