@@ -21,7 +21,7 @@ def load_policy(path: Path) -> Policy:
     try:
         _, data = read_yaml(path.read_text(encoding="utf-8"), EachKeyOnce)
     except FileNotFoundError as error:
-        raise NotFound(f"There is no policy {path}: write one, or name another file.") from error
+        raise NotFound(f"There is no policy {path}: write one, or name another with --policy.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidData(f"The policy {path} cannot be read: {error}.") from error
     return policy_from(data, str(path))
