@@ -7,7 +7,10 @@ length of his documents.
 from __future__ import annotations
 
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
+from io import BytesIO
 
 import pytest
 
@@ -98,6 +101,60 @@ def test_a_document_that_takes_too_much_memory_is_rejected_and_the_next_one_is_r
     large = reader.read("html", b"<p><b>x</b>" * 300_000)
     assert isinstance(large, Rejected)
     assert large.reason in (Reason.TOO_MUCH_MEMORY, Reason.UNREADABLE)
+    assert isinstance(reader.read("mail", made.message()), DocumentText)
+    reader.close()
+
+
+def test_a_pdf_whose_page_unpacks_to_much_more_loses_that_page() -> None:
+    """He packs 100 MB of spaces into one page of a PDF. The page is left out, and the next one is read."""
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(b" " * (1 << 20)) for _ in range(100)) + packer.flush()
+    bomb = made.pdf([made.BROKEN, "Last."]).replace(b"/NoSuchFilter", b"/FlateDecode")
+    bomb = bomb.replace(b"/Length 12", b"/Length %d" % len(packed)).replace(b"no zlib data", packed)
+    reader = DocumentReader(DocumentLimits(memory=400 << 20))
+    found = reader.read("pdf", bomb)
+    reader.close()
+    assert isinstance(found, DocumentText)
+    assert (found.text, [part.number for part in found.bad]) == ("Last.", [1])
+
+
+def test_a_word_file_that_unpacks_to_much_more_is_rejected_unread() -> None:
+    """He packs 300 MB of zeros into a Word file of 300 KB."""
+    bomb = BytesIO(made.word_file())
+    with zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("bomb.xml", "w") as file:
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    reader = DocumentReader(DocumentLimits())
+    began = time.monotonic()
+    found = reader.read("docx", bomb.getvalue())
+    reader.close()
+    assert isinstance(found, Rejected)
+    assert found.reason is Reason.TOO_MUCH_MEMORY
+    assert time.monotonic() - began < MOST_SECONDS
+
+
+def test_a_book_with_damaged_bytes_loses_the_damaged_chapter_or_is_unreadable() -> None:
+    """He, or a bad disk, damages a book: each byte range in turn. What is read is whole, and the rest has a reason."""
+    book = made.book()
+    reader = DocumentReader(DocumentLimits())
+    for at in range(0, len(book), len(book) // 20):
+        found = reader.read("epub", book[:at] + bytes(20) + book[at + 20 :])
+        if isinstance(found, Rejected):
+            assert found.reason in (Reason.UNREADABLE, Reason.EMPTY_TEXT, Reason.ENCRYPTED)
+        else:
+            assert all(part.reason is Reason.BAD_PAGE for part in found.bad)
+    assert isinstance(reader.read("epub", book[: len(book) // 2]), Rejected)
+    reader.close()
+
+
+@pytest.mark.long
+def test_a_page_of_fifty_megabytes_is_read_or_rejected_within_its_bounds() -> None:
+    """He brings a web page of 50 MB."""
+    reader = DocumentReader(DocumentLimits())
+    found = reader.read("html", b"<html><body>" + b"<p>A paragraph of some words.</p>" * 1_600_000)
+    assert isinstance(found, DocumentText) or found.reason in (
+        *(Reason.TOO_MUCH_MEMORY, Reason.TOO_SLOW, Reason.TOO_LONG, Reason.UNREADABLE),
+    )
     assert isinstance(reader.read("mail", made.message()), DocumentText)
     reader.close()
 
