@@ -1,12 +1,14 @@
-"""Builds what a command needs, once, from settings. The command passes these parts on to what it calls."""
+"""Builds what a command needs, once, from settings. The command passes these parts on to what it calls.
+
+A command starts only as fast as what it imports. So what not every command needs is imported when it is first used.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from mlflow_project.adapters.experiments import Experiments
-from mlflow_project.adapters.model_files import LoggedModels
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.identity import current_identity
@@ -25,6 +27,10 @@ from mlflow_project.settings import (
 )
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.telemetry.meters import Meters
+
+if TYPE_CHECKING:
+    from mlflow_project.adapters.experiments import Experiments
+    from mlflow_project.adapters.model_files import LoggedModels
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,15 @@ class Parts:
     @cached_property
     def experiments(self) -> Experiments:
         """MLflow's experiments and runs."""
+        from mlflow_project.adapters.experiments import Experiments
+
         return Experiments(self.registry.settings)
 
     @cached_property
     def models(self) -> LoggedModels:
         """The files of model versions."""
+        from mlflow_project.adapters.model_files import LoggedModels
+
         return LoggedModels(self.registry.settings, self.registry, self.store)
 
     @cached_property

@@ -60,7 +60,8 @@ WebAddress = Annotated[str, AfterValidator(_check_web_address)]
 
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True)
+    # A class is built when it is first used, not at import: most programs use only some of these.
+    model_config = SettingsConfigDict(env_prefix="SWITCHYARD_", extra="ignore", env_ignore_empty=True, defer_build=True)
 
 
 class StoreSettings(_Settings):

@@ -1,18 +1,21 @@
 """MLflow's REST API: one HTTP client, and the only place that translates MLflow's errors into ours.
 
 `Registry`, `Experiments` and `Assessments` stand on it. MLflow's own client is not used: its import takes seconds, it
-makes five calls where one will do, and it blocks for minutes when the server is gone (see decision 10).
+makes five calls where one will do, and it blocks for minutes when the server is gone (see decision 10). httpx is
+imported at the first call, because many commands make none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
-
-import httpx
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlflow_project.errors import InvalidData, NotFound, Unavailable
 from mlflow_project.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    import httpx
 
 _MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
@@ -42,7 +45,13 @@ class MlflowApi:
 
     def __init__(self, settings: RegistrySettings, *, least_timeout: float = 0.0) -> None:
         self.uri = settings.mlflow_uri.rstrip("/")
-        self._http = httpx.Client(base_url=self.uri, timeout=max(least_timeout, settings.registry_timeout))
+        self._timeout = max(least_timeout, settings.registry_timeout)
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        import httpx
+
+        return httpx.Client(base_url=self.uri, timeout=self._timeout)
 
     def ping(self) -> None:
         """Ask only whether the server answers. That costs MLflow a tenth of any other question."""
@@ -69,8 +78,9 @@ class MlflowApi:
         self._request("PUT", path, content=data)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections, if any were opened."""
+        if "_http" in self.__dict__:
+            self._http.close()
 
     def _request(self, method: str, path: str, **rest: Any) -> httpx.Response:
         response = self._exchange(method, f"/api/{path}", **rest)
@@ -79,6 +89,8 @@ class MlflowApi:
         return response
 
     def _exchange(self, method: str, address: str, **rest: Any) -> httpx.Response:
+        import httpx
+
         try:
             return self._http.request(method, address, **rest)
         except httpx.RemoteProtocolError as error:

@@ -1,4 +1,7 @@
-"""The object store (MinIO, S3) behind a dozen verbs. Bytes in, bytes out; boto3's errors become ours.
+"""The object store (MinIO, S3) behind a dozen verbs. Bytes in, bytes out; the libraries' errors become ours.
+
+Reads go through `s3_reading`. boto3 does everything else, and is imported at the first call that needs it: importing it
+takes longer than all of `switchyard live`.
 
 Conditional writes are PutObject with If-None-Match or If-Match. Never build a lock on a conditional copy or delete:
 MinIO ignores those conditions silently.
@@ -7,24 +10,27 @@ MinIO ignores those conditions silently.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
-import boto3
-from boto3.exceptions import S3UploadFailedError
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
+from mlflow_project.adapters.connections import FAILURES, cause
+from mlflow_project.adapters.s3_reading import S3Reader, S3Refused
 from mlflow_project.errors import ConfigError, InvalidData, NotFound, Unavailable, WorkspaceError
 from mlflow_project.settings import StoreSettings
 
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
 LOCK_DAYS = 365
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404"}
+_FORBIDDEN = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"}
 _CONDITION_FAILED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 
 
@@ -46,7 +52,18 @@ class ObjectStore:
 
     def __init__(self, settings: StoreSettings, *, connect_timeout: float = 2.0, read_timeout: float = 20.0) -> None:
         self.settings = settings
-        self._client: Any = boto3.client(
+        self._timeouts = (connect_timeout, read_timeout)
+        self._reader = S3Reader(settings, connect_timeout, read_timeout)
+        self._seconds_ahead = 0.0
+
+    @cached_property
+    def _client(self) -> Any:
+        """boto3's client, made at the first call that needs it."""
+        import boto3
+        from botocore.config import Config
+
+        settings, (connect_timeout, read_timeout) = self.settings, self._timeouts
+        client = boto3.client(
             "s3",
             endpoint_url=settings.s3_endpoint,
             region_name=settings.s3_region,
@@ -61,9 +78,8 @@ class ObjectStore:
                 max_pool_connections=32,
             ),
         )
-
-        self._seconds_ahead = 0.0
-        self._client.meta.events.register("after-call.s3", self._note_clock)
+        client.meta.events.register("after-call.s3", self._note_clock)
+        return client
 
     @property
     def seconds_ahead(self) -> float:
@@ -76,16 +92,13 @@ class ObjectStore:
 
     def get_with_etag(self, bucket: str, key: str, version_id: str | None = None) -> tuple[bytes, str]:
         """The object's bytes, and the etag that `replace` wants."""
-        extra = {"VersionId": version_id} if version_id else {}
-        with self._translated(bucket, key):
-            response = self._client.get_object(Bucket=bucket, Key=key, **extra)
-            return response["Body"].read(), response["ETag"]
+        response = self._read("GET", bucket, key, {"versionId": version_id} if version_id else {})
+        return response.data, response.headers.get("ETag", "")
 
     def exists(self, bucket: str, key: str) -> bool:
         """Whether there is such an object: one small request. A delete marker counts as none."""
         try:
-            with self._translated(bucket, key):
-                self._client.head_object(Bucket=bucket, Key=key)
+            self._read("HEAD", bucket, key)
         except NotFound:
             return False
         return True
@@ -146,39 +159,24 @@ class ObjectStore:
 
     def list(self, bucket: str, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         """The objects below a prefix in key order, beginning after a key."""
-        with self._translated(bucket, prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=bucket, Prefix=prefix, **({"StartAfter": start_after} if start_after else {})
-            )
-            for page in pages:
-                for item in page.get("Contents", ()):
-                    yield StoredObject(
-                        item["Key"], item["Size"], item["ETag"], modified=item["LastModified"].timestamp()
-                    )
+        query = {"list-type": "2", "prefix": prefix, **({"start-after": start_after} if start_after else {})}
+        with self._translated_reading(bucket, prefix):
+            for page in self._reader.pages(bucket, query):
+                yield from (_stored(item) for item in page.iterfind("Contents"))
 
     def versions(self, bucket: str, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
         """Every version below a prefix, a key's newest first, and every delete marker; beginning after a key."""
-        with self._translated(bucket, prefix):
-            pages = self._client.get_paginator("list_object_versions").paginate(
-                Bucket=bucket, Prefix=prefix, **({"KeyMarker": start_after} if start_after else {})
-            )
-            for page in pages:
-                rows = [(item, False) for item in page.get("Versions", ())]
-                rows += [(item, True) for item in page.get("DeleteMarkers", ())]
-                for item, deleted in rows:
-                    yield StoredObject(
-                        item["Key"],
-                        item.get("Size", 0),
-                        item.get("ETag", ""),
-                        item["VersionId"],
-                        item["IsLatest"],
-                        deleted,
-                        item["LastModified"].timestamp(),
-                    )
+        query = {"versions": "", "prefix": prefix, **({"key-marker": start_after} if start_after else {})}
+        with self._translated_reading(bucket, prefix):
+            for page in self._reader.pages(bucket, query):
+                yield from (_stored(item) for item in page.iterfind("Version"))
+                yield from (_stored(item, deleted=True) for item in page.iterfind("DeleteMarker"))
 
     def upload(self, bucket: str, key: str, path: Path) -> None:
         """Write a file, in parts where it is large."""
         with self._translated(bucket, key):
+            from boto3.exceptions import S3UploadFailedError
+
             try:
                 self._client.upload_file(str(path), bucket, key)
             except S3UploadFailedError as error:  # boto3 hides what happened behind an error of its own
@@ -210,6 +208,8 @@ class ObjectStore:
         return created
 
     def _created(self, bucket: str, locked: bool) -> bool:
+        from botocore.exceptions import ClientError
+
         try:
             self._client.head_bucket(Bucket=bucket)
         except ClientError as error:
@@ -220,6 +220,8 @@ class ObjectStore:
         return False
 
     def _can_be_locked(self, bucket: str) -> bool:
+        from botocore.exceptions import ClientError
+
         try:
             self._client.get_object_lock_configuration(Bucket=bucket)
         except ClientError as error:
@@ -237,6 +239,8 @@ class ObjectStore:
         return int(rule.get("Days", 0) + LOCK_DAYS * rule.get("Years", 0)) if rule.get("Mode") == "COMPLIANCE" else 0
 
     def _lock(self, bucket: str) -> None:
+        from botocore.exceptions import ClientError
+
         rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": LOCK_DAYS}}
         wanted = {"ObjectLockEnabled": "Enabled", "Rule": rule}
         try:
@@ -261,39 +265,77 @@ class ObjectStore:
         except _ConditionFailed:
             return None
 
+    def _read(self, method: str, bucket: str, key: str, query: Mapping[str, str] | None = None) -> BaseHTTPResponse:
+        with self._translated_reading(bucket, key):
+            response = self._reader.request(method, bucket, key, query)
+        self._note_time(response.headers.get("date"))
+        return response
+
     def _note_clock(self, parsed: Any, **_: Any) -> None:
+        self._note_time(parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+
+    def _note_time(self, date: str | None) -> None:
         """Every answer says what time it is at the store, to the second."""
-        date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         if date is not None:
             with suppress(TypeError, ValueError):
                 self._seconds_ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
     @contextmanager
+    def _translated_reading(self, bucket: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Refused as error:
+            raise self._error(error.code, error.message, f"{bucket}/{key}".rstrip("/")) from error
+        except FAILURES as error:
+            raise self._no_answer(error) from error
+
+    @contextmanager
     def _translated(self, bucket: str, key: str) -> Iterator[None]:
-        where = f"{bucket}/{key}".rstrip("/")
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
             yield
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in _CONDITION_FAILED:
-                raise _ConditionFailed(where) from error
-            if code in _MISSING:
-                raise NotFound(f"There is no {where} in the object store at {self.settings.s3_endpoint}.") from error
-            if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"}:
-                raise InvalidData(
-                    f"The object store at {self.settings.s3_endpoint} refuses these credentials for {where} ({code}): "
-                    "check SWITCHYARD_S3_ACCESS_KEY and SWITCHYARD_S3_SECRET_KEY."
-                ) from error
-            said = error.response["Error"].get("Message") or "no reason given"
-            raise Unavailable(
-                f"The object store at {self.settings.s3_endpoint} failed on {where} with {code}: {said}"
-                + (" Its disk is full: make room, then run this again." if code == "XMinioStorageFull" else "")
-            ) from error
+            said = error.response["Error"]
+            raise self._error(said["Code"], said.get("Message", ""), f"{bucket}/{key}".rstrip("/")) from error
         except BotoCoreError as error:
-            raise Unavailable(
-                f"The object store at {self.settings.s3_endpoint} does not answer ({type(error).__name__}): is it up? "
-                "`make status` tells, `make up` starts it."
-            ) from error
+            raise self._no_answer(error) from error
+
+    def _error(self, code: str, message: str, where: str) -> WorkspaceError:
+        """Our error for one of S3's error codes."""
+        at = self.settings.s3_endpoint
+        if code in _CONDITION_FAILED:
+            return _ConditionFailed(where)
+        if code in _MISSING:
+            return NotFound(f"There is no {where} in the object store at {at}.")
+        if code in _FORBIDDEN:
+            return InvalidData(
+                f"The object store at {at} refuses these credentials for {where} ({code}): "
+                "check SWITCHYARD_S3_ACCESS_KEY and SWITCHYARD_S3_SECRET_KEY."
+            )
+        return Unavailable(
+            f"The object store at {at} failed on {where} with {code}: {message or 'no reason given'}"
+            + (" Its disk is full: make room, then run this again." if code == "XMinioStorageFull" else "")
+        )
+
+    def _no_answer(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"The object store at {self.settings.s3_endpoint} does not answer ({cause(error)}): is it up? "
+            "`make status` tells, `make up` starts it."
+        )
+
+
+def _stored(item: Any, *, deleted: bool = False) -> StoredObject:
+    """One entry of a list, as XML. Only a list of versions says which version it is, and whether it is the latest."""
+    return StoredObject(
+        key=unquote_plus(item.findtext("Key", "")),
+        size=int(item.findtext("Size") or 0),
+        etag=item.findtext("ETag") or "",
+        version_id=item.findtext("VersionId"),
+        latest=item.findtext("IsLatest") != "false",
+        deleted=deleted,
+        modified=datetime.fromisoformat(item.findtext("LastModified")).timestamp(),
+    )
 
 
 def _lock(until: datetime) -> dict[str, Any]:

@@ -190,30 +190,30 @@ def _show_predictions(console: Console, body: dict[str, Any]) -> None:
 
 
 def _invoke(settings: ClientSettings, path: str, alias: str, body: dict[str, Any]) -> dict[str, Any]:
-    import httpx
+    from mlflow_project.adapters.connections import FAILURES, cause, pool_for
 
     headers = {"X-Alias": alias}
     if settings.api_key is not None:
         headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
     url = f"{settings.api_url.rstrip('/')}/{path}"
     try:
-        response = httpx.post(url, json=body, headers=headers, timeout=60)
-    except httpx.HTTPError as error:
+        response = pool_for(url).request("POST", url, json=body, headers=headers, timeout=60, retries=False)
+    except FAILURES as error:
         raise Unavailable(
-            f"The server at {settings.api_url} does not answer ({type(error).__name__}): is it up? "
+            f"The server at {settings.api_url} does not answer ({cause(error)}): is it up? "
             "`make status` tells, `make up` starts it."
         ) from error
-    if response.is_success:
-        named = {name: value for name, value in response.headers.items() if name.startswith("x-")}
+    if response.status == 200:
+        named = {name.lower(): value for name, value in response.headers.items() if name.lower().startswith("x-")}
         return {**response.json(), "headers": named}
-    raise _failure(response.status_code, _detail(response))
+    raise _failure(response.status, _detail(response))
 
 
 def _detail(response: Any) -> str:
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return f"The server answered with HTTP {response.status_code}."
+        return f"The server answered with HTTP {response.status}."
 
 
 def _failure(status: int, detail: str) -> WorkspaceError:
