@@ -95,10 +95,13 @@ def _doctor(given: argparse.Namespace) -> int:
 def _up(_: argparse.Namespace) -> int:
     from mlflow_project.private_files import keep_files_private
     from mlflow_project.settings import state_folder
+    from stack.addresses import sourcing
     from stack.processes import up
 
     keep_files_private()
     up(state_folder(), say=say)
+    line = sourcing(state_folder())
+    say(f"`switchyard` reads the stack's settings by itself. For other programs, type in your shell: {line}")
     return 0
 
 

@@ -78,6 +78,11 @@ def environment_file(state: Path) -> Path:
     return state / "stack.env"
 
 
+def sourcing(state: Path) -> str:
+    """What to type to bring the stack's settings into a shell and into the programs that it starts."""
+    return f". {shlex.quote(str(environment_file(state)))}"
+
+
 def read_environment(state: Path) -> dict[str, str]:
     """Read `stack.env`. Returns nothing before the first `make up`.
 
