@@ -24,6 +24,7 @@ MODULES = {
     "training": ("features", "train"),
     "versions": ("list", "show"),
     "evaluation": ("evaluate",),
+    "tuning": ("tune",),
     "replay": ("replay",),
     "gate": ("gate",),
     "promotion": ("live", "promote", "rollback", "approve", "diff", "repair", "reconcile"),

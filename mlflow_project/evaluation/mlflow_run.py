@@ -183,6 +183,8 @@ def _row(outcome: Outcome, mask: Mask) -> dict[str, Any]:
         "refused": answer.refused if answer else None,
         "error": mask(outcome.error),
         "contexts": "\n\n".join(mask(chunk.text) for chunk in answer.contexts) if answer else "",
+        "chunk_ids": ", ".join(chunk.chunk_id for chunk in answer.contexts) if answer else "",
+        "document_ids": ", ".join(mask(chunk.document_id) for chunk in answer.contexts) if answer else "",
         "tags": ", ".join(case.tags),
     }
 
