@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.domain.record import seconds_of
@@ -17,7 +17,9 @@ from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.guard.subjects import Subject, subjects
 from mlflow_project.parts import Parts
-from mlflow_project.rules.guard.judge import Judgement
+
+if TYPE_CHECKING:
+    from mlflow_project.rules.guard.judge import Judgement
 
 PREFIX = "guard/"
 RENEW_SECONDS = 10.0

@@ -15,7 +15,9 @@ from tests.spark.made_documents import pdf
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guide" / "your-own-corpus.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = [text for language, text in FENCES if not language]
+"""The commands. Blocks of another language show a file's content."""
 LINES_A_PAGE = 50
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
