@@ -6,6 +6,7 @@ made and says so; a run after an interrupted one first puts things in order (`re
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -15,14 +16,31 @@ from typing import Any
 import httpx
 
 from demo import shell
-from demo.shell import console, read, run, say, step
+from demo.shell import console, read, run, say, show, step
 from mlflow_project.errors import Unavailable, WorkspaceError
 from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load, state_folder
 
 RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
 CHUNKS = "s3a://curated-data-bucket/llm_prepared_docs"
 QUESTION = "Who signs a release, and with what?"
-STEPS = 8
+PAYMENTS = "s3a://curated-data-bucket/fraud/payments_{days}_days"
+PAYMENT = {
+    "amount": 480.0,
+    "channel": 1,
+    "abroad": 1,
+    "hour": 3,
+    "payments_1h": 5,
+    "payments_24h": 6,
+    "amount_mean_30d": 35.0,
+    "amount_max_30d": 90.0,
+    "amount_sum_24h": 1400.0,
+    "online_share_30d": 0.3,
+    "merchants_24h": 6,
+    "last_channel": 1,
+    "seconds_since_payment": 240.0,
+}
+"""Five payments within an hour, abroad and at night, of an account that pays 35 on average."""
+STEPS = 9
 
 
 def main() -> int:
@@ -35,6 +53,7 @@ def main() -> int:
         second_release(versions["v2.md"])
         third_is_refused(versions["v2.md"])
         roll_back()
+        release_a_model()
         closing(versions["v2.md"], time.monotonic() - started)
     except (shell.StepFailed, WorkspaceError) as error:
         return stopped(str(error), error.exit_code)
@@ -76,30 +95,36 @@ def first_release(version: int) -> None:
     """Version 1 passes its floors, is sealed and promoted, and answers."""
     step(4, STEPS, f"qa/{version} is evaluated, sealed and promoted; the server answers with it")
     run("switchyard", "repair")
-    if in_production() is not None:
+    if in_production("qa") is not None:
         run("switchyard", "reconcile", "qa")
-    if in_production() not in (None, version) and was_live(version):
-        run("switchyard", "rollback", "qa", "--to", str(version), "--reason", "the demo begins again")
-    if in_production() == version:
-        say(f"qa/{version} is live already.")
-    else:
-        release(version)
+    begin_with("qa", version)
     run("switchyard", "ask", "qa", QUESTION)
+
+
+def begin_with(name: str, version: int) -> None:
+    """Make this version live, whatever an earlier run left."""
+    live = in_production(name)
+    if live == version:
+        say(f"{name}/{version} is live already.")
+    elif live is not None and was_live(name, version):
+        run("switchyard", "rollback", name, "--to", str(version), "--reason", "the demo begins again")
+    else:
+        release(name, version)
 
 
 def second_release(version: int) -> None:
     """Version 2 is measured against version 1 on the same questions, and replaces it."""
     step(5, STEPS, f"qa/{version} is evaluated against what is live, on the same questions, and promoted")
-    release(version)
+    release("qa", version)
     run("switchyard", "ask", "qa", QUESTION)
 
 
-def release(version: int) -> None:
+def release(name: str, version: int) -> None:
     """Evaluate, gate (which seals) and promote one version."""
-    run("switchyard", "evaluate", f"qa/{version}", "--against", "Production", "--plain")
-    run("switchyard", "gate", f"qa/{version}")
-    again = ("--despite-rollback", "the demo runs again") if was_live(version) else ()
-    run("switchyard", "promote", f"qa/{version}", "--to", "Production", *again)
+    run("switchyard", "evaluate", f"{name}/{version}", "--against", "Production", "--plain")
+    run("switchyard", "gate", f"{name}/{version}")
+    again = ("--despite-rollback", "the demo runs again") if was_live(name, version) else ()
+    run("switchyard", "promote", f"{name}/{version}", "--to", "Production", *again)
 
 
 def third_is_refused(live: int) -> None:
@@ -113,8 +138,8 @@ def third_is_refused(live: int) -> None:
     run("switchyard", "ask", "qa", QUESTION)
     show_releases(refused=worse)
     run("switchyard", "reconcile", "qa")
-    if in_production() != live:
-        raise shell.StepFailed(f"Production of qa should be {live} again, and is {in_production()}")
+    if in_production("qa") != live:
+        raise shell.StepFailed(f"Production of qa should be {live} again, and is {in_production('qa')}")
 
 
 def roll_back() -> None:
@@ -124,15 +149,36 @@ def roll_back() -> None:
     run("switchyard", "ask", "qa", QUESTION)
 
 
-def in_production() -> int | None:
-    """The version of qa that is live by the record."""
+def release_a_model() -> None:
+    """`fraud` is trained twice; the version that has seen more payments replaces the other, and is rolled back."""
+    step(8, STEPS, "A model goes the same way: trained on generated payments, sealed, promoted, asked, rolled back")
+    run("python", "-m", "demo.model_data", "payments")
+    fewer, more = (trained_on(PAYMENTS.format(days=days)) for days in (36, 40))
+    if (live := in_production("fraud")) not in (None, fewer, more):
+        say(f"fraud/{live} is live, which the demo did not train: it stays.")
+        return
+    begin_with("fraud", fewer)
+    release("fraud", more)
+    run("switchyard", "ask", "fraud", "--rows", json.dumps([PAYMENT]))
+    run("switchyard", "rollback", "fraud", "--reason", "the demo shows a rollback")
+    run("switchyard", "ask", "fraud", "--rows", json.dumps([PAYMENT]))
+
+
+def trained_on(table: str) -> int:
+    """Train `fraud` on a table. Returns the version, which is that of an earlier run if it trained on the same rows."""
+    version: int = show("switchyard", "train", "fraud", "--data", table)["version"]
+    return version
+
+
+def in_production(name: str) -> int | None:
+    """The version of a prompt or model that is live by the record."""
     rows: list[dict[str, Any]] = read("switchyard", "live")
-    return next((row["version"] for row in rows if row["name"] == "qa" and row["alias"] == "Production"), None)
+    return next((row["version"] for row in rows if row["name"] == name and row["alias"] == "Production"), None)
 
 
-def was_live(version: int) -> bool:
+def was_live(name: str, version: int) -> bool:
     """Whether the record says that this version was live before."""
-    rows: list[dict[str, Any]] = read("switchyard", "history", "qa")
+    rows: list[dict[str, Any]] = read("switchyard", "history", name)
     flips = [row for row in rows if row["type"] in {"flip", "rollback"} and row.get("alias") == "Production"]
     return any(row["version"] == version for row in flips)
 
@@ -178,7 +224,7 @@ def show_releases(refused: int) -> None:
 
 def closing(better: int, seconds: float) -> None:
     """What is live, where to look, what to try next."""
-    step(8, STEPS, "What is live, and where to look")
+    step(9, STEPS, "What is live, and where to look")
     run("switchyard", "live")
     api = load(ClientSettings).api_url
     comparison = read("switchyard", "gate", f"qa/{better}", "--dry-run")["comparison"]

@@ -34,6 +34,7 @@ def _environment() -> dict[str, str]:
         "PATH": own + os.pathsep + os.environ.get("PATH", ""),
         "SPARK_CONF_DIR": str(state_folder() / "spark" / "conf"),
         "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # LightGBM's threads sleep while they wait, which a busy machine notices
     }
 
 
@@ -62,6 +63,20 @@ def run(*command: str, expect: int = 0) -> None:
         raise StepFailed(
             f"`{shlex.join(command)}` ended with exit code {code}, not {expect}: its output says why.", code
         )
+
+
+def show(*command: str) -> Any:
+    """Print a command with `--json`, run it, print its document, and return that.
+
+    Raises:
+        StepFailed: it did not end with exit code 0.
+    """
+    console.print(f"$ {shlex.join(command)} --json", style="cyan", markup=False)
+    started = time.monotonic()
+    document = read(*command)
+    console.print_json(data=document)
+    console.print(f"  {time.monotonic() - started:.1f} s", style="dim", markup=False)
+    return document
 
 
 def read(*command: str) -> Any:

@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load
+from tests.conftest import own_settings, running
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)  # a minute and a half on a quiet machine
@@ -39,8 +40,8 @@ def second(stack: Any, first: str) -> str:
     return run_demo(stack.env)
 
 
-def test_the_first_run_goes_through_all_eight_steps(first: str) -> None:
-    assert [f"{number}/8" in first for number in range(1, 9)] == [True] * 8
+def test_the_first_run_goes_through_all_nine_steps(first: str) -> None:
+    assert [f"{number}/9" in first for number in range(1, 10)] == [True] * 9
     assert "The main job is done" in first
 
 
@@ -58,6 +59,28 @@ def test_the_broken_line_is_in_quarantine_with_its_reason(first: str) -> None:
 
 def test_the_answers_came_from_version_one_then_two_then_two_again_then_one(first: str) -> None:
     assert re.findall(r"^X-Release: qa/(\d+) ", first, re.MULTILINE) == ["1", "2", "2", "1"]
+
+
+def test_a_model_is_released_unless_another_one_is_live(first: str) -> None:
+    """Tests of Airflow, which run on the same stack before, leave a `fraud` in Production."""
+    answered = re.findall(r"^X-Release: (fraud/\d+)", first, re.MULTILINE)
+    assert "which the demo did not train: it stays" in first if not answered else answered == ["fraud/2", "fraud/1"]
+
+
+@pytest.mark.long
+def test_on_a_new_stack_a_model_is_trained_promoted_asked_and_rolled_back_and_the_next_run_finds_it() -> None:
+    model_alone = "from demo.__main__ import release_a_model; release_a_model()"
+    with own_settings() as state:
+        env = {**os.environ, **running(state, "minio", "mlflow", "follower", "server").env}
+        for said in ('"new": true', "fraud/1 is live already"):
+            done = subprocess.run(
+                [sys.executable, "-c", model_alone], cwd=ROOT, env=env, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+            assert said in done.stdout
+            assert re.findall(r"^X-Release: (fraud/\d+)", done.stdout, re.MULTILINE) == ["fraud/2", "fraud/1"]
+        rows = httpx.get(load(ClientSettings).api_url + "/releases").json()["releases"]
+        assert ("fraud", "Production", 1) in [(row["name"], row["alias"], row["version"]) for row in rows]
 
 
 def test_mlflow_minio_and_the_server_agree_on_what_is_live(second: str) -> None:

@@ -19,11 +19,12 @@ from pyspark.sql import SparkSession
 
 from demo.model_data.fraud import fraud_rows
 from demo.model_data.intent import intent_rows
+from demo.model_data.training_rows import training_rows
 from mlflow_project.adapters.delta_tables import open_table
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.errors import NotFound
 from mlflow_project.settings import RegistrySettings, StoreSettings, load
-from mlflow_project.training.data import read_rows
+from mlflow_project.training.data import read_rows, rows_digest
 from mlflow_project.training.feature_file import FeatureFile
 from mlflow_project.training.files import read_declaration
 from spark_jobs.feature_engineering_job import build, build_from_run
@@ -121,6 +122,11 @@ def test_a_fraud_model_is_trained_and_registered_with_all_that_it_was_made_from(
     pinned = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{fraud.name}/{made['version']}")).read_text().split()
     assert pinned
     assert all("==" in line for line in pinned)
+
+
+def test_rows_that_the_demo_makes_without_spark_are_those_of_the_job(fraud: Yard) -> None:
+    raw = fraud_rows(accounts=80, days=40, seed=3)
+    assert rows_digest(training_rows(fraud.declaration(), raw["transactions"], raw["labels"])) == fraud.built["digest"]
 
 
 def test_the_same_is_trained_once_and_gives_the_same_metrics_when_it_is_trained_again(fraud: Yard) -> None:
