@@ -153,7 +153,7 @@ def release_a_model() -> None:
     """`fraud` is trained twice; the version that has seen more payments replaces the other, and is rolled back."""
     step(8, STEPS, "A model goes the same way: trained on generated payments, sealed, promoted, asked, rolled back")
     run("python", "-m", "demo.model_data", "payments")
-    fewer, more = (trained_on(PAYMENTS.format(days=days)) for days in (36, 40))
+    fewer, more = (trained_on(PAYMENTS.format(days=days)) for days in (30, 40))
     if (live := in_production("fraud")) not in (None, fewer, more):
         say(f"fraud/{live} is live, which the demo did not train: it stays.")
         return
