@@ -107,10 +107,11 @@ class Call:
             self.release_headers.append((b"x-release-stale", f"{stale_seconds:.1f}".encode()))
 
     def name_retrieval(self, request: ProviderRequest) -> None:
-        """Say in the response's headers if the chunks were found by words alone, because the endpoint that embeds
-        questions failed."""
-        if request.words_only:
-            self.release_headers.append((b"x-retrieval", b"words"))
+        """Say in the response's headers if the chunks were found by words alone, or are not reranked, because an
+        endpoint failed."""
+        said = [b"words"] * request.words_only + [b"not-reranked"] * request.not_reranked
+        if said:
+            self.release_headers.append((b"x-retrieval", b", ".join(said)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     spark-submit spark_jobs/build_index.py <chunk_table> [--version N] [--vectors] [--embedder EMBEDDER]
                                            [--endpoint NAME] [--dimensions N] [--max-length N] [--per-minute N]
+                                           [--reranker RERANKER] [--reranker-endpoint NAME]
 
 In: the chunk table. Out: an immutable index named by its digest. Builds nothing if the table version has such an index
 already. Vectors are computed only for chunks that have none of this embedder, and kept in `<chunk_table>_vectors`.
@@ -27,17 +28,18 @@ from mlflow_project.adapters.delta_tables import batches, open_table
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval import index_builder, index_store, sentence_model
 from mlflow_project.adapters.retrieval.analysis import ANALYSIS
-from mlflow_project.adapters.retrieval.specification import Embedder
+from mlflow_project.adapters.retrieval.specification import Embedder, Reranker
+from mlflow_project.errors import InvalidData
 from mlflow_project.settings import StoreSettings, load
 from spark_jobs import embedding, tables, vectors
-from spark_jobs.embedding import Chosen, Spent
+from spark_jobs.embedding import Chosen, ChosenReranker, Spent
 from spark_jobs.program import Arguments, run
 from spark_jobs.session import spark_job
 from spark_jobs.tables import Tables
 
 USAGE = (
     "build_index.py <chunk_table> [--version N] [--vectors] [--embedder EMBEDDER] [--endpoint NAME] [--dimensions N] "
-    "[--max-length N] [--per-minute N]"
+    "[--max-length N] [--per-minute N] [--reranker RERANKER] [--reranker-endpoint NAME]"
 )
 FILTERS = "metadata/1"
 """The version of `filters_of`. Increase it when the function's results change."""
@@ -45,19 +47,26 @@ MOST_CHARACTERS = 200
 """Longer values are not stored for filters."""
 
 
-def specification(embedder: Embedder | None) -> dict[str, Any]:
+def specification(embedder: Embedder | None, reranker: Reranker | None = None) -> dict[str, Any]:
     """How an index is built. Indexes of the same table version and specification give the same answers."""
-    return {"words": ANALYSIS, "vectors": embedder.to_data() if embedder else None, "filters": FILTERS}
+    made = {"words": ANALYSIS, "vectors": embedder.to_data() if embedder else None, "filters": FILTERS}
+    return {**made, "reranker": reranker.to_data()} if reranker else made
 
 
 def build(
-    store: ObjectStore, table: str, version: int | None, embedder: bool | Chosen, per_minute: float | None = None
+    store: ObjectStore,
+    table: str,
+    version: int | None,
+    embedder: bool | Chosen,
+    per_minute: float | None = None,
+    reranker: ChosenReranker | None = None,
 ) -> dict[str, Any]:
     """Build and publish an index, unless there is one already.
 
     Args:
         embedder: where vectors come from; True: WordLlama; False: the index finds words only.
         per_minute: the most requests to an endpoint in a minute; None: no limit of ours.
+        reranker: what orders the chunks of a search whose template asks for it.
 
     Raises:
         NotFound: there is no such table, or no such version of it.
@@ -66,7 +75,7 @@ def build(
     chosen = (Chosen(Embedder()) if embedder else None) if isinstance(embedder, bool) else embedder
     at = Tables(tables.address(table))
     number = open_table(at.chunks, version).version()
-    asked = specification(chosen.embedder if chosen else None)
+    asked = specification(chosen.embedder if chosen else None, reranker.reranker if reranker else None)
     result = {
         "table": at.chunks,
         "delta_version": number,
@@ -79,6 +88,8 @@ def build(
     spent = complete_vectors(at, number, chosen, per_minute) if chosen else None
     with tempfile.TemporaryDirectory(prefix="index-") as scratch:
         counts, dimensions = _build(Path(scratch), at, number, chosen)
+        if reranker and reranker.folder is not None:
+            sentence_model.copy_files(reranker.folder, Path(scratch) / index_builder.RERANKER)
         manifest = {"table": at.chunks, "delta_version": number, "specification": asked, "counts": counts}
         if dimensions is not None:
             manifest["dimensions"] = dimensions
@@ -196,6 +207,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--endpoint", help="an endpoint of providers.yaml (default: LLM_API_URL)")
     parser.add_argument("--dimensions", type=at_least_1, help="cut vectors to so many numbers")
     parser.add_argument("--max-length", type=at_least_1, help="cut texts after so many characters, or tokens (onnx)")
+    parser.add_argument("--reranker", help="onnx:FOLDER or endpoint:MODEL")
+    parser.add_argument("--reranker-endpoint", help="an endpoint of providers.yaml (default: LLM_API_URL)")
     parser.add_argument("--per-minute", type=at_least_1, help="the most requests to an endpoint in a minute")
     return parser.parse_args(argv)
 
@@ -219,8 +232,18 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
         asked = (embedder, options.endpoint, options.dimensions, options.max_length)
         chosen = embedding.choose(*asked, store, Path(scratch))
         with_vectors = options.vectors or options.embedder is not None
-        made = build(store, options.chunk_table, options.version, chosen if with_vectors else False, options.per_minute)
+        reranker = _reranker(options, store, Path(scratch) / "reranker")
+        built = (options.chunk_table, options.version, chosen if with_vectors else False, options.per_minute)
+        made = build(store, *built, reranker)
     return {**made, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _reranker(options: argparse.Namespace, store: ObjectStore, scratch: Path) -> ChosenReranker | None:
+    if options.reranker is None:
+        if options.reranker_endpoint:
+            raise InvalidData("--reranker-endpoint is for the reranker endpoint:MODEL: name one with --reranker.")
+        return None
+    return embedding.choose_reranker(options.reranker, options.reranker_endpoint, store, scratch)
 
 
 def main(argv: list[str]) -> int:

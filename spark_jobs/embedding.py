@@ -23,8 +23,8 @@ from mlflow_project.adapters.delta_tables import batches, open_table, storage_op
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.providers import Providers
 from mlflow_project.adapters.providers.embedding import IN_A_REQUEST, Embedded
-from mlflow_project.adapters.retrieval import embeddings, sentence_model
-from mlflow_project.adapters.retrieval.specification import MOST_CHARACTERS, OVER_HTTP, Embedder
+from mlflow_project.adapters.retrieval import cross_encoder, embeddings, sentence_model
+from mlflow_project.adapters.retrieval.specification import MOST_CHARACTERS, OVER_HTTP, Embedder, Reranker
 from mlflow_project.errors import InvalidData, NotFound, Unavailable
 from mlflow_project.settings import ProviderSettings, load
 from spark_jobs import tables
@@ -45,6 +45,14 @@ class Chosen:
     """An embedder, and the folder of its files if it is a sentence model."""
 
     embedder: Embedder
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class ChosenReranker:
+    """A reranker, and the folder of its files if it is a cross-encoder."""
+
+    reranker: Reranker
     folder: Path | None = None
 
 
@@ -95,6 +103,24 @@ def choose(
             max_characters=max_length or MOST_CHARACTERS,
         )
     )
+
+
+def choose_reranker(asked: str, endpoint: str | None, store: ObjectStore, scratch: Path) -> ChosenReranker:
+    """The reranker that the options of a build name: `onnx:FOLDER`, whose folder may lie in a bucket, or
+    `endpoint:MODEL`.
+
+    Raises:
+        InvalidData: there is no such reranker, or an option does not fit it.
+    """
+    kind, _, model = asked.partition(":")
+    if kind not in ("onnx", "endpoint") or not model:
+        raise InvalidData(f"There is no reranker {asked!r}. There are: onnx:FOLDER and endpoint:MODEL.")
+    if kind == "endpoint":
+        return ChosenReranker(Reranker("endpoint", model, endpoint, max_characters=MOST_CHARACTERS))
+    if endpoint:
+        raise InvalidData("--reranker-endpoint is for the reranker endpoint:MODEL.")
+    folder = _fetched(model, store, scratch) if model.startswith(("s3://", "s3a://")) else Path(model)
+    return ChosenReranker(cross_encoder.describe(folder), folder)
 
 
 def complete(at: Tables, version: int, chosen: Chosen, per_minute: float | None) -> Spent:

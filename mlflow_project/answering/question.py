@@ -71,6 +71,7 @@ async def provider_request(
         overrides=options.overrides,
         tools=_tools(warm, options.tools),
         words_only=found.words_only,
+        not_reranked=found.not_reranked,
     )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_project.adapters.providers import Fallback, Provider, Providers
+from mlflow_project.adapters.providers.patience import FOR_A_QUESTION
 from mlflow_project.adapters.retrieval.index import open_index
-from mlflow_project.answering.searcher import Endpoint, Searcher
+from mlflow_project.answering.searcher import Endpoints, Searcher
 from mlflow_project.domain.release import Manifest, ProviderChoice, Release
 from mlflow_project.errors import ConfigError, InvalidData
 from mlflow_project.rules.json_schema import Schema
@@ -48,8 +49,8 @@ def warm(
     Args:
         index_folder: holds its fetched index, which is checked.
         scratch: a writable folder.
-        words_if_endpoint_fails: search by words alone while the endpoint that embeds questions is down. Without, such
-            questions fail.
+        words_if_endpoint_fails: search by words alone while the endpoint that embeds questions is down, and keep the
+            order of the search while the one that orders chunks is. Without, such questions fail.
 
     Raises:
         InvalidData: the manifest is no prompt's, its template, parameters or schema are wrong, or its index is missing.
@@ -102,9 +103,13 @@ def _searcher(
     if folder is None or base is None:
         raise InvalidData(f"{release.label} retrieves chunks, but no index folder was given for its knowledge base.")
     index = open_index(folder, scratch, base.index)
-    if index.embedder is None or not index.asks_an_endpoint:
-        return Searcher(index, release.manifest.retrieval)
-    from mlflow_project.adapters.providers.embedding import FOR_A_QUESTION
-
-    embeddings = providers.embeddings_for(index.embedder, FOR_A_QUESTION)
-    return Searcher(index, release.manifest.retrieval, Endpoint(embeddings, may_fail))
+    embedder, reranker = index.embedder, index.reranker
+    return Searcher(
+        index,
+        release.manifest.retrieval,
+        Endpoints(
+            providers.embeddings_for(embedder, FOR_A_QUESTION) if embedder and embedder.is_over_http else None,
+            providers.reranking_for(reranker, FOR_A_QUESTION) if reranker and reranker.kind == "endpoint" else None,
+            may_fail,
+        ),
+    )

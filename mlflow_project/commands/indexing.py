@@ -59,6 +59,15 @@ def index(
         int | None,
         typer.Option(metavar="N", parser=whole_number(1), help="Cut texts after so many characters, or tokens (onnx)."),
     ] = None,
+    reranker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RERANKER", help="Who orders what was found: onnx:FOLDER or endpoint:MODEL. Default: none."
+        ),
+    ] = None,
+    reranker_endpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The reranker's endpoint. Default: LLM_API_URL.")
+    ] = None,
     per_minute: Annotated[
         int | None, typer.Option(metavar="N", parser=whole_number(1), help="The most requests in a minute.")
     ] = None,
@@ -75,6 +84,8 @@ def index(
         "--endpoint": endpoint,
         "--dimensions": dimensions,
         "--max-length": max_length,
+        "--reranker": reranker,
+        "--reranker-endpoint": reranker_endpoint,
         "--per-minute": per_minute,
     }
     options = [part for name, value in chosen.items() if value is not None for part in (name, str(value))]
@@ -112,6 +123,8 @@ def _show_index(chunk_table: str, as_json: bool) -> None:
         "filters": manifest["specification"].get("filters"),
         "embedder": None,
     }
+    if "reranker" in manifest["specification"]:
+        data["reranker"] = manifest["specification"]["reranker"]
     if embedder is not None:
         described = {key: value for key, value in vars(embedder).items() if value is not None}
         described["dimensions"] = manifest.get("dimensions") or embedder.dimensions or DIMENSIONS
@@ -141,6 +154,9 @@ def _print_index(console: Console, data: dict[str, Any]) -> None:
             ["default weights", f"words {weights['words']:g}, vectors {weights['vectors']:g}, by {weights['fusion']}"],
             ["why", data["why"]],
         ]
+    if "reranker" in data:
+        found = data["reranker"]
+        rows.append(["reranker", f"{found['kind']}:{found['model']}, if a template sets `rerank`"])
     console.print(table(["", data["table"].rsplit("/", 1)[-1]], rows))
 
 

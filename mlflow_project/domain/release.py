@@ -70,6 +70,7 @@ class Retrieval:
     """How contexts are found: the number of chunks, and the weights of words (BM25) and vectors (cosine).
 
     `where` keeps only chunks whose metadata (also `document_id`, `language`) has all these values; None: all chunks.
+    `rerank` is how many of the first chunks the reranker of the index orders anew; None: none.
     `fusion` says how both rankings are joined: by `scores`, or by `ranks`. None, in the manifests of releases that were
     registered before there was a choice, means by ranks.
     """
@@ -79,6 +80,7 @@ class Retrieval:
     vectors_weight: float = 0.2
     where: Mapping[str, str] | None = None
     fusion: Fusion | None = None
+    rerank: int | None = None
 
     def __post_init__(self) -> None:
         """Raises:

@@ -69,6 +69,22 @@ def check_vectors(
     )
 
 
+def check_reranker(template: TemplateFile, index: KnowledgeBase, has_reranker: Callable[[str], bool]) -> None:
+    """Check that an index has a reranker if the template asks for one.
+
+    Raises:
+        InvalidData: it has none.
+    """
+    retrieval = template.front.retrieval
+    if retrieval is None or not retrieval.rerank or has_reranker(index.index):
+        return
+    raise InvalidData(
+        f"{template.path} reranks {retrieval.rerank} chunks, and the newest index of {index.table} (Delta version "
+        f"{index.delta_version}) has no reranker. Build one that has: `switchyard index {index.table} --reranker "
+        "onnx:FOLDER`. To rerank nothing, leave `rerank` out."
+    )
+
+
 def check_cases_are_found(folder: Path, prompts: Path) -> None:
     """Check that `evaluate` and `gate`, which look into `prompts/NAME`, find the cases and the policy of this folder.
 

@@ -265,6 +265,10 @@ _RETRIEVAL = {
     ),
     "words_weight": _WEIGHT,
     "vectors_weight": _WEIGHT,
+    "rerank": _Rule(
+        "a whole number from 1 to 100",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100,
+    ),
     "fusion": _Rule("scores or ranks", lambda value: value in ("scores", "ranks")),
     "where": _Rule(
         "a mapping of metadata fields to texts, such as {language: en}",

@@ -15,7 +15,7 @@ from mlflow_project.adapters.providers.endpoints import Endpoints
 from mlflow_project.adapters.registry import Registry, RegistryVersion
 from mlflow_project.domain.release import KnowledgeBase, Manifest
 from mlflow_project.errors import InvalidData
-from mlflow_project.registration.checks import check_providers, check_vectors
+from mlflow_project.registration.checks import check_providers, check_reranker, check_vectors
 from mlflow_project.registration.endpoints import pin_endpoints
 from mlflow_project.registration.folder import manifest_from, read_folder
 from mlflow_project.registration.template_file import TemplateFile
@@ -108,6 +108,7 @@ def _newest_index(
 
     found = index_store.latest(store, template.front.table)
     check_vectors(template, found, versions, lambda index: index_store.has_vectors(store, index))
+    check_reranker(template, found, lambda index: index_store.has_reranker(store, index))
     return found
 
 

@@ -13,7 +13,7 @@ from mlflow_project import answering
 from mlflow_project.adapters.providers.protocol import ProviderRequest
 from mlflow_project.adapters.retrieval import index_builder
 from mlflow_project.adapters.retrieval.index_files import write_manifest
-from mlflow_project.adapters.retrieval.specification import Embedder
+from mlflow_project.adapters.retrieval.specification import Embedder, Reranker
 from mlflow_project.domain.release import KnowledgeBase, Retrieval
 from mlflow_project.errors import ConfigError, ProviderError
 from mlflow_project.settings import ProviderSettings
@@ -24,6 +24,7 @@ from tests.provider.embedding_wire import vector
 from tests.provider.fixtures import Simulated
 
 OPENAI = Embedder(kind="openai", model="small", max_characters=20)
+RERANKER = Reranker("endpoint", "rerank-1", max_characters=100)
 GEMINI = Embedder(kind="gemini", model="gemini-embedding-001", dimensions=8)
 TEXTS = {"a": "An alias says which version is live.", "b": "A rollback moves the alias back.", "c": "The ledger."}
 
@@ -83,8 +84,8 @@ def test_an_endpoint_is_asked_again_after_an_outage_and_needs_its_key(
         embedded(settings_for(provider_server.gemini_url, key=None), GEMINI, ["a"]).close()
 
 
-def opened(folder: Path, run: Run[Any], settings: ProviderSettings, *, may_fail: bool, **pinned: float) -> Any:
-    """A release over an index whose vectors an endpoint made."""
+def opened(folder: Path, run: Run[Any], settings: ProviderSettings, *, may_fail: bool, **pinned: Any) -> Any:
+    """A release over an index whose vectors an endpoint made, and whose reranker is one."""
     built = folder / "built"
     rows = [
         (
@@ -94,7 +95,7 @@ def opened(folder: Path, run: Run[Any], settings: ProviderSettings, *, may_fail:
         for name, text in TEXTS.items()
     ]
     index_builder.build(built, rows, None)
-    digest = write_manifest(built, {"specification": {"vectors": OPENAI.to_data()}})
+    digest = write_manifest(built, {"specification": {"vectors": OPENAI.to_data(), "reranker": RERANKER.to_data()}})
     knowledge = KnowledgeBase("s3a://curated-data-bucket/docs", 1, digest)
     asked = release("extractive", retrieval=Retrieval(2, fusion="scores", **pinned), knowledge_base=knowledge)
 
@@ -152,3 +153,25 @@ def test_a_model_that_has_changed_its_dimensions_is_never_mixed_with_the_index(
     monkeypatch.setattr("tests.provider.embedding_wire.DIMENSIONS", 48)
     with pytest.raises(ProviderError, match="48 dimensions, and those of the index have 32"):
         run(warm.searcher.search("rollback"))
+
+
+def test_a_reranker_orders_the_chunks_that_were_found_and_its_outage_is_named(
+    provider_server: Simulated, run: Run[Any], tmp_path: Path
+) -> None:
+    pinned: dict[str, Any] = {"words_weight": 1.0, "vectors_weight": 0.0, "rerank": 3}
+    warm = opened(tmp_path, run, openai(provider_server), may_fail=True, **pinned)
+    question = "alias alias rollback moves back the"
+    found = run(warm.searcher.search(question))
+    (asked,) = provider_server.requests
+    assert (asked.path, asked.body["model"], asked.body["query"]) == ("/v1/rerank", "rerank-1", question)
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert len(asked.body["documents"]) == 3
+    assert len(found.contexts) == 2
+    assert found.contexts[0].document_id == "b"
+    assert found.contexts[0].score == 1.0
+    provider_server.will(always=Behaviour(fault="no_candidates"))
+    kept = run(warm.searcher.search(question))
+    assert (kept.not_reranked, kept.words_only, len(kept.contexts)) == (True, False, 2)
+    strict = opened(tmp_path / "strict", run, openai(provider_server), may_fail=False, **pinned)
+    with pytest.raises(ProviderError, match="a score for each chunk"):
+        run(strict.searcher.search(question))

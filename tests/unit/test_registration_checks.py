@@ -9,7 +9,7 @@ import pytest
 from mlflow_project.adapters.registry import RegistryVersion
 from mlflow_project.domain.release import KnowledgeBase
 from mlflow_project.errors import InvalidData, NotFound
-from mlflow_project.registration.checks import check_cases_are_found, check_providers, check_vectors
+from mlflow_project.registration.checks import check_cases_are_found, check_providers, check_reranker, check_vectors
 from mlflow_project.registration.folder import manifest_from, read_folder
 from mlflow_project.registration.template_file import TemplateFile, read_template
 from mlflow_project.rules.content import content_of
@@ -79,6 +79,16 @@ def test_an_index_without_vectors_is_refused_where_the_template_gives_them_a_wei
         check_vectors(asked, WORDS, [], has_vectors)
     check_vectors(asked, BOTH, [], has_vectors)
     check_vectors(retrieving(tmp_path, "{chunks: 3, vectors_weight: 0}"), WORDS, [], has_vectors)
+
+
+def test_a_template_that_reranks_needs_an_index_with_a_reranker(tmp_path: Path) -> None:
+    asked = retrieving(tmp_path, "{chunks: 3, rerank: 20}")
+    with pytest.raises(InvalidData, match=r"reranks 20 chunks, .*has no reranker.*--reranker"):
+        check_reranker(asked, WORDS, lambda _: False)
+    check_reranker(asked, WORDS, lambda _: True)
+    check_reranker(retrieving(tmp_path), WORDS, lambda _: False)
+    with pytest.raises(InvalidData, match=r"retrieval\.rerank is 0, and must be a whole number from 1 to 100"):
+        retrieving(tmp_path, "{chunks: 3, rerank: 0}")
 
 
 def test_a_new_index_may_not_lose_the_vectors_of_the_version_before(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlflow_project.adapters.retrieval import index_builder, sentence_model
+from mlflow_project.adapters.retrieval import cross_encoder, index_builder, sentence_model
 from mlflow_project.adapters.retrieval.index import open_index
 from mlflow_project.adapters.retrieval.index_files import write_manifest
 from mlflow_project.adapters.retrieval.sentence_model import SentenceModel, describe
 from mlflow_project.adapters.retrieval.specification import Embedder
 from mlflow_project.domain.release import Retrieval
 from mlflow_project.errors import InvalidData
-from tests.sentence_models import DIMENSIONS, WORDS, table, write_model
+from tests.sentence_models import DIMENSIONS, WORDS, table, write_model, write_reranker
 
 TEXTS = ("alias version", "rollback", "ledger ledger version rollback alias")
 
@@ -90,3 +90,25 @@ def test_an_index_carries_its_model_and_embeds_questions_with_it(tmp_path: Path)
     index = open_index(built, tmp_path / "open", name)
     assert (index.dimensions, index.asks_an_endpoint) == (DIMENSIONS, False)
     assert [each.text for each in index.search("rollback", Retrieval(1, 0, 1))] == ["rollback"]
+
+
+def test_a_cross_encoder_in_the_index_orders_what_was_found_if_the_release_asks_for_it(tmp_path: Path) -> None:
+    folder, built = write_reranker(tmp_path / "cross"), tmp_path / "built"
+    reranker = cross_encoder.describe(folder)
+    texts = ("alias of a version", "alias rollback", "alias rollback query rollback")  # even tokens: 1, 2, 4
+    rows = [
+        ({"chunk_id": text, "document_id": text, "title": "", "text": text, "start": 0, "end": 1}, None)
+        for text in texts
+    ]
+    index_builder.build(built, rows)
+    sentence_model.copy_files(folder, built / index_builder.RERANKER)
+    name = write_manifest(built, {"specification": {"vectors": None, "reranker": reranker.to_data()}})
+    index = open_index(built, tmp_path / "open", name)
+    found = [each.text for each in index.search("alias of", Retrieval(2, 1, 0))]
+    assert found[0] == texts[0]
+    reranked = index.search("alias of", Retrieval(2, 1, 0, rerank=3))
+    assert [each.text for each in reranked] == [texts[2], texts[1]]
+    assert reranked[0].score > reranked[1].score
+    assert [each.text for each in index.search("alias of", Retrieval(3, 1, 0, rerank=1))] == [
+        each.text for each in index.search("alias of", Retrieval(3, 1, 0))
+    ]

@@ -23,8 +23,9 @@ from mlflow_project.settings import ProviderSettings
 if TYPE_CHECKING:
     from mlflow_project.adapters.providers.chat import ChatProvider
     from mlflow_project.adapters.providers.embedding import EmbeddingEndpoint
+    from mlflow_project.adapters.providers.reranking import RerankingEndpoint
     from mlflow_project.adapters.providers.upstream import Network
-    from mlflow_project.adapters.retrieval.specification import Embedder
+    from mlflow_project.adapters.retrieval.specification import Embedder, Reranker
 
 NAMES = ("extractive", "lexicon", "anthropic", "gemini", "openai")
 
@@ -102,6 +103,20 @@ class Providers:
         kind = embedding.GeminiEmbeddings if embedder.kind == "gemini" else embedding.OpenAIEmbeddings
         with self._opening:
             return kind.of(embedder, endpoint, self._shared(), patience)
+
+    def reranking_for(
+        self, reranker: Reranker, patience: Mapping[str, float] = MappingProxyType({})
+    ) -> RerankingEndpoint:
+        """The endpoint that an index's reranker asks. Any thread may ask for one.
+
+        Raises:
+            ConfigError: it needs an endpoint, a key or an address that is not set here.
+        """
+        from mlflow_project.adapters.providers.reranking import RerankingEndpoint
+
+        endpoint = self.endpoints.get(reranker.endpoint)
+        with self._opening:
+            return RerankingEndpoint.of(reranker, endpoint, self._shared(), patience)
 
     def _shared(self) -> Network:
         from mlflow_project.adapters.providers.upstream import Network

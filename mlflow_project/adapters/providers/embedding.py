@@ -29,8 +29,6 @@ from mlflow_project.errors import ProviderError
 
 IN_A_REQUEST = 64
 """Texts of one request. OpenAI takes 2,048 and Gemini 100, but a failed request of many texts costs more."""
-FOR_A_QUESTION: Mapping[str, float] = {"connect_seconds": 2, "first_byte_seconds": 4, "total_seconds": 5, "tries": 2}
-"""The patience with an endpoint while somebody waits for an answer. An endpoint's own limits come before these."""
 _GEMINI_PURPOSE: Mapping[Purpose, str] = {"document": "RETRIEVAL_DOCUMENT", "question": "RETRIEVAL_QUERY"}
 
 

@@ -21,6 +21,8 @@ from mlflow_project.errors import ProviderError
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 8.0
+FOR_A_QUESTION: Mapping[str, float] = {"connect_seconds": 2, "first_byte_seconds": 4, "total_seconds": 5, "tries": 2}
+"""The patience with an endpoint while somebody waits for an answer. An endpoint's own limits come before these."""
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 529})
 
 _BEHIND_OTHERS: ContextVar[float] = ContextVar("seconds behind other requests of this program", default=0.0)

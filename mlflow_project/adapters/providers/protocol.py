@@ -23,7 +23,8 @@ class ProviderRequest:
 
     `response_schema` is the JSON schema that the answer must fit. `overrides` are parameters of this call that take the
     place of pinned ones, by OpenAI's names (`temperature`, `max_tokens`, ...). `words_only`: the chunks were found by
-    words alone, because the endpoint that embeds questions failed.
+    words alone, because the endpoint that embeds questions failed. `not_reranked`: they are in the order of the search,
+    because the endpoint that orders them failed.
     """
 
     messages: tuple[Message, ...]
@@ -33,6 +34,7 @@ class ProviderRequest:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     tools: ToolChoice = field(default_factory=ToolChoice)
     words_only: bool = False
+    not_reranked: bool = False
 
     @property
     def is_long(self) -> bool:

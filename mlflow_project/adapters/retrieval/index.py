@@ -17,7 +17,9 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tantivy
@@ -26,10 +28,11 @@ from numpy.typing import NDArray
 from mlflow_project.adapters.retrieval import embeddings
 from mlflow_project.adapters.retrieval.analysis import TOKENIZER, analyzer, words
 from mlflow_project.adapters.retrieval.chunk_file import ChunkFile
-from mlflow_project.adapters.retrieval.index_builder import EMBEDDER, HEAD, HEADS, VECTORS, WORDS, filter_term
+from mlflow_project.adapters.retrieval.cross_encoder import CrossEncoder
+from mlflow_project.adapters.retrieval.index_builder import EMBEDDER, HEAD, HEADS, RERANKER, VECTORS, WORDS, filter_term
 from mlflow_project.adapters.retrieval.index_files import MANIFEST, verify
 from mlflow_project.adapters.retrieval.sentence_model import SentenceModel
-from mlflow_project.adapters.retrieval.specification import Embedder
+from mlflow_project.adapters.retrieval.specification import Embedder, Reranker
 from mlflow_project.domain.answer import Context
 from mlflow_project.domain.release import Retrieval
 from mlflow_project.errors import IndexBroken, InvalidData
@@ -88,7 +91,12 @@ class Index:
         heads = folder / HEADS
         self._heads: NDArray[np.float32] | None = np.load(heads, mmap_mode="r") if heads.exists() else None
         self._allowed: dict[Filters, NDArray[np.bool_]] = {}
-        self.embedder = _embedder_of(folder) if self._vectors is not None else None
+        specification = json.loads((folder / MANIFEST).read_bytes()).get("specification", {})
+        self.embedder = _embedder_of(specification) if self._vectors is not None else None
+        self.reranker = Reranker.from_data(specification.get("reranker"))
+        self._cross_encoder = (
+            CrossEncoder(folder / RERANKER, self.reranker) if self.reranker and self.reranker.kind == "onnx" else None
+        )
         self._sentence_model = (
             SentenceModel(folder / EMBEDDER, self.embedder) if self.embedder and self.embedder.kind == "onnx" else None
         )
@@ -131,13 +139,19 @@ class Index:
         lacks_vector = self.asks_an_endpoint and vector is None
         by_vectors = retrieval.vectors_weight > 0 and self.has_vectors and not lacks_vector
         by_words = retrieval.words_weight > 0 or not by_vectors
+        looked_at = (retrieval.rerank or 0) if self._cross_encoder is not None else 0
+        depth = max(retrieval.chunks, looked_at)
         if not by_vectors:
-            ranking = self._by_words(question, retrieval.chunks, filters)
+            ranking = self._by_words(question, depth, filters)
         elif by_words:
-            ranking = self._by_both(question, self._vector_of(question, vector), retrieval, filters)
+            both = replace(retrieval, chunks=depth)
+            ranking = self._by_both(question, self._vector_of(question, vector), both, filters)
         else:
-            ranking = self._by_vectors(self._vector_of(question, vector), retrieval.chunks, filters)
-        return [self._context(ordinal, score) for ordinal, score in ranking[: retrieval.chunks]]
+            ranking = self._by_vectors(self._vector_of(question, vector), depth, filters)
+        found = [self._context(ordinal, score) for ordinal, score in ranking[:depth]]
+        if looked_at and self._cross_encoder is not None:
+            found = [*self._cross_encoder.order(question, found[:looked_at]), *found[looked_at:]]
+        return found[: retrieval.chunks]
 
     def _vector_of(self, question: str, vector: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Raises:
@@ -248,9 +262,8 @@ class Index:
         return Context(row["chunk_id"], row["document_id"], row["title"], row["text"], *place, score, pages)
 
 
-def _embedder_of(folder: Path) -> Embedder:
+def _embedder_of(specification: Mapping[str, Any]) -> Embedder:
     """The embedder that the manifest names. Indexes of before there was a choice have WordLlama's vectors."""
-    specification = json.loads((folder / MANIFEST).read_bytes()).get("specification", {})
     return Embedder.from_data(specification.get("vectors")) or Embedder()
 
 

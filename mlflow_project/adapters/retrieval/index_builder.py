@@ -25,6 +25,8 @@ VECTORS = "vectors.npy"
 HEADS = "vector_heads.npy"
 EMBEDDER = "embedder"
 """The folder of an ONNX sentence model, which embeds the questions for its index."""
+RERANKER = "reranker"
+"""The folder of an ONNX cross-encoder, which orders what a search in its index found."""
 HEAD = 64
 """How many of a vector's first numbers choose candidates in a large index."""
 READ_WHOLE = 20_000

@@ -84,6 +84,15 @@ def has_vectors(store: ObjectStore, name: str) -> bool:
     return manifest_of(store, name)["specification"].get("vectors") is not None
 
 
+def has_reranker(store: ObjectStore, name: str) -> bool:
+    """Whether an index has a reranker.
+
+    Raises:
+        NotFound: there is no such index.
+    """
+    return manifest_of(store, name)["specification"].get("reranker") is not None
+
+
 def manifest_of(store: ObjectStore, name: str) -> dict[str, Any]:
     """The manifest behind a digest, verified.
 

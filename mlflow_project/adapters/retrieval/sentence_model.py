@@ -34,12 +34,7 @@ def describe(folder: Path, dimensions: int | None = None, max_tokens: int | None
     Raises:
         InvalidData: the folder lacks a file, or one of them cannot be read.
     """
-    files = {GRAPH: _graph_of(folder), TOKENIZER: folder / TOKENIZER}
-    if missing := [name for name, path in files.items() if not path.is_file()]:
-        raise InvalidData(
-            f"{folder} holds no ONNX sentence model: {' and '.join(missing)} is missing. Export the model with "
-            "sentence-transformers or optimum, and name the folder that holds both files."
-        )
+    files = digests(folder)
     prompts = _settings(folder, "config_sentence_transformers.json").get("prompts") or {}
     longest = _settings(folder, "sentence_bert_config.json").get("max_seq_length")
     return Embedder(
@@ -50,8 +45,23 @@ def describe(folder: Path, dimensions: int | None = None, max_tokens: int | None
         pooling=_pooling(folder),
         question_prefix=prompts.get("query") or None,
         document_prefix=prompts.get("document") or prompts.get("passage") or None,
-        files={name: digest(path.read_bytes()) for name, path in files.items()},
+        files=files,
     )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The digests of the two files of a model.
+
+    Raises:
+        InvalidData: one is missing.
+    """
+    files = {GRAPH: _graph_of(folder), TOKENIZER: folder / TOKENIZER}
+    if missing := [name for name, path in files.items() if not path.is_file()]:
+        raise InvalidData(
+            f"{folder} holds no ONNX sentence model: {' and '.join(missing)} is missing. Export the model with "
+            "sentence-transformers or optimum, and name the folder that holds both files."
+        )
+    return {name: digest(path.read_bytes()) for name, path in files.items()}
 
 
 def copy_files(folder: Path, into: Path) -> None:
@@ -59,6 +69,50 @@ def copy_files(folder: Path, into: Path) -> None:
     into.mkdir(parents=True)
     shutil.copyfile(_graph_of(folder), into / GRAPH)
     shutil.copyfile(folder / TOKENIZER, into / TOKENIZER)
+
+
+class Graph:
+    """An ONNX graph that reads tokens, with its tokenizer. Many threads may use it at once."""
+
+    def __init__(self, folder: Path, name: str, files: Mapping[str, str] | None, max_tokens: int, threads: int) -> None:
+        """Load both files; nothing of the folder is read later. `name` is what messages call the model.
+
+        Raises:
+            ConfigError: onnxruntime is not installed here.
+            InvalidData: the files have other digests, or the graph asks for something else than tokens.
+        """
+        graph, tokenizer = _graph_of(folder).read_bytes(), (folder / TOKENIZER).read_bytes()
+        if {GRAPH: digest(graph), TOKENIZER: digest(tokenizer)} != dict(files or {}):
+            raise InvalidData(f"The model in {folder} is not the one that the index names: its files differ.")
+        self._name = name
+        self._tokenizer = _tokenizer(tokenizer, max_tokens)
+        self._session = _session(graph, threads)
+        self._inputs = [each.name for each in self._session.get_inputs()]
+        if unknown := [name for name in self._inputs if name not in _INPUTS]:
+            raise InvalidData(f"The graph of {name} asks for {', '.join(unknown)}, and not only for {_INPUTS}.")
+        outputs = [each.name for each in self._session.get_outputs()]
+        self._output = _SENTENCE if _SENTENCE in outputs else outputs[0]
+
+    def run(self, texts: Sequence[str | tuple[str, str]]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """What the graph returns for texts, or for pairs of texts, and which tokens are no padding. None: there are no
+        tokens.
+
+        Raises:
+            InvalidData: graph and tokenizer do not fit each other.
+        """
+        encoded = self._tokenizer.encode_batch(list(texts))
+        columns = {
+            "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
+            "attention_mask": np.array([each.attention_mask for each in encoded], dtype=np.int64),
+            "token_type_ids": np.array([each.type_ids for each in encoded], dtype=np.int64),
+        }
+        if not columns["input_ids"].size:
+            return None
+        try:
+            found = self._session.run([self._output], {name: columns[name] for name in self._inputs})[0]
+        except Exception as error:  # onnxruntime's errors have no class of their own that it documents
+            raise InvalidData(f"The graph of {self._name} and its tokenizer do not fit: {error}") from error
+        return np.asarray(found, dtype=np.float32), columns["attention_mask"]
 
 
 class SentenceModel:
@@ -74,20 +128,8 @@ class SentenceModel:
             ConfigError: onnxruntime is not installed here.
             InvalidData: the files are not those of the embedder, or the graph is no sentence model.
         """
-        graph, tokenizer = _graph_of(folder).read_bytes(), (folder / TOKENIZER).read_bytes()
-        if {GRAPH: digest(graph), TOKENIZER: digest(tokenizer)} != dict(embedder.files or {}):
-            raise InvalidData(f"The sentence model in {folder} is not the one that the index names: its files differ.")
         self._embedder = embedder
-        self._tokenizer = _tokenizer(tokenizer, embedder.max_tokens or MOST_TOKENS)
-        self._session = _session(graph, threads)
-        self._inputs = [each.name for each in self._session.get_inputs()]
-        if unknown := [name for name in self._inputs if name not in _INPUTS]:
-            raise InvalidData(
-                f"The graph of {embedder.name} asks for {', '.join(unknown)}. A sentence model asks for "
-                f"{', '.join(_INPUTS)}."
-            )
-        outputs = [each.name for each in self._session.get_outputs()]
-        self._output = _SENTENCE if _SENTENCE in outputs else outputs[0]
+        self._graph = Graph(folder, embedder.name, embedder.files, embedder.max_tokens or MOST_TOKENS, threads)
         self.dimensions = int(self._run(["a"]).shape[1])
 
     def embed(self, texts: Sequence[str], purpose: Purpose) -> NDArray[np.float32]:
@@ -97,19 +139,10 @@ class SentenceModel:
         return np.concatenate(rows) if rows else np.zeros((0, self.dimensions), dtype=np.float32)
 
     def _run(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        encoded = self._tokenizer.encode_batch(list(texts))
-        columns = {
-            "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
-            "attention_mask": np.array([each.attention_mask for each in encoded], dtype=np.int64),
-            "token_type_ids": np.array([each.type_ids for each in encoded], dtype=np.int64),
-        }
-        if not columns["input_ids"].size:
+        run = self._graph.run(texts)
+        if run is None:
             return np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        try:
-            found = self._session.run([self._output], {name: columns[name] for name in self._inputs})[0]
-        except Exception as error:  # onnxruntime's errors have no class of their own that it documents
-            raise InvalidData(f"The graph of {self._embedder.name} and its tokenizer do not fit: {error}") from error
-        return scaled(self._pooled(np.asarray(found, dtype=np.float32), columns["attention_mask"]))
+        return scaled(self._pooled(*run))
 
     def _pooled(self, found: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """One vector a text, cut to the embedder's dimensions."""
@@ -122,6 +155,8 @@ class SentenceModel:
             pooled = (found * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
         else:
             raise InvalidData(f"The graph of {self._embedder.name} gives {found.ndim} dimensions; 2 or 3 are expected.")
+        if not np.isfinite(pooled).all():
+            raise InvalidData(f"The graph of {self._embedder.name} returns numbers that are not finite.")
         wanted = self._embedder.dimensions
         if wanted is not None and wanted > pooled.shape[1]:
             raise InvalidData(f"{self._embedder.name} has {pooled.shape[1]} dimensions, and {wanted} are asked for.")

@@ -1,7 +1,8 @@
-"""Which embedder makes the vectors of an index, and everything that decides what those vectors are.
+"""Which embedder makes the vectors of an index, and which reranker orders what was found: everything that decides what
+the two return.
 
-In and out: the field `vectors` in the specification of an index. Two indexes whose specifications differ are two
-indexes, and a question is embedded by the specification of the index that it is asked to.
+In and out: the fields `vectors` and `reranker` in the specification of an index. Two indexes whose specifications
+differ are two indexes, and a question is embedded by the specification of the index that it is asked to.
 """
 
 from __future__ import annotations
@@ -82,3 +83,40 @@ class Embedder:
             return cls(**{key: value for key, value in data.items() if key != "length"})
         except (TypeError, AttributeError) as error:
             raise InvalidData(f"The embedder of this index cannot be read: {error}. Build the index again.") from error
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """A model that reads a question together with each chunk, and orders the chunks by how well they answer.
+
+    `kind` onnx: a cross-encoder whose `files` the index carries. `kind` endpoint: a service in the form of Cohere's and
+    Jina's `/rerank`, at an entry of `providers.yaml`. Chunks are cut after `max_characters` or `max_tokens`.
+    """
+
+    kind: Literal["onnx", "endpoint"]
+    model: str
+    endpoint: str | None = None
+    max_characters: int | None = None
+    max_tokens: int | None = None
+    files: Mapping[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it, as in the option `--reranker`."""
+        return f"{self.kind}:{self.model}"
+
+    def to_data(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_data(cls, data: Any) -> Reranker | None:
+        """Read the field of an index's specification; None: the index has no reranker.
+
+        Raises:
+            InvalidData: a newer version of Switchyard wrote it.
+        """
+        try:
+            return None if data is None else cls(**data)
+        except TypeError as error:
+            raise InvalidData(f"The reranker of this index cannot be read: {error}. Build the index again.") from error
