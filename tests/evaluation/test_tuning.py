@@ -71,9 +71,9 @@ def test_a_sweep_is_a_run_with_a_nested_run_for_each_setting_and_changes_nothing
         tune(place, release, CASES[20:], "cases.jsonl", lambda _: nullcontext())
     sweep, address = tune(place, release, CASES, "cases.jsonl", lambda _: nullcontext())
     advised = {each.question: each.change for each in sweep.advice}
-    assert advised == {"weights": False, "chunk size": False, "number of chunks": True, "floor": True}
+    assert advised == {"weights": False, "chunk size": False, "number of chunks": True, "floor": False}
     assert (sweep.setting.retrieval.chunks, sweep.setting.splitter) == (1, None)
-    assert sweep.floor in (0.2, 0.3, 0.4, 0.5, 0.6)
+    assert sweep.floor == 0.0, "no chunk shares a word with the unanswerable questions, so every floor refuses them"
     parent = address.rsplit("/", 1)[1]
     run = place.experiments.get(parent)
     kept = json.loads(place.experiments.read(run, "advice.json"))
