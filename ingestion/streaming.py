@@ -11,6 +11,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import orjson
 from starlette.requests import Request
@@ -29,6 +30,24 @@ _IN_MEMORY = 1_048_576
 _MOST_WAITING = 268_435_456
 _SILENT_SECONDS = 60.0
 _PIECE = 65_536
+_MOST_UNDER_WAY = 16
+"""Batches that Kafka may have to confirm at the same time."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Lines that are being taken: their numbers without empty ones, the number of the last one, and the answers."""
+
+    numbers: list[int]
+    last_line: int
+    answers: asyncio.Future[list[Answer]]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why the body was not read to its end."""
+
+    answer: dict[str, object]
 
 
 class StreamedAnswers(Response):
@@ -42,6 +61,8 @@ class StreamedAnswers(Response):
         self._statuses: list[Answer] = []
         self._more, self._read = asyncio.Event(), asyncio.Event()
         self._ended = False
+        self._free = asyncio.Semaphore(_MOST_UNDER_WAY)
+        self._batches: asyncio.Queue[_Batch | _Failure | None] = asyncio.Queue()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read, take and answer until the body ends, or until a record cannot be taken now."""
@@ -82,30 +103,53 @@ class StreamedAnswers(Response):
         return piece
 
     async def _take_all(self, chunks: AsyncIterator[bytes]) -> None:
+        """Read, and answer what was read before, at the same time: Kafka confirms a batch while the next one comes."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read_all(chunks))
+                group.create_task(self._answer_all(reading))
+        finally:
+            self._ended = True
+            self._more.set()
+
+    async def _read_all(self, chunks: AsyncIterator[bytes]) -> None:
         line = 0
         try:
             async for lines in batches_of_lines(chunks, self._intake.most_bytes):
                 await self._intake.courier.room()
+                await self._free.acquire()
                 numbered = [(number, raw) for number, raw in enumerate(lines, line + 1) if raw.strip()]
                 line += len(lines)
                 taken = (self._intake.take(self._stream, raw, self._origin, number) for number, raw in numbered)
-                answers = await asyncio.gather(*taken)
-                self._write([answer.to_dict(number) for (number, _), answer in zip(numbered, answers, strict=True)])
-                self._note(answers)
-                if any(answer.retry_after is not None for answer in answers):
-                    said = f"Records are not taken now. Send the lines after {line} again later."
-                    self._write([{"line": line, "status": 503, "detail": said}])
-                    return
-                while self._written - self._sent > _MOST_WAITING:
-                    self._read.clear()
-                    await self._read.wait()
+                self._batches.put_nowait(_Batch([number for number, _ in numbered], line, asyncio.gather(*taken)))
+            self._batches.put_nowait(None)
         except (WorkspaceError, TimeoutError) as error:
             said = str(error) or f"The stream was silent for {_SILENT_SECONDS:g} s. Lines after {line} were not read."
-            self._write([{"line": line, "status": 408, "detail": said}])
-            self._note([Answer(422, {})])
-        finally:
-            self._ended = True
-            self._more.set()
+            self._batches.put_nowait(_Failure({"line": line, "status": 408, "detail": said}))
+
+    async def _answer_all(self, reading: asyncio.Task[None]) -> None:
+        """Answer batch after batch. When one is not taken, stop the reading and answer those that are under way."""
+        line = 0
+        while not (reading.cancelled() and self._batches.empty()):
+            batch = await self._batches.get()
+            if not isinstance(batch, _Batch):
+                if batch is not None:
+                    self._write([batch.answer])
+                    self._note([Answer(422, {})])
+                return
+            answers = await batch.answers
+            line = batch.last_line
+            self._write([answer.to_dict(number) for number, answer in zip(batch.numbers, answers, strict=True)])
+            self._note(answers)
+            if any(answer.retry_after is not None for answer in answers):
+                reading.cancel()
+                await asyncio.wait([reading])
+            while self._written - self._sent > _MOST_WAITING:
+                self._read.clear()
+                await self._read.wait()
+            self._free.release()
+        said = f"Records are not taken now. Send the lines after {line} again later."
+        self._write([{"line": line, "status": 503, "detail": said}])
 
     def _note(self, answers: list[Answer]) -> None:
         """Keep one answer of each status, for the status of a short stream."""
