@@ -102,7 +102,7 @@ def prepare_knowledge() -> None:
         task_id="chunk",
         application=str(ROOT / "spark_jobs" / "llm_data_prep.py"),
         application_args=[
-            "{{ raw_event(triggering_asset_events | default({})).input or params.input }}",
+            "{{ raw_event(triggering_asset_events | default({})).get('input') or params.input }}",
             "{{ params.output }}",
             "--max-deleted={{ params.max_deleted }}",
             "--max-rejected={{ params.max_rejected }}",

@@ -43,7 +43,8 @@ def test_what_rests_on_a_document_is_found_and_nothing_else(yard: Yard) -> None:
     assert set(found["releases"]) == {f"release:{first.label}", f"release:{second.label}"}
     assert set(found["evaluations"]) == {f"run:{run}" for run in runs.values()}
     assert set(found["answers"]) == {f"answer:{yard.name}-old-gate", f"answer:{yard.name}-both"}
-    assert (found["answers_that_do_not_say"], found["gaps"]) == (1, [])
+    assert found["answers_that_do_not_say"] == 1
+    assert not [gap for gap in found["gaps"] if corpus.table in gap], "tables of other tests may be gone"
     assert [(live["release"], live["alias"]) for live in found["live"]] == [
         (second.label, "Production"),
         *([(first.label, "Previous")] if any(each["alias"] == "Previous" for each in found["live"]) else []),
