@@ -75,11 +75,13 @@ def test_the_pages_commands_lead_from_a_folder_of_pdfs_to_a_flip_and_back(
     write_pdf(tmp_path / name / "locked.pdf", "secret")
     (tmp_path / name / "locked.pdf").write_bytes(pdf(["secret"], password="x"))
     out = {}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **stack.env, "PATH": path, "COLUMNS": "300"}
     for command in "".join(BLOCKS).replace("handbook", name).splitlines():
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=tmp_path,
-            env={**os.environ, **stack.env, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=400,
@@ -89,9 +91,12 @@ def test_the_pages_commands_lead_from_a_folder_of_pdfs_to_a_flip_and_back(
         out[command.replace(name, "NAME")] = done.stdout
         if command.startswith("switchyard new"):
             lines = "".join(json.dumps(case) + "\n" for case in cases)
-            (tmp_path / "prompts" / name / "cases.jsonl").write_text(lines)
+            folder = tmp_path / "prompts" / name
+            (folder / "cases.jsonl").write_text(lines)
+            policy = (folder / "policy.yaml").read_text()
+            (folder / "policy.yaml").write_text(policy.replace("floor: 0.5", "floor: 0.4"))  # quoting answers no more
     quarantine = next(text for command, text in out.items() if "_quarantine" in command)
-    assert "locked.pdf" in quarantine
+    assert "encrypted" in quarantine
     flips = [line for line in out["switchyard history NAME"].splitlines() if "flip" in line or "rollback" in line]
     assert len(flips) >= 3, out["switchyard history NAME"]
     assert "X-Release: " + f"{name}/1" in next(text for command, text in out.items() if " ask " in command)
