@@ -55,7 +55,7 @@ STEADY = 500
 
 @dataclass
 class Parts:
-    """What runs: Kafka and MinIO, and the folder of the run with the schema of its stream."""
+    """The running Kafka and MinIO, and the folder of this run with the schema of its stream."""
 
     stack: RunningStack
     folder: Path
@@ -235,7 +235,7 @@ def _delays(table: str, newest: int) -> list[float]:
 
 
 def _backlog(parts: Parts, events: int) -> Iterator[Measure]:
-    """The same topic to our table and to plain Parquet, in one Spark session that has done both once before."""
+    """Copy one topic to our raw table and to plain Parquet, in one Spark session that has done both once before."""
     from spark_jobs.session import spark_session
     from spark_jobs.stream_ingest import arguments, ingest, records_between
 

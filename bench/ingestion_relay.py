@@ -1,4 +1,4 @@
-"""What the ingestion bench compares with: a bare FastAPI + confluent-kafka relay, and a bare producer loop.
+"""The peers of the ingestion bench: a bare FastAPI + confluent-kafka relay, and a bare producer loop.
 
 `uvicorn bench.ingestion_relay:app` passes each body on to the topic `RELAY_TOPIC` and answers when Kafka has confirmed
 it. It checks nothing. `python -m bench.ingestion_relay FILE` parses each line of a file, produces it, and prints the

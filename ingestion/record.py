@@ -8,7 +8,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class Record(NamedTuple):
-    """What Kafka gets. `value` None is a tombstone: it marks the key's document as deleted."""
+    """A record for Kafka. A `value` of None is a tombstone, which marks the key's document as deleted."""
 
     topic: str
     key: bytes | None

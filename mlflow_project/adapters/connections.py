@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 
 FAILURES = urllib3.exceptions.HTTPError
-"""What a request raises when there is no answer."""
+"""The errors of a request that gets no answer."""
 
 
 def pool_for(address: str, **options: Any) -> urllib3.PoolManager:

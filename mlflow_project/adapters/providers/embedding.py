@@ -120,7 +120,7 @@ class EmbeddingEndpoint(ABC):
 
 
 class OpenAIEmbeddings(EmbeddingEndpoint):
-    """Whatever speaks OpenAI's embeddings: OpenAI, Azure, vLLM, Ollama, llama.cpp, gateways."""
+    """Endpoints with OpenAI's protocol of embeddings: OpenAI, Azure, vLLM, Ollama, llama.cpp, gateways."""
 
     @classmethod
     def method(cls, address: str, model: str) -> str:

@@ -94,8 +94,8 @@ class Graph:
         self._output = _SENTENCE if _SENTENCE in outputs else outputs[0]
 
     def run(self, texts: Sequence[str | tuple[str, str]]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-        """What the graph returns for texts, or for pairs of texts, and which tokens are no padding. None: there are no
-        tokens.
+        """Run the graph on texts, or on pairs of texts. Returns its output and which tokens are no padding, or None if
+        there are no tokens.
 
         Raises:
             InvalidData: graph and tokenizer do not fit each other.
