@@ -89,7 +89,7 @@ def _uncollected_events(store: ObjectStore, text: str = "") -> Iterator[Row]:
 def _events(data: bytes, text: str) -> Iterator[dict[str, Any]]:
     """The answer events of an object whose lines contain a text."""
     wanted = orjson.dumps(text)[1:-1]
-    if wanted not in data:  # of most objects; and parsing takes most of the time
+    if wanted not in data:  # most objects lack it, and parsing takes most of the time
         return
     for line in data.split(b"\n"):
         if wanted not in line:
