@@ -112,6 +112,7 @@ def set_up_logs(level: str | None = None, clean: Callable[[str], str] = str) -> 
     logging.basicConfig(level=chosen.upper(), handlers=[handler], force=True)
     for client in ("httpx", "httpx2"):  # on INFO they log the address of every request, which may hold a key
         logging.getLogger(client).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns before each second try
 
 
 def say_all(events: Sequence[Event]) -> bool:
