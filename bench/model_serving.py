@@ -10,7 +10,7 @@
   the function that the batch job and the stream call, and through plain MLflow.
 
 MLServer is measured if `--mlserver` names its program, in an environment of its own: `pip install mlserver
-mlserver-sklearn`, with the same scikit-learn as here.
+mlserver-sklearn "uvloop<0.22"`, with the same scikit-learn as here (MLServer 1.7.1 does not start with newer uvloops).
 """
 
 from __future__ import annotations
