@@ -1,6 +1,6 @@
-"""Takes one record: checks it, recognises one that came before, sends it, and says what became of it.
+"""Takes records: checks each, recognises those that came before, sends the others, and says what became of each.
 
-In: the bytes of a line or a body. Out: an `Answer` with an HTTP status for this record: 202 taken, 409 another record
+In: the bytes of lines or of a body. Out: for each record an `Answer` with an HTTP status: 202 taken, 409 another record
 with its id came before, 413 too long, 422 not well formed, 429 and 503 not now.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingestion.courier import Courier
-from ingestion.record import Receipt, Record
+from ingestion.record import Headers, Outcome, Record
 from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.rules import ingestion as rules
@@ -25,6 +25,8 @@ from mlflow_project.telemetry.meters import Meters
 
 _ACCEPTED = 202
 _RETRY_LATER = (429, 503)
+Line = tuple[int | None, bytes]
+"""The bytes of a record, and its number where the request holds several."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,7 @@ class Origin:
     version: int | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of one record. `fields` is what the caller is told."""
 
     status: int
@@ -57,6 +58,27 @@ class Answer:
         return {"line": line, "status": self.status, **self.fields}
 
 
+class _Sent:
+    """A record on its way: `sending` ends when `outcome` is set. The digest is that of its value."""
+
+    __slots__ = ("digest", "outcome", "sending")
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.sending: asyncio.Future[None] | None = None
+        self.outcome: Outcome | None = None
+
+
+class _Read(NamedTuple):
+    """A record that was found well formed. `name` is what it is remembered by; None: nothing can be the same record."""
+
+    record: Record
+    fields: dict[str, Any]
+    sent: _Sent
+    name: str | None
+    is_duplicate: bool
+
+
 class Intake:
     """The intake of one service. `streams` are those of the folder of schemas, by topic."""
 
@@ -68,7 +90,7 @@ class Intake:
         self._streams = streams
         self._most_known = most_known
         self._meters = meters
-        self._known: OrderedDict[str, tuple[bytes, asyncio.Future[Receipt]]] = OrderedDict()
+        self._known: OrderedDict[str, _Sent] = OrderedDict()
 
     def stream(self, topic: str) -> Stream:
         """The stream of a topic.
@@ -84,91 +106,100 @@ class Intake:
             )
         return found
 
-    async def take(self, stream: Stream, raw: bytes, origin: Origin, line: int | None = None) -> Answer:
-        """Take one record. `line` is its number where the request holds several."""
-        if len(raw) > self.most_bytes:
-            what = ("$", f"is longer than the {self.most_bytes:,} bytes allowed here")
-            return self._refused(stream, Wrong(Reason.TOO_LONG, (what,)))
-        value = stream.read(raw, origin.version)
-        if isinstance(value, Wrong):
-            return self._refused(stream, value)
-        key = stream.key_of(value)
-        if key is None or not rules.is_usable_id(key):
-            what = (f"$.{stream.key_field}", f"must be a printable text of at most {rules.MOST_ID} characters")
-            return self._refused(stream, Wrong(Reason.WRONG_KEY, (what,)))
-        is_event = stream.topic.startswith(rules.EVENTS)
-        event_id = _event_id(origin, line, str(value["id"]) if is_event and "id" in value else None)
-        if not rules.is_usable_id(event_id):
-            what = ("$.id", f"must be a printable text of at most {rules.MOST_ID} characters")
-            return self._refused(stream, Wrong(Reason.WRONG_KEY, (what,)))
-        version = stream.newest if origin.version is None else origin.version
-        record = Record(stream.topic, key.encode(), raw, _headers(origin, event_id, version))
-        # A document that comes again unchanged is the same one, and one that changed is a newer one.
-        known_as = event_id if origin.idempotency_key or is_event else f"document {key}"
-        return await self._send(record, key, event_id, known_as, may_change=known_as != event_id)
+    async def take(self, stream: Stream, lines: Sequence[Line], origin: Origin) -> list[Answer]:
+        """Take records that came together. Returns the answer to each."""
+        common = _common_headers(origin, stream.newest if origin.version is None else origin.version)
+        return await self._send(stream.topic, [self._read(stream, line, origin, common) for line in lines])
 
     async def delete(self, stream: Stream, key: str, origin: Origin) -> Answer:
         """Take a tombstone: a record without a value, which marks the document with this key as deleted."""
         if not rules.is_usable_id(key):
             what = ("$", f"must be a printable text of at most {rules.MOST_ID} characters")
-            return self._refused(stream, Wrong(Reason.WRONG_KEY, (what,)))
+            [answer] = await self._send(stream.topic, [_refused(Wrong(Reason.WRONG_KEY, (what,)))])
+            return answer
         event_id = _event_id(origin, None, None)
-        record = Record(stream.topic, key.encode(), None, _headers(origin, event_id, stream.newest))
-        return await self._send(record, key, event_id, f"document {key}", may_change=True)
+        record = Record(stream.topic, key.encode(), None, _headers(event_id, _common_headers(origin, stream.newest)))
+        found = self._recognised(record, key, event_id, f"document {key}", may_change=True)
+        [answer] = await self._send(stream.topic, [found])
+        return answer
 
-    async def _send(self, record: Record, key: str, event_id: str, known_as: str, *, may_change: bool) -> Answer:
-        name, digest = f"{record.topic} {known_as}", hashlib.blake2b(record.value or b"", digest_size=16).digest()
+    def _read(self, stream: Stream, line: Line, origin: Origin, common: Headers) -> _Read | Answer:
+        """Check one record. Returns the answer if it cannot be taken."""
+        number, raw = line
+        if len(raw) > self.most_bytes:
+            what = ("$", f"is longer than the {self.most_bytes:,} bytes allowed here")
+            return _refused(Wrong(Reason.TOO_LONG, (what,)))
+        value = stream.read(raw, origin.version)
+        if isinstance(value, Wrong):
+            return _refused(value)
+        key = stream.key_of(value)
+        if key is None or not rules.is_usable_id(key):
+            what = (f"$.{stream.key_field}", f"must be a printable text of at most {rules.MOST_ID} characters")
+            return _refused(Wrong(Reason.WRONG_KEY, (what,)))
+        is_event = stream.topic.startswith(rules.EVENTS)
+        own = str(value["id"]) if is_event and "id" in value else None
+        event_id = _event_id(origin, number, own)
+        if not rules.is_usable_id(event_id):
+            what = ("$.id", f"must be a printable text of at most {rules.MOST_ID} characters")
+            return _refused(Wrong(Reason.WRONG_KEY, (what,)))
+        record = Record(stream.topic, key.encode(), raw, _headers(event_id, common))
+        if origin.idempotency_key is not None or own is not None:
+            return self._recognised(record, key, event_id, event_id, may_change=False)
+        # An event without an id is always a new one. A document that comes again unchanged is the same one, and one
+        # that changed is a newer one.
+        known_as = None if is_event else f"document {key}"
+        return self._recognised(record, key, event_id, known_as, may_change=True)
+
+    def _recognised(
+        self, record: Record, key: str, event_id: str, known_as: str | None, *, may_change: bool
+    ) -> _Read | Answer:
+        """Look for the same record among those that came before, and remember this one."""
         fields = {"id": key, "event_id": event_id, "topic": record.topic}
+        if known_as is None:
+            return _Read(record, fields, _Sent(b""), None, is_duplicate=False)
+        name, digest = f"{record.topic} {known_as}", hashlib.blake2b(record.value or b"", digest_size=16).digest()
         known = self._known.get(name)
-        if known is not None and (known[0] == digest or not may_change):
-            if known[0] != digest:
-                said = f"another record with the id {event_id!r} came before"
-                return self._counted(record.topic, "refused", Answer(409, {**fields, "detail": said}))
-            return await self._answer(known[1], fields, record.topic, duplicate=True)
-        sent = asyncio.ensure_future(self.courier.send(record))
-        self._remember(name, digest, sent)
-        return await self._answer(sent, fields, record.topic)
-
-    async def _answer(
-        self, sent: asyncio.Future[Receipt], fields: dict[str, Any], topic: str, *, duplicate: bool = False
-    ) -> Answer:
-        try:
-            receipt = await asyncio.shield(sent)
-        except WorkspaceError as error:
-            later = (error.retry_after or 1.0) if error.http_status in _RETRY_LATER else None
-            failed = Answer(error.http_status, {**fields, "detail": str(error)}, later)
-            return self._counted(topic, "refused", failed)
-        if receipt.spooled:
-            fields["spooled"] = True
-        else:
-            fields |= {"partition": receipt.partition, "offset": receipt.offset}
-        if duplicate:
-            fields["duplicate"] = True
-        outcome = "duplicate" if duplicate else "spooled" if receipt.spooled else "accepted"
-        return self._counted(topic, outcome, Answer(_ACCEPTED, fields))
-
-    def _remember(self, name: str, digest: bytes, sent: asyncio.Future[Receipt]) -> None:
-        """Remember a record, and forget it again if it is not delivered, so that it may be sent again."""
-        self._known[name] = (digest, sent)
+        if known is not None and known.digest == digest:
+            return _Read(record, fields, known, name, is_duplicate=True)
+        if known is not None and not may_change:
+            return Answer(409, {**fields, "detail": f"another record with the id {event_id!r} came before"})
+        sent = self._known[name] = _Sent(digest)
         self._known.move_to_end(name)
         while len(self._known) > self._most_known:
             self._known.popitem(last=False)
+        return _Read(record, fields, sent, name, is_duplicate=False)
 
-        def forget_failed(done: asyncio.Future[Receipt]) -> None:
-            kept = self._known.get(name)
-            if (done.cancelled() or done.exception() is not None) and kept is not None and kept[1] is done:
-                del self._known[name]
+    async def _send(self, topic: str, found: Sequence[_Read | Answer]) -> list[Answer]:
+        """Send the records that are new, wait until every record has an outcome, and count the answers."""
+        new = [each for each in found if isinstance(each, _Read) and not each.is_duplicate]
+        if new:  # in a task of its own, so that a caller who goes away does not end it
+            sending = asyncio.ensure_future(self._deliver(new))
+            for each in new:
+                each.sent.sending = sending
+        for read in found:
+            if isinstance(read, _Read) and read.sent.sending is not None:
+                await asyncio.shield(read.sent.sending)
+        answers = [_answer(each) if isinstance(each, _Read) else each for each in found]
+        outcomes = Counter((_outcome(answer), answer.status) for answer in answers)
+        for (outcome, status), number in outcomes.items():
+            self._meters.record(INGESTED, number, topic=topic, outcome=outcome, status=status)
+        return answers
 
-        sent.add_done_callback(forget_failed)
+    async def _deliver(self, new: Sequence[_Read]) -> None:
+        """Send records and note their outcomes. One that was not taken is forgotten, so that it may be sent again."""
+        try:
+            outcomes = await self.courier.send([each.record for each in new])
+        except BaseException:
+            self._forget(new)
+            raise
+        for each, outcome in zip(new, outcomes, strict=True):
+            each.sent.outcome, each.sent.sending = outcome, None
+        self._forget([each for each in new if isinstance(each.sent.outcome, WorkspaceError)])
 
-    def _refused(self, stream: Stream, wrong: Wrong) -> Answer:
-        status = 413 if wrong.reason is Reason.TOO_LONG else InvalidData.http_status
-        errors = [{"path": path, "reason": what} for path, what in wrong.mistakes]
-        return self._counted(stream.topic, "refused", Answer(status, {"reason": wrong.reason.value, "errors": errors}))
-
-    def _counted(self, topic: str, outcome: str, answer: Answer) -> Answer:
-        self._meters.record(INGESTED, 1, topic=topic, outcome=outcome, status=answer.status)
-        return answer
+    def _forget(self, reads: Sequence[_Read]) -> None:
+        for each in reads:
+            if each.name is not None and self._known.get(each.name) is each.sent:
+                del self._known[each.name]
 
 
 def status_of(answers: Sequence[Answer]) -> int:
@@ -191,12 +222,45 @@ def _event_id(origin: Origin, line: int | None, own: str | None) -> str:
     return own if own is not None else uuid.uuid4().hex
 
 
-def _headers(origin: Origin, event_id: str, version: int) -> tuple[tuple[str, bytes], ...]:
+def _common_headers(origin: Origin, version: int) -> Headers:
+    """The headers that all records of a request have."""
     return (
-        (rules.EVENT_ID, event_id.encode()),
         (rules.SCHEMA_VERSION, str(version).encode()),
         (rules.RECEIVED_AT, utc_now().encode()),
         (rules.OWNER, origin.owner.encode("utf-8", "surrogateescape")),
         (rules.REQUEST_ID, origin.request_id.encode()),
         (rules.TRACEPARENT, origin.traceparent.encode()),
     )
+
+
+def _headers(event_id: str, common: Headers) -> Headers:
+    return ((rules.EVENT_ID, event_id.encode()), *common)
+
+
+def _answer(read: _Read) -> Answer:
+    """The answer to a record that has an outcome."""
+    outcome, fields = read.sent.outcome, read.fields
+    if isinstance(outcome, WorkspaceError):
+        later = (outcome.retry_after or 1.0) if outcome.http_status in _RETRY_LATER else None
+        return Answer(outcome.http_status, {**fields, "detail": str(outcome)}, later)
+    assert outcome is not None, "its sending has ended"
+    if outcome.spooled:
+        fields["spooled"] = True
+    else:
+        fields["partition"], fields["offset"] = outcome.partition, outcome.offset
+    if read.is_duplicate:
+        fields["duplicate"] = True
+    return Answer(_ACCEPTED, fields)
+
+
+def _outcome(answer: Answer) -> str:
+    """What the metric calls an answer."""
+    if not answer.taken:
+        return "refused"
+    return "duplicate" if "duplicate" in answer.fields else "spooled" if "spooled" in answer.fields else "accepted"
+
+
+def _refused(wrong: Wrong) -> Answer:
+    status = 413 if wrong.reason is Reason.TOO_LONG else InvalidData.http_status
+    errors = [{"path": path, "reason": what} for path, what in wrong.mistakes]
+    return Answer(status, {"reason": wrong.reason.value, "errors": errors})

@@ -1,6 +1,7 @@
-"""Kafka's idempotent producer (`acks=all`) for an event loop. In: records. Out: for each, a future with its receipt.
+"""Kafka's idempotent producer (`acks=all`) for an event loop. In: records, several at once. Out: their `Delivery`.
 
-confluent-kafka reports deliveries in the thread that polls; this module carries them to the event loop, many at once.
+confluent-kafka reports each delivery in the thread that polls; this module carries the reports to the event loop, many
+at once.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from ingestion.record import Receipt, Record
+from ingestion.record import Outcome, Receipt, Record
 from mlflow_project.adapters.kafka import client_settings
-from mlflow_project.errors import Exhausted, InvalidData, Unavailable
+from mlflow_project.errors import Exhausted, InvalidData, Unavailable, WorkspaceError
 from mlflow_project.settings import KafkaSettings
 
 _POLL_SECONDS = 0.1
@@ -31,10 +33,28 @@ class TopicMissing(Unavailable):
     """The topic does not exist, or this service may not write to it."""
 
 
+class Delivery:
+    """Records that were handed to Kafka together. `done` ends with the outcome of each, when all have one."""
+
+    def __init__(self, number: int) -> None:
+        self.done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._outcomes: dict[int, Outcome] = {}
+        self._number = number
+
+    def note(self, at: int, outcome: Outcome) -> None:
+        """Note what became of one record."""
+        self._outcomes[at] = outcome
+        if len(self._outcomes) == self._number and not self.done.done():
+            self.done.set_result([self._outcomes[at] for at in range(self._number)])
+
+
 class KafkaProducer:
     """One producer, with the thread that polls it. A producer whose records were purged is closed, not used again."""
 
-    def __init__(self, settings: KafkaSettings, seconds: float, queue_bytes: int) -> None:
+    def __init__(
+        self, settings: KafkaSettings, seconds: float, queue_bytes: int, on_failure: Callable[[], None]
+    ) -> None:
+        """Connect. `on_failure` is called in the event loop whenever Kafka did not confirm a record."""
         own = {
             "enable.idempotence": True,
             "acks": "all",
@@ -48,63 +68,69 @@ class KafkaProducer:
             "error_cb": _ignore,
         }
         self._producer = Producer({**client_settings(settings), **own})
+        self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._done: deque[tuple[asyncio.Future[Receipt], KafkaError | None, int, int]] = deque()
+        self._reports: deque[tuple[Delivery, int, KafkaError | None, int, int]] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
         self._thread.start()
 
-    def send(self, record: Record) -> asyncio.Future[Receipt]:
-        """Hand a record to Kafka. The future ends with its receipt, or with `NotDelivered`.
-
-        Raises:
-            Exhausted: too many records wait for Kafka. NotDelivered: this producer can send nothing more.
+    def send(self, records: Sequence[Record]) -> Delivery:
+        """Hand records to Kafka, in their order. A record that Kafka cannot take now ends the sending: those after it
+        have the same outcome, so that none overtakes another.
         """
-        future = self._loop.create_future()
-        try:
-            self._producer.produce(
-                record.topic,
-                value=record.value,
-                key=record.key,
-                headers=list(record.headers),
-                on_delivery=partial(self._delivered, future),
-            )
-        except BufferError as error:
-            raise Exhausted("Too many records wait for Kafka: try again in a second.", retry_after=1.0) from error
-        except KafkaException as error:
-            raise _ours(error.args[0]) from error
-        return future
+        delivery = Delivery(len(records))
+        for at, record in enumerate(records):
+            error = self._produce(record, partial(self._delivered, delivery, at))
+            if isinstance(error, InvalidData):
+                delivery.note(at, error)
+            elif error is not None:
+                for later in range(at, len(records)):
+                    delivery.note(later, error)
+                if isinstance(error, NotDelivered):
+                    self._on_failure()
+                break
+        return delivery
 
     def purge(self) -> None:
-        """Give up on all records that Kafka has not confirmed: their futures end with `NotDelivered`."""
+        """Give up on all records that Kafka has not confirmed: their outcome is `NotDelivered`."""
         self._producer.purge(in_queue=True, in_flight=True, blocking=False)
 
     def close(self) -> None:
         """End the thread that polls."""
         self._stop.set()
 
+    def _produce(self, record: Record, on_delivery: Callable[..., None]) -> WorkspaceError | None:
+        """Hand over one record. Returns why it cannot be taken, if so."""
+        topic, key, value, headers = record
+        try:
+            self._producer.produce(topic, value=value, key=key, headers=list(headers), on_delivery=on_delivery)
+        except BufferError:
+            return Exhausted("Too many records wait for Kafka: try again in a second.", retry_after=1.0)
+        except KafkaException as error:
+            return _ours(error.args[0])
+        return None
+
     def _poll(self) -> None:
         while not self._stop.is_set() or len(self._producer):
             self._producer.poll(_POLL_SECONDS)
 
-    def _delivered(self, future: asyncio.Future[Receipt], error: KafkaError | None, message: Any) -> None:
+    def _delivered(self, delivery: Delivery, at: int, error: KafkaError | None, message: Any) -> None:
         """Called in the thread that polls."""
-        self._done.append((future, error, message.partition(), message.offset()))
-        if len(self._done) == 1:
-            self._loop.call_soon_threadsafe(self._settle)
+        self._reports.append((delivery, at, error, message.partition(), message.offset()))
+        if len(self._reports) == 1:
+            self._loop.call_soon_threadsafe(self._note_reports)
 
-    def _settle(self) -> None:
-        while self._done:
-            future, error, partition, offset = self._done.popleft()
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(Receipt(partition, offset))
-            else:
-                future.set_exception(_ours(error))
+    def _note_reports(self) -> None:
+        while self._reports:
+            delivery, at, error, partition, offset = self._reports.popleft()
+            outcome = Receipt(partition, offset) if error is None else _ours(error)
+            if isinstance(outcome, NotDelivered):
+                self._on_failure()
+            delivery.note(at, outcome)
 
 
-def _ours(error: KafkaError) -> Exception:
+def _ours(error: KafkaError) -> WorkspaceError:
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return InvalidData("The record is larger than its topic takes.")
     if error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mlflow_project.errors import WorkspaceError
+
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -30,3 +32,5 @@ class Receipt(NamedTuple):
 
 
 SPOOLED = Receipt(spooled=True)
+Outcome = Receipt | WorkspaceError
+"""What became of a record: where it is, or why it was not taken."""

@@ -89,13 +89,14 @@ async def _take(request: Request, topic: str) -> Response:
     if body.lstrip()[:1] == b"[":
         elements = await asyncio.to_thread(elements_of, body) if len(body) > _READ_AT_ONCE else elements_of(body)
         return await _array(intake, stream, elements, origin)
-    return _single(await intake.take(stream, body, origin))
+    [answer] = await intake.take(stream, [(None, body)], origin)
+    return _single(answer)
 
 
 async def _array(intake: Intake, stream: Stream, elements: list[bytes], origin: Origin) -> Response:
     if len(elements) > _MOST_IN_ARRAY:
         raise TooLarge(f"An array may hold {_MOST_IN_ARRAY:,} records: send NDJSON, which has no limit.")
-    answers = await asyncio.gather(*(intake.take(stream, raw, origin, line) for line, raw in enumerate(elements, 1)))
+    answers = await intake.take(stream, list(enumerate(elements, 1)), origin)
     taken = sum(answer.taken for answer in answers)
     status = status_of(answers)
     body = {

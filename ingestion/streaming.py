@@ -120,8 +120,8 @@ class StreamedAnswers(Response):
                 await self._free.acquire()
                 numbered = [(number, raw) for number, raw in enumerate(lines, line + 1) if raw.strip()]
                 line += len(lines)
-                taken = (self._intake.take(self._stream, raw, self._origin, number) for number, raw in numbered)
-                self._batches.put_nowait(_Batch([number for number, _ in numbered], line, asyncio.gather(*taken)))
+                taken = asyncio.ensure_future(self._intake.take(self._stream, numbered, self._origin))
+                self._batches.put_nowait(_Batch([number for number, _ in numbered], line, taken))
             self._batches.put_nowait(None)
         except (WorkspaceError, TimeoutError) as error:
             said = str(error) or f"The stream was silent for {_SILENT_SECONDS:g} s. Lines after {line} were not read."

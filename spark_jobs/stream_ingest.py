@@ -149,9 +149,11 @@ def _advance(
             still_ours()
 
         batch = write_batch(spark, source.target, records, reached, may_commit, partial(send_dead_letters, settings))
+        if batch.dead:
+            _compact(spark, source.target.dead_table, may_commit, options.compact_after)
     source.progress = reached
     _count(source, batch, meters)
-    _compact(spark, source, options.compact_after)
+    _compact(spark, source.target.table, source.may_commit, options.compact_after)
     return sum(end.values()) - sum(start.values())
 
 
@@ -231,15 +233,14 @@ def _count(source: Source, batch: Batch, meters: Meters) -> None:
         meters.record(INGEST_DELAY, batch.slowest, topic=topic)
 
 
-def _compact(spark: SparkSession, source: Source, every: int) -> None:
+def _compact(spark: SparkSession, table: str, may_commit: Callable[[], None], every: int) -> None:
     """Fold the small files of many commits into larger ones if the table's version is a multiple of `every`. Changes no
     row. The version counts the commits of all jobs, since a job with --once makes only a few.
     """
-    version = newest_version(spark, source.target.table) if every else None
-    if not version or version % every:
-        return
-    source.may_commit()
-    spark.sql(f"OPTIMIZE delta.`{source.target.table}`")
+    version = newest_version(spark, table) if every else None
+    if version and version % every == 0:
+        may_commit()
+        spark.sql(f"OPTIMIZE delta.`{table}`")
 
 
 def _result(spark: SparkSession, source: Source) -> dict[str, Any]:
