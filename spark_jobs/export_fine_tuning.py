@@ -94,6 +94,13 @@ def log_dataset(experiments: Experiments, manifest: dict[str, Any]) -> str:
     return run.id
 
 
+def summary(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What came out: the examples of each part, and the shares that were asked for and found."""
+    counts = {"read": manifest["read"], **{name: manifest["splits"][name]["examples"] for name in SPLITS}}
+    shares = {"shares": [round(each, 4) for each in manifest["shares"]], "shares_found": manifest["shares_found"]}
+    return {**counts, **shares, **{name: manifest[name] for name in ("rejected", "masked_items", "digest")}}
+
+
 def job(options: argparse.Namespace) -> dict[str, Any]:
     """Export; the result as JSON-ready data."""
     started = time.monotonic()
@@ -101,9 +108,7 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
     with spark_job("export_fine_tuning", f"Exporting {asked.source}") as spark:
         manifest = export(spark, asked)
     logged = None if options.no_mlflow else log_dataset(Experiments(load(RegistrySettings)), manifest)
-    counts = {"read": manifest["read"], **{name: manifest["splits"][name]["examples"] for name in SPLITS}}
-    result = {**counts, "rejected": manifest["rejected"], "masked_items": manifest["masked_items"]}
-    return {**result, "digest": manifest["digest"], "run": logged, "seconds": round(time.monotonic() - started, 3)}
+    return {**summary(manifest), "run": logged, "seconds": round(time.monotonic() - started, 3)}
 
 
 def main(argv: list[str]) -> int:

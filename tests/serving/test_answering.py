@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,14 +15,19 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from mlflow_project.domain.release import Message, ProviderChoice
+from mlflow_project.adapters.retrieval import index_builder
+from mlflow_project.adapters.retrieval.index_files import write_manifest
+from mlflow_project.adapters.retrieval.specification import Embedder, Reranker
+from mlflow_project.domain.release import KnowledgeBase, Message, ProviderChoice, Retrieval
 from tests.provider.behaviour import Behaviour
+from tests.provider.embedding_wire import vector
 from tests.provider.fixtures import Simulated
 from tests.serving.conftest import Host, until
 from tests.serving.snapshots import MOOD_SCHEMA, Snapshots, released
 
 __all__ = ["released"]
 
+TEXT = "A rollback moves the alias back to the version before."
 SIMULATED = ProviderChoice("openai", "simulated-1", {"tries": 1, "first_byte_seconds": 4.0})
 
 
@@ -286,3 +293,31 @@ def test_a_running_request_is_finished_when_the_server_is_told_to_stop(
         assert other.server.wait(10) in {0, -signal.SIGTERM}
     finally:
         other.stop()
+
+
+def test_a_header_says_when_an_endpoint_of_the_index_failed(
+    host: Host, released: Snapshots, provider_server: Simulated, tmp_path: Path
+) -> None:
+    """The answer itself is quoted, so that only the endpoint of the embeddings and the reranker can fail."""
+    index = Embedder(kind="openai", model="small")
+    rows = [
+        (
+            {"chunk_id": "1", "document_id": "d", "title": "", "text": TEXT, "start": 0, "end": len(TEXT)},
+            vector(TEXT, 32),
+        )
+    ]
+    index_builder.build(tmp_path / "built", rows, None)
+    described = {"vectors": index.to_data(), "reranker": Reranker("endpoint", "rerank-1").to_data()}
+    digest = write_manifest(tmp_path / "built", {"specification": described})
+    shutil.copytree(tmp_path / "built", released.path / "indexes" / digest.removeprefix("sha256:"))
+    knowledge = KnowledgeBase("s3a://curated-data-bucket/docs", 1, digest)
+    retrieval = Retrieval(1, words_weight=1.0, vectors_weight=1.0, fusion="scores", rerank=2)
+    released.seal("handbook", knowledge_base=knowledge, retrieval=retrieval)
+    released.point("handbook", 1)
+    host.serves("handbook", 1)
+    assert "X-Retrieval" not in host.ask("handbook", "What does a rollback move?").headers
+    provider_server.will(always=Behaviour(status=401))
+    answer = host.ask("handbook", "What does a rollback move?")
+    assert answer.status_code == 200
+    assert "alias" in answer.text
+    assert answer.headers["X-Retrieval"] == "words, not-reranked"

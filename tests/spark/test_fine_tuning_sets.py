@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.errors import InvalidData
 from mlflow_project.settings import RegistrySettings, load
-from spark_jobs.export_fine_tuning import EXPERIMENT, log_dataset
+from spark_jobs.export_fine_tuning import EXPERIMENT, log_dataset, summary
 from spark_jobs.fine_tuning import Export, _examine, export
 from tests.spark.conftest import write_lines
 
@@ -42,6 +42,9 @@ def test_a_set_is_split_by_document_masked_checked_and_told_to_mlflow(
         name: told["examples"] for name, told in manifest["splits"].items()
     }
     assert manifest["rejected"] == {"missing_answer": 1, "not_json": 1, "repeated_example": 1}
+    told = summary(manifest)
+    assert told["shares"] == [0.6, 0.2, 0.2]
+    assert told["shares_found"] == [round(len(lines) / sum(map(len, parts.values())), 4) for lines in parts.values()]
     assert manifest["read"] == len(rows()) == sum(map(len, parts.values())) + 3
     numbers = {
         name: {int(line.split(b"What is ")[1].split(b"?")[0]) % 30 for line in lines if b"What is" in line}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlflow_project.domain.answer import Answer, Case, Citation, Context, Usage
-from mlflow_project.rules.scorers import SCORERS, ScoringContext
+from mlflow_project.rules.scorers import LIVE_SCORERS, SCORERS, ScoringContext
 from mlflow_project.rules.scorers.words import holds, sentences, words
 
 PAGE = "Every record holds the hash of the one before. Retention is 365 days. A flip returns with receipts."
@@ -202,3 +202,12 @@ def test_strict_retrieval_wants_the_whole_passage_of_the_right_document() -> Non
     unquoted = ScoringContext(Case("1", "?", ("measured",), document_id="doc"), Answer("it", contexts=chunks))
     assert SCORERS["reciprocal_rank"](unquoted).value == 0.5
     assert SCORERS["strict_reciprocal_rank"](unquoted).value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("name", sorted(LIVE_SCORERS))
+def test_a_live_scorer_reads_nothing_that_only_a_written_case_has(name: str) -> None:
+    """Live questions have no expected answer and no document, so such a scorer would leave every one unscored."""
+    cases = [asked(), asked(expected=(), document_id=None), asked(expected=("a flip",), document_id="gate")]
+    answer = answered("Retention is 365 days.", usage=Usage(10, 5), latency_ms=3.0)
+    found = {LIVE_SCORERS[name](ScoringContext(case, answer, similarity=lambda *_: 0.5)).value for case in cases}
+    assert len(found) == 1, f"{name} belongs to _NEED_A_CASE"

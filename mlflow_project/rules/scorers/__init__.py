@@ -1,6 +1,7 @@
 """The scorers by name. Each is a small pure function, `(ScoringContext) -> Score`.
 
-To add one, write the function in the module of its subject, add it to `_ALL`, and name it in a `policy.yaml`.
+To add one, write the function in the module of its subject, add it to `_NEED_A_CASE` if it reads what a case expects,
+or else to `_NEED_NO_CASE`, and name it in a `policy.yaml`.
 """
 
 from __future__ import annotations
@@ -32,26 +33,21 @@ from mlflow_project.rules.scorers.retrieval import (
 )
 from mlflow_project.rules.scorers.spending import cost_usd, latency_ms, tokens
 
-_ALL: tuple[Scorer, ...] = (
+_NEED_A_CASE: tuple[Scorer, ...] = (
     correct, contains, exact_match, token_f1, refuses_rightly, agreement,
-    groundedness, hallucination, citations_right,
     hit_at_1, hit_at_5, hit_at_10, reciprocal_rank, ndcg,
     strict_hit_at_1, strict_hit_at_5, strict_hit_at_10, strict_reciprocal_rank, strict_ndcg,
-    relevance, coherence,
+)  # fmt: skip
+_NEED_NO_CASE: tuple[Scorer, ...] = (
+    groundedness, hallucination, citations_right, relevance, coherence,
     valid, length, keywords, toxicity,
     latency_ms, tokens, cost_usd,
 )  # fmt: skip
 
-_NEED_A_CASE: frozenset[Scorer] = frozenset(
-    (correct, contains, exact_match, token_f1, refuses_rightly, hit_at_1, hit_at_5, reciprocal_rank, ndcg)
-)
-
 # The first one is what MLflow's comparison of two runs opens on.
-SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in _ALL}
+SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in (*_NEED_A_CASE, *_NEED_NO_CASE)}
 
-LIVE_SCORERS: dict[str, Scorer] = {
-    scorer.__name__: scorer for scorer in (*(each for each in _ALL if each not in _NEED_A_CASE), refused)
-}
+LIVE_SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in (*_NEED_NO_CASE, refused)}
 """The scorers for live questions, whose right answers nobody has written down."""
 
 FAILED = "failed"
