@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import uuid
+import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -219,7 +219,7 @@ def _event_id(origin: Origin, line: int | None, own: str | None) -> str:
     if origin.idempotency_key is not None:
         whole = "\0".join((origin.key_id, origin.idempotency_key, "" if line is None else str(line)))
         return "key-" + hashlib.sha256(whole.encode()).hexdigest()[:40]
-    return own if own is not None else uuid.uuid4().hex
+    return own if own is not None else secrets.token_hex(16)
 
 
 def _common_headers(origin: Origin, version: int) -> Headers:

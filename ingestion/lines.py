@@ -23,11 +23,14 @@ async def batches_of_lines(chunks: AsyncIterator[bytes], most_bytes: int) -> Asy
         *whole, rest = chunk.split(b"\n")
         lines: list[bytes] = []
         for piece in whole:
-            if not skipping:
-                begun += piece[: most_bytes + 1 - len(begun)]
-            lines.append(bytes(begun))
-            begun.clear()
-            skipping = False
+            if begun or skipping:
+                if not skipping:
+                    begun += piece[: most_bytes + 1 - len(begun)]
+                lines.append(bytes(begun))
+                begun.clear()
+                skipping = False
+            else:  # a line that lies in one piece is not copied
+                lines.append(piece if len(piece) <= most_bytes else piece[: most_bytes + 1])
         if not skipping:
             begun += rest[: most_bytes + 1 - len(begun)]
             skipping = len(begun) > most_bytes
