@@ -1,7 +1,7 @@
 """Ingestion, from HTTP to Delta, beside the barest programs that do the same steps; all parts on one machine.
 
-`python -m bench.ingestion [--seconds 30] [--events 200000]`, with Go, over Kafka and MinIO of its own. Events have
-1 KB.
+`python -m bench.ingestion [--part NAME] [--seconds 30] [--events 200000]`, with Go, over Kafka and MinIO of its own.
+Events have 1 KB. A part leaves the figures of the other parts as they were.
 
 - Single POSTs of 64 callers to one API worker, beside a FastAPI + confluent-kafka relay that checks nothing; NDJSON in
   one stream, beside a loop of orjson and the producer without HTTP.
@@ -85,25 +85,27 @@ class Parts:
 
 
 def main() -> None:
-    """Measure everything."""
+    """Measure everything, or one part."""
     parser = argparse.ArgumentParser(description=__doc__)
+    measured = {
+        "posts": _accepting,
+        "lines": _lines,
+        "memory": lambda parts: _memory(parts, given.seconds),
+        "queryable": lambda parts: _queryable(parts, given.seconds),
+        "backlog": lambda parts: _backlog(parts, given.events),
+    }
+    parser.add_argument("--part", choices=tuple(measured), help="measure one part only")
     parser.add_argument("--seconds", type=float, default=30, help="of each steady load")
     parser.add_argument("--events", type=int, default=200_000, help="in the backlog")
     given = parser.parse_args()
     with own_settings() as state, ExitStack() as stopping, tempfile.TemporaryDirectory() as folder:
         parts = _started(state, stopping, Path(folder))
         measures: list[Measure] = []
-        for some in (
-            _accepting(parts),
-            _lines(parts),
-            _memory(parts, given.seconds),
-            _queryable(parts, given.seconds),
-            _backlog(parts, given.events),
-        ):
-            for measure in some:
+        for name, part in measured.items():
+            for measure in part(parts) if given.part in (None, name) else ():
                 sys.stderr.write(f"{measure}\n")
                 measures.append(measure)
-    report("ingestion", measures, "Ingestion")
+    report("ingestion", measures, "Ingestion", part=given.part is not None)
 
 
 def _started(state: Path, stopping: ExitStack, folder: Path) -> Parts:

@@ -1,4 +1,4 @@
-"""The one middleware of the ingestion service: request id, trace, API key and request limit, before any route.
+"""The one middleware of the ingestion service: request id, trace, API key and limits of requests, before any route.
 
 Every response carries `X-Request-Id`, the id that leads to the rows of its records.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_project.api_keys import ApiKey
-from mlflow_project.errors import WorkspaceError
+from mlflow_project.errors import Exhausted, WorkspaceError
 from mlflow_project.rules.masking import Masker
 from mlflow_project.telemetry import catalogue
 from mlflow_project.telemetry.meters import Meters
@@ -22,6 +22,8 @@ from mlflow_project.web.caller_limits import CallerLimits
 from mlflow_project.web.keys import Keys
 from mlflow_project.web.problems import response
 
+MOST_AT_ONCE = 512
+"""Requests that may run at the same time. More would only wait, and take memory while they wait."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -43,6 +45,7 @@ class Edge:
         self._keys = keys
         self._masker = masker
         self._open_paths = open_paths
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,8 +57,12 @@ class Edge:
         listening = meters.listening or bool(traces.outboxes)
         call = scope["state"]["call"] = Call(*begin(scope, self._masker, listening=listening))
         send = _with_request_id(send, call)
+        is_open = scope["path"] in self._open_paths
+        self._running += 1
         try:
-            call.caller = self._keys.caller(scope, is_open=scope["path"] in self._open_paths)
+            if self._running > MOST_AT_ONCE and not is_open:
+                raise Exhausted(f"{MOST_AT_ONCE} requests run already: try again in a second.", retry_after=1.0)
+            call.caller = self._keys.caller(scope, is_open=is_open)
             if scope["method"] in _WITH_BODY:
                 limits.admit(call.caller)
             await self._app(scope, receive, send)
@@ -63,6 +70,7 @@ class Edge:
             meters.record(catalogue.TURNED_AWAY, 1, status=error.http_status)
             await response(scope["path"], error)(scope, receive, send)
         finally:
+            self._running -= 1
             _end(scope, call, meters, traces)
 
 
