@@ -6,7 +6,7 @@ In: `KafkaSettings`. The ingestion service, commands and the Spark job's driver 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -176,13 +176,23 @@ def send_all(settings: KafkaSettings, messages: Iterable[Mapping[str, Any]]) -> 
     sent = 0
     with translated(f"Sending to {settings.kafka_brokers}"):
         for message in messages:
-            producer.produce(**message, on_delivery=noted)
+            while not _took(producer, message, noted):
+                producer.poll(0.1)
             producer.poll(0)
             sent += 1
         producer.flush(60)
     if failed:
         raise ours(f"Sending to {settings.kafka_brokers}", failed[0])
     return sent
+
+
+def _took(producer: Producer, message: Mapping[str, Any], on_delivery: Callable[..., None]) -> bool:
+    """Hand a message to the producer. False: its queue is full, until Kafka has confirmed some messages."""
+    try:
+        producer.produce(**message, on_delivery=on_delivery)
+    except BufferError:
+        return False
+    return True
 
 
 def send_dead_letters(settings: KafkaSettings, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import httpx
 import pytest
 
+from mlflow_project.adapters.kafka import Cluster, send_all
+from mlflow_project.adapters.schema_folder import TopicPlan
 from mlflow_project.rules import ingestion as rules
+from mlflow_project.settings import KafkaSettings, load
 from stack.ingest.processes import supervisor_of
 from tests.conftest import RunningStack
 from tests.ingestion.conftest import Service, records, running_service
@@ -201,3 +205,13 @@ def test_a_slow_kafka_is_answered_with_429_and_not_with_memory(kafka: RunningSta
             thread.join()
         assert 429 in statuses
         assert statuses.count(202) >= 3
+
+
+@pytest.mark.long
+def test_more_messages_than_the_clients_queue_holds_are_all_sent(kafka: RunningStack) -> None:
+    """A redrive of very many dead letters is such a case: the queue of the client takes 100,000 messages."""
+    settings, name = load(KafkaSettings), f"events.t{uuid.uuid4().hex[:8]}"
+    cluster = Cluster(settings)
+    cluster.apply({name: TopicPlan(partitions=2)})
+    assert send_all(settings, ({"topic": name, "value": b"x" * 600} for _ in range(400_000))) == 400_000
+    assert sum(end for _, end in cluster.offsets(name).values()) == 400_000
