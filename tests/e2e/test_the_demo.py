@@ -17,6 +17,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
 from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load
 from tests.conftest import own_settings, running
+from tests.processor_time import costs_at_most
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)  # a minute and a half on a quiet machine
@@ -65,6 +66,14 @@ def test_a_model_is_released_unless_another_one_is_live(first: str) -> None:
     """Tests of Airflow, which run on the same stack before, leave a `fraud` in Production."""
     answered = re.findall(r"^X-Release: (fraud/\d+)", first, re.MULTILINE)
     assert "which the demo did not train: it stays" in first if not answered else answered == ["fraud/2", "fraud/1"]
+
+
+@pytest.mark.parametrize("words", [("live",), ("history", "qa"), ("ask", "qa", "What is an alias?")], ids=" ".join)
+def test_a_command_that_only_asks_costs_half_a_second_of_processor_time(
+    stack: Any, first: str, words: tuple[str, ...]
+) -> None:
+    """On a running stack, where it also reads what it is answered."""
+    assert costs_at_most(0.5, *words, env=stack.env)
 
 
 @pytest.mark.long

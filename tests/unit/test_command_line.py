@@ -1,11 +1,9 @@
 """The command line as a stranger meets it: how fast it starts, what its help says, how a shell completes it."""
 
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +12,13 @@ from typer.testing import CliRunner
 
 from mlflow_project import __version__
 from mlflow_project.commands.main import MODULES, build
+from tests.processor_time import ENVIRONMENT, costs_at_most
 
-SWITCHYARD = str(Path(sys.executable).with_name("switchyard"))
 PYTHON_TYPES = re.compile(
     r"<(str|int|float|bool|list|dict|tuple|[a-z]+ range)\b|NoneType|Traceback|pydantic|typer|Click"
 )
 
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-"""Python keeps what it compiles: else each start would compile every module again."""
 NOBODY = {
     "SWITCHYARD_S3_ENDPOINT": "http://127.0.0.1:9",
     "SWITCHYARD_API_URL": "http://127.0.0.1:9",
@@ -32,27 +28,6 @@ NOBODY = {
 }
 """A store and a server that nobody answers at: a command loads everything that it needs, and ends with exit code 3."""
 CLIENT_COMMANDS = [("live",), ("history", "qa"), ("ask", "qa", "Who?")]
-TYPER_SECONDS = 0.08
-"""The processor time of `import typer.main` on the machine on which the limits were set."""
-
-
-def processor_time(*program: str, exit_code: int = 0) -> float:
-    """The processor time of a program, in seconds: the least of four runs, because a busy machine adds to it."""
-
-    def once() -> float:
-        quiet = [(os.POSIX_SPAWN_OPEN, stream, "/dev/null", os.O_WRONLY, 0) for stream in (1, 2)]
-        process = os.posix_spawn(program[0], program, {**ENVIRONMENT, **NOBODY}, file_actions=quiet)
-        _, status, used = os.wait4(process, 0)
-        assert os.waitstatus_to_exitcode(status) == exit_code
-        return used.ru_utime + used.ru_stime
-
-    return min(once() for _ in range(4))
-
-
-def costs_at_most(seconds: float, *arguments: str, exit_code: int = 0) -> bool:
-    """Whether `switchyard` takes at most so much processor time. A slower machine gets more, in proportion."""
-    slowness = processor_time(sys.executable, "-c", "import typer.main") / TYPER_SECONDS
-    return processor_time(SWITCHYARD, *arguments, exit_code=exit_code) <= seconds * max(1.0, slowness)
 
 
 def all_commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -63,17 +38,17 @@ def all_commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 def test_the_version_is_printed_in_a_sixth_of_a_second_of_processor_time() -> None:
-    assert costs_at_most(0.15, "--version")
+    assert costs_at_most(0.15, "--version", env=NOBODY)
 
 
 def test_help_costs_less_than_half_a_second_of_processor_time() -> None:
-    assert costs_at_most(0.8, "--help")
-    assert costs_at_most(0.5, "promote", "--help")
+    assert costs_at_most(0.8, "--help", env=NOBODY)
+    assert costs_at_most(0.5, "promote", "--help", env=NOBODY)
 
 
 @pytest.mark.parametrize("arguments", CLIENT_COMMANDS, ids=" ".join)
 def test_a_command_that_only_asks_costs_half_a_second_of_processor_time(arguments: tuple[str, ...]) -> None:
-    assert costs_at_most(0.5, *arguments, exit_code=3)
+    assert costs_at_most(0.5, *arguments, env=NOBODY, exit_code=3)
 
 
 @pytest.mark.parametrize("arguments", CLIENT_COMMANDS, ids=" ".join)
