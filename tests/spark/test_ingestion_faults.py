@@ -174,7 +174,7 @@ def test_kills_at_random_moments_lose_double_and_reorder_nothing(
                 kill()
                 kills[name] += 1
 
-        victims = [("api", api, 0.5, 3.0), ("broker", broker, 1.0, 8.0), ("writer", of_writer, 0.0, 8.0)]
+        victims = [("api", api, 0.5, 3.0), ("broker", broker, 8.0, 20.0), ("writer", of_writer, 0.0, 8.0)]
         threads = [threading.Thread(target=keep_killing, args=each) for each in victims]
         with sender.sending():
             for thread in threads:
