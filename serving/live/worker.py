@@ -1,8 +1,8 @@
-"""Follows the snapshot: warms new releases, swaps what is live, and writes receipts.
+"""Follows the snapshot: has new releases warmed, swaps what is live, and writes receipts.
 
-In: the serving folder. Out: the shelf, this worker's receipts, and the releases that it refuses. A release is verified
-and warmed in a thread. Until it is warm, and if it cannot be warmed, the release before it stays live. The follower
-wakes the worker after each change; otherwise the worker looks when its heartbeat is due.
+In: the serving folder. Out: the shelf, this worker's receipts, and the releases that it refuses. Until a release is
+warm, and if it cannot be warmed (`serving/live/warming.py`), the release before it stays live. The follower wakes the
+worker after each change; otherwise the worker looks when its heartbeat is due.
 """
 
 from __future__ import annotations
@@ -15,53 +15,27 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
-from mlflow_project import answering
 from mlflow_project.adapters.providers import Providers
-from mlflow_project.answering import WarmRelease
-from mlflow_project.domain.model import Loading
 from mlflow_project.domain.receipt import Receipt
-from mlflow_project.domain.refusal import Cause, cause_of
 from mlflow_project.domain.rollout import CANARY
 from mlflow_project.domain.times import utc_now
-from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
-from mlflow_project.models.trial import try_model
+from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.settings import ModelSettings
 from mlflow_project.snapshot.contact import Contact, read_contact
 from mlflow_project.snapshot.content import Placed, RefusedRelease, Snapshot
 from mlflow_project.snapshot.folder import MISSING, ServingFolder, stamp
-from mlflow_project.snapshot.verify import load_verified, verify
+from mlflow_project.snapshot.verify import load_verified
 from mlflow_project.snapshot.wake import WakePipe, wake
 from mlflow_project.snapshot.workers import BEAT_SECONDS, WorkerReport, remove_report, write_report
 from mlflow_project.telemetry.meters import Meters
 from serving.live.shadows import Shadows
-from serving.live.shelf import PRODUCTION, Identity, LiveRelease, LiveSplit, LoadedRelease, Shelf, identity
-from serving.live.warm_model import WarmModel, warm_model
+from serving.live.shelf import PRODUCTION, LiveRelease, LiveSplit, Shelf, identity
+from serving.live.warming import FIRST_RETRY_SECONDS, Loader, Warming
 
 logger = logging.getLogger(__name__)
-
-FIRST_RETRY_SECONDS = 2.0
-LONGEST_RETRY_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a release could not be warmed, how often it was tried, and when it is tried again (`time.monotonic`)."""
-
-    why: str
-    cause: Cause
-    tries: int
-    again_at: float
-
-    @classmethod
-    def after(cls, before: Failure | None, why: str, cause: Cause, first_pause: float) -> Failure:
-        """The next failure: each pause is twice the one before."""
-        tries = before.tries + 1 if before is not None else 1
-        pause = min(LONGEST_RETRY_SECONDS, first_pause * 2 ** (tries - 1))
-        return cls(why, cause, tries, time.monotonic() + pause)
 
 
 class Worker:
@@ -89,22 +63,18 @@ class Worker:
         self.changed = asyncio.Event()
         self._folder = folder
         self._trusted = trusted
-        self._providers = providers
         self._meters = meters
-        self._first_retry = first_retry
-        self._models = models or ModelSettings()
         self._scratch = folder.scratch / self.name
         self._wanted = Snapshot()
-        self._failed: dict[Identity, Failure] = {}
-        self._warming: dict[Identity, asyncio.Task[WarmRelease | WarmModel]] = {}
-        self._harmless: set[str] = set()
+        loader = Loader(folder, trusted, providers, meters, models or ModelSettings(), self._scratch)
+        self._warming = Warming(loader, self.shelf.held, self._settle, first_retry)
         self._seen = self._contacted = MISSING
         self._beaten = 0.0
         self._watch: asyncio.Task[None] | None = None
         self._pipe: WakePipe | None = None
         self._woken = asyncio.Event()
         self._reported: object = None
-        self.shadows = Shadows(lambda shadow: self._warmed(shadow.release, shadow_providers), self._report)
+        self.shadows = Shadows(lambda shadow: loader.load(shadow.release, shadow_providers), self._report)
 
     def stale_seconds(self) -> float:
         """Seconds since the registry answered this host's follower, or, if that is not known, since the snapshot was
@@ -123,16 +93,15 @@ class Worker:
         self._pipe = WakePipe(self._folder.pipe_of(self.name))
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._called, self._pipe)
         self._look()
-        while waiting := [task for key, task in self._warming.items() if key not in self._failed]:
-            await asyncio.wait(waiting, timeout=BEAT_SECONDS)
+        await self._warming.first_tries(pause=BEAT_SECONDS)
         self._watch = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Stop following, close the releases, and delete this worker's report."""
-        running = [task for task in (self._watch, *self._warming.values()) if task is not None]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._warming.stop()
         await self.shadows.close()
         await self.shelf.close()
         if self._pipe is not None:
@@ -146,8 +115,8 @@ class Worker:
             await self._rest()
             try:
                 self._look()
-                if self._failed:
-                    self._warm_missing()
+                if self._warming.has_failures:
+                    self._warm_wanted()
                 if time.monotonic() - self._beaten >= BEAT_SECONDS:
                     self._report()
             except Exception:
@@ -187,74 +156,13 @@ class Worker:
     def _adopt(self, snapshot: Snapshot) -> None:
         """Make a snapshot the wanted state. An alias that is missing from it keeps its release."""
         self._wanted = snapshot.with_lost(self._wanted)
-        self._warm_missing()
+        self._warm_wanted()
         self.shadows.adopt(self._wanted.shadows)
         self.loaded = True
         self._settle()
 
-    def _warm_missing(self) -> None:
-        """Begin to warm the wanted releases that are neither warm nor being warmed. One that failed waits for its
-        pause.
-        """
-        wanted = {identity(placed): placed for placed in (*self._wanted.live, *self._wanted.warm)}
-        self._failed = {key: failure for key, failure in self._failed.items() if key in wanted}
-        now = time.monotonic()
-        for key, placed in wanted.items():
-            due = key not in self._failed or self._failed[key].again_at <= now
-            if due and key not in self.shelf.held and key not in self._warming:
-                self._warm(key, placed)
-
-    def _warm(self, key: Identity, placed: Placed) -> None:
-        task = asyncio.create_task(asyncio.to_thread(self._warmed, placed))
-        self._warming[key] = task
-        task.add_done_callback(partial(self._tried, key, placed))
-        if placed.manifest.kind == "model":
-            limit = self._models.model_warm_seconds
-            asyncio.get_running_loop().call_later(limit, self._refuse_late, key, placed, task)
-
-    def _refuse_late(self, key: Identity, placed: Placed, task: asyncio.Task[WarmRelease | WarmModel]) -> None:
-        """Refuse a model whose loading does not end. Its thread cannot be stopped, so it is not tried again before."""
-        if self._warming.get(key) is task and not task.done():
-            why = f"{placed.release.label} is still not loaded after {self._models.model_warm_seconds:g} s."
-            self._failed[key] = Failure.after(self._failed.get(key), why, "not_warmed", self._first_retry)
-            self._settle()
-
-    def _tried(self, key: Identity, placed: Placed, task: asyncio.Task[WarmRelease | WarmModel]) -> None:
-        """Take a warmed release. After any error, also one from a library, the release is refused for now."""
-        del self._warming[key]
-        if task.cancelled():
-            return
-        if (error := task.exception()) is None:
-            self.shelf.held[key] = LoadedRelease(placed, task.result())
-            self._failed.pop(key, None)
-        else:
-            logger.error("a release cannot be warmed", extra={"release": placed.release.label, "error": str(error)})
-            why = str(error) if isinstance(error, WorkspaceError | OSError) else f"Warming it failed: {error!r}."
-            cause = cause_of(error, "not_warmed")
-            self._failed[key] = Failure.after(self._failed.get(key), why, cause, self._first_retry)
-        self._settle()
-
-    def _warmed(self, placed: Placed, providers: Providers | None = None) -> WarmRelease | WarmModel:
-        stated = verify(placed, self._trusted, self._meters)
-        if placed.manifest.kind == "model":
-            return self._warmed_model(placed, stated.loading)
-        base = placed.manifest.knowledge_base
-        return answering.warm(
-            placed.release,
-            index_folder=self._folder.index_folder(base.index) if base else None,
-            scratch=self._scratch,
-            providers=providers or self._providers,
-            words_if_endpoint_fails=True,
-        )
-
-    def _warmed_model(self, placed: Placed, loading: Loading) -> WarmModel:
-        """Load a model, after another process has loaded the same files without harm. Tried once per digest."""
-        folder, settings = self._folder.model_folder(placed.digest), self._models
-        if settings.model_trial and placed.digest not in self._harmless:
-            limit = settings.max_model_mb * 1_000_000
-            try_model(folder, placed.manifest, loading, limit, settings.model_warm_seconds)
-            self._harmless.add(placed.digest)
-        return warm_model(placed.release, folder, loading, settings)
+    def _warm_wanted(self) -> None:
+        self._warming.warm((*self._wanted.live, *self._wanted.warm))
 
     def _settle(self) -> None:
         """Make the wanted releases live that are warm. An alias whose release is not warm keeps the one before."""
@@ -268,7 +176,7 @@ class Worker:
                 checked = replace(held.placed, alias=placed.alias, since=placed.since)
                 live[placed.key] = LiveRelease(checked, held, utc_now())
         self.shelf.live, self.shelf.splits = live, self._splits(live)
-        refusals = self._own_refusals()
+        refusals = self._warming.refusals(self._wanted.live)
         self.shelf.not_loaded = {(no.name, no.alias): no.reason for no in refusals if no.cause == "not_warmed"}
         self.shelf.retire({identity(placed) for placed in (*self._wanted.live, *self._wanted.warm)})
         self.refused = (*self._wanted.refused, *refusals)
@@ -287,21 +195,6 @@ class Worker:
                 found[split.name] = LiveSplit(split, canary)
         return found
 
-    def _own_refusals(self) -> tuple[RefusedRelease, ...]:
-        return tuple(
-            RefusedRelease(
-                placed.manifest.kind,
-                placed.name,
-                placed.alias,
-                placed.version,
-                placed.digest,
-                failure.why,
-                failure.cause,
-            )
-            for placed in self._wanted.live
-            if (failure := self._failed.get(identity(placed))) is not None
-        )
-
     def _report(self) -> None:
         self._beaten = time.monotonic()
         receipts = [
@@ -311,7 +204,9 @@ class Worker:
         warm = [placed for placed in self._wanted.warm if identity(placed) in self.shelf.held]
         warm += [shadow.placed.release for shadow in self.shadows.loaded.values()]
         receipts += [_receipt(self.name, placed, "warm", "") for placed in warm]
-        report = WorkerReport(self.name, os.getpid(), self._beaten, tuple(receipts), self._own_refusals())
+        report = WorkerReport(
+            self.name, os.getpid(), self._beaten, tuple(receipts), self._warming.refusals(self._wanted.live)
+        )
         try:
             write_report(self._folder.workers, report)
         except OSError as error:
