@@ -54,13 +54,11 @@ def document_plan(rows: DataFrame, held: DataFrame | None) -> DataFrame:
     return both.withColumn("held", f.coalesce("held", f.lit(False)))
 
 
-def keeping_the_rest(plan: DataFrame, deleted: DataFrame | None = None) -> DataFrame:
+def keeping_the_rest(plan: DataFrame, deleted: DataFrame) -> DataFrame:
     """The plan of an appended input: a document that the input lacks, or rejects, stays as it is. Those of `deleted`
     leave the tables all the same, because somebody deleted them by their id.
     """
     kept = plan.where("rows IS NOT NULL").withColumn("held", f.expr(f"held AND {_TAKEN}"))
-    if deleted is None:
-        return kept
     return kept.unionByName(plan.where("rows IS NULL AND held").join(deleted, "document_id", "left_semi"))
 
 
@@ -98,6 +96,11 @@ def count(plan: DataFrame) -> dict[str, int]:
     ]
     counts = plan.agg(*sums, repeated, conflicting, *dropped).first().asDict()
     return {name: int(number or 0) for name, number in counts.items()}
+
+
+def count_retracted(plan: DataFrame, ids: DataFrame) -> dict[str, int]:
+    """How many of the deleted documents have one of these ids."""
+    return {"retracted": plan.where(_COUNTS["deleted"]).join(ids, "document_id", "left_semi").count()}
 
 
 def outdated(plan: DataFrame) -> DataFrame:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlflow_project.rules.chunking.files import checked_size, checked_text_format, file_document, read_file
-from mlflow_project.rules.chunking.records import EMPTY_FILE, Document, Fields, Rejected, read_line
+from mlflow_project.rules.chunking.records import EMPTY_FILE, RETRACTED, Document, Fields, Rejected, read_line
 from mlflow_project.rules.documents.kinds import TEXTUAL, Kind, kind_of
 from mlflow_project.rules.documents.reading import BadPart, DocumentText
 from mlflow_project.rules.quality.selection import Quality, judge, marks_of
@@ -39,13 +39,14 @@ _CHECKED = [*LOCATION, "reason", "sentence", "raw", "document_hash"]
 @dataclass(frozen=True)
 class Examiner:
     """How to read rows: field names, whether a row is a whole file, the folder at which the ids of files begin, what to
-    drop, and what reading a document may cost."""
+    drop, what reading a document may cost, and the ids of documents that were retracted."""
 
     fields: Fields
     whole_files: bool
     base: str
     quality: Quality = field(default_factory=Quality)
     limits: DocumentLimits = field(default_factory=DocumentLimits)
+    retracted: frozenset[str] = frozenset()
 
     def examine(self, row: Row) -> list[Examined]:
         """Read one row: the document or its rejection, then a rejection for each page that the document lacks.
@@ -54,6 +55,8 @@ class Examiner:
         """
         location, value = row
         found, bad = self._read(value, location[0])
+        if isinstance(found, Document) and found.document_id in self.retracted:
+            return [(location, b"", RETRACTED)]
         if isinstance(found, Document):
             found = judge(found, self.quality)
         if isinstance(found, Rejected):

@@ -31,6 +31,7 @@ from spark_jobs.ingested_source import Ingested, Seen, documents_held
 from spark_jobs.lease import one_writer
 from spark_jobs.plan import Limits, Plan
 from spark_jobs.raw import Form, Raw, read_raw
+from spark_jobs.retractions import ids_as_rows, retracted_ids
 from spark_jobs.rows import LOCATION, RAW_ROW, raw_rows
 from spark_jobs.staging import Stager, stage
 from spark_jobs.table_files import Written
@@ -162,21 +163,25 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
     if raw.ingested is not None and seen:
         raw = read_raw(spark, request.source, request.form, request.fields.id, seen)
     before = read_state(spark, at, update.chunks, update.documents, request.splitter.name)
+    retracted = retracted_ids(spark, at)
     say(f"Reading {request.source} ({raw.form}); the table holds {len(before.known):,} documents.")
     known = spark.sparkContext.broadcast(before.known)
     appends = request.append or raw.ingested is not None
-    staged = stage(raw, _stager(request, raw, update, dry_run), known).persist(StorageLevel.MEMORY_AND_DISK)
+    staged = stage(raw, _stager(request, raw, update, retracted, dry_run), known).persist(StorageLevel.MEMORY_AND_DISK)
     rows = changes.row_summaries(staged.coalesce(spark.sparkContext.defaultParallelism))  # far fewer tasks than files
     documents = None
     try:
         written, tally, ids = update.collect(staged)
         counts = _counts_from_the_tally(before, tally, ids) if request.quality.duplicates == "keep" else None
         if counts is None:
-            documents = _document_plan(rows, before, request, raw.ingested)
+            taken_back = ids_as_rows(spark, retracted)
+            documents = _document_plan(rows, before, request, raw.ingested, taken_back)
             if not appends:
-                documents = _with_ingested(spark, documents, before, seen)
+                documents = _with_ingested(spark, documents, before, seen, taken_back)
             documents = documents.persist(StorageLevel.MEMORY_AND_DISK)
             counts = changes.count(documents)
+            if retracted:
+                counts |= changes.count_retracted(documents, taken_back)
         found = _plan(tally, counts, raw.ingested is not None)
         say(f"Plan: {found}.")
         new = raw.ingested
@@ -188,8 +193,8 @@ def _passed(spark: SparkSession, request: Request, at: Tables, *, dry_run: bool)
                 kept.unpersist()
 
 
-def _stager(request: Request, raw: Raw, update: TableUpdate, dry_run: bool) -> Stager:
-    examiner = Examiner(request.fields, raw.form == "files", raw.base, request.quality)
+def _stager(request: Request, raw: Raw, update: TableUpdate, retracted: frozenset[str], dry_run: bool) -> Stager:
+    examiner = Examiner(request.fields, raw.form == "files", raw.base, request.quality, retracted=retracted)
     chunks, documents = (None, None) if dry_run else (update.chunks.folder, update.documents.folder)
     return Stager(examiner, Cutter(request.splitter), chunks, documents, update.run, datetime.now(UTC))
 
@@ -201,23 +206,26 @@ def _counts_from_the_tally(before: TableState, tally: Tally, ids: list[bytes]) -
     return {"new": tally.accepted} if before.held is None and all_differ(ids) else None
 
 
-def _document_plan(rows: DataFrame, before: TableState, request: Request, ingested: Ingested | None) -> DataFrame:
+def _document_plan(
+    rows: DataFrame, before: TableState, request: Request, ingested: Ingested | None, retracted: DataFrame
+) -> DataFrame:
     found = changes.document_plan(rows, before.held)
     if request.quality.duplicates != "keep":
         found = changes.without_duplicates(found, rows, request.quality.duplicates == "near")
     if ingested is not None:
-        return changes.keeping_the_rest(found, ingested.deleted)
-    return changes.keeping_the_rest(found) if request.append else found
+        return changes.keeping_the_rest(found, ingested.deleted.union(retracted).distinct())
+    return changes.keeping_the_rest(found, retracted) if request.append else found
 
 
 def _with_ingested(
-    spark: SparkSession, documents: DataFrame, before: TableState, seen: Mapping[str, Seen]
+    spark: SparkSession, documents: DataFrame, before: TableState, seen: Mapping[str, Seen], retracted: DataFrame
 ) -> DataFrame:
-    """The plan of a whole corpus, in which documents that came over HTTP stay. Those that a run left half written are
-    deleted; the next run on their raw table reads them again."""
+    """The plan of a whole corpus, in which documents that came over HTTP stay, unless they were retracted. Those that a
+    run left half written are deleted; the next run on their raw table reads them again."""
     ids = documents_held(spark, seen)
     if ids is None:
         return documents
+    ids = ids.join(retracted, "document_id", "left_anti")
     return changes.keeping(documents, ids if before.torn is None else ids.join(before.torn, "document_id", "left_anti"))
 
 
@@ -239,7 +247,7 @@ def _plan(tally: Tally, counts: dict[str, int], is_ingested: bool) -> Plan:
     found = Counter(counts)
     decided_late = {each.value: found[each.value] for each in changes.DECIDED_LATE if found[each.value]}
     quarantined = dict(sorted({**tally.rejected, **decided_late}.items()))
-    tombstones = found["deleted"] if is_ingested else 0  # nothing else deletes there
+    tombstones = found["deleted"] if is_ingested else found["retracted"]  # nothing else deletes in a raw table
     return Plan(
         tally.read, quarantined, found["new"], found["unchanged"], found["changed"], found["deleted"], tombstones
     )

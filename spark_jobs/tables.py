@@ -1,9 +1,9 @@
 """The tables of a knowledge base: their columns, their addresses, and how Spark reads and writes them.
 
-`<output>` contains the chunks; `<output>_documents`, `_quarantine`, `_vectors` and `_profiles` lie beside it. No other
-module names the columns of a table with their types. Executors import this module too, so it needs no more than PySpark
-and Arrow. All tables are plain Delta without deletion vectors, clustering or type widening, so that readers other than
-Spark can read them.
+`<output>` contains the chunks; `<output>_documents`, `_quarantine`, `_vectors`, `_profiles` and `_retracted` lie beside
+it. No other module names the columns of a table with their types. Executors import this module too, so it needs no more
+than PySpark and Arrow. All tables are plain Delta without deletion vectors, clustering or type widening, so that other
+readers than Spark can read them.
 """
 
 from __future__ import annotations
@@ -156,6 +156,11 @@ class Tables:
     @property
     def profiles(self) -> str:
         return self.chunks + "_profiles"
+
+    @property
+    def retracted(self) -> str:
+        """The documents that somebody took back; written by `switchyard lineage impact --retract`, without Spark."""
+        return self.chunks + "_retracted"
 
 
 def spark_schema(columns: pa.Schema) -> StructType:

@@ -89,6 +89,9 @@ Version = Annotated[
     int | None, typer.Option("--version", metavar="N", parser=read_version, help="The version, if NAME has none.")
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why. The ledger keeps it.")]
+DespiteRetraction = Annotated[
+    str, typer.Option(metavar="REASON", help="Why a release that rests on retracted text may be live all the same.")
+]
 Alias = Annotated[str, typer.Option(metavar="ALIAS", parser=alias_named, help="Production, Staging, … in any case.")]
 
 

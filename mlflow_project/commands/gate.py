@@ -61,6 +61,7 @@ def gate(
     from mlflow_project.evaluation.policies import load_policy
     from mlflow_project.evaluation.workplace import workplace
     from mlflow_project.promotion.earlier_verdicts import earlier_verdicts
+    from mlflow_project.promotion.retracted import check_index
 
     with command_parts() as parts:
         place = workplace(parts, against)
@@ -68,6 +69,8 @@ def gate(
         candidate = place.release(named.name, number)
         rules = load_policy(policy or policy_file(candidate))
         source, counted, marks = _cases_that_count(place, candidate, cases)
+        base = candidate.manifest.knowledge_base
+        check_index(parts.ledger.state(), candidate.label, base.index if base else None)
         champion = place.champion_of(candidate)
         records = parts.ledger.records()
         checks, replayed = demanded_replay(parts.experiments, parts.store, records, candidate, champion, rules)

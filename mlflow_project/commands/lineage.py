@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlflow_project.commands.arguments import Text, whole_number
+from mlflow_project.commands.arguments import Reason, Text, whole_number
 from mlflow_project.commands.bootstrap import command_parts
+from mlflow_project.commands.knowledge import printed_by
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
 from mlflow_project.errors import InvalidData, Refused
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from mlflow_project.lineage.graph import Direction, Graph, Node
     from mlflow_project.lineage.impact import Impact
+    from mlflow_project.lineage.retract import Retracted
     from mlflow_project.lineage.trace import Trace
 
 _MARKS = {"ok": "ok", "broken": "BROKEN", "unknown": "unknown"}
@@ -88,26 +90,42 @@ def impact(
     ] = None,
     chunk_table: Annotated[str | None, typer.Option("--table", metavar="TABLE", help="A chunk table.")] = None,
     file: Annotated[str | None, typer.Option(metavar="FILE", help="A raw file, as s3a://bucket/key.")] = None,
+    retract: Annotated[
+        bool, typer.Option("--retract", help="Take the documents out, and mark the releases that rest on them.")
+    ] = False,
+    reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """List everything that rests on a document, a chunk table or a raw file.
 
     Every chunk, index, release, evaluation and answer; what of it is live now; and the commands that take it out.
-    Changes nothing. Exit code 4 if a recorded fact cannot be read, so that the list may be incomplete.
+    Changes nothing without `--retract`. With it, the documents leave their tables and stay out of them, and releases
+    that rest on them can no longer be promoted. Exit code 4 if a recorded fact cannot be read, so that the list may be
+    incomplete.
     """
     from mlflow_project.lineage.graph import Node, read_node
     from mlflow_project.lineage.impact import impact as impact_of
     from mlflow_project.lineage.impact import table_nodes
+    from mlflow_project.lineage.retract import retract as retract_texts
 
     if sum(each is not None for each in (document, chunk_table, file)) != 1:
         raise InvalidData("Of what? Give one of --document, --table and --file.")
+    if retract and chunk_table is not None:
+        raise InvalidData("A whole table is not retracted: give --document or --file, or delete the table.")
+    taken = None
     with command_parts() as parts:
         if chunk_table is not None:
             starts = table_nodes(parts, chunk_table)
         else:
             starts = [read_node(f"document:{document}") if document is not None else Node("file", _s3a(file or ""))]
-        found = impact_of(parts, starts)
-    emit(found.to_dict(), as_json, lambda console: _show_impact(console, found))
+        found = impact_of(parts, starts, retracting=retract)
+        if retract:
+            taken = retract_texts(parts, found, parts.who, reason)
+    if taken is not None:
+        for chunks in taken.documents:
+            progress.print(printed_by("spark-submit", "retractions.py", [chunks]).rstrip(), markup=False)
+    data = {**found.to_dict(), "retracted": taken.to_dict() if taken else None}
+    emit(data, as_json, lambda console: _show_impact(console, found, taken))
     _end(found.gaps)
 
 
@@ -189,7 +207,7 @@ def _show_graph(console: Console, graph: Graph) -> None:
     console.print(f"{', '.join(map(str, graph.start))} {direction} that was recorded.", markup=False, soft_wrap=True)
 
 
-def _show_impact(console: Console, found: Impact) -> None:
+def _show_impact(console: Console, found: Impact, taken: Retracted | None) -> None:
     for kind in ("document", "chunk", "index", "release", "run", "answer", "feedback"):
         nodes = found.graph.of_kind(kind)
         console.print(f"{len(nodes):,} {_PLURALS[kind]}{_some(nodes)}", markup=False, soft_wrap=True)
@@ -197,6 +215,11 @@ def _show_impact(console: Console, found: Impact) -> None:
         console.print(f"{found.unsaid:,} answers of these releases do not say which chunks they were given.")
     rows = [(each.release, each.alias, each.since, each.share) for each in found.live]
     console.print(table(("live now", "alias", "since", "share"), rows) if rows else "Nothing of this is live.")
+    if taken is not None:
+        for release, serial in taken.records.items():
+            line = f"{release} rests on retracted text (record {serial}): it is not promoted or gone back to any more."
+            console.print(line, markup=False, soft_wrap=True)
+        console.print("Taken out of the tables. What is left to do:" if found.commands else "Taken out of the tables.")
     for command in found.commands:
         console.print(f"  {command}", markup=False, soft_wrap=True)
 

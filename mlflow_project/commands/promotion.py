@@ -11,6 +11,7 @@ import typer
 
 from mlflow_project.commands.arguments import (
     Alias,
+    DespiteRetraction,
     Name,
     Named,
     Reason,
@@ -47,6 +48,7 @@ def promote(
     despite_rollback: Annotated[
         str, typer.Option(metavar="REASON", help="Why a release that was rolled back may be live again.")
     ] = "",
+    despite_retraction: DespiteRetraction = "",
     json: Json = False,
 ) -> None:
     """Move an alias to a sealed version.
@@ -57,7 +59,9 @@ def promote(
 
     with command_parts() as parts:
         number = version_of(named, version, parts.registry)
-        flip = promotion.promote(parts, named.name, number, to, parts.who, reason, despite_rollback)
+        flip = promotion.promote(
+            parts, named.name, number, to, parts.who, reason, despite_rollback, despite_retraction=despite_retraction
+        )
     _show_flip(flip, json)
 
 
@@ -74,6 +78,7 @@ def rollback(
         typer.Option(metavar="N", parser=read_version, help="Go back to this version. Default: the one before."),
     ] = None,
     reason: Reason = "",
+    despite_retraction: DespiteRetraction = "",
     json: Json = False,
 ) -> None:
     """Go back to the last other version that was live in Production."""
@@ -82,7 +87,7 @@ def rollback(
     with command_parts() as parts:
         if named.version is not None or named.alias is not None:
             to = version_of(named, to, parts.registry)
-        flip = promotion.rollback(parts, named.name, parts.who, reason, to)
+        flip = promotion.rollback(parts, named.name, parts.who, reason, to, despite_retraction=despite_retraction)
     _show_flip(flip, json)
 
 

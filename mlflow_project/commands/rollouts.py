@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlflow_project.commands.arguments import Name, Named, Reason, Version, version_of
+from mlflow_project.commands.arguments import DespiteRetraction, Name, Named, Reason, Version, version_of
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors
 from mlflow_project.domain.rollout import USUAL_STEPS, Plan, percent, read_seconds, read_steps
@@ -72,6 +72,7 @@ def start(
     smoke: Smoke = None,
     reason: Reason = "",
     despite_rollback: DespiteRollback = "",
+    despite_retraction: DespiteRetraction = "",
     json: Json = False,
 ) -> None:
     """Open a rollout of a sealed version, and take its first step.
@@ -88,7 +89,8 @@ def start(
         number = version_of(named, version, parts.registry)
         kind = parts.ledger.state().of(named.name).kind
         bodies = bodies_from(questions, kind) if questions is not None else ()
-        change = start_rollout(parts, named.name, number, plan, parts.who, reason, despite_rollback, bodies)
+        despite = {"despite_rollback": despite_rollback, "despite_retraction": despite_retraction}
+        change = start_rollout(parts, named.name, number, plan, parts.who, reason, smoke=bodies, **despite)
     _show_change(change, json)
 
 

@@ -28,6 +28,7 @@ RecordType = Literal[
     "observed_flip",  # an alias moved by hand, and followed
     "observed_violation",  # an alias moved by hand, and not followed
     "reconciled",  # such an alias put back
+    "retraction",  # a release rests on text that was taken back; evidence names documents, table and index
     "replay",  # a version answered live questions; evidence names the champion, the questions and the outcome
     "shadow",  # a version begins to get copies of requests; evidence holds its limits
     "shadow_stop",  # it gets no more

@@ -20,7 +20,7 @@ from mlflow_project.domain.record import GENESIS, LedgerRecord
 from mlflow_project.errors import InvalidData, NotFound, SealBroken, Unavailable
 from mlflow_project.ledger.anchor import Head
 from mlflow_project.ledger.chain import is_ahead, key_of, read_record, serial_of
-from mlflow_project.ledger.state import KNOWN_TYPES
+from mlflow_project.ledger.replaying import KNOWN_TYPES
 from mlflow_project.rules.canonical import digest
 
 _READERS = 16

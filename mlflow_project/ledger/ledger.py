@@ -23,7 +23,8 @@ from mlflow_project.ledger.anchor import Anchor, Head
 from mlflow_project.ledger.blocks import SIZE, Blocks
 from mlflow_project.ledger.cache import Cache
 from mlflow_project.ledger.chain import UNREADABLE, Draft, Link, key_of, link_over, placed
-from mlflow_project.ledger.state import State, replay
+from mlflow_project.ledger.replaying import replay
+from mlflow_project.ledger.state import State
 from mlflow_project.ledger.versions import Content, Records
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import state_folder

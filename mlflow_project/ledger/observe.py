@@ -107,6 +107,9 @@ def _moved(state: NameState, alias: str, pointed: int, content: str | None, stay
         )
         why = f"{why} moves only with the rollout. `switchyard reconcile {state.name}` puts it back."
         return _refuse(alias, stay, "moved_by_hand", why)
+    if (taken := state.retracted.get(seal.digest)) is not None and alias in SERVED_ALIASES:
+        why = f"{alias} was moved to {label} by hand, and {label} rests on text that {taken.describe()}."
+        return _refuse(alias, stay, "moved_by_hand", f"{why} `switchyard reconcile {state.name}` puts it back.")
     if state.protected and alias in SERVED_ALIASES:
         why = f"{state.name} is protected and follows the ledger: {alias} was moved to {label} by hand."
         return _refuse(alias, stay, "moved_by_hand", f"{why} `switchyard reconcile {state.name}` puts it back.")

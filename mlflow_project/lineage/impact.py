@@ -55,8 +55,11 @@ class Impact:
         }
 
 
-def impact(parts: Parts, starts: Sequence[Node]) -> Impact:
+def impact(parts: Parts, starts: Sequence[Node], *, retracting: bool = False) -> Impact:
     """Everything that rests on these nodes.
+
+    Args:
+        retracting: the documents are taken out of their tables without a new raw file, so no command says how.
 
     Raises:
         NotFound: nothing that was recorded names them. Unavailable: a service does not answer.
@@ -67,7 +70,7 @@ def impact(parts: Parts, starts: Sequence[Node]) -> Impact:
     unsaid = sum(row["release"] in releases and row["chunks"] is None for row in facts.answers.values())
     states = list(parts.ledger.state().names.values())
     live = [each for state in states for each in _live(state, releases, facts)]
-    commands = _commands(parts, facts, graph, states, live)
+    commands = _commands(parts, facts, graph, states, live, retracting)
     return Impact(graph, live, unsaid, commands, facts.gaps)
 
 
@@ -102,7 +105,9 @@ def _live(state: NameState, releases: set[str], facts: Facts) -> list[Live]:
     return found
 
 
-def _commands(parts: Parts, facts: Facts, graph: Graph, states: Sequence[NameState], live: Sequence[Live]) -> list[str]:
+def _commands(
+    parts: Parts, facts: Facts, graph: Graph, states: Sequence[NameState], live: Sequence[Live], retracting: bool
+) -> list[str]:
     """What to type, in order: out of traffic at once where that can be, then out of the texts."""
     affected = {node.name for node in graph.of_kind("release")}
     commands = []
@@ -116,7 +121,8 @@ def _commands(parts: Parts, facts: Facts, graph: Graph, states: Sequence[NameSta
             commands.append(f"switchyard rollback {quote(state.name)} --reason 'it rests on retracted text'")
     tables = sorted({node.table for node in graph.of_kind("document") if node.table is not None})
     for table in tables:
-        commands += _out_of_table(facts, graph, table)
+        if not retracting:
+            commands += _out_of_table(facts, graph, table)
         commands.append(f"switchyard index {quote(table)}{_embedder(parts, facts, graph, table)}")
     for name in sorted({each.release.rpartition("/")[0] for each in live} if tables else ()):
         commands += [

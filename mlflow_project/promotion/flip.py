@@ -21,7 +21,8 @@ from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import PromotionConflict, Refused, Unavailable, WorkspaceError
 from mlflow_project.ledger import Draft, LiveVersion, NameState, State
 from mlflow_project.ledger.observe import PREVIOUS
-from mlflow_project.ledger.state import PRODUCTION, STALLED
+from mlflow_project.ledger.replaying import STALLED
+from mlflow_project.ledger.state import PRODUCTION
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.canary import point_canary
 from mlflow_project.promotion.hosts import presences, read_hosts

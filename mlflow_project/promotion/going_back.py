@@ -19,12 +19,16 @@ def nothing_to_go_back_to(of: NameState) -> str:
     return (
         f"There is nothing to roll {of.name} back to: {now}, and the versions that were live before are passed over: "
         f"{passed_over}. To make one of them live all the same, promote it (`--despite-rollback REASON` where it was "
-        "rolled back), or name one that the gate refused with `--to`."
+        "rolled back, `--despite-retraction REASON` where its text was retracted), or name one that the gate refused "
+        "with `--to`."
     )
 
 
 def _why(of: NameState, version: int) -> str:
     label, rolled_back, refusal = f"{of.name}/{version}", of.rolled_back.get(version), of.refusals.get(version)
+    retracted = next((each for each in of.retracted.values() if each.version == version), None)
+    if retracted is not None:
+        return f"{label} rests on text that {retracted.describe()}"
     if rolled_back is not None:
         return f'{label} was rolled back by {rolled_back.who} at {rolled_back.time}: "{rolled_back.reason}"'
     return f"{label} was refused by the gate at {refusal.time}: {refusal.why}" if refusal is not None else label

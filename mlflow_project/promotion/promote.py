@@ -18,6 +18,7 @@ from mlflow_project.parts import Parts
 from mlflow_project.promotion.flip import Flip, Move, carry_out, settle
 from mlflow_project.promotion.going_back import nothing_to_go_back_to
 from mlflow_project.promotion.receipts import Receipts
+from mlflow_project.promotion.retracted import check_texts
 from mlflow_project.promotion.sealed import sealed_release
 from mlflow_project.seal.statement import Statement
 
@@ -31,17 +32,19 @@ def promote(
     why: str = "",
     despite_rollback: str = "",
     rollout: Rollout | None = None,
+    despite_retraction: str = "",
 ) -> Flip:
     """Point `Staging` or `Production` at a sealed version; the flip with its receipts.
 
     Args:
         despite_rollback: why a release that was rolled back for a reason shall be live again; it stands in the record.
         rollout: the rollout that this promotion finishes. Whoever began it was allowed to promote the version.
+        despite_retraction: why a release that rests on retracted text may be live; it stands in the record.
 
     Raises:
         SealBroken: not sealed, or changed since. PromotionConflict: the champion has changed, somebody else was first,
-        or a rollout of the name is under way. Refused: a protected name without approval, or a release that was rolled
-        back for a reason. NotFound, InvalidData: no such version, no such alias.
+        or a rollout of the name is under way. Refused: a protected name without approval, a release that was rolled
+        back for a reason, or one that rests on retracted text. NotFound, InvalidData: no such version, no such alias.
     """
     if to not in SERVED_ALIASES:
         raise InvalidData(f"Promotion goes to {' or '.join(SERVED_ALIASES)}, not to {to!r}.")
@@ -50,18 +53,18 @@ def promote(
     if live is not None and seal is not None and (live.version, live.digest) == (version, seal.digest):
         sealed_release(parts, state.of(name), version)
         return _live_already(parts, state.of(name), to, live)
-    reason = "; ".join(each for each in (why.strip(), despite_rollback.strip()) if each)
+    reason = joined_reasons(why, despite_rollback, despite_retraction)
 
     def decide(of: NameState) -> Move:
         check_no_rollout(of, rollout)
         sealed = None if rollout is None else of.all_seals.get((rollout.version, rollout.digest))
         seal, statement = sealed_release(parts, of, version, sealed)
-        evidence: dict[str, Any] = {}
+        evidence = check_texts(of, version, seal.digest, despite_retraction, rollout)
         if rollout is not None:
             check_allowed(of, seal, statement, rollout.who, "it is rolled out")
-            evidence = {"rollout": rollout.id}
+            evidence["rollout"] = rollout.id
         elif to == PRODUCTION:
-            evidence = check_allowed(of, seal, statement, who, despite_rollback)
+            evidence |= check_allowed(of, seal, statement, who, despite_rollback)
         return _move("flip", of, to, seal, who, reason, evidence)
 
     return carry_out(parts, state, decide(state.of(name)), decide)
@@ -75,16 +78,19 @@ def rollback(
     to: int | None = None,
     evidence: Mapping[str, Any] | None = None,
     expected: int | None = None,
+    despite_retraction: str = "",
 ) -> Flip:
     """Go back to what was live in Production before, or to one of those versions by number.
 
     Args:
         evidence: what the record says besides.
         expected: the record that made live what is rolled back, for a program that has decided on that.
+        despite_retraction: why a release that rests on retracted text may be live; it stands in the record.
 
     Raises:
         PromotionConflict: something else is live than `expected`, or somebody else was first.
-        Refused: there is nothing to go back to, or `to` was never live or was rolled back for a reason. SealBroken: the
+        Refused: there is nothing to go back to, or `to` was never live, was rolled back for a reason, or rests on
+        retracted text. SealBroken: the
         target was changed since it was sealed.
     """
 
@@ -97,7 +103,8 @@ def rollback(
             )
         target = _target(of, to)
         seal, _ = sealed_release(parts, of, target.version, of.seal_of(target))
-        return _move("rollback", of, PRODUCTION, seal, who, why, evidence)
+        stated = {**(evidence or {}), **check_texts(of, target.version, seal.digest, despite_retraction)}
+        return _move("rollback", of, PRODUCTION, seal, who, joined_reasons(why, despite_retraction), stated)
 
     state = settled_state(parts, name, who)
     return carry_out(parts, state, decide(state.of(name)), decide)
@@ -131,6 +138,11 @@ def check_allowed(
     _check_champion(of, statement)
     _check_approval(of, seal, who)
     return _despite(of, seal, despite_rollback)
+
+
+def joined_reasons(*reasons: str) -> str:
+    """Several reasons as one text for a record, without the empty ones."""
+    return "; ".join(each.strip() for each in reasons if each.strip())
 
 
 def check_no_rollout(of: NameState, finishes: Rollout | None = None) -> None:

@@ -24,6 +24,7 @@ from mlflow_project.promotion.flip import FIRST_MODEL_SECONDS
 from mlflow_project.promotion.hosts import presences
 from mlflow_project.promotion.promote import promote, settled_state
 from mlflow_project.promotion.receipts import Receipts, Wanted, await_end, await_receipts, live_workers
+from mlflow_project.promotion.retracted import check_texts
 from mlflow_project.promotion.sealed import sealed_release
 
 logger = logging.getLogger(__name__)
@@ -70,13 +71,15 @@ def step(parts: Parts, name: str, order: Order) -> Change:
     """Give the canary the share of the next step. A step to 100 % finishes the rollout.
 
     Raises:
-        Refused: there is no rollout or no further step, it is held, or a worker cannot make the canary ready.
+        Refused: there is no rollout or no further step, it is held, the canary rests on text that was retracted since,
+        or a worker cannot make it ready.
         SealBroken: the canary was changed since it was sealed. PromotionConflict: somebody else was first.
         Unavailable: a service does not answer; the share stays.
     """
     of = settled_state(parts, name, order.who).of(name)
     rollout = _with_next_step(of, order.expected)
     sealed_release(parts, of, rollout.version, of.all_seals[rollout.version, rollout.digest])
+    check_texts(of, rollout.version, rollout.digest, rollout=rollout)
     await_canary(parts, rollout)
     share = rollout.next_share
     if share is None or share >= 1:

@@ -17,7 +17,8 @@ from mlflow_project.ledger import Draft, NameState
 from mlflow_project.ledger.state import PRODUCTION
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.canary import point_canary
-from mlflow_project.promotion.promote import check_allowed, settled_state
+from mlflow_project.promotion.promote import check_allowed, joined_reasons, settled_state
+from mlflow_project.promotion.retracted import check_texts
 from mlflow_project.promotion.sealed import sealed_release
 from mlflow_project.rollouts.changes import Change, Order, abort, append, await_canary, draft, step
 from mlflow_project.rollouts.smoke import Bodies, ask_canary
@@ -32,26 +33,28 @@ def start(
     why: str = "",
     despite_rollback: str = "",
     smoke: Bodies = (),
+    despite_retraction: str = "",
 ) -> Change:
     """Open a rollout of a sealed version, and take its first step.
 
     Args:
         plan: without a guard's policy, that of the version's seal counts.
+        despite_retraction: why a release that rests on retracted text may get traffic.
         smoke: the bodies of requests that the canary must answer before the first step.
 
     Raises:
         PromotionConflict: another rollout or a flip of the name is under way, or the version was sealed against another
         champion. SealBroken: it is not sealed, or changed since. Refused: nothing is live, the version is live already,
-        it lacks an approval, a worker cannot make it ready, or it failed a question.
+        it lacks an approval, it rests on retracted text, a worker cannot make it ready, or it failed a question.
         NotFound: there is no such version. Unavailable: a service does not answer.
     """
     salt = secrets.token_hex(8)
     settled_state(parts, name, who)
-    reason = "; ".join(each for each in (why.strip(), despite_rollback.strip()) if each)
+    reason = joined_reasons(why, despite_rollback, despite_retraction)
 
     def decide(of: NameState) -> Draft:
         _check_free(of)
-        return _opening(parts, of, version, plan, salt, who, reason, despite_rollback)
+        return _opening(parts, of, version, plan, salt, who, reason, despite_rollback, despite_retraction)
 
     record = append(parts, name, decide)
     rollout = parts.ledger.state().of(name).rollout
@@ -95,6 +98,7 @@ def _opening(
     who: str,
     why: str,
     despite_rollback: str,
+    despite_retraction: str,
 ) -> Draft:
     live = of.live.get(PRODUCTION)
     if live is None:
@@ -105,7 +109,8 @@ def _opening(
     seal, statement = sealed_release(parts, of, version)
     if (seal.version, seal.digest) == (live.version, live.digest):
         raise Refused(f"{of.name}/{version} is live in {PRODUCTION} already, so there is nothing to roll out.")
-    withdrawn = check_allowed(of, seal, statement, who, despite_rollback)
+    despite = check_texts(of, version, seal.digest, despite_retraction)
+    despite |= check_allowed(of, seal, statement, who, despite_rollback)
     opening = Rollout(
         id=0,
         kind=of.kind,
@@ -121,4 +126,4 @@ def _opening(
         opened="",
         step_since="",
     )
-    return draft("rollout", opening, Order(who, why, opening.evidence()), seal=seal.serial, **withdrawn)
+    return draft("rollout", opening, Order(who, why, opening.evidence()), seal=seal.serial, **despite)

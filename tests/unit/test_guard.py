@@ -19,7 +19,7 @@ from mlflow_project.guard.subjects import Subject, subjects
 from mlflow_project.guard.traffic import Traffic
 from mlflow_project.guard.watching import begin, keep, load
 from mlflow_project.guard.words import SILENT_SECONDS, lines, present_words, word, words
-from mlflow_project.ledger.state import replay
+from mlflow_project.ledger import replay
 from mlflow_project.rules.guard.betting import Tally
 from mlflow_project.rules.guard.limits import bucket_of
 from mlflow_project.rules.guard.policy import guard_policy_from

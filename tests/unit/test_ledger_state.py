@@ -7,9 +7,9 @@ import pytest
 
 from mlflow_project.domain.record import LedgerRecord, seconds_of
 from mlflow_project.errors import InvalidData
+from mlflow_project.ledger import NameState, replay
 from mlflow_project.ledger.chain import UNREADABLE, Draft, Link, link_over, placed, read_link
 from mlflow_project.ledger.observe import judge
-from mlflow_project.ledger.state import NameState, replay
 from mlflow_project.rules.canonical import canonical, digest
 
 

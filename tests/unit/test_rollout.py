@@ -14,8 +14,8 @@ from mlflow_project.domain.release import Manifest
 from mlflow_project.domain.rollout import CANARY, Plan, Rollout, arm_of, read_seconds, read_steps
 from mlflow_project.errors import InvalidData
 from mlflow_project.follower.decide import follow_rollouts
+from mlflow_project.ledger import NameState, State, replay
 from mlflow_project.ledger.observe import judge
-from mlflow_project.ledger.state import NameState, State, replay
 from mlflow_project.rules.gate.policy import policy_from
 from mlflow_project.snapshot.content import Placed, Snapshot, Split
 

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     PAGE_WITHOUT_TEXT = "page_without_text"
     REPEATED_DOCUMENT = "repeated_document"
     CONFLICTING_ID = "conflicting_id"
+    RETRACTED = "retracted"
     # Only if a run asks for quality:
     LANGUAGE_NOT_WANTED = "language_not_wanted"
     EXACT_DUPLICATE = "exact_duplicate"
@@ -67,6 +68,7 @@ class Reason(StrEnum):
 
 DROPPED_ON_REQUEST = frozenset(
     {
+        Reason.RETRACTED,
         Reason.LANGUAGE_NOT_WANTED,
         Reason.EXACT_DUPLICATE,
         Reason.NEAR_DUPLICATE,
@@ -81,7 +83,8 @@ DROPPED_ON_REQUEST = frozenset(
         Reason.FEW_STOP_WORDS,
     }
 )
-"""Reasons that only a quality option gives. The caller asked for these drops, so no limit counts them."""
+"""Reasons of rows that somebody wanted dropped: by a quality option, or by `lineage impact --retract`. No limit counts
+them."""
 
 OF_PAGES = frozenset({Reason.BAD_PAGE, Reason.PAGE_WITHOUT_TEXT})
 """Reasons why a page is missing from a document that was taken. No limit counts them: a page is no row."""
@@ -127,6 +130,7 @@ class Rejected(NamedTuple):
     sentence: str
 
 
+RETRACTED = Rejected(Reason.RETRACTED, "Somebody retracted the document with this id. Its text is not kept here.")
 EMPTY_FILE = Rejected(Reason.EMPTY_FILE, "The file is empty.")
 
 
