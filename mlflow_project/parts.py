@@ -17,6 +17,7 @@ from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
     ClientSettings,
     KeySettings,
+    LineageSettings,
     LogSettings,
     PromotionSettings,
     RegistrySettings,
@@ -68,7 +69,7 @@ class Parts:
         return cls(
             registry=Registry(load(RegistrySettings)),
             store=store,
-            ledger=Ledger.of_this_host(store, masker),
+            ledger=Ledger.of_this_host(store, masker, started_by=load(LineageSettings).started_by()),
             seal=load(SealSettings),
             receipt_timeout=load(PromotionSettings).receipt_timeout,
             serving=ServingFolder(load(ServerSettings).serving_folder),

@@ -210,6 +210,21 @@ class ClientSettings(_Settings):
     airflow_person: str | None = Field(default=None, max_length=200)
 
 
+class LineageSettings(_Settings):
+    """The OpenLineage run that started a command, and the root of all, each as `<namespace>/<job>/<run id>`.
+
+    The DAGs set them to Airflow's own, so that events of Airflow and of Switchyard are one graph.
+    """
+
+    parent_run: str | None = Field(default=None, max_length=1_000)
+    root_run: str | None = Field(default=None, max_length=1_000)
+
+    def started_by(self) -> dict[str, str]:
+        """The two that are set, as `parent` and `root`."""
+        named = {"parent": self.parent_run, "root": self.root_run}
+        return {name: run for name, run in named.items() if run is not None}
+
+
 class ProviderSettings(BaseSettings):
     """The outside language models. `llm_api_url` and `llm_api_key` are the endpoint `default`; `providers_file` names a
     YAML file with more endpoints. Without a key, prompts whose provider is `extractive` still answer."""

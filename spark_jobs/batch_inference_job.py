@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from functools import partial
 from typing import Any
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.domain.reference import reference
 from mlflow_project.domain.release import Release
 from mlflow_project.errors import InvalidData, NotFound
@@ -28,7 +30,7 @@ from spark_jobs.batch_answers import ROWS_AT_ONCE, Asking, answer_new
 from spark_jobs.batch_inference import predict_new
 from spark_jobs.new_rows import Batch
 from spark_jobs.predicting import check_loads
-from spark_jobs.program import Arguments, run, share
+from spark_jobs.program import Arguments, Lineage, run, share
 from spark_jobs.sealed_releases import sealed_model, sealed_release
 from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
@@ -119,7 +121,9 @@ def _asking(parts: Parts, release: Release, options: argparse.Namespace) -> Aski
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"{options.input} -> {options.output} by {options.model}")
+    flow = partial(run_flows.predicted, options.input, split_address(options.output)[0], options.model)
+    title = f"{options.input} -> {options.output} by {options.model}"
+    return run(job, options, title, lineage=Lineage("batch_inference", flow))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.adapters.delta_tables import batches, open_table
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval import index_builder, index_store, sentence_model
@@ -33,7 +35,7 @@ from mlflow_project.errors import InvalidData
 from mlflow_project.settings import StoreSettings, load
 from spark_jobs import embedding, tables, vectors
 from spark_jobs.embedding import Chosen, ChosenReranker, Spent
-from spark_jobs.program import Arguments, run
+from spark_jobs.program import Arguments, Lineage, run
 from spark_jobs.session import spark_job
 from spark_jobs.tables import Tables
 
@@ -249,7 +251,8 @@ def _reranker(options: argparse.Namespace, store: ObjectStore, scratch: Path) ->
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"Search index of {options.chunk_table}")
+    flow = partial(run_flows.indexed, tables.address(options.chunk_table))
+    return run(job, options, f"Search index of {options.chunk_table}", lineage=Lineage("index", flow))
 
 
 if __name__ == "__main__":

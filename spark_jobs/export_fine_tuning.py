@@ -13,14 +13,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from typing import Any
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.fine_tuning import FORMS, SPLITS, ExampleFields
 from mlflow_project.settings import LogSettings, RegistrySettings, load
 from spark_jobs.fine_tuning import Export, export
-from spark_jobs.program import Arguments, run, share
+from spark_jobs.program import Arguments, Lineage, run, share
 from spark_jobs.session import spark_job
 
 USAGE = "export_fine_tuning.py <input_path> <output_folder> [--provider openai|gemini]"
@@ -114,7 +116,8 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"{options.input_path} -> {options.output_folder}")
+    flow = partial(run_flows.exported, options.input_path, options.output_folder)
+    return run(job, options, f"{options.input_path} -> {options.output_folder}", lineage=Lineage("export", flow))
 
 
 if __name__ == "__main__":

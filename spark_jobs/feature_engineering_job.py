@@ -21,12 +21,15 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.adapters.experiments import Experiments
 from mlflow_project.errors import InvalidData, NotFound, Refused
 from mlflow_project.rules.features.lines import microseconds
@@ -37,7 +40,7 @@ from mlflow_project.training.files import declaration_from, model_folder, read_d
 from spark_jobs import tables
 from spark_jobs.feature_tables import append_features, arrived, check, rebuild_features
 from spark_jobs.lease import one_writer
-from spark_jobs.program import Arguments, run
+from spark_jobs.program import Arguments, Lineage, run
 from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
 from spark_jobs.training_sets import Pins, recipe, training_set
@@ -162,10 +165,21 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
         return build(spark, declared, as_of=options.as_of, rebuild=options.rebuild)
 
 
+def flow(options: argparse.Namespace, result: Mapping[str, Any] | None) -> run_flows.Flow:
+    """What the job reads and writes, for lineage."""
+    declared = read_declaration(model_folder(options.model) / "features.yaml", FeatureFile)
+    events, labels = declared.events, declared.labels
+    made = {name: [one.of or events.event_time] for name, one in declared.features.items()} if events else {}
+    inputs = {column: [one.of] for name, one in declared.inputs.items() for column in one.names(name)}
+    sources = {**({events.path: made} if events else {}), labels.path: {**inputs, declared.label: [declared.label]}}
+    return run_flows.featured(sources, options.output or declared.table, result)
+
+
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"Features of {Path(options.model).name}")
+    lineage = Lineage("features", partial(flow, options))
+    return run(job, options, f"Features of {Path(options.model).name}", lineage=lineage)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,15 @@ import sys
 from functools import partial
 from typing import Any
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.rules.chunking.records import Fields
 from mlflow_project.rules.chunking.splitter import Splitter
 from mlflow_project.rules.quality.selection import Quality
 from mlflow_project.telemetry.meters import Meters
+from spark_jobs import tables
 from spark_jobs.plan import Limits
 from spark_jobs.preparation import Request, plan, prepare
-from spark_jobs.program import Arguments, run, share
+from spark_jobs.program import Arguments, Lineage, run, share
 from spark_jobs.session import spark_job
 
 USAGE = "llm_data_prep.py <input_raw_text_path> <output_delta_path>"
@@ -126,13 +128,20 @@ def job(options: argparse.Namespace, meters: Meters) -> dict[str, Any]:
         return prepare(spark, asked, meters=meters).to_dict()
 
 
+def lineage(options: argparse.Namespace) -> Lineage:
+    """What a preparation reads and writes."""
+    named = {"document_id": options.id_field, "text": options.text_field, "title": options.title_field}
+    fields = {**named, "language": options.language_field}
+    source, output = options.input_raw_text_path, tables.address(options.output_delta_path)
+    return Lineage("prepare", partial(run_flows.prepared, source, output, fields))
+
+
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
     meters = Meters()
-    return run(
-        partial(job, meters=meters), options, f"{options.input_raw_text_path} -> {options.output_delta_path}", meters
-    )
+    title = f"{options.input_raw_text_path} -> {options.output_delta_path}"
+    return run(partial(job, meters=meters), options, title, meters, None if options.dry_run else lineage(options))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.settings import RegistrySettings, load
 from mlflow_project.training.files import model_folder, read_declaration
 from mlflow_project.training.model_file import ModelFile
 from mlflow_project.training.run import train_model
 from spark_jobs.mllib_training import on_spark
-from spark_jobs.program import Arguments, run
+from spark_jobs.program import Arguments, Lineage, run
 from spark_jobs.session import spark_job
 
 USAGE = "model_training_job.py <model folder> [--data TABLE@VERSION] [--again]"
@@ -58,7 +59,8 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"Training of {Path(options.model).name}")
+    flow = partial(run_flows.trained, Path(options.model).name, options.data)
+    return run(job, options, f"Training of {Path(options.model).name}", lineage=Lineage("train", flow))
 
 
 if __name__ == "__main__":

@@ -13,16 +13,18 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.errors import InvalidData, NotFound
 from spark_jobs import tables
 from spark_jobs.lease import one_writer
 from spark_jobs.profiles import SPECIFICATION, profile, topics_of
-from spark_jobs.program import Arguments, run
+from spark_jobs.program import Arguments, Lineage, run
 from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
 from spark_jobs.table_state import documents_version
@@ -113,7 +115,8 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"Profile of {options.chunk_table}")
+    flow = partial(run_flows.profiled, tables.address(options.chunk_table))
+    return run(job, options, f"Profile of {options.chunk_table}", lineage=Lineage("profile", flow))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mlflow_project.adapters.run_flows import Flow
+from mlflow_project.adapters.run_log import recorded_run
 from mlflow_project.errors import WorkspaceError
 from mlflow_project.logs import record_defect, set_up_logs
 from mlflow_project.private_files import keep_files_private
@@ -32,6 +35,18 @@ class Arguments(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"Usage: {self.usage}\n{message}\n")
         sys.exit(2)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a run is recorded: the name of the job, and a function from its result to what it reads and writes.
+
+    The result is None when the job starts, and an error's report if it failed.
+    """
+
+    job: str
+    flow: Callable[[Mapping[str, Any] | None], Flow]
+    streams: bool = False
 
 
 def share(text: str) -> float:
@@ -54,14 +69,18 @@ def run(
     options: argparse.Namespace,
     title: str,
     meters: Meters | None = None,
+    lineage: Lineage | None = None,
 ) -> int:
-    """Run a job, print its result as a table or as JSON, send what it measured, and return the exit code."""
+    """Run a job, print its result as a table or as JSON, send what it measured, and return the exit code.
+
+    `lineage` says what the job reads and writes; the run is then recorded for `switchyard lineage publish`.
+    """
     keep_files_private()
     set_up_logs()
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs traces when Java ends; the job says it in a sentence
     try:
         with _ended_by_sigterm():
-            result = job(options)
+            result = job(options) if lineage is None else _recorded(job, options, lineage)
     except WorkspaceError as error:
         sys.stderr.write(f"{error}\n")
         if options.json and error.report is not None:
@@ -82,6 +101,37 @@ def run(
     else:
         sys.stdout.write(_closing(title, result))
     return 0
+
+
+def _recorded(
+    job: Callable[[argparse.Namespace], Mapping[str, Any]], options: argparse.Namespace, lineage: Lineage
+) -> Mapping[str, Any]:
+    """Run a job, and record the run with what it reads and writes."""
+    begun = _known(lineage, None) or Flow()
+    with recorded_run(lineage.job, begun.inputs, begun.outputs, streams=lineage.streams) as running:
+
+        def describe(result: Mapping[str, Any] | None) -> None:
+            flow = _known(lineage, result)
+            if flow is not None:
+                running.learn(flow)
+
+        try:
+            result = job(options)
+        except WorkspaceError as error:
+            if error.report is not None:
+                describe(error.report)
+            raise
+        running.describe = lambda: describe(result)
+        return result
+
+
+def _known(lineage: Lineage, result: Mapping[str, Any] | None) -> Flow | None:
+    """What a run reads and writes. None if that cannot be read: lineage then lacks it, and the job goes on."""
+    try:
+        return lineage.flow(result)
+    except Exception as error:
+        logging.getLogger(__name__).warning("Lineage of %s lacks inputs and outputs: %s", lineage.job, error)
+        return None
 
 
 class _Terminated(KeyboardInterrupt):

@@ -21,6 +21,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.adapters.kafka import Cluster, send_dead_letters
 from mlflow_project.adapters.schema_folder import read_streams
 from mlflow_project.errors import InvalidData, NotFound, Refused
@@ -32,7 +33,7 @@ from spark_jobs import tables
 from spark_jobs.ingested_offsets import Progress, end_of, read_progress, start_of
 from spark_jobs.ingested_table import DEAD_TABLE, Batch, Target, write_batch
 from spark_jobs.lease import one_writer
-from spark_jobs.program import Arguments, run
+from spark_jobs.program import Arguments, Lineage, run
 from spark_jobs.session import spark_job
 from spark_jobs.table_log import newest_version
 
@@ -88,7 +89,7 @@ def ingest(spark: SparkSession, options: argparse.Namespace, meters: Meters) -> 
     settings = load(KafkaSettings)
     streams = _chosen(read_streams(settings.schemas_folder), options.topics)
     cluster = Cluster(settings)
-    place = tables.address(options.tables or f"s3a://{load(StoreSettings).raw_bucket}/tables")
+    place = _place_of_tables(options)
     with ExitStack() as leases:
         sources = [_open(spark, leases, stream, place, options) for stream in streams.values()]
         try:
@@ -248,6 +249,10 @@ def _result(spark: SparkSession, source: Source) -> dict[str, Any]:
     return {**source.total, "delta_version": -1 if version is None else version}
 
 
+def _place_of_tables(options: argparse.Namespace) -> str:
+    return tables.address(options.tables or f"s3a://{load(StoreSettings).raw_bucket}/tables")
+
+
 def _metrics_sender(meters: Meters) -> Any:
     from mlflow_project.settings import TelemetrySettings
     from mlflow_project.telemetry.sending import start
@@ -259,7 +264,9 @@ def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
     meters = Meters()
-    return run(partial(job, meters=meters), options, "Kafka -> raw tables", meters)
+    flow = partial(run_flows.ingested, options.topics, _place_of_tables(options))
+    lineage = Lineage("ingest", flow, streams=not options.once)
+    return run(partial(job, meters=meters), options, "Kafka -> raw tables", meters, lineage)
 
 
 if __name__ == "__main__":

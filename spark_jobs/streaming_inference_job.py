@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from typing import Any
 
+from mlflow_project.adapters import run_flows
 from mlflow_project.domain.reference import reference
 from mlflow_project.parts import Parts
 from spark_jobs import tables
-from spark_jobs.program import Arguments, run
+from spark_jobs.program import Arguments, Lineage, run
 from spark_jobs.session import spark_job
 from spark_jobs.streaming_inference import Stream, predict_stream
 
@@ -74,7 +76,9 @@ def job(options: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """The program; returns the exit code."""
     options = arguments(argv)
-    return run(job, options, f"{options.input} -> {options.output} by {options.model}")
+    flow = partial(run_flows.predicted, options.input, tables.address(options.output), options.model)
+    lineage = Lineage("streaming_inference", flow, streams=True)
+    return run(job, options, f"{options.input} -> {options.output} by {options.model}", lineage=lineage)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,7 @@ from mlflow_project.domain.reference import alias_named
 from mlflow_project.errors import InvalidData
 
 if TYPE_CHECKING:
+    from mlflow_project.adapters.object_store import ObjectStore
     from mlflow_project.domain.release import Release
     from mlflow_project.evaluation.explanation import Explanation
     from mlflow_project.evaluation.workplace import Evaluated, Workplace
@@ -98,14 +101,17 @@ def evaluate(
         place = workplace(parts, against)
         candidate = place.release(named.name, version_of(named, version, parts.registry))
         if candidate.manifest.kind == "model":
-            _evaluate_model(place, candidate, cases, steps, again=again, explain=explain, json=json)
+            with _recorded(parts.store, candidate, cases or "") as finish:
+                _evaluate_model(place, candidate, cases, steps, finish, again=again, explain=explain, json=json)
             return
         if explain:
             raise InvalidData(f"{candidate.label} is a prompt and has no features: --explain is for models.")
         asked, champion = load_cases(source), place.champion_of(candidate)
         bench = place.bench(Plan(at_once, purse=Purse(budget)), source, () if plain else metric, steps.step, judge)
-        done = [place.evaluated(candidate, asked, bench, again=again)]
-        done += [place.evaluated(champion, asked, bench)] if champion else []
+        with _recorded(parts.store, candidate, source) as finish:
+            done = [place.evaluated(candidate, asked, bench, again=again)]
+            done += [place.evaluated(champion, asked, bench)] if champion else []
+            finish(done)
         with steps.step("comparing"):
             comparison = place.pictured([item.scores for item in done])
         for item in done:
@@ -113,6 +119,22 @@ def evaluate(
                 trace_sample(item.release, asked, item.scores, traces, bench)
         steps.report()
         _report(done, comparison, place.case_by_case(done[0].scores), json)
+
+
+@contextmanager
+def _recorded(store: ObjectStore, candidate: Release, source: str) -> Iterator[Callable[[Sequence[Evaluated]], None]]:
+    """Record the evaluation for lineage. The block calls what it gets with the scores."""
+    from mlflow_project.adapters import run_flows
+    from mlflow_project.adapters.run_log import RunLog, recorded_run
+
+    flow = partial(run_flows.evaluated, candidate.manifest.kind, candidate.name, candidate.version, source)
+    begun = flow(None)
+    with recorded_run(f"evaluate.{candidate.name}", begun.inputs, begun.outputs, log=RunLog(store)) as running:
+
+        def finish(done: Sequence[Evaluated]) -> None:
+            running.describe = lambda: running.learn(flow(_data_of(done)))
+
+        yield finish
 
 
 def _is_plain_by_setting() -> bool:
@@ -125,20 +147,28 @@ def _report(
     done: Sequence[Evaluated], comparison: str, tables: str, json: bool, explanation: Explanation | None = None
 ) -> None:
     """Print the scores. `comparison` and `tables` are the addresses of two pages of MLflow."""
-    scores = done[0].scores
-    data = {
-        "cases": {"digest": scores.cases_digest, "count": len(scores.case_ids)},
-        "comparison": comparison,
-        "case_by_case": tables,
-        "releases": [_plain(item) for item in done],
-    }
+    data = {**_data_of(done), "comparison": comparison, "case_by_case": tables}
     if explanation is not None:
         data["explanation"] = vars(explanation)
     emit(data, json, lambda console: _show(console, done, comparison, tables, explanation))
 
 
+def _data_of(done: Sequence[Evaluated]) -> dict[str, Any]:
+    scores = done[0].scores
+    cases = {"digest": scores.cases_digest, "count": len(scores.case_ids)}
+    return {"cases": cases, "releases": [_plain(item) for item in done]}
+
+
 def _evaluate_model(
-    place: Workplace, candidate: Release, source: str | None, steps: Steps, *, again: bool, explain: bool, json: bool
+    place: Workplace,
+    candidate: Release,
+    source: str | None,
+    steps: Steps,
+    finish: Callable[[Sequence[Evaluated]], None],
+    *,
+    again: bool,
+    explain: bool,
+    json: bool,
 ) -> None:
     """Let the candidate and the champion predict the test set, and show the metrics of both."""
     from mlflow_project.domain.model import Loading
@@ -151,6 +181,7 @@ def _evaluate_model(
     bench = place.bench(Plan(), held_out.source, (), steps.step)
     done = [place.evaluated_model(candidate, held_out, bench, loading, again=again)]
     done += [place.evaluated_model(champion, held_out, bench, None)] if champion else []
+    finish(done)
     explanation = place.explained(done[0], held_out, bench, loading) if explain else None
     with steps.step("comparing"):
         comparison = place.pictured([item.scores for item in done])

@@ -1,4 +1,4 @@
-"""`lineage ask`, `up`, `down` and `impact`: what an answer rests on, and what rests on a text."""
+"""`lineage ask`, `up`, `down`, `impact` and `publish`: what an answer rests on, and what rests on a text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mlflow_project.commands.arguments import Reason, Text, whole_number
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.knowledge import printed_by
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
+from mlflow_project.commands.publishing import publish
 from mlflow_project.errors import InvalidData, Refused
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
     lineage = typer.Typer(help="What an answer rests on, and what rests on a text.", no_args_is_help=True)
     lineage.callback()(_lineage)
-    for name, command in (("ask", ask_lineage), ("up", up), ("down", down), ("impact", impact)):
+    for name, command in (("ask", ask_lineage), ("up", up), ("down", down), ("impact", impact), ("publish", publish)):
         lineage.command(name)(command)
     app.add_typer(lineage, name="lineage")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -61,6 +62,8 @@ def train(
 
     The same rows, declaration and code are trained once: a second call names the version of the first.
     """
+    from mlflow_project.adapters import run_flows
+    from mlflow_project.adapters.run_log import recorded_run
     from mlflow_project.settings import RegistrySettings, load
     from mlflow_project.training.files import model_folder, read_declaration
     from mlflow_project.training.model_file import ModelFile
@@ -72,7 +75,11 @@ def train(
         given = ["--data", data] if data else []
         run_job("spark-submit", "model_training_job.py", [model, *given, *(["--again"] if again else [])], as_json)
         return
-    made = train_model(folder.name, declared, data, load(RegistrySettings), user=getpass.getuser(), again=again)
+    flow = partial(run_flows.trained, folder.name, data or declared.data)
+    begun = flow(None)
+    with recorded_run("train", begun.inputs, begun.outputs) as running:
+        made = train_model(folder.name, declared, data, load(RegistrySettings), user=getpass.getuser(), again=again)
+        running.describe = lambda: running.learn(flow(made.to_dict()))
     rows = [[name, f"{value:.4f}"] for name, value in sorted(made.metrics.items())]
     done = "is registered" if made.new else "was trained from the same before"
     label = f"{made.name}/{made.version}"

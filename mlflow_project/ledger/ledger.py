@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -48,8 +48,11 @@ class Ledger:
         block: int = SIZE,
         masker: Masker | None = None,
         anchors: Path | None = None,
+        started_by: Mapping[str, str] | None = None,
     ) -> None:
-        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone."""
+        """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone. `started_by`
+        names the OpenLineage runs that started the command; it goes into the evidence of each record."""
+        self._started_by = {"started_by": dict(started_by)} if started_by else {}
         self._store, self._blocks = store, Blocks(store, block)
         self._records = Records(store)
         self._bucket = store.settings.ledger_bucket
@@ -64,10 +67,12 @@ class Ledger:
         self._keep_days: int | None = None
 
     @classmethod
-    def of_this_host(cls, store: ObjectStore, masker: Masker, *, cached: bool = True) -> Ledger:
+    def of_this_host(
+        cls, store: ObjectStore, masker: Masker, *, cached: bool = True, started_by: Mapping[str, str] | None = None
+    ) -> Ledger:
         """The ledger with this host's anchor and, for commands, the cache on disk. `masker` has the site's patterns."""
         cache = state_folder() / "cache" / "ledger" if cached else None
-        return cls(store, cache, masker=masker, anchors=anchor_folder())
+        return cls(store, cache, masker=masker, anchors=anchor_folder(), started_by=started_by)
 
     def head(self) -> tuple[int, str]:
         """Serial and digest of the newest record; 0 and zeros for an empty ledger.
@@ -124,7 +129,8 @@ class Ledger:
             )
         ahead = self._store.seconds_ahead
         now = utc_now(ahead if abs(ahead) > _CLOCK_SECONDS else 0.0)
-        draft = replace(draft, why=self._masker.mask(draft.why).text)
+        evidence = {**draft.evidence, **self._started_by}
+        draft = replace(draft, why=self._masker.mask(draft.why).text, evidence=evidence)
         link, data = placed(draft, self._links[-1] if self._links else None, now)
         if not self._written(serial, data, link.record.nonce):
             raise PromotionConflict(f"Somebody else has written record {serial} of the ledger first.")
