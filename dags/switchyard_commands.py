@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 RAW_DOCUMENTS = Asset(
@@ -80,7 +80,8 @@ def switchyard(*words: str | int, accept: Collection[int] = (0,), person: str | 
         AirflowFailException: any other exit code that is not in `accept`; trying again would not help.
     """
     command = ["switchyard", *map(str, words), "--json"]
-    exit_code, printed = _run(command, {"SWITCHYARD_AIRFLOW_PERSON": person} if person else {})
+    settings = {"SWITCHYARD_AIRFLOW_PERSON": person} if person else {}
+    exit_code, printed = _run(command, {**lineage_settings(), **settings})
     said = " ".join(command[:-1])
     if exit_code == UNREACHABLE and exit_code not in accept:
         raise AirflowException(f"`{said}`: a part is unreachable (exit code 3; its words are in the log).")
@@ -122,6 +123,23 @@ def first_rows(name: str, version: int) -> list[dict[str, Any]]:
     described = switchyard("show", f"{name}/{version}")["manifest"]["model"]
     rows: list[dict[str, Any]] = switchyard("sql", f"SELECT * FROM delta.`{described['test_table']}` LIMIT 2")
     return rows
+
+
+def lineage_settings() -> dict[str, str]:
+    """The settings by which a command names this task and its DAG in its OpenLineage events.
+
+    Empty outside of a task, and where Airflow's OpenLineage provider is turned off.
+    """
+    try:
+        context = get_current_context()
+        macros = context["macros"].OpenLineageProviderPlugin
+    except (RuntimeError, AttributeError):
+        return {}
+    task = context["ti"]
+    return {
+        "SWITCHYARD_PARENT_RUN": macros.lineage_parent_id(task),
+        "SWITCHYARD_ROOT_RUN": macros.lineage_root_parent_id(task),
+    }
 
 
 def _run(command: list[str], settings: Mapping[str, str]) -> tuple[int, str]:

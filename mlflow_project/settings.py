@@ -312,6 +312,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     EventSettings,
     GuardSettings,
     KeySettings,
+    LineageSettings,
     ClientSettings,
     ProviderSettings,
     KafkaSettings,

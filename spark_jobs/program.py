@@ -23,6 +23,7 @@ from mlflow_project.logs import record_defect, set_up_logs
 from mlflow_project.private_files import keep_files_private
 from mlflow_project.telemetry.meters import Meters
 from mlflow_project.telemetry.sending import send_once
+from spark_jobs.spark_internals import submitted_settings
 
 
 class Arguments(argparse.ArgumentParser):
@@ -108,7 +109,10 @@ def _recorded(
 ) -> Mapping[str, Any]:
     """Run a job, and record the run with what it reads and writes."""
     begun = _known(lineage, None) or Flow()
-    with recorded_run(lineage.job, begun.inputs, begun.outputs, streams=lineage.streams) as running:
+    started_by = _started_by()
+    with recorded_run(
+        lineage.job, begun.inputs, begun.outputs, streams=lineage.streams, started_by=started_by
+    ) as running:
 
         def describe(result: Mapping[str, Any] | None) -> None:
             flow = _known(lineage, result)
@@ -123,6 +127,17 @@ def _recorded(
             raise
         running.describe = lambda: describe(result)
         return result
+
+
+def _started_by() -> dict[str, str] | None:
+    """The runs that started this one, as Airflow's Spark operator tells any Spark job. None: the settings say it."""
+    said = submitted_settings()
+    named = {"parent": "parent", "root": "rootParent"}
+    found = {
+        name: [said.get(f"spark.openlineage.{key}{part}", "") for part in ("JobNamespace", "JobName", "RunId")]
+        for name, key in named.items()
+    }
+    return {name: "/".join(parts) for name, parts in found.items()} if all(found["parent"]) else None
 
 
 def _known(lineage: Lineage, result: Mapping[str, Any] | None) -> Flow | None:

@@ -11,6 +11,7 @@ Only for files that fit into memory: Spark, Arrow and delta-rs read and write th
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -70,6 +71,11 @@ def given_settings() -> SparkConf:
     """The settings of spark-submit and spark-defaults. Starts Java, because only a running Java knows them."""
     SparkContext._ensure_initialized()
     return SparkConf()
+
+
+def submitted_settings() -> dict[str, str]:
+    """The settings of spark-submit, which has started Java already. Empty if plain Python runs the job."""
+    return dict(given_settings().getAll()) if "PYSPARK_GATEWAY_PORT" in os.environ else {}
 
 
 def check_session(spark: SparkSession) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -101,12 +101,16 @@ def recorded_run(
     *,
     description: str = "",
     streams: bool = False,
+    started_by: Mapping[str, str] | None = None,
     log: RunLog | None = None,
 ) -> Iterator[Running]:
-    """Record a run: its start now, and its end when the block ends. An exception is recorded and raised again."""
+    """Record a run: its start now, and its end when the block ends. An exception is recorded and raised again.
+
+    `started_by` names the runs that started this one, as `parent` and `root`; None: those of the settings.
+    """
     log = log or RunLog()
     at = datetime.now(UTC)
-    parent, root = read_parents(load(LineageSettings).started_by())
+    parent, root = read_parents(load(LineageSettings).started_by() if started_by is None else started_by)
     started = RunRecord(
         key=f"{job} {utc_text(at, timespec='microseconds')} {socket.gethostname()} {os.getpid()}",
         job=job,

@@ -31,7 +31,7 @@ from mlflow_project.errors import InvalidData
 NAMESPACE = "switchyard"
 """The namespace of jobs, the same as that of Airflow's events."""
 PRODUCER = "urn:switchyard:lineage"
-_BY: dict[str, Any] = {"_producer": PRODUCER}
+_BY: dict[str, Any] = {"producer": PRODUCER}  # attrs takes the field `_producer` by this name
 
 
 def event_of(record: RunRecord) -> RunEvent:

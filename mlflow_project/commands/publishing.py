@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from mlflow_project.commands.arguments import whole_number
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, progress, reports_errors
 from mlflow_project.errors import InvalidData, Refused
@@ -21,8 +22,8 @@ Since = Annotated[
     typer.Option(metavar="TIME", help="Send everything from this time on again, as to a catalogue that was wiped."),
 ]
 Follow = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", min=1, max=86_400, help="Go on: look for new events every so many seconds."),
+    int | None,
+    typer.Option(metavar="SECONDS", parser=whole_number(1), help="Go on: look for news every so many seconds."),
 ]
 
 

@@ -112,6 +112,7 @@ def _options(url: str) -> dict[str, str]:
         "LOGGING__BASE_LOG_FOLDER": str(home() / "logs"),
         "OPENLINEAGE__TRANSPORT": json.dumps(lineage),
         "OPENLINEAGE__NAMESPACE": "switchyard",
+        "OPENLINEAGE__SPARK_INJECT_PARENT_JOB_INFO": "True",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
 

@@ -13,6 +13,7 @@ import fine_tune
 import ingest
 import prepare_knowledge
 import rollback
+import tell_catalogues
 import train_model
 from airflow.sdk import DAG
 
@@ -51,6 +52,7 @@ modules = (
     fine_tune,
     ingest,
     rollback,
+    tell_catalogues,
 )
 dags = [value() for module in modules for name, value in vars(module).items() if name == module.__name__]
 json.dump({dag.dag_id: described(dag) for dag in dags}, sys.stdout)

@@ -19,7 +19,8 @@ from mlflow_project.api_keys import KeyFile
 from mlflow_project.drift.record import announce
 from mlflow_project.drift.watch import Watched
 from mlflow_project.rules.drift.calibration import Found
-from mlflow_project.settings import KeySettings, load
+from mlflow_project.settings import KeySettings, load, state_folder
+from tests.catalog.conforming import mistakes
 from tests.dags.driving import ROOT, RunningAirflow, switchyard, until
 
 RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
@@ -66,6 +67,27 @@ def test_lineage_says_that_the_chunks_were_made_from_the_raw_documents(airflow: 
         ("s3://raw-data-bucket", "articles/raw_docs.json")
     ]
     assert [each["name"] for each in chunk["outputs"]] == ["llm_prepared_docs"]
+
+
+def test_events_of_airflow_and_of_switchyard_are_one_graph(airflow: RunningAirflow, prepared: str) -> None:
+    switchyard("lineage", "publish")
+    theirs, ours = (
+        [json.loads(line) for line in (folder / "lineage" / "events.jsonl").read_text().splitlines()]
+        for folder in (airflow.home, state_folder())
+    )
+    tasks = {event["run"]["runId"]: event["job"]["name"] for event in theirs}
+    ended = {event["job"]["name"]: event for event in ours if event["eventType"] == "COMPLETE"}
+    parents = {name: event["run"]["facets"].get("parent", {}) for name, event in ended.items()}
+    assert tasks[parents["prepare"]["run"]["runId"]] == "prepare_knowledge.chunk"
+    assert tasks[parents["index"]["run"]["runId"]] == "prepare_knowledge.index"
+    assert parents["prepare"]["root"]["job"]["name"] == "prepare_knowledge"
+    chunks = ended["prepare"]["outputs"][0]
+    read = ended["index"]["inputs"][0]
+    assert (chunks["namespace"], chunks["name"], chunks["facets"]["version"]) == (
+        *(read["namespace"], read["name"], read["facets"]["version"]),
+    )
+    assert chunks["facets"]["columnLineage"]["fields"]["text_content"]["inputFields"][0]["field"] == "text"
+    assert [error for event in ours for error in mistakes(event)] == []
 
 
 def test_a_new_knowledge_base_brings_a_first_version_to_production(airflow: RunningAirflow, prepared: str) -> None:
