@@ -29,7 +29,7 @@ Follow = Annotated[
 
 @reports_errors
 def publish(since: Since = None, follow: Follow = None, as_json: Json = False) -> None:
-    """Send what jobs, gate, promotions and rollouts did to a catalogue, as OpenLineage events.
+    """Send OpenLineage events of jobs, verdicts and flips to a catalogue.
 
     OpenLineage's own configuration names the catalogue: openlineage.yml or OPENLINEAGE_URL. Without one, events go to
     lineage/events.jsonl of the state folder. Exit code 3: the catalogue did not take an event; nothing is lost.
