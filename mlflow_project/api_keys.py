@@ -20,7 +20,11 @@ from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.private_files import exclusive, write_private
 
-ROLES = ("call", "choose-alias", "admin")
+PEOPLE = ("viewer", "reviewer", "operator", "approver")
+"""The roles of people: `viewer` reads the console; `reviewer` also judges answers; `operator` also moves traffic,
+evaluates and seals; `approver` also approves versions."""
+ROLES = ("call", "choose-alias", *PEOPLE, "admin")
+"""`call` and `choose-alias` are for callers of the server. `admin` may do everything."""
 KEYS_SCHEMA = "switchyard.keys/v1"
 
 
@@ -40,6 +44,16 @@ class ApiKey:
     def may(self, role: str) -> bool:
         """Whether this key allows what the role stands for. The role `admin` allows everything."""
         return role in self.roles or "admin" in self.roles
+
+    @property
+    def is_a_callers(self) -> bool:
+        """Whether this key was made for a caller of the server. As soon as one was, the server asks for keys."""
+        return any(role not in PEOPLE for role in self.roles)
+
+    @property
+    def is_a_persons(self) -> bool:
+        """Whether this key has a role of people, so that one can sign in to the console with it."""
+        return any(role in PEOPLE or role == "admin" for role in self.roles)
 
 
 class KeyFile:

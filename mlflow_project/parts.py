@@ -5,13 +5,14 @@ A command starts only as fast as what it imports. So what not every command need
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.registry import Registry
-from mlflow_project.identity import current_identity
+from mlflow_project.identity import Caller, Identity
 from mlflow_project.ledger import Ledger
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
@@ -48,6 +49,8 @@ class Parts:
         masker: masks personal data and secrets, by the built-in patterns and by the site's own.
         client: the settings of whoever gives the command: address of the server, API key.
         keys: where API keys are stored.
+        caller: who gives the command. The ledger takes no record that this person's roles do not allow.
+        on_receipt: called with each worker that confirms a flip, and the milliseconds since the flip.
         meters: takes what the command measures; `commands.bootstrap` sends it when the command ends.
     """
 
@@ -60,22 +63,34 @@ class Parts:
     masker: Masker
     client: ClientSettings
     keys: KeySettings
+    caller: Caller
+    on_receipt: Callable[[str, float], None] | None = None
     meters: Meters = field(default_factory=Meters)
 
     @classmethod
-    def connect(cls) -> Parts:
-        """Read the settings and build the clients. Connects to nothing yet."""
+    def connect(cls, acting: Identity | None = None, on_receipt: Callable[[str, float], None] | None = None) -> Parts:
+        """Read the settings and build the clients. Connects to nothing yet.
+
+        Args:
+            acting: the person in whose name a program acts; None: whoever the settings name.
+        """
         store, masker = ObjectStore(load(StoreSettings)), Masker(load(LogSettings).mask_patterns)
+        client, keys = load(ClientSettings), load(KeySettings)
+        caller = Caller(client, keys, acting)
         return cls(
             registry=Registry(load(RegistrySettings)),
             store=store,
-            ledger=Ledger.of_this_host(store, masker, started_by=load(LineageSettings).started_by()),
+            ledger=Ledger.of_this_host(
+                store, masker, started_by=load(LineageSettings).started_by(), check=caller.check_record
+            ),
             seal=load(SealSettings),
             receipt_timeout=load(PromotionSettings).receipt_timeout,
             serving=ServingFolder(load(ServerSettings).serving_folder),
             masker=masker,
-            client=load(ClientSettings),
-            keys=load(KeySettings),
+            client=client,
+            keys=keys,
+            caller=caller,
+            on_receipt=on_receipt,
         )
 
     @cached_property
@@ -92,11 +107,11 @@ class Parts:
 
         return LoggedModels(self.registry.settings, self.registry, self.store)
 
-    @cached_property
+    @property
     def who(self) -> str:
-        """Who gives this command, as the ledger names him: see `identity.current_identity`.
+        """Who gives this command, as the ledger names the person: see `identity.current_identity`.
 
         Raises:
             Refused: the API key in the settings is not valid.
         """
-        return current_identity(self.client, self.keys)
+        return self.caller.identity.name

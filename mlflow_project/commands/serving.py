@@ -87,7 +87,11 @@ def create_key(
         Text, typer.Argument(metavar="OWNER", parser=str, help="Whose key it is. Records and metrics show this name.")
     ],
     role: Annotated[
-        list[str] | None, typer.Option(metavar="ROLE", help="call, choose-alias or admin; repeatable. Default: call.")
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE",
+            help="call, choose-alias, viewer, reviewer, operator, approver or admin; repeatable. Default: call.",
+        ),
     ] = None,
     requests: Annotated[
         str | None, typer.Option(metavar="LIMIT", help="Rate limit of this key, as in 60/minute or 10/second.")

@@ -20,6 +20,7 @@ from mlflow_project.guard.subjects import Subject, subjects
 from mlflow_project.guard.traffic import Traffic
 from mlflow_project.guard.watching import Observation, begin, keep, load
 from mlflow_project.guard.words import RENEW_SECONDS, word
+from mlflow_project.identity import Identity
 from mlflow_project.parts import Parts
 from mlflow_project.rules.guard.judge import Judgement
 from mlflow_project.settings import TelemetrySettings
@@ -50,7 +51,7 @@ def run_guard() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    parts = Parts.connect()
+    parts = Parts.connect(acting=Identity("guard"))
     sender = start(parts.meters, load_settings(TelemetrySettings), "switchyard-guard")
     while not stop.is_set():
         say_guard_looks(parts.serving, leads=False)

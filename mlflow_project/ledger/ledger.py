@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +49,11 @@ class Ledger:
         masker: Masker | None = None,
         anchors: Path | None = None,
         started_by: Mapping[str, str] | None = None,
+        check: Callable[[str], None] | None = None,
     ) -> None:
         """`masker` has a site's own patterns besides the built-in ones; None: the built-in ones alone. `started_by`
-        names the OpenLineage runs that started the command; it goes into the evidence of each record."""
+        names the OpenLineage runs that started the command; it goes into the evidence of each record. `check` gets the
+        type of each record that is to be appended, and raises `Refused` if its writer may not write it."""
         self._started_by = {"started_by": dict(started_by)} if started_by else {}
         self._store, self._blocks = store, Blocks(store, block)
         self._records = Records(store)
@@ -63,16 +65,23 @@ class Ledger:
         self._ahead: list[int] = []
         self._state: State | None = None
         self._masker = masker or Masker()
+        self._check = check
         self._loaded = False
         self._keep_days: int | None = None
 
     @classmethod
     def of_this_host(
-        cls, store: ObjectStore, masker: Masker, *, cached: bool = True, started_by: Mapping[str, str] | None = None
+        cls,
+        store: ObjectStore,
+        masker: Masker,
+        *,
+        cached: bool = True,
+        started_by: Mapping[str, str] | None = None,
+        check: Callable[[str], None] | None = None,
     ) -> Ledger:
         """The ledger with this host's anchor and, for commands, the cache on disk. `masker` has the site's patterns."""
         cache = state_folder() / "cache" / "ledger" if cached else None
-        return cls(store, cache, masker=masker, anchors=anchor_folder(), started_by=started_by)
+        return cls(store, cache, masker=masker, anchors=anchor_folder(), started_by=started_by, check=check)
 
     def head(self) -> tuple[int, str]:
         """Serial and digest of the newest record; 0 and zeros for an empty ledger.
@@ -119,8 +128,10 @@ class Ledger:
         can be taken out of a ledger again.
 
         Raises:
-            PromotionConflict: somebody else has written that serial.
+            PromotionConflict: somebody else has written that serial. Refused: the writer's roles do not allow it.
         """
+        if self._check is not None:
+            self._check(draft.type)
         if len(self._links) < serial - 1:
             self._catch_up()
         if len(self._links) != serial - 1:

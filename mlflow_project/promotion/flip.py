@@ -243,7 +243,8 @@ def _switch(parts: Parts, move: Move) -> Receipts:
     parts.registry.set_alias(move.name, move.alias, move.version)
     parts.serving.wake_follower()
     wanted = Wanted(move.name, move.alias, move.version, move.digest)
-    return await_receipts(parts.store, wanted, workers, ("serving",), parts.receipt_timeout, began)
+    timeout, heard = parts.receipt_timeout, parts.on_receipt
+    return await_receipts(parts.store, wanted, workers, ("serving",), timeout, began, heard)
 
 
 def _put_back(parts: Parts, move: Move) -> None:

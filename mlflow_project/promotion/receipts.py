@@ -17,6 +17,7 @@ from mlflow_project.domain.receipt import Presence
 from mlflow_project.promotion.hosts import presences
 
 _LOOK_SECONDS = 0.015
+OnReceipt = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,36 @@ def _workers_of(host: Presence, wanted: Wanted, states: Collection[str]) -> set[
 
 
 def await_receipts(
-    store: ObjectStore, wanted: Wanted, workers: tuple[str, ...], states: Collection[str], timeout: float, began: float
+    store: ObjectStore,
+    wanted: Wanted,
+    workers: tuple[str, ...],
+    states: Collection[str],
+    timeout: float,
+    began: float,
+    on_receipt: OnReceipt | None = None,
 ) -> Receipts:
-    """Wait until each of these workers has said so, has died, or the time is over. `began`: of time.monotonic()."""
-    return await_workers(store, workers, lambda hosts: workers_with(hosts, wanted, states), timeout, began)
+    """Wait until each of these workers has said so, has died, or the time is over. `began`: of time.monotonic().
+
+    Args:
+        on_receipt: called with each worker when it has said so, and the milliseconds since `began`.
+    """
+    return await_workers(store, workers, lambda hosts: workers_with(hosts, wanted, states), timeout, began, on_receipt)
 
 
-def await_end(store: ObjectStore, ended: Wanted, workers: tuple[str, ...], timeout: float, began: float) -> Receipts:
+def await_end(
+    store: ObjectStore,
+    ended: Wanted,
+    workers: tuple[str, ...],
+    timeout: float,
+    began: float,
+    on_receipt: OnReceipt | None = None,
+) -> Receipts:
     """Wait until none of these workers says any more that it serves this release under this alias."""
 
     def without(hosts: Collection[Presence]) -> set[str]:
         return set(live_workers(hosts)) - workers_with(hosts, ended, ("serving",))
 
-    return await_workers(store, workers, without, timeout, began)
+    return await_workers(store, workers, without, timeout, began, on_receipt)
 
 
 def await_workers(
@@ -106,6 +124,7 @@ def await_workers(
     done: Callable[[Collection[Presence]], set[str]],
     timeout: float,
     began: float,
+    on_receipt: OnReceipt | None = None,
 ) -> Receipts:
     """Wait until each of these workers is among those that `done` finds in the hosts, has died, or the time is over."""
     seen: dict[str, float] = {}
@@ -113,7 +132,10 @@ def await_workers(
     while True:
         hosts = presences(store) if workers else []
         now = (time.monotonic() - began) * 1000
-        seen |= dict.fromkeys(done(hosts) & set(workers) - seen.keys(), now)
+        for worker in sorted(done(hosts) & set(workers) - seen.keys()):
+            seen[worker] = now
+            if on_receipt is not None:
+                on_receipt(worker, now)
         alive = live_workers(hosts)
         died = tuple(each for each in workers if each not in alive and each not in seen)
         missing = tuple(each for each in workers if each not in seen and each not in died)

@@ -95,7 +95,8 @@ def step(parts: Parts, name: str, order: Order) -> Change:
     record = append(parts, name, decide)
     parts.serving.wake_follower()
     _show_canary(parts, name)
-    receipts = await_receipts(parts.store, _wanted(rollout, share), workers, ("serving",), parts.receipt_timeout, began)
+    wanted, timeout = _wanted(rollout, share), parts.receipt_timeout
+    receipts = await_receipts(parts.store, wanted, workers, ("serving",), timeout, began, parts.on_receipt)
     return _recorded(parts, "step", name, record, receipts)
 
 
@@ -169,7 +170,7 @@ def abort(parts: Parts, name: str, order: Order) -> Change:
     record = append(parts, name, decide)
     parts.serving.wake_follower()
     _show_canary(parts, name)
-    ended = await_end(parts.store, _wanted(rollout), workers, parts.receipt_timeout, began)
+    ended = await_end(parts.store, _wanted(rollout), workers, parts.receipt_timeout, began, parts.on_receipt)
     return Change("abort", rollout, record.serial, ended)
 
 

@@ -1,6 +1,7 @@
 """Finds out who sends a request: reads its API key and checks that the key may call.
 
-The server requires a key as soon as one exists, or if other machines can reach it. It checks the key file for changes
+The server requires a key as soon as one for callers exists, or if other machines can reach it. A key that has only
+roles of people, for the console, changes nothing for callers. It checks the key file for changes
 once a second. While the file cannot be read, the keys that were read last stay valid.
 """
 
@@ -37,7 +38,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Keys:
-    """The valid API keys. With `always`, a request needs a key even if none exists."""
+    """The valid API keys. With `always`, a request needs a key even if no caller has one."""
 
     def __init__(self, file: KeyFile, always: bool) -> None:
         self._file = file
@@ -82,7 +83,7 @@ class Keys:
             logger.error("the API keys cannot be read; the keys read before stay valid", extra={"error": str(error)})
             return
         self._keys = dict(by_id(keys))
-        self._required = self._always or bool(keys)
+        self._required = self._always or any(key.is_a_callers for key in keys)
 
 
 def _token(scope: Scope) -> str:
