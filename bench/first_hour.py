@@ -33,7 +33,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "airflow": ("make airflow",),
 }
 """What each step runs. The last command is measured."""
-PORTS = ("MINIO", "MINIO_CONSOLE", "MLFLOW", "API", "PROMETHEUS", "OTLP", "COLLECTOR_HEALTH", "AIRFLOW")
+PORTS = ("MINIO", "MINIO_CONSOLE", "MLFLOW", "API", "CONSOLE", "PROMETHEUS", "OTLP", "COLLECTOR_HEALTH", "AIRFLOW")
 GO_CACHES = {"go-build": "GOCACHE", "go-modules": "GOMODCACHE"}
 CACHES = {"uv": "UV_CACHE_DIR", **GO_CACHES}
 """Folder of each tool's cache, and the variable that names it to the tool."""
@@ -94,7 +94,7 @@ def _memory(clone: Path, environment: Mapping[str, str]) -> Iterator[Measure]:
     rows = {row["part"]: row["memory_mb"] for row in json.loads(told) if row["memory_mb"]}
     for part, megabytes in rows.items():
         yield Measure(f"memory: {part}", megabytes, "MB")
-    if {"minio", "mlflow", "follower", "server", "guard"} == set(rows):
+    if {"minio", "mlflow", "follower", "server", "guard", "console"} == set(rows):
         yield Measure("memory: all parts", sum(rows.values()), "MB")
 
 

@@ -273,6 +273,20 @@ class IngestionSettings(_Settings):
     ingest_known_ids: int = Field(default=100_000, ge=0)
 
 
+class ConsoleSettings(_Settings):
+    """The web console.
+
+    `console_url` is where people find it. `console_hosts` are further names by which it may be asked, with commas: a
+    proxy in front of it passes its own. A session ends after `console_session_minutes`.
+    """
+
+    console_host: str = "127.0.0.1"
+    console_port: int = Field(default=8001, ge=1, le=65535)
+    console_url: WebAddress = "http://127.0.0.1:8001"
+    console_hosts: str = ""
+    console_session_minutes: int = Field(default=480, ge=1)
+
+
 class TelemetrySettings(_Settings):
     """Where metrics and traces go.
 
@@ -317,6 +331,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     ProviderSettings,
     KafkaSettings,
     IngestionSettings,
+    ConsoleSettings,
     TelemetrySettings,
     LogSettings,
 )

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
-extras=(serving ingestion mlflow spark documents models training lineage stack airflow)
+extras=(serving ingestion console mlflow spark documents models training lineage stack airflow)
 groups=(checks)
 compile() { "$uv" pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet pyproject.toml "$@"; }
 

@@ -22,6 +22,7 @@ from mlflow_project.api_keys import KeyFile
 from mlflow_project.logs import set_up_logs
 from mlflow_project.rules.masking import Masker
 from mlflow_project.settings import (
+    ConsoleSettings,
     EventSettings,
     GuardSettings,
     KeySettings,
@@ -88,6 +89,7 @@ class Settings:
     models: ModelSettings = field(default_factory=lambda: load(ModelSettings))
     events: EventSettings = field(default_factory=lambda: load(EventSettings))
     telemetry: TelemetrySettings = field(default_factory=lambda: load(TelemetrySettings))
+    console: ConsoleSettings = field(default_factory=lambda: load(ConsoleSettings))
 
 
 class State(TypedDict):
@@ -123,6 +125,7 @@ def build(settings: Settings, masker: Masker) -> ASGIApp:
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.console_url = settings.console.console_url
     problems.add_to(app)
     app.include_router(llm_query.router, responses=problems.PLAIN)
     for router in _ROUTERS:

@@ -38,6 +38,7 @@ class StackSettings(BaseSettings):
     minio_console_port: int = Field(default=9001, ge=1, le=65535)
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
     api_port: int = Field(default=8000, ge=1, le=65535)
+    console_port: int = Field(default=8001, ge=1, le=65535)
     mlflow_backend: Annotated[SecretStr, AfterValidator(_check_backend)] | None = None
     s3_access_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex(10)))
     s3_secret_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex(24)))
@@ -68,6 +69,8 @@ def environment(state: Path, settings: StackSettings) -> dict[str, str]:
         "SWITCHYARD_S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
         "SWITCHYARD_MLFLOW_URI": mlflow,
         "SWITCHYARD_API_URL": f"http://127.0.0.1:{settings.api_port}",
+        "SWITCHYARD_CONSOLE_PORT": str(settings.console_port),
+        "SWITCHYARD_CONSOLE_URL": f"http://127.0.0.1:{settings.console_port}",
         "MLFLOW_TRACKING_URI": mlflow,
         "SPARK_CONF_DIR": str(state / "spark" / "conf"),
     }

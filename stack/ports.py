@@ -19,6 +19,7 @@ OWNERS: Mapping[str, str] = {
     "minio_console_port": "minio",
     "mlflow_port": "mlflow",
     "api_port": "server",
+    "console_port": "console",
 }
 """The setting of each port, and the part that listens on it."""
 

@@ -73,7 +73,7 @@ def up(state: Path, parts: Sequence[str] = PARTS, *, say: Say) -> None:
 
 
 def down(state: Path, *, say: Say) -> None:
-    """Stop everything of this stack: Airflow, observability, ingestion, the five parts, orphans. Stopping nothing is
+    """Stop everything of this stack: Airflow, observability, ingestion, the six parts, orphans. Stopping nothing is
     fine."""
     supervisor = Supervisor(state)
     running = len(supervisor.marked())

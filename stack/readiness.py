@@ -12,10 +12,10 @@ from mlflow_project.snapshot.contact import read_contact
 from mlflow_project.snapshot.folder import ServingFolder
 from mlflow_project.snapshot.guard_file import guard_looks
 
-PARTS = ("minio", "mlflow", "follower", "server", "guard")
+PARTS = ("minio", "mlflow", "follower", "server", "guard", "console")
 """In the order in which they are started."""
 
-PATIENCE: Mapping[str, float] = {"minio": 30, "mlflow": 120, "follower": 60, "server": 60, "guard": 60}
+PATIENCE: Mapping[str, float] = {"minio": 30, "mlflow": 120, "follower": 60, "server": 60, "guard": 60, "console": 60}
 """Seconds until a part that is not ready counts as failed; MLflow makes its tables on the first start."""
 
 
@@ -27,6 +27,7 @@ def addresses(environment: Mapping[str, str]) -> dict[str, str]:
         "follower": "",
         "server": environment["SWITCHYARD_API_URL"],
         "guard": "",
+        "console": environment.get("SWITCHYARD_CONSOLE_URL", ""),
     }
 
 
@@ -39,6 +40,7 @@ def is_ready(part: str, environment: Mapping[str, str]) -> bool:
         "mlflow": lambda: _answers(f"{at}/api/2.0/mlflow/registered-models/search?max_results=1"),
         "follower": lambda: _follows(Path(environment["SWITCHYARD_STATE"]) / "serving"),
         "server": lambda: _answers(f"{at}/health/ready"),
+        "console": lambda: _answers(f"{at}/health/live"),
         "guard": lambda: guard_looks(ServingFolder(Path(environment["SWITCHYARD_STATE"]) / "serving")),
     }
     return asks[part]()

@@ -23,7 +23,7 @@ from stack.progress import Progress, Ticker, elapsed, say
 from stack.spark_jars import fetch_jars
 from stack.tools import Tools
 
-DEMO_GROUPS = ("serving", "mlflow", "spark", "documents", "models", "training", "lineage", "stack")
+DEMO_GROUPS = ("serving", "console", "mlflow", "spark", "documents", "models", "training", "lineage", "stack")
 TEST_GROUPS = (*DEMO_GROUPS, "ingestion", "checks")
 
 

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def status(state: Path) -> list[Row]:
-    """One row for each of the stack's five parts."""
+    """One row for each of the stack's six parts."""
     environment = read_environment(state)
     at = addresses(environment) if environment else {}
     return list(_rows(Supervisor(state), PARTS, at, lambda part: is_ready(part, environment)))

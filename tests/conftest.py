@@ -30,7 +30,7 @@ ON_PUBLIC_DATA = {
 """Test files, and the data set that each needs."""
 LEFT_OUT = [file for file, data_set in ON_PUBLIC_DATA.items() if not (PUBLIC_DATA / data_set).is_dir()]
 PORTS = (
-    *("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT"),
+    *("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT", "CONSOLE_PORT"),
     *("KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "INGEST_PORT"),
 )
 TOLD_TO_END = "The run was told to end."
@@ -93,6 +93,7 @@ def own_settings() -> Iterator[Path]:
         "MINIO_CONSOLE_PORT",
         "MLFLOW_PORT",
         "API_PORT",
+        "CONSOLE_PORT",
         "KAFKA_PORT",
         "KAFKA_CONTROLLER_PORT",
         "INGEST_PORT",
@@ -146,8 +147,8 @@ def registry_server(minio: RunningStack) -> RunningStack:
 
 @pytest.fixture(scope="session")
 def stack(registry_server: RunningStack) -> RunningStack:
-    """Everything: MinIO, MLflow, follower, server, guard."""
-    return running(registry_server.state, "minio", "mlflow", "follower", "server", "guard")
+    """Everything: MinIO, MLflow, follower, server, guard, console."""
+    return running(registry_server.state, "minio", "mlflow", "follower", "server", "guard", "console")
 
 
 def _quiet(_: str) -> None:

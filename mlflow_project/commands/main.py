@@ -36,6 +36,7 @@ MODULES = {
     "record": ("history", "at", "verify", "ledger"),
     "lineage": ("lineage",),
     "serving": ("follow", "ask", "keys"),
+    "console": ("console",),
     "guard": ("guard",),
     "ingestion": ("topics", "ingest", "dead-letters"),
     "hosts": ("hosts",),

@@ -197,23 +197,6 @@ def _show_live(console: Console, rows: list[LiveRow], said: list[dict[str, Any]]
 
 
 def _show_flip(flip: Flip, json: bool) -> None:
-    emit(
-        flip.to_dict(), json, lambda console: console.print("\n".join(_flip_lines(flip)), markup=False, soft_wrap=True)
-    )
+    from mlflow_project.promotion.report import flip_lines
 
-
-def _flip_lines(flip: Flip) -> list[str]:
-    if not flip.moved:
-        return [f"{flip.name}/{flip.version} is live in {flip.alias} already; nothing was moved."]
-    was = f" (was {flip.name}/{flip.from_version})" if flip.from_version else ""
-    lines = [f"{flip.alias} of {flip.name} -> {flip.name}/{flip.version}{was}, record {flip.serial} of the ledger"]
-    receipts, slowest = flip.receipts, flip.receipts.slowest
-    if not receipts.workers:
-        return [*lines, "No server has announced itself, so there is no receipt to wait for."]
-    tail = f"; slowest {slowest[0]}, {slowest[1]:.0f} ms after the alias was set" if slowest else ""
-    lines.append(f"receipts: {len(receipts.milliseconds)}/{len(receipts.workers)}{tail}")
-    if receipts.missing:
-        lines.append(f"no receipt in time from: {', '.join(receipts.missing)}")
-    if receipts.died:
-        lines.append(f"died meanwhile, not awaited: {', '.join(receipts.died)}")
-    return lines
+    emit(flip.to_dict(), json, lambda console: console.print("\n".join(flip_lines(flip)), markup=False, soft_wrap=True))

@@ -14,7 +14,7 @@ import typer
 from mlflow_project.commands.arguments import DespiteRetraction, Name, Named, Reason, Version, version_of
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors
-from mlflow_project.domain.rollout import USUAL_STEPS, Plan, percent, read_seconds, read_steps
+from mlflow_project.domain.rollout import USUAL_STEPS, Plan, read_seconds, read_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,12 +97,15 @@ def start(
 @reports_errors
 def status(name: Name, json: Json = False) -> None:
     """Show the rollout of a name: its share, its next step, the workers that follow it, and what the guard says."""
+    from mlflow_project.guard.words import lines as guard_lines
     from mlflow_project.guard.words import present_words
+    from mlflow_project.rollouts.report import status_lines
     from mlflow_project.rollouts.status import status as status_of
 
     with command_parts() as parts:
         found = {**status_of(parts, name), "guard": present_words(parts).get(name)}
-    emit(found, json, lambda console: _print(console, _status_lines(found)))
+    guard = guard_lines(found["guard"]) if found["guard"] is not None else []
+    emit(found, json, lambda console: _print(console, status_lines(found, guard)))
 
 
 @reports_errors
@@ -173,69 +176,10 @@ def _existing(path: Path) -> Path | None:
 
 
 def _show_change(change: Change, json: bool) -> None:
-    emit(change.to_dict(), json, lambda console: _print(console, _change_lines(change)))
+    from mlflow_project.rollouts.report import change_lines
+
+    emit(change.to_dict(), json, lambda console: _print(console, change_lines(change)))
 
 
 def _print(console: Console, lines: list[str]) -> None:
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def _change_lines(change: Change) -> list[str]:
-    rollout, receipts = change.rollout, change.receipts
-    old = f"{rollout.name}/{rollout.baseline_version}"
-    said = {
-        "step": f"{rollout.label} answers {percent(rollout.share)} of the requests for Production; {old} the others",
-        "hold": f"The rollout of {rollout.label} is held at {percent(rollout.share)}",
-        "resume": f"The rollout of {rollout.label} goes on at {percent(rollout.share)}",
-        "abort": f"The rollout of {rollout.label} is aborted; {old} answers every request for Production",
-        "finish": f"Production of {rollout.name} -> {rollout.label} (was {old})",
-    }
-    lines = [f"{said[change.how]}, record {change.serial} of the ledger."]
-    if receipts.workers:
-        slowest = f"; slowest {receipts.slowest[1]:.0f} ms" if receipts.slowest else ""
-        lines.append(f"receipts: {len(receipts.milliseconds)}/{len(receipts.workers)}{slowest}")
-    if receipts.missing:
-        lines.append(f"no receipt in time from: {', '.join(receipts.missing)}")
-    return lines
-
-
-def _status_lines(found: dict[str, Any]) -> list[str]:
-    from mlflow_project.guard.words import lines as guard_lines
-
-    rollout, last = found["rollout"], found["last"]
-    lines = []
-    if rollout is not None:
-        steps = ", ".join(percent(share) for share in rollout["steps"])
-        lines.append(
-            f"{rollout['name']}/{rollout['version']} answers {percent(rollout['share'])} of the requests for "
-            f"Production, {rollout['name']}/{rollout['baseline_version']} the others; begun by {rollout['who']} at "
-            f"{rollout['opened']}, record {rollout['id']} of the ledger."
-        )
-        lines.append(f"steps: {steps} by {rollout['unit']}; workers that follow: {_following(rollout)}")
-        lines.append(_next_step(rollout))
-    else:
-        lines.append(f"No rollout of {found['name']} is under way.")
-    if found["guard"] is not None:
-        lines += guard_lines(found["guard"])
-    if last is not None:
-        why = f": {last['why']}" if last["why"] else ""
-        lines.append(
-            f"The last one, of {found['name']}/{last['version']}, was {last['how']} by {last['who']} at "
-            f"{last['time']}{why}"
-        )
-    return lines
-
-
-def _following(rollout: dict[str, Any]) -> str:
-    missing = f" (not yet: {', '.join(rollout['missing'])})" if rollout["missing"] else ""
-    return f"{rollout['following']}/{rollout['workers']}{missing}"
-
-
-def _next_step(rollout: dict[str, Any]) -> str:
-    if rollout["held"]:
-        return f"held: {rollout['held_why']}"
-    if rollout["next_share"] is None:
-        return f"the last step is reached: `switchyard rollout finish {rollout['name']}` promotes the version"
-    if rollout["next_step_at"] is None:
-        return f"next: {percent(rollout['next_share'])}, by `switchyard rollout step {rollout['name']}`"
-    return f"next: {percent(rollout['next_share'])}, at {rollout['next_step_at']} if the guard finds no harm"

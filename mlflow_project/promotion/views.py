@@ -90,7 +90,7 @@ def at(parts: Parts, time: str) -> list[dict[str, Any]]:
     Raises:
         InvalidData: no time in ISO 8601.
     """
-    moment = _moment(time)
+    moment = record_time(time)
     records = [record for record in parts.ledger.records() if record.time <= moment]
     by_serial = {record.serial: record for record in records}
     rows = []
@@ -134,8 +134,12 @@ def _row(state: NameState, alias: str, found: LiveVersion) -> dict[str, Any]:
     }
 
 
-def _moment(time: str) -> str:
-    """The time as records write it; without an offset it is UTC."""
+def record_time(time: str) -> str:
+    """A time in ISO 8601 as records write it; without an offset it is UTC.
+
+    Raises:
+        InvalidData: it is no time.
+    """
     try:
         moment = datetime.fromisoformat(time.strip().replace("Z", "+00:00"))
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
@@ -23,15 +24,23 @@ SECURITY_HEADERS = [
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
 ]
-"""The headers of every response, also of those that uvicorn makes itself."""
+"""The headers of every response of a service, also of those that uvicorn makes itself."""
 
 
-def listen(application: str, host: str, port: int, stop_seconds: int, **more: Any) -> None:
+def listen(
+    application: str,
+    host: str,
+    port: int,
+    stop_seconds: int,
+    headers: Sequence[tuple[str, str]] = SECURITY_HEADERS,
+    **more: Any,
+) -> None:
     """Run an application until SIGTERM or SIGINT, and finish running requests.
 
     Args:
         application: the factory, as `module:function`.
         stop_seconds: how long running requests may take at the end.
+        headers: those of every response.
         more: further settings of `uvicorn.run`.
     """
     _allow_many_connections()
@@ -48,7 +57,7 @@ def listen(application: str, host: str, port: int, stop_seconds: int, **more: An
         log_config=None,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
-        headers=SECURITY_HEADERS,
+        headers=list(headers),
         timeout_graceful_shutdown=stop_seconds,
         **more,
     )

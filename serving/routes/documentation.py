@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -33,6 +35,7 @@ _LINKS = {
     "/releases": "which releases this server answers with now, and which it refuses",
     "/health/ready": "whether it is ready for traffic",
 }
+_CONSOLE = "the web console: what is live, how good it is, and the controls to change it"
 _SUMMARY = (
     "This is a Switchyard server. It answers with the prompts and models whose releases are sealed and live in MLflow."
 )
@@ -63,9 +66,12 @@ LINKS
 @router.get("/", include_in_schema=False)
 async def home(request: Request) -> Response:
     """A page for a browser, the same as JSON for everyone else."""
+    console: str = request.app.state.console_url
+    links = {console: _CONSOLE, **_LINKS}
     if "text/html" in request.headers.get("accept", ""):
-        return _page(_home(*request.scope["server"]))
-    return JSONResponse({"name": "Switchyard", "version": __version__, "about": _SUMMARY, "links": _LINKS})
+        host, port = request.scope["server"]
+        return _page(_home(host, port, links))
+    return JSONResponse({"name": "Switchyard", "version": __version__, "about": _SUMMARY, "links": links})
 
 
 @router.get("/docs", include_in_schema=False)
@@ -82,9 +88,11 @@ async def documentation_file(file: str) -> FileResponse:
     return FileResponse(_FILES / file, media_type=_SERVED[file])
 
 
-def _home(host: str, port: int) -> str:
+def _home(host: str, port: int, links_to: Mapping[str, str]) -> str:
     """The page for the address that this server listens on; never the one that a caller claims in `Host`."""
-    links = "\n".join(f'<li><a href="{path}">{path}</a>: {what}</li>' for path, what in _LINKS.items())
+    links = "\n".join(
+        f'<li><a href="{escape(path)}">{escape(path)}</a>: {what}</li>' for path, what in links_to.items()
+    )
     filled = {"SUMMARY": _SUMMARY, "LINKS": links, "SERVER": f"http://{host}:{port}", "VERSION": __version__}
     return re.sub("|".join(filled), lambda word: filled[word[0]], _HOME)
 

@@ -37,7 +37,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in [name for name in os.environ if name.startswith("SWITCHYARD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SWITCHYARD_STATE", str(tmp_path / "state"))
-    for name in ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT", "AIRFLOW_PORT"):
+    for name in ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT", "CONSOLE_PORT", "AIRFLOW_PORT"):
         monkeypatch.setenv(f"SWITCHYARD_{name}", str(free_port()))
     up(tmp_path / "state", ("minio",), say=lambda _: None)
     yield tmp_path / "state"

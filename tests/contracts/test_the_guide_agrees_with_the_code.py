@@ -26,7 +26,7 @@ COMMANDS: dict[str, Any] = get_command(build()).commands  # type: ignore[attr-de
 PROGRAM_OPTIONS = {"--help", *(option for parameter in get_command(build()).params for option in parameter.opts)}
 SETTINGS: tuple[type[BaseSettings], ...] = (*ALL_SETTINGS, StackSettings, IngestPorts)
 NAMED_SETTING = re.compile(r"SWITCHYARD_[A-Z0-9_]+")
-ROOMS = ("mlflow_project", "serving", "spark_jobs", "stack")
+ROOMS = ("mlflow_project", "serving", "console", "spark_jobs", "stack")
 SOURCES = " ".join(file.read_text() for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))
 QUOTED = re.compile(r'(?:Symptom: |^|\. |and )"([^"]{8,})"', re.MULTILINE)
 

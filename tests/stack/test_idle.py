@@ -13,7 +13,7 @@ from mlflow_project.promotion.promote import promote
 from tests.conftest import own_settings, running
 from tests.serving.conftest import Releases
 
-PARTS = ("minio", "mlflow", "follower", "server", "guard")
+PARTS = ("minio", "mlflow", "follower", "server", "guard", "console")
 MOST_PERCENT = 3.0
 
 

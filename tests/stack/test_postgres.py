@@ -73,7 +73,7 @@ def test_one_setting_moves_mlflow_to_postgresql(postgres: str, tmp_path: Path, m
     state = tmp_path / "state"
     monkeypatch.setenv("SWITCHYARD_STATE", str(state))
     monkeypatch.setenv("SWITCHYARD_MLFLOW_BACKEND", postgres)
-    for name in ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT"):
+    for name in ("MINIO_PORT", "MINIO_CONSOLE_PORT", "MLFLOW_PORT", "API_PORT", "CONSOLE_PORT"):
         monkeypatch.setenv(f"SWITCHYARD_{name}", str(free_port()))
     try:
         up(state, ("minio", "mlflow"), say=lambda _: None)

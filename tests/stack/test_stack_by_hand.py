@@ -26,7 +26,10 @@ from stack.status import status
 from stack.supervision import Supervisor
 from tests.conftest import ROOT
 
-PORTS = ("SWITCHYARD_MINIO_PORT", "SWITCHYARD_MINIO_CONSOLE_PORT", "SWITCHYARD_MLFLOW_PORT", "SWITCHYARD_API_PORT")
+PORTS = (
+    *("SWITCHYARD_MINIO_PORT", "SWITCHYARD_MINIO_CONSOLE_PORT", "SWITCHYARD_MLFLOW_PORT"),
+    *("SWITCHYARD_API_PORT", "SWITCHYARD_CONSOLE_PORT"),
+)
 
 
 @pytest.fixture
@@ -168,7 +171,7 @@ def test_status_has_a_row_for_each_part_of_the_stack_and_of_what_runs_beside_it(
     start_minio(state)
     rows = {row["part"]: row for row in json.loads(command("status", "--json").stdout)}
     assert list(rows) == [
-        *("minio", "mlflow", "follower", "server", "guard"),
+        *("minio", "mlflow", "follower", "server", "guard", "console"),
         *("prometheus", "collector"),
         *("kafka", "ingestion", "writer"),
         *("scheduler", "dag-processor", "api-server"),

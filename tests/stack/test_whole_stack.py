@@ -26,6 +26,7 @@ def test_every_part_is_ready(stack: RunningStack) -> None:
         ("follower", True),
         ("server", True),
         ("guard", True),
+        ("console", True),
     ]
 
 
