@@ -110,7 +110,7 @@ def test_the_cookie_is_for_this_site_alone_and_no_script_reads_it(http: TestClie
 
 def test_a_change_needs_the_token_of_its_session(http: TestClient, keys: KeyFile) -> None:
     token = signed_in(http, keys)
-    for forged in ({}, {"token": ""}, {"token": "x" * 43}):
+    for forged in ({"reason": "x"}, {"token": ""}, {"token": "x" * 43}):
         assert http.post("/names/qa/rollback", data=forged).status_code == 403
     assert http.post("/names/qa/rollback", data={"token": token}).status_code == 303
 
