@@ -18,7 +18,7 @@ from console.edge import Edge
 from console.operations import Operations
 from console.pages import Pages
 from console.people import People
-from console.routes import live, operations, record, session, static, versions
+from console.routes import live, operations, playground, record, session, static, versions
 from console.sessions import Sessions
 from console.sight import Sight
 from mlflow_project.api_keys import KeyFile
@@ -30,7 +30,7 @@ from mlflow_project.settings import ConsoleSettings, KeySettings, LogSettings, l
 from mlflow_project.web.keys import is_loopback
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_ROOMS = (live, versions, record, operations, session, static)
+_ROOMS = (live, versions, playground, record, operations, session, static)
 
 
 @dataclass(frozen=True)

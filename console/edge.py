@@ -6,6 +6,7 @@ A form is read here, so that its token is checked before any route sees it.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
@@ -25,6 +26,7 @@ OPEN_PATHS = ("/sign-in", "/health/live", "/static/")
 """These can be read by everybody."""
 _LARGEST_FORM = 262_144
 _MOST_FIELDS = 50
+_FORM_SECONDS = 10.0
 _FORM_TYPE = "application/x-www-form-urlencoded"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -54,7 +56,7 @@ class Edge:
             state["visit"] = self._people.visit(state["cookie"])
             if scope["method"] == "POST":
                 _check_origin(headers)
-                state["form"] = await _form(scope, receive)
+                state["form"] = await read_form(scope, receive)
                 if scope["path"] != "/sign-in":
                     _check_token(state["visit"], state["form"])
             elif scope["method"] not in ("GET", "HEAD"):
@@ -101,7 +103,7 @@ def _check_token(visit: Visit, form: dict[str, str]) -> None:
         raise Refused("This form is of another session, so nothing was done. Load the page again, and send it anew.")
 
 
-async def _form(scope: Scope, receive: Receive) -> dict[str, str]:
+async def read_form(scope: Scope, receive: Receive) -> dict[str, str]:
     """The fields of a form.
 
     Raises:
@@ -111,10 +113,14 @@ async def _form(scope: Scope, receive: Receive) -> dict[str, str]:
     if request.headers.get("content-type", "").partition(";")[0].strip() != _FORM_TYPE:
         raise InvalidData(f"The console takes forms: a body of the type {_FORM_TYPE}.")
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _LARGEST_FORM:
-            raise TooLarge(f"A form has at most {_LARGEST_FORM:,} bytes.")
+    try:
+        async with asyncio.timeout(_FORM_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > _LARGEST_FORM:
+                    raise TooLarge(f"A form has at most {_LARGEST_FORM:,} bytes.")
+    except TimeoutError as error:
+        raise InvalidData(f"The form did not arrive within {_FORM_SECONDS:.0f} seconds.") from error
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
     except ValueError as error:

@@ -17,8 +17,18 @@ import httpx
 
 from demo import shell
 from demo.shell import console, read, run, say, show, step
+from mlflow_project.api_keys import KeyFile, by_id, owner_of
 from mlflow_project.errors import Unavailable, WorkspaceError
-from mlflow_project.settings import ClientSettings, RegistrySettings, StoreSettings, load, state_folder
+from mlflow_project.private_files import write_private
+from mlflow_project.settings import (
+    ClientSettings,
+    ConsoleSettings,
+    KeySettings,
+    RegistrySettings,
+    StoreSettings,
+    load,
+    state_folder,
+)
 
 RAW = "s3a://raw-data-bucket/articles/raw_docs.json"
 CHUNKS = "s3a://curated-data-bucket/llm_prepared_docs"
@@ -47,6 +57,7 @@ def main() -> int:
     """Run all the steps; 0 when each did what it should."""
     started = time.monotonic()
     try:
+        announce_console()
         prepare()
         versions = register()
         first_release(versions["v1.md"])
@@ -69,6 +80,18 @@ def stopped(why: str, exit_code: int) -> int:
     console.print(f"\nThe demo stopped: {why}", style="red", markup=False)
     console.print("`make status` and `make logs` tell more; run `make demo` again when it is mended.", style="red")
     return exit_code
+
+
+def announce_console() -> None:
+    """Say where the console is, and with which key one can change something there. The key is made once, and lies in a
+    file that only its owner can read."""
+    place = state_folder() / "keys" / "console.key"
+    file = KeyFile(load(KeySettings).api_keys_file)
+    if not place.exists() or owner_of(place.read_text().strip(), by_id(file.all())) is None:
+        token, _ = file.create("demo", ("operator", "approver"))
+        write_private(place, f"{token}\n")
+    console.print(f"The web console: {load(ConsoleSettings).console_url}", style="bold", markup=False)
+    say(f"Everybody on this machine may look. To change something, sign in with the key in {os.path.relpath(place)}.")
 
 
 def prepare() -> None:
@@ -229,6 +252,7 @@ def closing(better: int, seconds: float) -> None:
     api = load(ClientSettings).api_url
     comparison = read("switchyard", "gate", f"qa/{better}", "--dry-run")["comparison"]
     for what, where in (
+        ("The web console", load(ConsoleSettings).console_url),
         ("The two runs side by side in MLflow", comparison),
         ("MinIO's console", load(StoreSettings).s3_console),
         ("The API's documentation", f"{api}/docs"),

@@ -290,4 +290,11 @@ UNTRUSTED_INPUTS: tuple[UntrustedInput, ...] = (
         "strict types, finite numbers, times with an offset; what does not fit goes to the quarantine",
         "tests/unit/test_feature_lines.py",
     ),
+    UntrustedInput(
+        "a form of the console",
+        "caller",
+        "console.edge.read_form",
+        "256 KiB, 50 fields and 10 s; without the token of the session nothing is done",
+        "tests/unit/test_console.py::test_a_large_form_and_another_type_of_body_are_refused",
+    ),
 )

@@ -6,7 +6,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from console.routes.parts import TheForm, TheOperations, ThePages, ThePerson, TheSight, number, required
-from console.views.versions import PER_PAGE, changes_between, every_name, version_view, versions_of
+from console.views.cases import MOST, CasesView, cases_view
+from console.views.versions import (
+    PER_PAGE,
+    changes_between,
+    every_name,
+    predicate_of,
+    version_view,
+    versions_of,
+)
 from mlflow_project.domain.reference import alias_named, reference
 from mlflow_project.domain.release import version_number
 from mlflow_project.errors import InvalidData
@@ -59,6 +67,18 @@ def version_page(request: Request, name: str, version: str, pages: ThePages, sig
     name, which = reference(name).name, version_number(version)
     seen = sight.see(f"version:{name}:{which}", lambda parts: version_view(parts, name, which), age=2.0)
     return pages.show(request, "version.html", name=name, version=which, seen=seen, view=seen.value)
+
+
+@router.get("/names/{name}/{version}/cases")
+def cases_page(request: Request, name: str, version: str, pages: ThePages, sight: TheSight, by: str = "") -> Response:
+    """The cases that got worse, with the answers of both versions."""
+    name, which, by = reference(name).name, version_number(version), by[:100]
+
+    def read(parts: Parts) -> CasesView:
+        return cases_view(parts, predicate_of(parts, parts.ledger.state().of(name), which), by)
+
+    seen = sight.see(f"cases:{name}:{which}:{by}", read, age=30.0)
+    return pages.show(request, "cases.html", name=name, version=which, seen=seen, most=MOST)
 
 
 @router.post("/names/{name}/{version}/approve")

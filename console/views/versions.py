@@ -107,7 +107,7 @@ def version_view(parts: Parts, name: str, number: int) -> VersionView:
         NotFound: there is no such version. Unavailable: MLflow or the store does not answer.
     """
     found, state = one_version(parts, name, number), parts.ledger.state().of(name)
-    predicate, live = _predicate(parts, state, number), state.live.get(PRODUCTION)
+    predicate, live = predicate_of(parts, state, number), state.live.get(PRODUCTION)
     before = state.rolled_back.get(number)
     return VersionView(
         found=found,
@@ -147,7 +147,7 @@ def by_word(before: str, after: str) -> list[tuple[str, str]]:
     return pieces
 
 
-def _predicate(parts: Parts, state: NameState, number: int) -> Mapping[str, Any]:
+def predicate_of(parts: Parts, state: NameState, number: int) -> Mapping[str, Any]:
     """What the gate's last word on a version states: from the refusal, or from the seal once that is found right."""
     if (refusal := state.refusals.get(number)) is not None:
         return refusal.evidence

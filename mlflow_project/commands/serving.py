@@ -11,7 +11,7 @@ from rich.console import Console
 from mlflow_project.commands.arguments import Text, read_reference
 from mlflow_project.commands.output import Json, emit, reports_errors, table
 from mlflow_project.domain.reference import Reference, alias_named
-from mlflow_project.errors import InvalidData, NotFound, Refused, Unavailable, WorkspaceError
+from mlflow_project.errors import InvalidData
 
 if TYPE_CHECKING:
     from mlflow_project.api_keys import ApiKey, KeyFile
@@ -194,38 +194,9 @@ def _show_predictions(console: Console, body: dict[str, Any]) -> None:
 
 
 def _invoke(settings: ClientSettings, path: str, alias: str, body: dict[str, Any]) -> dict[str, Any]:
-    from mlflow_project.adapters.connections import FAILURES, cause, pool_for
+    from mlflow_project.adapters.server import post
 
-    headers = {"X-Alias": alias}
-    if settings.api_key is not None:
-        headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
-    url = f"{settings.api_url.rstrip('/')}/{path}"
-    try:
-        response = pool_for(url).request("POST", url, json=body, headers=headers, timeout=60, retries=False)
-    except FAILURES as error:
-        raise Unavailable(
-            f"The server at {settings.api_url} does not answer ({cause(error)}): is it up? "
-            "`make status` tells, `make up` starts it."
-        ) from error
-    if response.status == 200:
-        named = {name.lower(): value for name, value in response.headers.items() if name.lower().startswith("x-")}
-        return {**response.json(), "headers": named}
-    raise _failure(response.status, _detail(response))
-
-
-def _detail(response: Any) -> str:
-    try:
-        return str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"The server answered with HTTP {response.status}."
-
-
-def _failure(status: int, detail: str) -> WorkspaceError:
-    if status == 404:
-        return NotFound(detail)
-    if status in {401, 403}:
-        return Refused(detail)
-    return InvalidData(detail) if status < 500 and status != 429 else Unavailable(detail)
+    return post(settings, path, body, {"X-Alias": alias})
 
 
 def _show(console: Console, body: dict[str, Any]) -> None:

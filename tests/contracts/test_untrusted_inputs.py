@@ -21,6 +21,8 @@ OWN_TEXTS_ONLY = {
     "mlflow_project/evaluation/extras.py",  # between two processes of one evaluation
     "mlflow_project/adapters/schema_folder.py",  # by plain_yaml
     "mlflow_project/adapters/s3_reading.py",  # the object store's own answers, as boto3 reads them
+    "console/pages.py",  # templates of this project; what they show is escaped
+    "serving/routes/documentation.py",  # escapes the addresses of a page
     "mlflow_project/rules/fine_tuning.py",  # schemas of its own, for rows that Spark read
 }
 """Modules that import a parser for a text that a row of the table reads already, or for texts of this project."""
