@@ -18,7 +18,7 @@ from console.edge import Edge
 from console.operations import Operations
 from console.pages import Pages
 from console.people import People
-from console.routes import live, operations, playground, record, session, static, versions
+from console.routes import drift, knowledge, live, operations, playground, record, session, static, traffic, versions
 from console.sessions import Sessions
 from console.sight import Sight
 from mlflow_project.api_keys import KeyFile
@@ -30,7 +30,7 @@ from mlflow_project.settings import ConsoleSettings, KeySettings, LogSettings, l
 from mlflow_project.web.keys import is_loopback
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_ROOMS = (live, versions, playground, record, operations, session, static)
+_ROOMS = (live, versions, playground, traffic, knowledge, drift, record, operations, session, static)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class State(TypedDict):
     operations: Operations
     pages: Pages
     people: People
+    settings: ConsoleSettings
 
 
 def create_app() -> ASGIApp:
@@ -72,7 +73,7 @@ def build(settings: Settings) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         sight = Sight(Parts.connect())
         running = Operations(Parts.connect, sight.forget)
-        yield {"sight": sight, "operations": running, "pages": pages, "people": people}
+        yield {"sight": sight, "operations": running, "pages": pages, "people": people, "settings": console}
         await asyncio.to_thread(running.close)
 
     app = FastAPI(title="Switchyard console", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)

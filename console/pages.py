@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import WorkspaceError
 
 HERE = Path(__file__).parent
@@ -38,8 +39,8 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.filters |= {"ago": ago, "text": shown_text, "short": short_digest, "json": shown_json}
-        self._templates.filters["percent"] = percent
+        shown = {"text": shown_text, "short": short_digest, "json": shown_json, "percent": percent}
+        self._templates.filters |= {"ago": ago, "when": when, **shown}
         self._templates.globals["static"] = static_address
 
     def show(self, request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
@@ -69,6 +70,11 @@ def ago(time: str | None) -> Markup:
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     seconds = (datetime.now(UTC) - moment).total_seconds()
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(time, _relative(seconds))
+
+
+def when(seconds: float) -> Markup:
+    """A time in seconds since the epoch, as `ago` shows it."""
+    return ago(utc_text(datetime.fromtimestamp(seconds, UTC), timespec="seconds"))
 
 
 def _relative(seconds: float) -> str:

@@ -277,7 +277,8 @@ class ConsoleSettings(_Settings):
     """The web console.
 
     `console_url` is where people find it. `console_hosts` are further names by which it may be asked, with commas: a
-    proxy in front of it passes its own. A session ends after `console_session_minutes`.
+    proxy in front of it passes its own. A session ends after `console_session_minutes`. `prometheus_url` is where the
+    page Traffic gets its curves; `make observe` sets it.
     """
 
     console_host: str = "127.0.0.1"
@@ -285,6 +286,7 @@ class ConsoleSettings(_Settings):
     console_url: WebAddress = "http://127.0.0.1:8001"
     console_hosts: str = ""
     console_session_minutes: int = Field(default=480, ge=1)
+    prometheus_url: WebAddress | None = None
 
 
 class TelemetrySettings(_Settings):

@@ -12,6 +12,7 @@ from console.people import Visit
 from console.sight import Sight
 from mlflow_project.errors import InvalidData
 from mlflow_project.identity import Identity
+from mlflow_project.settings import ConsoleSettings
 from mlflow_project.web.problems import Unauthorized
 
 Form = dict[str, str]
@@ -37,6 +38,10 @@ def _form(request: Request) -> Form:
     return cast(Form, request.state.form)
 
 
+def _settings(request: Request) -> ConsoleSettings:
+    return cast(ConsoleSettings, request.state.settings)
+
+
 def _person(request: Request) -> Identity:
     visit = _visit(request)
     if visit.identity is None:
@@ -49,6 +54,7 @@ TheOperations = Annotated[Operations, Depends(_operations)]
 ThePages = Annotated[Pages, Depends(_pages)]
 TheVisit = Annotated[Visit, Depends(_visit)]
 TheForm = Annotated[Form, Depends(_form)]
+TheSettings = Annotated[ConsoleSettings, Depends(_settings)]
 ThePerson = Annotated[Identity, Depends(_person)]
 
 

@@ -50,6 +50,14 @@ class Traffic:
                     total = total.plus(each)
         return total
 
+    def by_arm(self) -> Counts:
+        """Everything that was counted, by arm."""
+        total: Counts = {}
+        for _, counts in self._all():
+            for arm, each in counts.items():
+                total[arm] = total.get(arm, ArmCounts()).plus(each)
+        return total
+
     def _all(self) -> Iterator[tuple[str, Counts]]:
         for _, runs in self._hosts.values():
             yield from runs.items()

@@ -70,9 +70,9 @@ def up(state: Path, *, say: Say) -> None:
         _await(supervisor, part, url)
         say(f"{part:10} ready  {addresses(settings)[part]}")
     if change_environment(state, _told(settings)):
-        say("Follower, server and guard start again, to send their metrics there.")
+        say("Follower, server, guard and console start again, to send their metrics there or to show them.")
         running = [part for part, row in stack.processes().items() if row["statename"] == "RUNNING"]
-        for part in ("follower", "server", "guard"):
+        for part in ("follower", "server", "guard", "console"):
             if part in running:
                 stack.restart(part)
         _await_server(stack, state)

@@ -24,7 +24,19 @@ from mlflow_project.settings import ConsoleSettings
 from mlflow_project.web.problems import Unauthorized
 from stack.ports import free_port
 
-PAGES = ("/", "/names", "/names/qa", "/names/qa/1", "/names/qa/diff?before=1&after=2", "/record", "/sign-in")
+PAGES = (
+    "/",
+    "/names",
+    "/names/qa",
+    "/names/qa/1",
+    "/names/qa/diff?before=1&after=2",
+    "/record",
+    "/sign-in",
+    "/traffic",
+    "/knowledge",
+    "/drift",
+    "/playground",
+)
 
 
 @pytest.fixture
