@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -52,7 +53,7 @@ def violations(page: Page) -> list[Any]:
 
 
 def test_a_rollback_takes_two_clicks_and_its_receipts_come_one_by_one(page: Page, console: Console) -> None:
-    name = f"{console.name}-browser"
+    name = f"clicks-{uuid4().hex[:6]}"
     first = console.releases.seal(name, "One.")
     promote(console.releases.parts, name, first.version, "Production", "user:test")
     second = console.releases.seal(name, "Two.", champion=first)
@@ -70,7 +71,7 @@ def test_a_rollback_takes_two_clicks_and_its_receipts_come_one_by_one(page: Page
 
 
 def test_no_page_has_a_violation_and_hostile_texts_run_nothing(page: Page, console: Console) -> None:
-    sign_in(page, console, "admin")
+    sign_in(page, console, "operator", "approver", "reviewer")
     name = console.name
     for path in (
         "/sign-in",
@@ -81,6 +82,10 @@ def test_no_page_has_a_violation_and_hostile_texts_run_nothing(page: Page, conso
         f"/record?name={name}&at=2026-01-01",
         "/record?name=nobody",
         "/?search=nobody",
+        "/playground",
+        "/traffic",
+        "/knowledge",
+        f"/drift?name={name}",
     ):
         page.goto(f"{console.url}{path}")
         assert "taken" not in page.title(), path
@@ -96,7 +101,7 @@ def test_no_page_has_a_violation_in_either_scheme_open_or_narrow(
 ) -> None:
     context = browser.new_context(color_scheme=scheme, viewport={"width": 400, "height": 800})
     page = context.new_page()
-    sign_in(page, console, "admin")
+    sign_in(page, console, "operator", "approver", "reviewer")
     for path in ("/", "/names", f"/names/{console.name}/2", f"/record?name={console.name}", "/nowhere"):
         page.goto(f"{console.url}{path}")
         for closed in page.locator("details:not([open]) > summary").all():
@@ -107,7 +112,7 @@ def test_no_page_has_a_violation_in_either_scheme_open_or_narrow(
 
 @pytest.mark.long
 def test_without_javascript_a_rollback_works_by_keyboard_alone(browser: Browser, console: Console) -> None:
-    name = f"{console.name}-keyboard"
+    name = f"keyboard-{uuid4().hex[:6]}"
     first = console.releases.seal(name, "One.")
     promote(console.releases.parts, name, first.version, "Production", "user:test")
     second = console.releases.seal(name, "Two.", champion=first)
