@@ -109,7 +109,9 @@ class Intake:
     async def take(self, stream: Stream, lines: Sequence[Line], origin: Origin) -> list[Answer]:
         """Take records that came together. Returns the answer to each."""
         common = _common_headers(origin, stream.newest if origin.version is None else origin.version)
-        return await self._send(stream.topic, [self._read(stream, line, origin, common) for line in lines])
+        new_id = secrets.token_hex(16)
+        found = [self._read(stream, line, origin, common, new_id) for line in lines]
+        return await self._send(stream.topic, found)
 
     async def delete(self, stream: Stream, key: str, origin: Origin) -> Answer:
         """Take a tombstone: a record without a value, which marks the document with this key as deleted."""
@@ -117,13 +119,13 @@ class Intake:
             what = ("$", f"must be a printable text of at most {rules.MOST_ID} characters")
             [answer] = await self._send(stream.topic, [_refused(Wrong(Reason.WRONG_KEY, (what,)))])
             return answer
-        event_id = _event_id(origin, None, None)
+        event_id = _event_id(origin, None, None, secrets.token_hex(16))
         record = Record(stream.topic, key.encode(), None, _headers(event_id, _common_headers(origin, stream.newest)))
         found = self._recognised(record, key, event_id, f"document {key}", may_change=True)
         [answer] = await self._send(stream.topic, [found])
         return answer
 
-    def _read(self, stream: Stream, line: Line, origin: Origin, common: Headers) -> _Read | Answer:
+    def _read(self, stream: Stream, line: Line, origin: Origin, common: Headers, new_id: str) -> _Read | Answer:
         """Check one record. Returns the answer if it cannot be taken."""
         number, raw = line
         if len(raw) > self.most_bytes:
@@ -138,7 +140,7 @@ class Intake:
             return _refused(Wrong(Reason.WRONG_KEY, (what,)))
         is_event = stream.topic.startswith(rules.EVENTS)
         own = str(value["id"]) if is_event and "id" in value else None
-        event_id = _event_id(origin, number, own)
+        event_id = _event_id(origin, number, own, new_id)
         if not rules.is_usable_id(event_id):
             what = ("$.id", f"must be a printable text of at most {rules.MOST_ID} characters")
             return _refused(Wrong(Reason.WRONG_KEY, (what,)))
@@ -211,7 +213,7 @@ def status_of(answers: Sequence[Answer]) -> int:
     return _ACCEPTED if found <= {_ACCEPTED} else InvalidData.http_status
 
 
-def _event_id(origin: Origin, line: int | None, own: str | None) -> str:
+def _event_id(origin: Origin, line: int | None, own: str | None, new_id: str) -> str:
     """The id that says which records are the same: from the caller's `Idempotency-Key`, the event's own, or a new one.
 
     An `Idempotency-Key` counts for the API key that sent it, so that no caller can use up another one's.
@@ -219,7 +221,9 @@ def _event_id(origin: Origin, line: int | None, own: str | None) -> str:
     if origin.idempotency_key is not None:
         whole = "\0".join((origin.key_id, origin.idempotency_key, "" if line is None else str(line)))
         return "key-" + hashlib.sha256(whole.encode()).hexdigest()[:40]
-    return own if own is not None else secrets.token_hex(16)
+    if own is not None:
+        return own
+    return new_id if line is None else f"{new_id}-{line}"
 
 
 def _common_headers(origin: Origin, version: int) -> Headers:
