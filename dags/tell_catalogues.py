@@ -3,7 +3,9 @@
 
 **What it does.** `publish` runs `switchyard lineage publish`: it sends the OpenLineage events of jobs, gate, promotions
 and rollouts that were not sent yet, to the catalogue that OpenLineage's own configuration names (`openlineage.yml` or
-`OPENLINEAGE_URL`). Without one, the events go to `lineage/events.jsonl` of Switchyard's state folder.
+`OPENLINEAGE_URL`). Without one, the events go to `lineage/events.jsonl` of Switchyard's state folder. `push` runs
+`switchyard catalog push`, which writes what changed to the OpenMetadata server that `SWITCHYARD_OPENMETADATA_URL`
+names; it is skipped where none is named.
 
 **When.** Every 15 minutes, on a new knowledge base, on a new candidate, after a promotion, by hand.
 
@@ -14,15 +16,19 @@ next run sends it; no job waits for any of this.
 - `publish`: exit code 3: the catalogue or the object store is down; it is tried again, and nothing is lost. Exit code
   4: the catalogue refused an event, or a record cannot be read; the log names it, and the others were sent. Exit code
   2: OpenLineage's configuration is wrong.
+- `push`: exit code 3: OpenMetadata does not answer; it is tried again, and what was written stays. Exit code 4: it does
+  not accept the token. Exit code 2: it refuses a request; the log says which, and why.
 - A catalogue was wiped: `switchyard lineage publish --since 2026-01-01` sends the same events again.
 """
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import AssetOrTimeSchedule, DeltaTriggerTimetable, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 from switchyard_commands import CANDIDATE, KNOWLEDGE_BASE, PROMOTION, switchyard
 
 
@@ -30,6 +36,14 @@ from switchyard_commands import CANDIDATE, KNOWLEDGE_BASE, PROMOTION, switchyard
 def publish() -> Any:
     """Send the events that were not sent yet."""
     return switchyard("lineage", "publish")
+
+
+@task(execution_timeout=timedelta(minutes=30))
+def push() -> Any:
+    """Write what changed to OpenMetadata."""
+    if not os.environ.get("SWITCHYARD_OPENMETADATA_URL"):
+        raise AirflowSkipException("SWITCHYARD_OPENMETADATA_URL names no OpenMetadata server.")
+    return switchyard("catalog", "push")
 
 
 @dag(
@@ -46,6 +60,7 @@ def publish() -> Any:
 )
 def tell_catalogues() -> None:
     publish()
+    push()
 
 
 tell_catalogues()

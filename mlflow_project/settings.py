@@ -225,6 +225,14 @@ class LineageSettings(_Settings):
         return {name: run for name, run in named.items() if run is not None}
 
 
+class CatalogSettings(_Settings):
+    """The OpenMetadata server that `switchyard catalog` keeps up to date: the address of its API, such as
+    http://127.0.0.1:8585/api, and the token of a bot."""
+
+    openmetadata_url: WebAddress | None = None
+    openmetadata_token: SecretStr | None = None
+
+
 class ProviderSettings(BaseSettings):
     """The outside language models. `llm_api_url` and `llm_api_key` are the endpoint `default`; `providers_file` names a
     YAML file with more endpoints. Without a key, prompts whose provider is `extractive` still answer."""
@@ -329,6 +337,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     GuardSettings,
     KeySettings,
     LineageSettings,
+    CatalogSettings,
     ClientSettings,
     ProviderSettings,
     KafkaSettings,

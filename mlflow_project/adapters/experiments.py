@@ -24,7 +24,7 @@ _PROXIED = "mlflow-artifacts:/"
 
 @dataclass(frozen=True)
 class Run:
-    """One MLflow run. `tags` are its tags, `started` is in milliseconds since the epoch."""
+    """One MLflow run. `tags` and `parameters` are its own, `started` is in milliseconds since the epoch."""
 
     id: str
     experiment: str
@@ -32,6 +32,7 @@ class Run:
     status: str
     tags: Mapping[str, str] = field(default_factory=dict)
     started: int = 0
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 class Experiments:
@@ -167,8 +168,15 @@ class Experiments:
 def _run(data: Mapping[str, Any]) -> Run:
     info = data["info"]
     tags = {tag["key"]: tag["value"] for tag in data.get("data", {}).get("tags", ())}
+    parameters = {each["key"]: each["value"] for each in data.get("data", {}).get("params", ())}
     return Run(
-        info["run_id"], info["experiment_id"], info["artifact_uri"], info["status"], tags, int(info["start_time"])
+        info["run_id"],
+        info["experiment_id"],
+        info["artifact_uri"],
+        info["status"],
+        tags,
+        int(info["start_time"]),
+        parameters,
     )
 
 

@@ -35,6 +35,7 @@ MODULES = {
     "fine_tuning": ("fine-tune",),
     "record": ("history", "at", "verify", "ledger"),
     "lineage": ("lineage",),
+    "catalog": ("catalog",),
     "serving": ("follow", "ask", "keys"),
     "console": ("console",),
     "guard": ("guard",),
