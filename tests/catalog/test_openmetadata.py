@@ -17,13 +17,13 @@ from mlflow_project.adapters.run_datasets import made_from, table
 from mlflow_project.adapters.run_flows import Flow
 from mlflow_project.adapters.run_log import RunLog, recorded_run
 from mlflow_project.domain.run import Dataset
-from tests.catalog.openmetadata import VERSIONS, openmetadata
+from tests.catalog.openmetadata import openmetadata
 from tests.releases.conftest import Yard
 
 TASK = "switchyard/prepare_knowledge.chunk/0190c1a4-0000-7000-8000-000000000001"
 
 
-@pytest.fixture(scope="module", params=sorted(VERSIONS))
+@pytest.fixture(scope="module", params=["2.0.7", pytest.param("1.9.14", marks=pytest.mark.long)])
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     with openmetadata(request.param) as address:
         yield address
@@ -99,6 +99,7 @@ def test_a_push_writes_what_is_true_and_a_second_one_writes_nothing(yard: Yard, 
     assert "slice of a document" in get(server, "glossaryTerms/name/Switchyard.chunk")["description"]
 
 
+@pytest.mark.long
 def test_a_prompt_is_an_ai_entity_where_the_server_has_them_and_a_model_elsewhere(yard: Yard, server: str) -> None:
     version = yard.sealed("Say: {{question}}", temperature=0.5)
     code, said = catalog(yard, server, "push")
@@ -114,6 +115,7 @@ def test_a_prompt_is_an_ai_entity_where_the_server_has_them_and_a_model_elsewher
         assert {"name": "temperature", "value": "0.5"} in prompt["mlHyperParameters"]
 
 
+@pytest.mark.long
 def test_drift_is_named_with_both_sides(yard: Yard, server: str) -> None:
     schema = prepare(yard)
     code, said = catalog(yard, server, "push")
