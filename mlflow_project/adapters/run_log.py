@@ -22,7 +22,7 @@ from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.run_flows import Flow
 from mlflow_project.domain.run import Dataset, RunRecord, read_parents
 from mlflow_project.domain.times import utc_text
-from mlflow_project.errors import WorkspaceError
+from mlflow_project.errors import InvalidData, WorkspaceError
 from mlflow_project.private_files import write_private
 from mlflow_project.rules.canonical import canonical
 from mlflow_project.rules.masking import Masker
@@ -62,7 +62,11 @@ class RunLog:
 
     def write(self, record: RunRecord) -> None:
         """Put a record into the outbox. Never raises, and takes a second at most."""
-        name, data = record_name(record), canonical(record.to_dict())
+        try:
+            name, data = record_name(record), canonical(record.to_dict())
+        except InvalidData as error:  # a metric that is not a number
+            _log.warning("A run is missing in lineage, because its record cannot be written: %s", error)
+            return
         if not self._store_is_slow and self._is_put(name, data):
             return
         self._store_is_slow = True

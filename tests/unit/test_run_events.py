@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mlflow_project.adapters import run_datasets, run_flows
 from mlflow_project.adapters.run_datasets import made_from
+from mlflow_project.adapters.run_log import RunLog, recorded_run
 from mlflow_project.catalog.events import event_bytes
 from mlflow_project.catalog.ledger_runs import runs_of
 from mlflow_project.domain.record import GENESIS, LedgerRecord
@@ -95,6 +97,11 @@ def test_what_names_no_run_is_no_parent(text: str) -> None:
 def test_what_is_no_record_of_a_run_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(InvalidData, match="no record of a run"):
         read_run_record({**record().to_dict(), **change})
+
+
+def test_a_metric_that_is_not_a_number_fails_no_job(tmp_path: Path) -> None:
+    with recorded_run("train", log=RunLog(folder=tmp_path)) as running:
+        running.evaluation = {"candidate": "fraud/1", "metrics": {"f1": float("nan")}}
 
 
 def test_a_promotion_is_one_run_that_ends_with_its_outcome() -> None:
