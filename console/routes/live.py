@@ -11,13 +11,17 @@ from console.routes.parts import TheForm, TheOperations, ThePages, ThePerson, Th
 from console.sight import Sight
 from console.views.live import PER_PAGE, LiveView, live_view
 from mlflow_project.domain.reference import reference
+from mlflow_project.domain.release import version_number
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.identity import OPERATOR
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.promote import rollback
 from mlflow_project.promotion.report import flip_lines
 from mlflow_project.rollouts import changes
+from mlflow_project.rollouts.planning import plan_for, usual_questions
 from mlflow_project.rollouts.report import change_lines
+from mlflow_project.rollouts.smoke import bodies_from
+from mlflow_project.rollouts.start import start
 
 router = APIRouter()
 _CHANGES = {each.__name__: each for each in (changes.hold, changes.resume, changes.step, changes.abort, changes.finish)}
@@ -46,6 +50,24 @@ def roll_back(name: str, form: TheForm, person: ThePerson, operations: TheOperat
         return flip_lines(rollback(parts, name, parts.who, reason, to, expected=expected))
 
     operation = operations.start(f"Roll back {name}", person, f"/names/{name}", work)
+    return RedirectResponse(f"/operations/{operation.id}", 303)
+
+
+@router.post("/names/{name}/{version}/rollout")
+def begin_rollout(name: str, version: str, form: TheForm, person: ThePerson, operations: TheOperations) -> Response:
+    """Open a rollout of a version, as `switchyard rollout start` does."""
+    person.demand(OPERATOR)
+    name, which = reference(name).name, version_number(version)
+    steps, every, reason = (form.get(field, "").strip() for field in ("steps", "every", "reason"))
+    plan = plan_for(name, steps=steps or None, every=every or None)
+
+    def work(parts: Parts) -> list[str]:
+        questions = usual_questions(name)
+        bodies = bodies_from(questions, parts.ledger.state().of(name).kind) if questions is not None else ()
+        despite = form.get("despite_rollback", "").strip()
+        return change_lines(start(parts, name, which, plan, parts.who, reason, despite, bodies))
+
+    operation = operations.start(f"Roll out {name}/{which}", person, "/", work)
     return RedirectResponse(f"/operations/{operation.id}", 303)
 
 

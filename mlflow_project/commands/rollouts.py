@@ -5,16 +5,15 @@ Each command parses its arguments, makes one call to `mlflow_project.rollouts`, 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlflow_project.commands.arguments import DespiteRetraction, Name, Named, Reason, Version, version_of
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, reports_errors
-from mlflow_project.domain.rollout import USUAL_STEPS, Plan, read_seconds, read_steps
+from mlflow_project.domain.rollout import USUAL_STEPS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,11 +79,12 @@ def start(
     Before that step, every worker loads the version, and the server answers up to five questions with it. With
     `--steps 100%` all traffic moves at once after these checks.
     """
+    from mlflow_project.rollouts.planning import plan_for, usual_questions
     from mlflow_project.rollouts.smoke import bodies_from
     from mlflow_project.rollouts.start import start as start_rollout
 
-    plan = _plan(named.name, guard, steps, every, unit)
-    questions = smoke or _existing(Path("prompts", named.name, "cases.jsonl"))
+    plan = plan_for(named.name, guard, steps, every, unit)
+    questions = smoke or usual_questions(named.name)
     with command_parts() as parts:
         number = version_of(named, version, parts.registry)
         kind = parts.ledger.state().of(named.name).kind
@@ -149,30 +149,6 @@ def _change(how: str, name: str, reason: str, json: bool) -> None:
     with command_parts() as parts:
         change = made[how](parts, name, changes.Order(parts.who, reason))
     _show_change(change, json)
-
-
-def _plan(name: str, policy: Path | None, steps: str | None, every: str | None, unit: Any) -> Plan:
-    """The plan of the policy, with what the options say instead.
-
-    Raises:
-        NotFound, InvalidData: there is no such policy, or it has mistakes; an option cannot be read.
-    """
-    from mlflow_project.evaluation.policies import load_policy
-
-    usual = (Path(folder, name, "policy.yaml") for folder in ("prompts", "models"))
-    file = policy or next((path for path in map(_existing, usual) if path is not None), None)
-    found = load_policy(file) if file is not None else None
-    plan = (found.rollout if found is not None else None) or Plan(read_steps(USUAL_STEPS))
-    plan = replace(plan, guard=found.guard if found is not None else None)
-    if steps is not None:
-        plan = replace(plan, steps=read_steps(steps))
-    if every is not None:
-        plan = replace(plan, seconds=read_seconds(every))
-    return replace(plan, unit=unit) if unit is not None else plan
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.exists() else None
 
 
 def _show_change(change: Change, json: bool) -> None:
