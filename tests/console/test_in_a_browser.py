@@ -104,8 +104,7 @@ def test_no_page_has_a_violation_in_either_scheme_open_or_narrow(
     sign_in(page, console, "operator", "approver", "reviewer")
     for path in ("/", "/names", f"/names/{console.name}/2", f"/record?name={console.name}", "/nowhere"):
         page.goto(f"{console.url}{path}")
-        for closed in page.locator("details:not([open]) > summary").all():
-            closed.click()
+        page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
         assert violations(page) == [], (scheme, path)
     context.close()
 
