@@ -16,10 +16,13 @@ from console.pages import STATIC, ago, shown_text
 from console.people import People
 from console.sessions import MOST_SESSIONS, FailedSignIns, Sessions
 from console.sight import Sight
+from console.views.curves import drawing
+from console.views.knowledge import rejected, search
 from console.views.versions import by_word
 from mlflow_project.api_keys import KeyFile
-from mlflow_project.errors import Exhausted, NotFound, Refused, Unavailable
+from mlflow_project.errors import Exhausted, InvalidData, NotFound, Refused, Unavailable
 from mlflow_project.parts import Parts
+from mlflow_project.rollouts.planning import plan_for
 from mlflow_project.settings import ConsoleSettings
 from mlflow_project.web.problems import Unauthorized
 from stack.ports import free_port
@@ -279,3 +282,35 @@ def test_texts_differ_by_word() -> None:
         ("added", "sentences"),
         ("same", "."),
     ]
+
+
+def test_curves_are_paths_with_gaps_and_differ_by_dashes() -> None:
+    drawn = drawing([0.0, 1.0, 2.0, 3.0], {"qa/1": [0.0, None, 2.0, 4.0], "qa/2": [None, None, None, None]})
+    assert drawn.top == 4.0
+    assert [curve.path for curve in drawn.curves] == ["M0.0 160.0M426.7 80.0L640.0 0.0", ""]
+    assert [curve.last for curve in drawn.curves] == [4.0, None]
+    assert len({curve.dash for curve in drawn.curves}) == 2
+
+
+@pytest.mark.parametrize("table", ["s3a://a`b", "s3a://a' OR 1=1", "--help", "/etc/passwd", "s3a://a b"])
+def test_an_address_that_would_change_a_query_or_a_command_is_refused(table: str) -> None:
+    with pytest.raises(InvalidData, match="named by its address"):
+        rejected(table)
+    with pytest.raises(InvalidData, match="named by its address"):
+        search(table, "a question", "words")
+
+
+def test_a_rollout_that_cannot_be_opened_says_why(http: TestClient, keys: KeyFile) -> None:
+    send = {"token": signed_in(http, keys), "steps": "half"}
+    assert http.post("/names/qa/2/rollout", data=send).status_code == 422
+    place = http.post("/names/qa/2/rollout", data={**send, "steps": "10%,100%", "every": "5m"}).headers["location"]
+    with http.stream("GET", f"{place}/events") as events:
+        assert "does not answer" in "".join(events.iter_text())
+
+
+def test_the_plan_of_a_rollout_is_the_policy_s_unless_somebody_says_otherwise() -> None:
+    assert plan_for("no-such-name").steps == (0.01, 0.05, 0.25, 1.0)
+    said = plan_for("qa", steps="50%,100%", every="10m", unit="user")
+    assert (said.steps, said.seconds, said.unit) == ((0.5, 1.0), 600.0, "user")
+    with pytest.raises(InvalidData, match="no unit of a rollout"):
+        plan_for("qa", unit="planet")
