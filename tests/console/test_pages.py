@@ -8,7 +8,6 @@ import re
 import httpx
 import pytest
 
-from mlflow_project.promotion.promote import promote
 from mlflow_project.promotion.views import live
 from tests.console.conftest import HOSTILE, Console
 
@@ -98,19 +97,3 @@ def test_a_viewer_is_refused_by_the_page_and_by_the_command_alike(console: Conso
         page = client.get("/record")
         refused = client.post(f"/names/{console.name}/{path}", data={"token": token(page), "to": "Production"})
         assert (refused.status_code, "needs the role `operator`" in refused.text) == (403, True)
-
-
-def test_a_rollout_is_opened_held_and_aborted_by_forms(console: Console) -> None:
-    name, releases = f"steps-{console.name}", console.releases
-    first = releases.seal(name, "One.")
-    promote(releases.parts, name, first.version, "Production", "user:test")
-    releases.seal(name, "Two.", champion=first)
-    with console.signed_in("operator") as client:
-        send = {"token": token(client.get(f"/names/{name}/2")), "steps": "50%,100%", "reason": "careful"}
-        said = ended(client, client.post(f"/names/{name}/2/rollout", data=send))
-        assert f"{name}/2 answers 50 % of the requests" in said
-        assert "Hold the rollout of" in client.get("/", params={"search": name}).text
-        for how, words in (("hold", "is held at 50 %"), ("abort", "is aborted")):
-            assert words in ended(client, client.post(f"/names/{name}/rollout/{how}", data=send))
-        wrong = client.post(f"/names/{name}/2/rollout", data={**send, "steps": "half"})
-        assert wrong.status_code == 422
