@@ -57,6 +57,7 @@ def gate(
     and the exit code is 4.
     """
     from mlflow_project.evaluation.compare import judge, keep_verdict
+    from mlflow_project.evaluation.demanded_data import demanded_data
     from mlflow_project.evaluation.demanded_replay import demanded_replay
     from mlflow_project.evaluation.policies import load_policy
     from mlflow_project.evaluation.workplace import workplace
@@ -74,6 +75,7 @@ def gate(
         champion = place.champion_of(candidate)
         records = parts.ledger.records()
         checks, replayed = demanded_replay(parts.experiments, parts.store, records, candidate, champion, rules)
+        checks = (*demanded_data(candidate, rules), *checks)
         earlier = earlier_verdicts(records, candidate.name, candidate.manifest.kind)
         judged = judge(candidate, champion, rules, parts.experiments, parts.store, counted, checks, marks, earlier)
         evidence = replayed.evidence if replayed else None

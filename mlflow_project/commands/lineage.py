@@ -140,13 +140,14 @@ def _walk(named: str, direction: Direction, depth: int | None, as_json: bool, me
     with command_parts() as parts:
         facts = Facts(parts)
         graph = facts.walk([read_node(named)], direction, depth, _MOST_NODES)
+        nodes = [] if mermaid or dot else [facts.describe(node) for node in graph.nodes]
     if mermaid or dot:
         sys.stdout.write(drawing.mermaid(graph) if mermaid else drawing.dot(graph))
     else:
         data = {
             "start": [str(node) for node in graph.start],
             "direction": direction,
-            "nodes": [{"node": str(node), "kind": node.kind} for node in graph.nodes],
+            "nodes": nodes,
             "edges": [edge.to_dict() for edge in graph.edges],
             "cut": graph.is_cut,
             "gaps": facts.gaps,

@@ -55,7 +55,7 @@ def judge(
 
     Args:
         cases: the digest of the cases that count; None: those of the candidate's newest run, whichever they are.
-        more: checks of a replay, which decide too.
+        more: checks of a replay and of the texts' quality, which decide too.
         marks: those of the cases' questions; empty if the cases are not at hand.
         earlier: all earlier verdicts on this name. Those on mostly these cases make this one stricter.
 

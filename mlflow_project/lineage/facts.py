@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 from mlflow_project.answering.question import GIVEN
 from mlflow_project.errors import NotFound
@@ -15,7 +16,9 @@ from mlflow_project.feedback.live import Row, feedback
 from mlflow_project.lineage.answers import every_answer
 from mlflow_project.lineage.graph import Direction, Edge, Graph, Node, walk
 from mlflow_project.lineage.release_facts import ReleaseFacts
+from mlflow_project.lineage.steps import Unrecorded
 from mlflow_project.lineage.text_facts import TextFacts
+from mlflow_project.lineage.texts import quality_at
 from mlflow_project.parts import Parts
 
 
@@ -74,6 +77,18 @@ class Facts:
             named = ", ".join(map(str, starts))
             raise NotFound(f"Nothing that was recorded names {named}. `switchyard list` shows prompts and models.")
         return walk(located, direction, self.edges, depth, most)
+
+    def describe(self, node: Node) -> dict[str, Any]:
+        """A node as JSON-ready data. A version of a chunk table has the `quality` of its texts, or a sentence that says
+        why it cannot be read."""
+        described: dict[str, Any] = {"node": str(node), "kind": node.kind}
+        table, _, version = node.name.rpartition("@")
+        if node.kind == "table" and table in self.texts.tables:
+            try:
+                described["quality"] = quality_at(table, int(version)).to_dict()
+            except Unrecorded as unrecorded:
+                described["quality"] = {"unknown": str(unrecorded)}
+        return described
 
     def edges(self, node: Node, direction: Direction) -> list[Edge]:
         """The edges from a node to what rests on it (`down`), or to what it rests on (`up`)."""

@@ -6,7 +6,6 @@ asked says so.
 
 from __future__ import annotations
 
-import json
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from mlflow_project.adapters.delta_tables import open_table, read
 from mlflow_project.adapters.object_store import ObjectStore
 from mlflow_project.adapters.retrieval import index_store
 from mlflow_project.adapters.retrieval.chunk_file import LINES
+from mlflow_project.adapters.text_quality import documents_commit, text_quality
+from mlflow_project.domain.text_quality import TextQuality
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.lineage.steps import Broken, Unrecorded
 from mlflow_project.settings import state_folder
@@ -128,14 +129,25 @@ def documents_at(chunk_table: str, chunks_version: int) -> Documents:
     """
     address = f"{chunk_table}_documents"
     try:
-        newest = open_table(address)
+        found = documents_commit(chunk_table, chunks_version)
     except (InvalidData, NotFound) as error:
         raise Broken(f"the documents of {chunk_table} cannot be read: {error}") from error
-    for back, commit in enumerate(newest.history()):
-        note = _note(commit.get("userMetadata"))
-        if note.get("chunks_version") == chunks_version:
-            return Documents(table_at(address, int(newest.version()) - back), tuple(note.get("seen") or ()))
-    raise Unrecorded(f"no commit of {address} says that it belongs to version {chunks_version} of {chunk_table}")
+    if found is None:
+        raise Unrecorded(f"no commit of {address} says that it belongs to version {chunks_version} of {chunk_table}")
+    version, note = found
+    return Documents(table_at(address, version), tuple(note.get("seen") or ()))
+
+
+def quality_at(chunk_table: str, chunks_version: int) -> TextQuality:
+    """The counts of documents, chunks and rows in quarantine that belong to a version of the chunk table.
+
+    Raises:
+        Unrecorded: no preparation noted this version, or a table that it noted cannot be read.
+    """
+    try:
+        return text_quality(chunk_table, chunks_version)
+    except (InvalidData, NotFound) as error:
+        raise Unrecorded(f"the quality of the texts cannot be read: {error}") from error
 
 
 def restored_since(address: str, version: int) -> list[Restored]:
@@ -155,15 +167,6 @@ def _newest(address: str) -> int | None:
         return int(open_table(address).version())
     except (InvalidData, NotFound):
         return None
-
-
-def _note(text: str | None) -> Mapping[str, Any]:
-    """The note of a preparation (`spark_jobs.table_state.Note`); empty where a commit has none."""
-    try:
-        note = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
 
 
 def _by(table: DeltaTable, key: str, where: str) -> Rows:

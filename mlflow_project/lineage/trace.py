@@ -159,6 +159,7 @@ class _Tracer:
         if found and self._check(table, "table version", read):
             for chunk in found:
                 self._check(f"chunk:{chunk['chunk_id']}", "in the table", partial(_same, chunk, in_table, table))
+            self._check(table, "quality", lambda: str(texts.quality_at(base.table, base.delta_version)))
         self._documents(base, found, in_table)
         return found
 

@@ -30,6 +30,7 @@ from mlflow_project.settings import RegistrySettings, load
 from spark_jobs.build_index import build
 from spark_jobs.cutting import Cutter, chunk_rows, document_rows
 from spark_jobs.table_state import Note
+from spark_jobs.tables import PROFILES, QUARANTINE
 from tests.releases.conftest import Yard
 from tests.unit.test_spool import answer
 
@@ -53,27 +54,44 @@ class Corpus:
         """An empty one with a table of its own."""
         return cls(yard, f"s3a://curated-data-bucket/{yard.name}", f"{yard.name}/raw.jsonl", Splitter())
 
-    def prepare(self, texts: Mapping[str, str] = TEXTS) -> KnowledgeBase:
-        """Write the raw file and the tables as a preparation does, and build the index."""
+    def prepare(self, texts: Mapping[str, str] = TEXTS, rejected: Sequence[str] = ()) -> KnowledgeBase:
+        """Write the raw file and the tables as a preparation does, and build the index. `rejected` has the reason of
+        each row in quarantine."""
         lines = [json.dumps({"id": name, "text": text, "title": name.title()}).encode() for name, text in texts.items()]
         self.yard.parts.store.put("raw-data-bucket", self.raw, b"\n".join(lines) + b"\n")
         documents = [each for line in lines if isinstance(each := read_line(line, Fields()), Document)]
-        return self.write(documents)
+        return self.write(documents, rejected)
 
-    def write(self, documents: Sequence[Document]) -> KnowledgeBase:
-        """Write both tables, with where each document was read, and build the index."""
+    def write(self, documents: Sequence[Document], rejected: Sequence[str] = ()) -> KnowledgeBase:
+        """Write the three tables, with where each document was read, and build the index."""
         now = datetime.now(UTC)
         chunks = list(chunk_rows(documents, Cutter(self.splitter), now))
         version = self._overwrite(self.table, _plain(pa.concat_tables([_plain(each) for each in chunks])), "")
         count = sum(each.num_rows for each in chunks)
         locations = [(f"s3a://raw-data-bucket/{self.raw}", 0, number) for number in range(len(documents))]
         rows = _plain(document_rows(documents, self.splitter.name, now, locations))
-        self._overwrite(f"{self.table}_documents", rows, str(Note(version, count, 0, "rows")))
+        nothing = dict.fromkeys(QUARANTINE.names)
+        reasons = [{**nothing, "reason": reason} for reason in rejected]
+        quarantine = self._overwrite(f"{self.table}_quarantine", pa.Table.from_pylist(reasons, QUARANTINE), "")
+        self._overwrite(f"{self.table}_documents", rows, str(Note(version, count, quarantine, "rows")))
         made = build(self.yard.parts.store, self.table, version, False)
         return KnowledgeBase(self.table, version, made["index"])
 
+    def profile(self, version: int) -> None:
+        """Write what lineage and the gate read of a profile: the column, and the version of the chunk table."""
+        row = {**dict.fromkeys(PROFILES.names), "corpus_version": version, "column": "text"}
+        self._overwrite(f"{self.table}_profiles", pa.Table.from_pylist([row], PROFILES), "")
+
     def release(self, base: KnowledgeBase, text: str = "{{question}}") -> Release:
         """A version that pins the knowledge base, evaluated, sealed and live."""
+        release = self.register(base, text)
+        self.seal(release, self.run(release))
+        promote(self.yard.parts, self.yard.name, release.version, "Production", "user:anna")
+        assert read_manifest(self.yard.parts.store, release.digest) == release.manifest
+        return release
+
+    def register(self, base: KnowledgeBase, text: str = "{{question}}") -> Release:
+        """A version that pins the knowledge base."""
         manifest = Manifest(
             "prompt",
             self.yard.name,
@@ -83,11 +101,7 @@ class Corpus:
             knowledge_base=base,
         )
         version = self.yard.parts.registry.create_prompt_version(self.yard.name, *content_of(manifest))
-        release = self.yard.release(version)
-        self.seal(release, self.run(release))
-        promote(self.yard.parts, self.yard.name, version, "Production", "user:anna")
-        assert read_manifest(self.yard.parts.store, release.digest) == release.manifest
-        return release
+        return self.yard.release(version)
 
     def run(self, release: Release) -> Run:
         """A run in MLflow whose scores are kept, as an evaluation leaves it."""

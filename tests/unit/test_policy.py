@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from mlflow_project.errors import InvalidData, NotFound
 from mlflow_project.evaluation.policies import load_policy
+from mlflow_project.rules.gate.data import DataRule
 from mlflow_project.rules.gate.policy import policy_from
 from mlflow_project.rules.scorers import FAILED, SCORERS
 
@@ -109,3 +111,19 @@ def test_a_metric_that_stands_twice_is_a_mistake_and_not_overruled_in_silence(tm
     (tmp_path / "policy.yaml").write_text("metrics:\n  a: {rule: superior}\n  a: {rule: report}\n")
     with pytest.raises(InvalidData, match="a stands twice"):
         load_policy(tmp_path / "policy.yaml")
+
+
+def test_a_demand_on_the_texts_is_read_or_told_as_a_mistake() -> None:
+    assert policy_from({**GOOD, "data": {"max_quarantine": "2.5 %"}}).data == DataRule(0.025, needs_profile=False)
+    assert policy_from({**GOOD, "data": {"profile": "required"}}).data == DataRule(None, needs_profile=True)
+    assert policy_from(GOOD).data is None
+    for wrong, said in (
+        ({}, "data must be a mapping with max_quarantine, profile, or both"),
+        (None, "data must be a mapping"),
+        ({"max_quarantine": 2}, "such as 2%, not 2"),
+        ({"max_quarantine": "101%"}, "from 0% to 100%"),
+        ({"profile": True}, "profile can only be `required`, not True"),
+        ({"profiles": "required"}, "data: 'profiles' is unknown; known are max_quarantine, profile"),
+    ):
+        with pytest.raises(InvalidData, match=re.escape(said)):
+            policy_from({**GOOD, "data": wrong})

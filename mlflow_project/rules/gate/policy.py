@@ -16,6 +16,8 @@ In: the data of a `policy.yaml`. Out: a `Policy`, or one `InvalidData` that list
       {formats: [pickle], trusted_types: [my_package.MyTransformer]}
     replay:                   a replay of so many live questions must come first, and show these metrics not inferior;
       {n: 300, non_inferior: [groundedness], margin: 0.05}   the margin is that of `metrics` where it is left out
+    data:                     of the texts that the release rests on: the largest share of rows in quarantine, and
+      {max_quarantine: 2%, profile: required}                a profile (`rules/gate/data.py`)
     new_contract: false       for models: true allows inputs that the champion's callers do not send
     protected: false          a protected prompt follows the ledger alone, and needs a second person's approval
     approval: false           a person approves in the workflow before Production
@@ -35,6 +37,7 @@ from mlflow_project.domain.model import Format, Loading
 from mlflow_project.domain.rollout import USUAL_STEPS, Plan, read_seconds, read_steps
 from mlflow_project.errors import InvalidData
 from mlflow_project.rules.canonical import digest_of
+from mlflow_project.rules.gate.data import DataRule, read_data_rule
 from mlflow_project.rules.gate.statistics import RMSE, is_statistic
 from mlflow_project.rules.guard.policy import read_guard_policy
 from mlflow_project.rules.scorers import LIVE_SCORERS, LOWER_IS_BETTER
@@ -99,6 +102,7 @@ class Policy:
     new_contract: bool = False
     guard: Mapping[str, Any] | None = None
     replay: ReplayRule | None = None
+    data: DataRule | None = None
     counts_earlier_verdicts: bool = True
     rollout: Plan | None = None
 
@@ -116,6 +120,7 @@ _KEYS = {
     "guards",
     "loading",
     "replay",
+    "data",
     "guard",
     "earlier_verdicts",
     "rollout",
@@ -148,6 +153,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
     if guard is not None:
         mistakes += read_guard_policy(guard)[1]
     replay = _replay(data["replay"], metrics, mistakes) if data.get("replay") is not None else None
+    texts = read_data_rule(data["data"], mistakes) if "data" in data else None
     earlier = _choice(data.get("earlier_verdicts", "count"), ("count", "ignore"), "earlier_verdicts", mistakes)
     loading, rollout = _loading(data, mistakes), _rollout(data, mistakes)
     capped = any(cap.metric == RMSE for cap in caps)
@@ -164,6 +170,7 @@ def policy_from(data: Any, source: str = "policy.yaml") -> Policy:
         **flags,
         loading=loading,
         replay=replay,
+        data=texts,
         counts_earlier_verdicts=earlier == "count",
         rollout=rollout,
         digest=digest_of(dict(data)),
