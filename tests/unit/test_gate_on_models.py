@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.metrics import average_precision_score, f1_score
 
+from mlflow_project.domain.release import Manifest, ModelFile
 from mlflow_project.domain.verdict import Scores, Verdict
 from mlflow_project.errors import InvalidData
 from mlflow_project.evaluation.policies import load_policy
+from mlflow_project.rules.content import manifest_of, model_tags
 from mlflow_project.rules.gate import statistics
+from mlflow_project.rules.gate.contract import check_contract
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.policy import policy_from
+from mlflow_project.rules.mlmodel import describe
 from tests.conftest import ROOT
+from tests.unit.test_content import Version
 
 N = 600
 RANDOM = np.random.default_rng(11)
@@ -111,6 +118,38 @@ def test_a_statistic_without_its_columns_is_refused() -> None:
     verdict = judged(scores, None, {"f1": {"direction": "higher", "floor": 0.1}})
     assert verdict.outcome == "rejected"
     assert "actual of fraud/2 is missing" in verdict.reasons[0]
+
+
+def test_caps_on_latency_and_size_reject_a_model_that_is_slow_or_large() -> None:
+    columns = dict(classifier(0.25, 9).metrics)
+    metrics = {"f1": {"direction": "higher", "floor": 0.1}}
+    caps = {"latency_ms": {"p95": 250}, "size_mb": {"max": 50}}
+    for latency, size, capped in ((10, 2, ""), (251, 2, "latency_ms"), (10, 51, "size_mb")):
+        scores = scored("fraud/2", {**columns, "latency_ms": np.full(N, latency), "size_mb": np.full(N, size)})
+        verdict = judged(scores, None, metrics, caps=caps)
+        assert verdict.accepted is not bool(capped)
+        assert not capped or any(reason.startswith(capped) for reason in verdict.reasons)
+
+
+def test_another_contract_is_refused_unless_the_policy_says_that_it_is_a_new_one() -> None:
+    def manifest(*required: str) -> Manifest:
+        inputs = [{"type": "double", "name": name, "required": True} for name in required]
+        signature = {"inputs": json.dumps(inputs), "outputs": None, "params": None}
+        flavors = {
+            "sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"},
+            "python_function": {"loader_module": "mlflow.sklearn"},
+        }
+        described = describe(yaml.safe_dump({"flavors": flavors, "signature": signature}).encode(), {}, "fraud/1")
+        files = [ModelFile("MLmodel", "sha256:1", 5)]
+        return manifest_of(Version(None, model_tags(files, described), kind="model", source="s"))
+
+    metrics = {"f1": {"direction": "higher", "floor": 0.1}}
+    for allowed in (False, True):
+        policy = policy_from({"metrics": metrics, "new_contract": allowed})
+        (check,) = check_contract(manifest("amount", "shop"), manifest("amount"), policy)
+        assert check.holds is allowed
+        assert "shop" in check.reason
+        assert "new_contract" in check.reason or "new contract" in check.reason
 
 
 def test_a_policy_of_a_model_says_what_may_be_loaded() -> None:
