@@ -189,11 +189,23 @@ def test_a_slower_release_is_harm_by_the_limit_that_the_old_one_set(store: Memor
     traffic.read()
     subject = of_promotion()
     observation = begin(subject, traffic)
-    publish(store, {"r": {OLD: counted(1000), NEW: counted(100, milliseconds=1500.0)}})
-    traffic.read()
-    decision = decide(subject, observation.look(subject, traffic), Tally(0, 0), LATE)
+    for looks in range(1, 11):
+        publish(store, {"r": {OLD: counted(1000), NEW: counted(10 * looks, milliseconds=1500.0)}})
+        traffic.read()
+        decision = decide(subject, observation.look(subject, traffic), Tally(0, 0), LATE)
     assert decision.state == "harm"
     assert "latency 100.0%" in decision.why
+
+
+def test_one_slow_moment_after_a_promotion_is_no_harm(store: MemoryStore, traffic: Traffic) -> None:
+    publish(store, {"r": {OLD: counted(1000)}})
+    traffic.read()
+    subject = of_promotion()
+    observation = begin(subject, traffic)
+    publish(store, {"r": {OLD: counted(1000), NEW: counted(200, milliseconds=1500.0)}})
+    traffic.read()
+    judgement = observation.look(subject, traffic)
+    assert decide(subject, judgement, Tally(0, 0), LATE).state == "inconclusive"
 
 
 def test_another_guard_goes_on_where_this_one_stopped(store: MemoryStore, traffic: Traffic) -> None:

@@ -25,7 +25,7 @@ from mlflow_project.rules.guard.betting import (
     worse,
     worse_than,
 )
-from mlflow_project.rules.guard.policy import PREDICTION_DRIFT, Indicator
+from mlflow_project.rules.guard.policy import LATENCY, PREDICTION_DRIFT, Indicator
 
 Rate = float | Numbers
 """A share of requests, or one for each bin."""
@@ -60,7 +60,12 @@ class Evidence:
         return Evidence(self.harm + harm, self.clear + clear, _sum(self.new, new), _sum(self.old, old))
 
     def after_new(self, new: Tally, known: Rate, indicator: Indicator) -> Evidence:
-        """The evidence after a block of the new release, beside the rate of a known past."""
+        """The evidence after a block of the new release, beside the rate of a known past.
+
+        A block of latencies weighs as one request, because a busy moment slows all requests of a block together. The
+        power of a fair bet's capital to an exponent below 1 is a fair bet too (Jensen's inequality), so the error rate
+        holds however much the requests of a block depend on each other.
+        """
         if not count(new):
             return self
         if indicator.name == PREDICTION_DRIFT:
@@ -68,6 +73,9 @@ class Evidence:
             clear = unchanged_from(known, new, indicator.tolerance)
         else:
             harm, clear = worse_than(known, new), no_worse_than(known, new, indicator.tolerance)
+        if indicator.name == LATENCY:
+            weight = 1 / max(1.0, count(new))
+            harm, clear = weight * harm, weight * clear
         return replace(self, harm=self.harm + harm, clear=self.clear + clear, new=_sum(self.new, new))
 
     @property

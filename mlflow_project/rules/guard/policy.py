@@ -22,6 +22,7 @@ from mlflow_project.errors import InvalidData
 
 ABOVE_LIMIT = {"latency", "cost", "ungroundedness"}
 """Indicators that count values above a limit, which the old release's values set."""
+LATENCY = "latency"
 PREDICTION_DRIFT = "prediction_drift"
 """The indicator that compares shares of predictions. It may rise or fall, and harms only beyond its tolerance."""
 
@@ -57,7 +58,7 @@ KNOWN: Mapping[str, Indicator] = {
     each.name: each
     for each in (
         Indicator("errors", must_clear=True),
-        Indicator("latency", 0.10, must_clear=True),
+        Indicator(LATENCY, 0.10, must_clear=True),
         Indicator("schema_failures"),
         Indicator("refusals", 0.10),
         Indicator("cost", 0.10),
