@@ -12,18 +12,17 @@ means and spreads.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.stats import beta
 from scipy.stats import t as student
 
+from bench import gate_models
 from bench.report import Measure, report
 from mlflow_project.domain.verdict import Scores
-from mlflow_project.rules.gate import statistics
 from mlflow_project.rules.gate.decide import decide
 from mlflow_project.rules.gate.means import RESAMPLES, SEED, normal_power
 from mlflow_project.rules.gate.paired import detectable_gain, mcnemar_p, mcnemar_power, tango_z
@@ -35,7 +34,6 @@ LIMIT = 0.06
 AT_ONCE = 500
 PRICED_CASES, PRICED_MARGINS = (100, 150, 200, 500, 1000, 2000, 5000), (0.01, 0.02, 0.05)
 Random = np.random.Generator
-Columns = dict[str, Any]
 
 
 def main() -> None:
@@ -147,71 +145,10 @@ def on_models(count: int) -> Iterator[Measure]:
     """Errors on 300 rows of a test set: a candidate that is as good as its champion under `superior`, and one that is
     worse by exactly the margin of 0.05 under `non_inferior`. Nothing may be accepted.
     """
-    yield from _errors("f1", "F1", 300, count, _f1_sides, higher=True)
-    yield from _errors("pr_auc", "PR-AUC", 300, count, _pr_auc_sides(), higher=True)
-    yield from _errors("rmse", "RMSE", 300, count, _rmse_sides, higher=False)
-
-
-Sides = Callable[[Random, int], tuple[Columns, Columns, Columns]]
-"""The columns of a champion, of an equal candidate, and of one that is worse by 0.05, on so many rows."""
-
-
-def _errors(metric: str, name: str, n: int, count: int, sides: Sides, *, higher: bool) -> Iterator[Measure]:
-    random, weights = np.random.default_rng(9), list(statistics.resamples(n))
-    superior = non_inferior = 0
-    for _ in range(count):
-        champion, same, worse = sides(random, n)
-        superior += statistics.bounds(metric, same, champion, weights, higher, CONFIDENCE)[0] > 0
-        non_inferior += statistics.bounds(metric, worse, champion, weights, higher, CONFIDENCE)[0] > -0.05
-    yield _error(f"A/A, {name}, {n} cases: accepted as superior", superior, count)
-    yield _error(f"drop of 0.05, {name}, {n} cases: accepted as non-inferior", non_inferior, count)
-
-
-def _f1_sides(random: Random, n: int) -> tuple[Columns, Columns, Columns]:
-    """A fifth of the rows are of class 1; the champion's true F1 is 0.80."""
-    actual = (random.random(n) < 0.2).astype(float)
-    champion, same, worse = (_classifier(random, actual, recall) for recall in (0.8, 0.8, 0.72))
-    return champion, same, worse
-
-
-def _pr_auc_sides() -> Sides:
-    """A third of the rows are of class 1. Scores of class 1 lie higher by a distance that gives 0.80 and 0.75."""
-    random = np.random.default_rng(10)
-    large = (random.random(200_000) < 1 / 3).astype(float)
-    noise, one = random.normal(size=len(large)), np.ones((1, len(large)))
-
-    def short_of(distance: float, goal: float) -> float:
-        columns = {statistics.ACTUAL: large, statistics.PROBABILITY: noise + distance * large}
-        return float(statistics.STATISTICS["pr_auc"][1](columns, one)[0]) - goal
-
-    distances = [brentq(short_of, 0.1, 5, args=(goal,), xtol=1e-3) for goal in (0.80, 0.80, 0.75)]
-
-    def sides(random: Random, n: int) -> tuple[Columns, Columns, Columns]:
-        actual = (random.random(n) < 1 / 3).astype(float)
-        champion, same, worse = (
-            {statistics.ACTUAL: actual, statistics.PROBABILITY: random.normal(size=n) + distance * actual}
-            for distance in distances
-        )
-        return champion, same, worse
-
-    return sides
-
-
-def _rmse_sides(random: Random, n: int) -> tuple[Columns, Columns, Columns]:
-    """Errors of deviation 1.00, half of whose variance all models share; the worse candidate's is 1.05."""
-    shared = random.normal(size=n)
-    champion, same, worse = (
-        {statistics.SQUARED_ERROR: (deviation * (shared + random.normal(size=n)) / 2**0.5) ** 2}
-        for deviation in (1.0, 1.0, 1.05)
-    )
-    return champion, same, worse
-
-
-def _classifier(random: Random, actual: Any, recall: float) -> Columns:
-    """The columns of a classifier that finds this share of class 1 and takes 5 % of class 0 for it."""
-    drawn = random.random(len(actual))
-    predicted = np.where(actual == 1, drawn < recall, drawn < 0.05).astype(float)
-    return {statistics.ACTUAL: actual, statistics.PREDICTED: predicted}
+    for what, accepted in gate_models.accepted(count):
+        yield _error(what, accepted, count)
+    same = gate_models.agreement()
+    yield Measure("bounds of models that the gate shares", same, "share", goal="1", met=same == 1)
 
 
 def _tables(random: Random, count: int, n: int, gain_rate: float, loss_rate: float) -> tuple[Any, Any]:
