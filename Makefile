@@ -11,7 +11,7 @@ BIN := .venv/bin
 # Container images often forbid Python to keep what it compiles: each program would compile MLflow again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-checks demo up airflow airflow-down observe observe-down ingest ingest-down status logs down clean doctor check format lint types contracts tests test test-long bench dashboards lock
+.PHONY: help setup setup-checks demo up airflow airflow-down observe observe-down ingest ingest-down status logs down clean doctor check format lint types contracts tests test test-long bench dashboards screenshots lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -90,13 +90,16 @@ fast: setup-checks
 test-long: setup-checks ## kills, soaks and simulations: before a release
 	@$(PYTHON) -m pytest -m long
 
-SUBJECTS := drift evaluation flips gate gateway guard_live ingestion model_serving retrieval rollouts rollout_traffic shadow telemetry text_preparation
+SUBJECTS := console drift evaluation flips gate gateway guard_live ingestion model_serving retrieval rollouts rollout_traffic shadow telemetry text_preparation
 bench: setup-checks ## measurements beside their peers, and docs/scorecard.md; SUBJECT=gate for one
 	@for subject in $(or $(SUBJECT),$(SUBJECTS)); do $(PYTHON) -m bench.$$subject || exit $$?; done
 	@$(PYTHON) -m bench.scorecard
 
 dashboards: setup-checks ## Grafana's JSON from observability/grafana/contents.py
 	@$(PYTHON) -m observability.grafana.generate
+
+screenshots: setup-checks ## the guide's pictures of the console, of a stack of their own
+	@$(PYTHON) -m tests.console.screenshots
 
 lock: ## resolve requirements/ again from pyproject.toml
 	@requirements/lock.sh
