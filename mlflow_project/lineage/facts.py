@@ -1,4 +1,4 @@
-"""All edges of a node, whatever its kind. Joins the readers of releases, texts and answers.
+"""All edges of a node, whatever its kind. Joins the readers of releases, texts, trainings and answers.
 
 In: the parts of a command, and nodes. Out: edges. `gaps` says which facts must be there and cannot be read.
 """
@@ -19,6 +19,7 @@ from mlflow_project.lineage.release_facts import ReleaseFacts
 from mlflow_project.lineage.steps import Unrecorded
 from mlflow_project.lineage.text_facts import TextFacts
 from mlflow_project.lineage.texts import quality_at
+from mlflow_project.lineage.training_facts import TrainingFacts
 from mlflow_project.parts import Parts
 
 
@@ -29,12 +30,13 @@ class Facts:
         self._parts = parts
         self.releases = ReleaseFacts(parts)
         self.texts = TextFacts(parts.store, self.releases)
+        self.trainings = TrainingFacts(parts)
         self._known: dict[Node, list[Edge]] = {}
 
     @property
     def gaps(self) -> list[str]:
         """What must be there and cannot be read. A walk past it may be incomplete."""
-        return [*self.releases.gaps, *self.texts.gaps]
+        return [*self.releases.gaps, *self.texts.gaps, *self.trainings.gaps]
 
     @cached_property
     def answers(self) -> dict[str, Row]:
@@ -99,6 +101,8 @@ class Facts:
     def _read(self, node: Node) -> Iterator[Edge]:
         """The edges that begin or end at a node."""
         releases, texts = self.releases, self.texts
+        if node.kind in ("table", "release", "run"):
+            yield from self.trainings.edges(node)
         if node.kind in ("file", "message"):
             yield from texts.of_file(node)
         elif node.kind == "document":
