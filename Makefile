@@ -90,7 +90,7 @@ fast: setup-checks
 test-long: setup-checks ## kills, soaks and simulations: before a release
 	@$(PYTHON) -m pytest -m long
 
-SUBJECTS := console drift evaluation flips gate gateway guard_live ingestion model_serving retrieval rollouts rollout_traffic shadow telemetry text_preparation
+SUBJECTS := console drift evaluation flips gate gateway guard_live ingestion lineage model_serving retrieval rollouts rollout_traffic shadow telemetry text_preparation
 bench: setup-checks ## measurements beside their peers, and docs/scorecard.md; SUBJECT=gate for one
 	@for subject in $(or $(SUBJECT),$(SUBJECTS)); do $(PYTHON) -m bench.$$subject || exit $$?; done
 	@$(PYTHON) -m bench.scorecard
