@@ -1,7 +1,8 @@
 """Takes documents back: they stay out of their tables from now on, and releases that rest on them are marked.
 
 In: the `Impact` of the documents. Out: a `Retracted`. The ledger is written first, so that no release with the text
-becomes live any more while the tables are still being prepared. Everything can be done twice.
+becomes live any more while the tables are still being prepared. Everything can be done twice. Facts that cannot be read
+keep nothing from being retracted: do it again once they can.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from mlflow_project.adapters.retractions import retract_documents
 from mlflow_project.domain.times import utc_now
-from mlflow_project.errors import InvalidData, Refused
+from mlflow_project.errors import InvalidData
 from mlflow_project.ledger import Draft
 from mlflow_project.lineage.facts import Facts
 from mlflow_project.lineage.impact import Impact
@@ -38,13 +39,10 @@ def retract(parts: Parts, found: Impact, who: str, why: str) -> Retracted:
     """Mark the releases that rest on some documents, and note in each table that the documents stay out of it.
 
     Raises:
-        InvalidData: no reason is given, or no table has the documents. Refused: the impact is not known for sure.
-        Unavailable: a service does not answer.
+        InvalidData: no reason is given, or no table has the documents. Unavailable: a service does not answer.
     """
     if not why.strip():
         raise InvalidData("Say why the text is retracted: --reason TEXT. The ledger keeps it.")
-    if found.gaps:
-        raise Refused(f"What rests on the text is not known for sure, so nothing is retracted: {found.gaps[0]}")
     documents: dict[str, list[str]] = {}
     for node in found.graph.of_kind("document"):
         if node.table is not None:
