@@ -12,6 +12,7 @@ from mlflow_project.commands.arguments import read_name as name_of
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.gate import PolicyFile
 from mlflow_project.commands.output import Json, emit, progress, reports_errors, table
+from mlflow_project.domain.rollout import percent
 from mlflow_project.errors import NotFound
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def start(
         record = start_shadow(parts, named.name, number, share, parts.who, reason, per_second=rate, usd=budget)
     data = {"name": named.name, "version": number, "digest": record.digest, "shadow": record.serial}
     said = (
-        f"{named.name}/{number} gets copies of {share:.3g} of the requests for {named.name}, ledger record "
+        f"{named.name}/{number} gets copies of {percent(share)} of the requests for {named.name}, ledger record "
         f"{record.serial}. `switchyard shadow report {named.name}` compares the answers."
     )
     emit({**data, **record.evidence["limits"]}, json, lambda console: console.print(said, soft_wrap=True))
