@@ -1,9 +1,9 @@
 """Measures walks of lineage: answers back to their raw bytes, and documents forward against an oracle.
 
-`python -m bench.lineage [--walks 1000] [--retracted 200]`, over its own MinIO and MLflow. The corpus is XQuAD and this
-project's guide. Each answer was given five chunks. The raw text at a chunk's offsets must be the chunk, character by
-character. The oracle cuts the corpus anew without a document: what is gone then rests on it. In the end 100,000 events
-lie in the bucket, and a new process walks one answer.
+`python -m bench.lineage [--walks 1000] [--retracted 200]`, over its own MinIO and MLflow. The corpus is XQuAD, this
+project's guide, and the documentation of Python packages. Each answer was given five chunks. The raw text at a chunk's
+offsets must be the chunk, character by character. The oracle cuts the corpus anew without a document: what is gone then
+rests on it. In the end 100,000 events lie in the bucket, and a new process walks one answer.
 """
 
 from __future__ import annotations
@@ -48,10 +48,9 @@ def main() -> None:
 
 
 def texts() -> dict[str, str]:
-    """The documents of XQuAD, if it is there, and of the guide, by id."""
+    """The documents of XQuAD, if it is there, of the guide, and of Python packages, by id."""
     xquad = data_set("xquad", "github.com/google-deepmind/xquad", "walks over XQuAD")
-    sets = [each for each in question_sets(xquad) if each.name in ("XQuAD", "the guide")]
-    return {row["id"]: row["text"] for each in sets for row in each.documents}
+    return {row["id"]: row["text"] for each in question_sets(xquad) for row in each.documents}
 
 
 def measures(corpus: Corpus, texts: Mapping[str, str], walks: int, retracted: int) -> Iterator[Measure]:
