@@ -14,13 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from console.cache import Cache
 from console.edge import Edge
 from console.operations import Operations
 from console.pages import Pages
 from console.people import People
 from console.routes import drift, knowledge, live, operations, playground, record, session, static, traffic, versions
 from console.sessions import Sessions
-from console.sight import Sight
 from mlflow_project.api_keys import KeyFile
 from mlflow_project.errors import InvalidData, NotFound, WorkspaceError
 from mlflow_project.logs import set_up_logs
@@ -43,9 +43,9 @@ class Settings:
 
 
 class State(TypedDict):
-    """What the lifespan gives to every request as `request.state`."""
+    """The parts of the console, as every request finds them in `request.state`."""
 
-    sight: Sight
+    cache: Cache
     operations: Operations
     pages: Pages
     people: People
@@ -71,9 +71,9 @@ def build(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        sight = Sight(Parts.connect())
-        running = Operations(Parts.connect, sight.forget)
-        yield {"sight": sight, "operations": running, "pages": pages, "people": people, "settings": console}
+        cache = Cache(Parts.connect())
+        running = Operations(Parts.connect, cache.forget)
+        yield {"cache": cache, "operations": running, "pages": pages, "people": people, "settings": console}
         await asyncio.to_thread(running.close)
 
     app = FastAPI(title="Switchyard console", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from mlflow_project.domain.rollout import percent
 from mlflow_project.domain.times import utc_text
 from mlflow_project.errors import WorkspaceError
 
@@ -101,11 +102,6 @@ def short_digest(digest: str | None) -> str:
 def shown_json(value: Any) -> str:
     """A value as JSON for people."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True)
-
-
-def percent(share: float) -> str:
-    """A share of 0 to 1, as a percentage."""
-    return f"{100 * share:.4g} %"
 
 
 def static_address(name: str) -> str:

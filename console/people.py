@@ -1,4 +1,4 @@
-"""Who sends a request to the console, and what this person may do.
+"""Finds the person who sends a request to the console, and the roles of this person.
 
 In: a session's cookie. Out: a `Visit`. The key file is looked at for changes once a second, so a revoked key ends its
 sessions within a second, and a key's new roles count as soon.
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Visit:
-    """Who sends a request. `identity` is None for somebody who is not signed in. `token` must come with every form.
+    """The sender of a request. `identity` is None for somebody who is not signed in. `token` must come with every form.
     `reads` says whether this person may see the pages."""
 
     identity: Identity | None = None
@@ -33,7 +33,7 @@ class Visit:
     reads: bool = False
 
     def may(self, role: str) -> bool:
-        """Whether this person is signed in and has the role."""
+        """Whether the sender is signed in and has the role."""
         return self.identity is not None and self.identity.may(role)
 
 
@@ -50,7 +50,7 @@ class People:
         self._looked_at = float("-inf")
 
     def visit(self, cookie: str | None) -> Visit:
-        """Who sends a request with this cookie."""
+        """The sender of a request with this cookie."""
         self._look()
         session = self._sessions.find(cookie) if cookie else None
         key = self._keys.get(session.key_id) if session is not None else None

@@ -1,7 +1,7 @@
-"""Who is signed in: sessions in memory, and a limit of failed sign-ins. In: API keys. Out: sessions, by their cookie.
+"""The sessions of people who signed in, in memory, and a limit of failed sign-ins.
 
-A restart of the console ends every session. The cookie's value is known to the browser alone: the console keeps its
-SHA-256.
+In: ids of API keys. Out: sessions, by the value of their cookie. A restart of the console ends every session. Only the
+browser knows the value of a cookie; the console keeps its SHA-256.
 """
 
 from __future__ import annotations

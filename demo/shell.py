@@ -34,7 +34,6 @@ def _environment() -> dict[str, str]:
         "PATH": own + os.pathsep + os.environ.get("PATH", ""),
         "SPARK_CONF_DIR": str(state_folder() / "spark" / "conf"),
         "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",  # LightGBM's threads sleep while they wait, which a busy machine notices
     }
 
 

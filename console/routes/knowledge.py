@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from console.routes.parts import ThePages, TheSight
+from console.routes.parts import TheCache, ThePages
 from console.views.knowledge import WAYS, rejected, search, tables
 from mlflow_project.errors import WorkspaceError
 
@@ -15,18 +15,18 @@ router = APIRouter()
 
 
 @router.get("/knowledge")
-def knowledge_page(request: Request, pages: ThePages, sight: TheSight) -> Response:
+def knowledge_page(request: Request, pages: ThePages, cache: TheCache) -> Response:
     """Every table that has a search index."""
-    return pages.show(request, "knowledge.html", seen=sight.see("tables", tables, age=10.0))
+    return pages.show(request, "knowledge.html", seen=cache.read("tables", tables, age=10.0))
 
 
 @router.get("/knowledge/table")
 def table_page(
-    request: Request, pages: ThePages, sight: TheSight, table: str, question: str = "", way: str = "hybrid"
+    request: Request, pages: ThePages, cache: TheCache, table: str, question: str = "", way: str = "hybrid"
 ) -> Response:
     """One table: its indexes, its quarantine, and a search."""
-    seen, found, wrong = sight.see("tables", tables, age=10.0), None, ""
-    quarantine = sight.see(f"quarantine:{table[:500]}", lambda _: rejected(table), age=60.0)
+    seen, found, wrong = cache.read("tables", tables, age=10.0), None, ""
+    quarantine = cache.read(f"quarantine:{table[:500]}", lambda _: rejected(table), age=60.0)
     try:
         found = search(table, question, way) if question else None
     except WorkspaceError as error:

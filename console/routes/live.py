@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from console.routes.parts import TheForm, TheOperations, ThePages, ThePerson, TheSight, number
-from console.sight import Sight
+from console.cache import Cache
+from console.routes.parts import TheCache, TheForm, TheOperations, ThePages, ThePerson, number
 from console.views.live import PER_PAGE, LiveView, live_view
 from mlflow_project.domain.reference import reference
 from mlflow_project.domain.release import version_number
@@ -28,15 +28,15 @@ _CHANGES = {each.__name__: each for each in (changes.hold, changes.resume, chang
 
 
 @router.get("/")
-def live_page(request: Request, pages: ThePages, sight: TheSight, search: str = "", page: str = "1") -> Response:
+def live_page(request: Request, pages: ThePages, cache: TheCache, search: str = "", page: str = "1") -> Response:
     """The page. Without JavaScript it is loaded again by hand."""
-    return pages.show(request, "live.html", **_shown(sight, search, page))
+    return pages.show(request, "live.html", **_shown(cache, search, page))
 
 
 @router.get("/live/names")
-def live_names(request: Request, pages: ThePages, sight: TheSight, search: str = "", page: str = "1") -> Response:
+def live_names(request: Request, pages: ThePages, cache: TheCache, search: str = "", page: str = "1") -> Response:
     """The part of the page that moves."""
-    return pages.show(request, "live_names.html", **_shown(sight, search, page))
+    return pages.show(request, "live_names.html", **_shown(cache, search, page))
 
 
 @router.post("/names/{name}/rollback")
@@ -91,12 +91,12 @@ def _ask_registry(parts: Parts) -> bool:
     return True
 
 
-def _shown(sight: Sight, search: str, page: str) -> dict[str, Any]:
+def _shown(cache: Cache, search: str, page: str) -> dict[str, Any]:
     which = number(page, "The page") or 1
     if len(search) > 200:
         raise InvalidData("The text to search for has at most 200 characters.")
-    seen = sight.see("live", live_view)
-    registry = sight.see("registry", _ask_registry, age=3.0)
+    seen = cache.read("live", live_view)
+    registry = cache.read("registry", _ask_registry, age=3.0)
     view = seen.value or LiveView((), (), 0)
     found = len(view.matching(search))
     return {

@@ -1,4 +1,4 @@
-"""What routes get of a request: the parts of the console, who asks, and the form that was sent."""
+"""Dependencies of the routes: the console's parts, the sender of the request, and the fields of its form."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from console.cache import Cache
 from console.operations import Operations
 from console.pages import Pages
 from console.people import Visit
-from console.sight import Sight
 from mlflow_project.errors import InvalidData
 from mlflow_project.identity import Identity
 from mlflow_project.settings import ConsoleSettings
@@ -18,8 +18,8 @@ from mlflow_project.web.problems import Unauthorized
 Form = dict[str, str]
 
 
-def _sight(request: Request) -> Sight:
-    return cast(Sight, request.state.sight)
+def _cache(request: Request) -> Cache:
+    return cast(Cache, request.state.cache)
 
 
 def _operations(request: Request) -> Operations:
@@ -49,7 +49,7 @@ def _person(request: Request) -> Identity:
     return visit.identity
 
 
-TheSight = Annotated[Sight, Depends(_sight)]
+TheCache = Annotated[Cache, Depends(_cache)]
 TheOperations = Annotated[Operations, Depends(_operations)]
 ThePages = Annotated[Pages, Depends(_pages)]
 TheVisit = Annotated[Visit, Depends(_visit)]

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from console.routes.parts import TheForm, ThePages, ThePerson, TheSight, required
+from console.routes.parts import TheCache, TheForm, ThePages, ThePerson, required
 from console.views.playground import ask, choices, judge
 from mlflow_project.domain.reference import alias_named, reference
 from mlflow_project.identity import OPERATOR, REVIEWER
@@ -17,13 +17,13 @@ router = APIRouter()
 
 
 @router.get("/playground")
-def playground_page(request: Request, pages: ThePages, sight: TheSight, name: str = "") -> Response:
+def playground_page(request: Request, pages: ThePages, cache: TheCache, name: str = "") -> Response:
     """The form."""
-    return pages.show(request, "playground.html", seen=sight.see("choices", choices), **_asked(name=name[:200]))
+    return pages.show(request, "playground.html", seen=cache.read("choices", choices), **_asked(name=name[:200]))
 
 
 @router.post("/playground")
-def ask_both(request: Request, pages: ThePages, sight: TheSight, form: TheForm, person: ThePerson) -> Response:
+def ask_both(request: Request, pages: ThePages, cache: TheCache, form: TheForm, person: ThePerson) -> Response:
     """Ask two aliases of a prompt. The answers count as traffic of the console's own key, and may cost money."""
     if not person.may(OPERATOR):
         person.demand(REVIEWER)
@@ -32,7 +32,7 @@ def ask_both(request: Request, pages: ThePages, sight: TheSight, form: TheForm, 
     settings, context = load(ClientSettings), form.get("context", "")
     answers = ask(settings, name, list(dict.fromkeys(aliases)), question, context)
     shown = _asked(name, question, context, aliases, answers)
-    return pages.show(request, "playground.html", seen=sight.see("choices", choices), **shown)
+    return pages.show(request, "playground.html", seen=cache.read("choices", choices), **shown)
 
 
 @router.post("/playground/judge")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from console.routes.parts import TheOperations, ThePages, ThePerson, TheSight, number
+from console.routes.parts import TheCache, TheOperations, ThePages, ThePerson, number
 from console.views.record import checked_ledger, record_page
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.errors import Unavailable
@@ -20,20 +20,20 @@ router = APIRouter()
 
 @router.get("/record")
 def timeline(
-    request: Request, pages: ThePages, sight: TheSight, before: str = "", name: str = "", at: str = ""
+    request: Request, pages: ThePages, cache: TheCache, before: str = "", name: str = "", at: str = ""
 ) -> Response:
     """The records, newest first, and with `at` what was live at that time."""
     below, name = number(before, "The record"), name[:200]
-    seen = sight.see(f"record:{below}:{name}", lambda parts: record_page(parts, below, name))
+    seen = cache.read(f"record:{below}:{name}", lambda parts: record_page(parts, below, name))
     moment = record_time(at) if at else ""
-    then = sight.see(f"at:{moment}", lambda parts: live_at(parts, moment), age=5.0) if at else None
+    then = cache.read(f"at:{moment}", lambda parts: live_at(parts, moment), age=5.0) if at else None
     return pages.show(request, "record.html", seen=seen, name=name, at=at[:100], then=then, before=below)
 
 
 @router.get("/record/export")
-def export(sight: TheSight, name: str = "") -> Response:
+def export(cache: TheCache, name: str = "") -> Response:
     """Every record, or those about one name, as a JSON array."""
-    seen = sight.see("records", lambda parts: parts.ledger.records(), age=0.0)
+    seen = cache.read("records", lambda parts: parts.ledger.records(), age=0.0)
     if seen.value is None or seen.unseen_since is not None:
         raise Unavailable(f"The ledger cannot be read, so there is nothing to export: {seen.reason}")
     wanted = [record for record in seen.value if not name or record.name == name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from console.routes.parts import TheForm, TheOperations, ThePages, ThePerson, TheSight, number, required
+from console.routes.parts import TheCache, TheForm, TheOperations, ThePages, ThePerson, number, required
 from console.views.cases import MOST, CasesView, cases_view
 from console.views.versions import (
     PER_PAGE,
@@ -28,9 +28,9 @@ router = APIRouter()
 
 
 @router.get("/names")
-def names_page(request: Request, pages: ThePages, sight: TheSight, search: str = "", page: str = "1") -> Response:
+def names_page(request: Request, pages: ThePages, cache: TheCache, search: str = "", page: str = "1") -> Response:
     """Every prompt and model of the registry."""
-    which, seen = number(page, "The page") or 1, sight.see("names", every_name, age=5.0)
+    which, seen = number(page, "The page") or 1, cache.read("names", every_name, age=5.0)
     found = [each for each in seen.value or () if search.lower() in each.name.lower()]
     names, last = found[PER_PAGE * (which - 1) : PER_PAGE * which], max(1, -(-len(found) // PER_PAGE))
     return pages.show(
@@ -39,10 +39,10 @@ def names_page(request: Request, pages: ThePages, sight: TheSight, search: str =
 
 
 @router.get("/names/{name}")
-def name_page(request: Request, name: str, pages: ThePages, sight: TheSight, page: str = "1") -> Response:
+def name_page(request: Request, name: str, pages: ThePages, cache: TheCache, page: str = "1") -> Response:
     """The versions of one name, newest first."""
     name, which = reference(name).name, number(page, "The page") or 1
-    seen = sight.see(f"versions:{name}", lambda parts: versions_of(parts, name), age=5.0)
+    seen = cache.read(f"versions:{name}", lambda parts: versions_of(parts, name), age=5.0)
     found = seen.value or []
     shown = found[PER_PAGE * (which - 1) : PER_PAGE * which]
     last = max(1, -(-len(found) // PER_PAGE))
@@ -51,33 +51,33 @@ def name_page(request: Request, name: str, pages: ThePages, sight: TheSight, pag
 
 @router.get("/names/{name}/diff")
 def diff_page(
-    request: Request, name: str, pages: ThePages, sight: TheSight, before: str = "", after: str = ""
+    request: Request, name: str, pages: ThePages, cache: TheCache, before: str = "", after: str = ""
 ) -> Response:
     """What differs between two versions."""
     name, left, right = reference(name).name, number(before, "The first version"), number(after, "The second version")
     if left is None or right is None:
         raise InvalidData("Name two versions to compare: ?before=1&after=2.")
-    seen = sight.see(f"diff:{name}:{left}:{right}", lambda parts: changes_between(parts, name, left, right), age=5.0)
+    seen = cache.read(f"diff:{name}:{left}:{right}", lambda parts: changes_between(parts, name, left, right), age=5.0)
     return pages.show(request, "diff.html", name=name, before=left, after=right, seen=seen)
 
 
 @router.get("/names/{name}/{version}")
-def version_page(request: Request, name: str, version: str, pages: ThePages, sight: TheSight) -> Response:
+def version_page(request: Request, name: str, version: str, pages: ThePages, cache: TheCache) -> Response:
     """One version: content, seal, verdict, and the controls."""
     name, which = reference(name).name, version_number(version)
-    seen = sight.see(f"version:{name}:{which}", lambda parts: version_view(parts, name, which), age=2.0)
+    seen = cache.read(f"version:{name}:{which}", lambda parts: version_view(parts, name, which), age=2.0)
     return pages.show(request, "version.html", name=name, version=which, seen=seen, view=seen.value)
 
 
 @router.get("/names/{name}/{version}/cases")
-def cases_page(request: Request, name: str, version: str, pages: ThePages, sight: TheSight, by: str = "") -> Response:
+def cases_page(request: Request, name: str, version: str, pages: ThePages, cache: TheCache, by: str = "") -> Response:
     """The cases that got worse, with the answers of both versions."""
     name, which, by = reference(name).name, version_number(version), by[:100]
 
     def read(parts: Parts) -> CasesView:
         return cases_view(parts, predicate_of(parts, parts.ledger.state().of(name), which), by)
 
-    seen = sight.see(f"cases:{name}:{which}:{by}", read, age=30.0)
+    seen = cache.read(f"cases:{name}:{which}:{by}", read, age=30.0)
     return pages.show(request, "cases.html", name=name, version=which, seen=seen, most=MOST)
 
 

@@ -1,1 +1,1 @@
-"""What each page shows, read with the functions that the commands use. In: `Parts`. Out: frozen dataclasses."""
+"""Reads the content of each page with the functions that the commands use. In: `Parts`. Out: frozen dataclasses."""

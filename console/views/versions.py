@@ -49,7 +49,7 @@ class VersionView:
         live: the version in Production now.
         protected: whether somebody else has to approve it before a promotion.
         changes: what differs from the sealed content in Production: (field, there, here).
-        radius: what a promotion would change for callers, in sentences.
+        effects: sentences about what a promotion would change for callers.
         rolled_back: why it was rolled back; None: it was not.
     """
 
@@ -59,7 +59,7 @@ class VersionView:
     live: int | None
     protected: bool
     changes: Sequence[tuple[str, Any, Any]]
-    radius: Sequence[str]
+    effects: Sequence[str]
     rolled_back: str | None
 
     @property
@@ -116,7 +116,7 @@ def version_view(parts: Parts, name: str, number: int) -> VersionView:
         live=live.version if live is not None else None,
         protected=state.protected,
         changes=_changes(parts, state, number),
-        radius=_radius(parts, state, number),
+        effects=_effects(parts, state, number),
         rolled_back=f"{before.who} at {before.time}: {before.reason or 'no reason given'}" if before else None,
     )
 
@@ -165,7 +165,7 @@ def _changes(parts: Parts, state: NameState, number: int) -> Sequence[tuple[str,
     return differences(read_manifest(parts.store, live.digest), read_manifest(parts.store, seal.digest))
 
 
-def _radius(parts: Parts, state: NameState, number: int) -> list[str]:
+def _effects(parts: Parts, state: NameState, number: int) -> list[str]:
     live, hosts = state.live.get(PRODUCTION), presences(parts.store)
     workers = live_workers(hosts)
     if live is not None and live.version == number:

@@ -27,6 +27,7 @@ _AT_ONCE = {
     "observed_violation": "observe",
     "reconciled": "reconcile",
     "replay": "replay",
+    "retraction": "retract",
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from rich.console import Console
 from mlflow_project.commands.arguments import whole_number
 from mlflow_project.commands.bootstrap import command_parts
 from mlflow_project.commands.output import Json, emit, progress, reports_errors
-from mlflow_project.errors import InvalidData, Refused
+from mlflow_project.errors import Refused
 
 if TYPE_CHECKING:
     from mlflow_project.catalog.publish import Published
@@ -36,8 +35,9 @@ def publish(since: Since = None, follow: Follow = None, as_json: Json = False) -
     """
     from mlflow_project.catalog.publish import openlineage_client, unavailable
     from mlflow_project.catalog.publish import publish as send
+    from mlflow_project.domain.times import read_time, utc_text
 
-    start = None if since is None else _read_time(since)
+    start = None if since is None else utc_text(read_time(since))
     with command_parts() as parts:
         client = openlineage_client()
         while True:
@@ -53,16 +53,6 @@ def publish(since: Since = None, follow: Follow = None, as_json: Json = False) -
         raise error
     if done.refused or done.unreadable:
         raise typer.Exit(Refused.exit_code)
-
-
-def _read_time(text: str) -> str:
-    from mlflow_project.domain.times import utc_text
-
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidData(f"Cannot read {text!r} as a time. Use ISO 8601, for example 2026-11-30T14:03:07Z.") from error
-    return utc_text(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
 
 
 def _sentence(done: Published) -> str:

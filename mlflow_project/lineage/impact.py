@@ -5,7 +5,7 @@ In: where to begin, and the facts. Out: an `Impact`. Nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
@@ -18,6 +18,7 @@ from mlflow_project.ledger import NameState
 from mlflow_project.ledger.state import PRODUCTION
 from mlflow_project.lineage.facts import Facts
 from mlflow_project.lineage.graph import Graph, Node
+from mlflow_project.lineage.release_facts import KnownRelease
 from mlflow_project.parts import Parts
 
 
@@ -33,9 +34,12 @@ class Live:
 
 @dataclass(frozen=True)
 class Impact:
-    """What rests on some nodes. `unsaid` counts answers of affected releases that do not say which chunks they got."""
+    """Everything that rests on some nodes. `releases` are the affected ones by label. `unsaid` counts those of their
+    answers that do not say which chunks they got.
+    """
 
     graph: Graph
+    releases: Mapping[str, KnownRelease]
     live: Sequence[Live]
     unsaid: int
     commands: Sequence[str]
@@ -71,7 +75,8 @@ def impact(parts: Parts, starts: Sequence[Node], *, retracting: bool = False) ->
     states = list(parts.ledger.state().names.values())
     live = [each for state in states for each in _live(state, releases, facts)]
     commands = _commands(parts, facts, graph, states, live, retracting)
-    return Impact(graph, live, unsaid, commands, facts.gaps)
+    known = {label: each for label, each in facts.releases.releases.items() if label in releases}
+    return Impact(graph, known, live, unsaid, commands, facts.gaps)
 
 
 def table_nodes(parts: Parts, table: str) -> list[Node]:

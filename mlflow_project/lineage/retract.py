@@ -15,7 +15,6 @@ from mlflow_project.adapters.retractions import retract_documents
 from mlflow_project.domain.times import utc_now
 from mlflow_project.errors import InvalidData
 from mlflow_project.ledger import Draft
-from mlflow_project.lineage.facts import Facts
 from mlflow_project.lineage.impact import Impact
 from mlflow_project.parts import Parts
 
@@ -59,20 +58,19 @@ def _mark_releases(
     parts: Parts, found: Impact, documents: Mapping[str, Sequence[str]], who: str, why: str
 ) -> dict[str, int]:
     """A record for each release that is not marked yet. Returns the serial of each release's record."""
-    facts, state = Facts(parts), parts.ledger.state()
+    state = parts.ledger.state()
     serials: dict[str, int] = {}
-    for node in found.graph.of_kind("release"):
-        known = facts.releases.releases.get(node.name)
-        if known is None or known.manifest.knowledge_base is None:
+    for label, known in found.releases.items():
+        base = known.manifest.knowledge_base
+        if base is None:
             continue
-        name, _, version = known.label.rpartition("/")
+        name, _, version = label.rpartition("/")
         before = state.of(name).retracted.get(known.digest)
         if before is not None:
-            serials[known.label] = before.serial
+            serials[label] = before.serial
             continue
-        base = known.manifest.knowledge_base
         ids = sorted(documents.get(base.table, ()))
         evidence = {"documents": ids[:_MOST_NAMED], "count": len(ids), "table": base.table, "index": base.index}
         draft = Draft("retraction", known.manifest.kind, name, who, why, int(version), known.digest, evidence=evidence)
-        serials[known.label] = parts.ledger.append(draft).serial
+        serials[label] = parts.ledger.append(draft).serial
     return serials

@@ -6,13 +6,12 @@ In: the ledger; for `live` also the hosts' presence records. Out: rows for peopl
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from mlflow_project.domain.record import LedgerRecord
 from mlflow_project.domain.rollout import CANARY, Rollout, percent
-from mlflow_project.domain.times import utc_text
-from mlflow_project.errors import InvalidData, NotFound
+from mlflow_project.domain.times import read_time, utc_text
+from mlflow_project.errors import NotFound
 from mlflow_project.ledger import LiveVersion, NameState, replay
 from mlflow_project.parts import Parts
 from mlflow_project.promotion.hosts import presences
@@ -140,10 +139,6 @@ def record_time(time: str) -> str:
     Raises:
         InvalidData: it is no time.
     """
-    try:
-        moment = datetime.fromisoformat(time.strip().replace("Z", "+00:00"))
-    except ValueError as error:
-        raise InvalidData(f"Cannot read {time!r} as a time. Use ISO 8601, for example 2026-11-30T14:03:07Z.") from error
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    moment = read_time(time)
     end = moment.replace(microsecond=999_000) if moment.microsecond == 0 else moment
     return utc_text(end)

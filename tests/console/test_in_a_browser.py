@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from mlflow_project.promotion.promote import promote
 from tests.console.conftest import Console
+from tests.serving.conftest import until
 
 BROWSER = shutil.which("chromium")
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -121,6 +122,8 @@ def test_without_javascript_a_rollback_works_by_keyboard_alone(browser: Browser,
     page.goto(f"{console.url}/sign-in?to=/?search={name}")
     page.keyboard.type(console.key("operator"))
     page.keyboard.press("Enter")
+    page.get_by_role("button", name="Sign out").wait_for()
+    until(lambda: page.reload() and page.get_by_text("Roll back…").count() == 1, "the page shows the new release", 10)
     page.get_by_text("Roll back…").focus()
     page.keyboard.press("Enter")
     page.get_by_role("button", name=f"Roll back {name}").focus()

@@ -11,11 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from console import app
+from console.cache import Cache
 from console.edge import COOKIE
 from console.pages import STATIC, ago, shown_text
 from console.people import People
 from console.sessions import MOST_SESSIONS, FailedSignIns, Sessions
-from console.sight import Sight
 from console.views.curves import drawing
 from console.views.knowledge import rejected, search
 from console.views.versions import by_word
@@ -243,18 +243,18 @@ def test_a_wrong_key_and_a_key_without_a_role_of_people_begin_no_session(keys: K
 
 
 def test_a_part_that_does_not_answer_leaves_the_last_known(keys: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.sight._RETRY_SECONDS", 0.0)
-    sight = Sight(Parts.connect())
-    assert sight.see("x", lambda parts: 1, age=0.0).value == 1
+    monkeypatch.setattr("console.cache._RETRY_SECONDS", 0.0)
+    cache = Cache(Parts.connect())
+    assert cache.read("x", lambda parts: 1, age=0.0).value == 1
 
     def gone(parts: Parts) -> int:
         raise Unavailable("MinIO does not answer.")
 
-    first, second = sight.see("x", gone, age=0.0), sight.see("x", gone, age=0.0)
+    first, second = cache.read("x", gone, age=0.0), cache.read("x", gone, age=0.0)
     assert (first.value, first.reason, first.unseen_since) == (1, "MinIO does not answer.", second.unseen_since)
-    assert sight.see("x", lambda parts: 2, age=0.0).unseen_since is None
+    assert cache.read("x", lambda parts: 2, age=0.0).unseen_since is None
     with pytest.raises(NotFound):
-        sight.see("y", _missing)
+        cache.read("y", _missing)
 
 
 def _missing(parts: Parts) -> int:

@@ -143,6 +143,12 @@ def test_a_rollout_is_one_run_with_its_steps_between() -> None:
     assert all(mistakes(json.loads(event_bytes(run))) == [] for run in runs)
 
 
+def test_a_retraction_is_a_run_about_the_release() -> None:
+    start, end = (made.run for made in runs_of(ledger({"type": "retraction", "evidence": {"index": DIGEST}})))
+    assert [(run.job, run.state) for run in (start, end)] == [("retract.qa", "START"), ("retract.qa", "COMPLETE")]
+    assert mistakes(json.loads(event_bytes(end))) == []
+
+
 def test_a_rejection_is_a_run_that_completed_with_a_verdict() -> None:
     verdict = {"accepted": False, "reasons": ["f1 fell"], "outcome": "rejected"}
     evidence = {"verdict": verdict, "policy": {"digest": DIGEST}, "champion": {"version": 6, "digest": DIGEST}}

@@ -1,7 +1,7 @@
-"""Reads what pages show, and remembers it: a part that does not answer leaves the last known on the page.
+"""A cache of the values that pages show. While MLflow or the store does not answer, pages show the last known values.
 
-In: functions that read with `Parts`. Out: `Seen` values. A value is read again when it is older than its age allows, by
-one thread at a time, because the clients in `Parts` are made for one. Everybody else gets the value that is there.
+In: functions that read with `Parts`. Out: `Cached` values. A value that is too old is read again, by one thread at a
+time, because the clients in `Parts` are made for one. Other requests get the value that is there.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _WAIT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Seen(Generic[T]):
-    """What was read.
+class Cached(Generic[T]):
+    """A value of the cache, and whether it can be read now.
 
     Attributes:
         value: the last known; None if it was never read.
@@ -45,29 +45,29 @@ class Seen(Generic[T]):
     reason: str = ""
 
 
-class Sight:
+class Cache:
     """The last known values, by name; at most `_MOST_VALUES` of them."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._reading = threading.Lock()
-        self._values: OrderedDict[str, tuple[float, Seen[Any]]] = OrderedDict()
+        self._values: OrderedDict[str, tuple[float, Cached[Any]]] = OrderedDict()
 
-    def see(self, name: str, read: Callable[[Parts], T], age: float = 1.0) -> Seen[T]:
+    def read(self, name: str, read: Callable[[Parts], T], age: float = 1.0) -> Cached[T]:
         """The value of this name, read again if it is older than `age` seconds.
 
         Raises:
             NotFound, Refused: what `read` raises, apart from an outage.
         """
-        due, known = self._values.get(name, (0.0, Seen()))
+        due, known = self._values.get(name, (0.0, Cached()))
         if time.monotonic() < due:
             return known
         if not self._reading.acquire(timeout=_WAIT_SECONDS if known.at is not None else -1):
             return known
         try:
-            due, known = self._values.get(name, (0.0, Seen()))
+            due, known = self._values.get(name, (0.0, Cached()))
             if time.monotonic() >= due:
-                known, due = self._read(known, read, age)
+                known, due = self._refreshed(known, read, age)
                 self._keep(name, due, known)
             return known
         finally:
@@ -79,16 +79,16 @@ class Sight:
             if known.unseen_since is None:
                 self._values[name] = (0.0, known)
 
-    def _read(self, known: Seen[T], read: Callable[[Parts], T], age: float) -> tuple[Seen[T], float]:
+    def _refreshed(self, known: Cached[T], read: Callable[[Parts], T], age: float) -> tuple[Cached[T], float]:
         try:
-            seen = Seen(read(self._parts), utc_now())
+            seen = Cached(read(self._parts), utc_now())
             return seen, time.monotonic() + age
         except (Unavailable, InvalidData, LedgerRewritten) as error:
             logger.warning("a part cannot be read", extra={"error": str(error)})
             since = known.unseen_since or utc_now()
             return replace(known, unseen_since=since, reason=str(error)), time.monotonic() + _RETRY_SECONDS
 
-    def _keep(self, name: str, due: float, known: Seen[Any]) -> None:
+    def _keep(self, name: str, due: float, known: Cached[Any]) -> None:
         self._values[name] = (due, known)
         self._values.move_to_end(name)
         while len(self._values) > _MOST_VALUES:
